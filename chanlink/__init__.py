@@ -1,0 +1,96 @@
+"""Go-like channels between processes: encrypted, authenticated, multiplexed, on anyio.
+
+A program makes a channel with `pipe`, keeps one end and sends the other away inside a message; the two programs
+then talk over it as two goroutines would. See the README for a tour, and docs/reference/protocol.md for the wire.
+"""
+
+from .bytestream import ByteStream, byte_pipe
+from .channel import Receiver, Sender, pipe
+from .endpoint import Listener, connect, listen, serve
+from .errors import (
+    AddressError,
+    ChanlinkError,
+    ChannelBroken,
+    ChannelClosed,
+    ChannelError,
+    ChannelFailed,
+    ChannelMoved,
+    ChannelRefused,
+    ConfigError,
+    ConnectFailed,
+    ConnectionLost,
+    DecodeError,
+    EncodeError,
+    EndOfChannel,
+    HandshakeError,
+    HandshakeTimeout,
+    KeyFormatError,
+    LimitReached,
+    LocalProtocolError,
+    MessageError,
+    MessageTooLarge,
+    MessageTypeError,
+    PeerTimeout,
+    RemoteProtocolError,
+    SessionClosed,
+    SessionError,
+    SessionLost,
+    TrustFormatError,
+    UntrustedPeer,
+    WrongPeer,
+)
+from .identity import Identity
+from .limits import Limits
+from .openssh import PublicKey
+from .session import Incoming, Peer, Session, streams
+from .trust import Trust
+
+__all__ = [
+    "AddressError",
+    "ByteStream",
+    "ChanlinkError",
+    "ChannelBroken",
+    "ChannelClosed",
+    "ChannelError",
+    "ChannelFailed",
+    "ChannelMoved",
+    "ChannelRefused",
+    "ConfigError",
+    "ConnectFailed",
+    "ConnectionLost",
+    "DecodeError",
+    "EncodeError",
+    "EndOfChannel",
+    "HandshakeError",
+    "HandshakeTimeout",
+    "Identity",
+    "Incoming",
+    "KeyFormatError",
+    "LimitReached",
+    "Limits",
+    "Listener",
+    "LocalProtocolError",
+    "MessageError",
+    "MessageTooLarge",
+    "MessageTypeError",
+    "Peer",
+    "PeerTimeout",
+    "PublicKey",
+    "Receiver",
+    "RemoteProtocolError",
+    "Sender",
+    "Session",
+    "SessionClosed",
+    "SessionError",
+    "SessionLost",
+    "Trust",
+    "TrustFormatError",
+    "UntrustedPeer",
+    "WrongPeer",
+    "byte_pipe",
+    "connect",
+    "listen",
+    "pipe",
+    "serve",
+    "streams",
+]

@@ -1,0 +1,212 @@
+"""Channels of messages: `pipe`, `Sender`, `Receiver`."""
+
+from types import TracebackType
+from typing import Any, Generic, NamedTuple, Self, TypeVar
+
+import anyio
+from anyio.abc import ObjectReceiveStream, ObjectSendStream
+from anyio.lowlevel import checkpoint
+
+from .errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
+from .port import Handle, MessageLink, ReceiveCore, SendCore
+from .stream import Kind
+
+T = TypeVar("T")
+T_contra = TypeVar("T_contra", contravariant=True)
+T_co = TypeVar("T_co", covariant=True)
+
+
+class SenderStatistics(NamedTuple):
+    """A moment in the life of a sender."""
+
+    sent: int
+    """Messages accepted."""
+    taken: int
+    """Messages known to be taken by the far application."""
+    waiting: int
+    """Tasks that wait in `send`."""
+
+
+class ReceiverStatistics(NamedTuple):
+    """A moment in the life of a receiver."""
+
+    taken: int
+    """Messages taken."""
+    waiting: int
+    """Tasks that wait in `receive`."""
+
+
+def pipe(capacity: int | None = None, item_type: type[T] | Any = Any) -> "tuple[Sender[T], Receiver[T]]":
+    """Make a channel; data flows from the left end to the right one.
+
+    `capacity` is the number of messages that may be sent and not yet taken: ``None`` for 64 in memory and as much as
+    the byte window holds over a session, ``0`` for a rendezvous (`send` returns when the message was taken).
+    Either end may be sent to another process inside a message. `item_type` is for type checkers.
+    """
+    if capacity is not None and capacity < 0:
+        raise ValueError("capacity must be None or at least 0")
+    link = MessageLink(capacity)
+    return Sender(link.sender, None), Receiver(None, link.receiver)
+
+
+class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
+    """The end of a channel that sends.  Many tasks may use it at the same time.
+
+    Leaving ``async with sender`` closes it: the receiver gets what was sent before, then the end. If the block is
+    left by an exception the channel *fails*, with the name of the exception's class as code (``cancelled`` for a
+    cancellation).
+    """
+
+    kind: Kind = "sender"
+
+    async def send(self, item: T_contra) -> None:
+        """Send one message; returns when it was accepted (with capacity 0: taken).
+
+        Ends in the message move to the receiver. Values are handed over: do not change them afterwards.
+
+        Raises `EncodeError`, `MessageTooLarge` or `LimitReached` (nothing was sent, every end in it is still yours,
+        the channel goes on), `anyio.BusyResourceError` (an end in it is being sent by another task), `ChannelClosed`
+        (this sender, or an end in the message), `ChannelRefused` (the receiver is gone), `SessionLost`. Cancelled:
+        it was accepted whole or not at all, and the channel is usable.
+        """
+        await self.put(item)
+
+    def send_nowait(self, item: T_contra) -> None:
+        """As `send`, but raises `anyio.WouldBlock` instead of waiting."""
+        self.put_nowait(item)
+
+    async def flush(self) -> None:
+        """Return once the far application has taken everything that was sent.
+
+        Also after `close`. Raises `ChannelRefused` or `SessionLost` when that can't happen any more.
+        """
+        assert self.send_core is not None
+        await checkpoint()
+        await self._until_taken(self.send_core, self.send_core.sent)
+
+    @property
+    def taken(self) -> int:
+        """How many messages the far application is known to have taken."""
+        assert self.send_core is not None
+        return self.send_core.taken
+
+    def close(self) -> None:
+        """End the channel; the receiver first gets everything sent before.  Closing twice is harmless."""
+        self._finish(END)
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
+        await checkpoint()
+
+    def fail(self, code: str, text: str = "") -> None:
+        """Give up: the receiver gets everything sent before, then `ChannelFailed(code, text)`."""
+        self._finish(Reason("failed", code, text))
+
+    def _finish(self, reason: Reason) -> None:
+        if self.void(ChannelClosed):
+            assert self.send_core is not None
+            self.send_core.outlet.finish(reason)
+
+    async def wait_closed(self) -> ChannelError:
+        """Return, with the reason, when the receiver is gone, though nothing is being sent."""
+        core = self.send_core
+        assert core is not None
+        await checkpoint()
+        while core.outlet.reason is None:
+            self.check_open()
+            await core.changes.wait()
+        return core.outlet.reason.error(core.taken)
+
+    def statistics(self) -> SenderStatistics:
+        core = self.send_core
+        assert core is not None
+        return SenderStatistics(core.sent, core.taken, len(core.room))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self._finish(failure(exc_type) or END)
+
+
+class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
+    """The end of a channel that receives.  Many tasks may use it; each message goes to one of them.
+
+    Iterating stops at the orderly end, and raises `ChannelFailed` or `SessionLost` at any other.
+    """
+
+    kind: Kind = "receiver"
+
+    async def receive(self) -> T_co:
+        """The next message.
+
+        Raises `EndOfChannel`, `ChannelFailed` or `SessionLost` after all messages that arrived; `ChannelClosed`;
+        `DecodeError` when the peer sent what is no message (its sender is refused, the channel is over).
+        Cancelled: no message is lost.
+        """
+        return await self.get()  # type: ignore[no-any-return]
+
+    def receive_nowait(self) -> T_co:
+        """As `receive`, but raises `anyio.WouldBlock` instead of waiting."""
+        return self.get_nowait()  # type: ignore[no-any-return]
+
+    async def receive_many(self, limit: int = 1_000) -> list[T_co]:
+        """At least one message, and as many more as are there already, up to `limit`.  Raises as `receive`."""
+        items = [await self.receive()]
+        try:
+            while len(items) < limit:
+                items.append(self.receive_nowait())
+        except (anyio.WouldBlock, ChannelError):
+            pass  # a reason is sticky: the next call raises it
+        return items
+
+    async def __anext__(self) -> T_co:
+        try:
+            return await self.receive()
+        except EndOfChannel:
+            raise StopAsyncIteration from None
+
+    def close(self, reason: str = "") -> None:
+        """Refuse: every sender is told at once, with `reason`.  What was not taken is dropped.  Twice is harmless."""
+        self.refuse("closed", reason)
+
+    def refuse(self, code: str, reason: str = "") -> None:
+        """As `close`, with a code of your own."""
+        if self.void(ChannelClosed):
+            assert self.receive_core is not None
+            self.receive_core.refuse(Reason("refused", code, reason))
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
+        await checkpoint()
+
+    def statistics(self) -> ReceiverStatistics:
+        core = self.receive_core
+        assert core is not None
+        return ReceiverStatistics(core.taken, len(core.waiting))
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        why = failure(exc_type)
+        self.refuse(*(("closed", "") if why is None else (why.code, why.text)))
+
+
+def failure(exc_type: type[BaseException] | None) -> Reason | None:
+    """What the other side learns when a block is left by an exception: the name of its class, no internals."""
+    if exc_type is None:
+        return None
+    if not issubclass(
+        exc_type, Exception
+    ):  # Cancelled of trio, CancelledError of asyncio; KeyboardInterrupt is no better
+        return Reason("failed", "cancelled")
+    return Reason("failed", exc_type.__name__)
+
+
+def make_channel_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:
+    """The handle for cores that arrived."""
+    return Sender(send_core, None) if kind == "sender" else Receiver(None, receive_core)

@@ -1,0 +1,276 @@
+"""The errors of chanlink.  The class says what can still be used afterwards.
+
+    ChanlinkError
+    |- ChannelError                                  the channel is gone, the session goes on
+    |  |- EndOfChannel     (also anyio.EndOfStream)            the sender is done
+    |  |- ChannelClosed    (also anyio.ClosedResourceError)    this side closed it
+    |  |  `- ChannelMoved                                      this side sent it away
+    |  `- ChannelBroken    (also anyio.BrokenResourceError)
+    |     |- ChannelFailed                                     the sender gave up: code, text
+    |     |- ChannelRefused                                    the receiver is gone: code, reason
+    |     `- SessionLost                                       the session ended first: cause, taken
+    |- MessageError                                  this message failed, the channel goes on
+    |  |- EncodeError                                          it holds something that can't be sent
+    |  |- DecodeError                                          the peer sent what no message can be
+    |  |- MessageTooLarge
+    |  |- MessageTypeError                                     it is not of the channel's item type
+    |  `- LimitReached                                         a bound of Limits, by name
+    |- SessionError                                  the session is gone
+    |  |- ConnectFailed                                        no connection was made
+    |  |- ConnectionLost                                       it broke without a farewell
+    |  |- SessionClosed                                        one side closed it: code
+    |  |- PeerTimeout                                          the peer went silent
+    |  |- HandshakeError                                       the peers did not agree
+    |  |  |- HandshakeTimeout
+    |  |  |- WrongPeer                                         another key than expected
+    |  |  `- UntrustedPeer                                     the server does not trust our key
+    |  |- LocalProtocolError                                   this side broke the protocol
+    |  `- RemoteProtocolError                                  the peer broke the protocol
+    `- ConfigError         (also ValueError)         what was configured can't be used
+       `- KeyFormatError | TrustFormatError | AddressError
+
+The codes that travel are short words (``"abandoned"``, ``"no-such-service"``); the tables of them stand
+in docs/reference/protocol.md.  Texts that come from the other side are the peer's words: show them,
+never act on them.
+"""
+
+import dataclasses
+from typing import Literal, Self
+
+import anyio
+
+
+class ChanlinkError(Exception):
+    """The root of every error that chanlink raises by itself."""
+
+
+# --- the channel is gone ------------------------------------------------------------------------
+
+
+class ChannelError(ChanlinkError):
+    """This channel or byte stream can't be used any more; the session and other channels go on."""
+
+
+class EndOfChannel(ChannelError, anyio.EndOfStream):
+    """The sender closed the channel, and everything sent before has been received."""
+
+
+class ChannelClosed(ChannelError, anyio.ClosedResourceError):
+    """This side has closed this end."""
+
+
+class ChannelMoved(ChannelClosed):
+    """This side has sent this end away inside a message; whoever received it owns it now."""
+
+
+class ChannelBroken(ChannelError, anyio.BrokenResourceError):
+    """The channel is over without an orderly end."""
+
+
+class ChannelFailed(ChannelBroken):
+    """The sender gave up.  ``code`` is a short word, ``text`` an explanation that may be empty."""
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"the sender failed: {_code_and_text(self.code, self.text)}"
+
+
+class ChannelRefused(ChannelBroken):
+    """The receiver is gone, or there never was one.  ``code`` is a short word, ``reason`` may be empty."""
+
+    def __init__(self, code: str, reason: str = "") -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the receiver refused: {_code_and_text(self.code, self.reason)}"
+
+
+class SessionLost(ChannelBroken):
+    """The session ended before this channel did.
+
+    ``cause`` is the error that ended the session.  ``taken`` is the number of messages that the far
+    application is known to have taken (for a receiver: that this side has taken).
+    """
+
+    def __init__(self, cause: BaseException, taken: int = 0) -> None:
+        super().__init__(cause, taken)
+        self.cause = cause
+        self.taken = taken
+
+    def __str__(self) -> str:
+        return f"the session was lost: {self.cause} ({self.taken} messages were taken)"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a channel is over: one of the four ways of DESIGN 3.1.  Kept at an end, and raised as often as asked."""
+
+    kind: Literal["end", "failed", "refused", "lost"]
+    code: str = ""
+    text: str = ""
+    cause: BaseException | None = None
+
+    def error(self, taken: int = 0) -> ChannelError:
+        """A new exception each time: one that is raised twice would carry the tracebacks of both."""
+        match self.kind:
+            case "end":
+                return EndOfChannel("the sender closed the channel")
+            case "failed":
+                return ChannelFailed(self.code, self.text)
+            case "refused":
+                return ChannelRefused(self.code, self.text)
+            case "lost":
+                assert self.cause is not None
+                return SessionLost(self.cause, taken)
+
+
+END = Reason("end")
+
+# --- this message failed ------------------------------------------------------------------------
+
+
+class MessageError(ChanlinkError):
+    """One message failed; nothing of it was sent, and the channel can be used further."""
+
+
+class EncodeError(MessageError):
+    """The message holds something that can't be sent.  ``path`` says where: ``args[2].body``."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem, path)
+        self.problem = problem
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the message'}: {self.problem}"
+
+
+class DecodeError(MessageError):
+    """The peer sent bytes that are no message; its sender is refused with code ``bad-message``."""
+
+
+class MessageTooLarge(MessageError):
+    """The message is longer than ``Limits.message_size`` of the side that receives it."""
+
+
+class MessageTypeError(MessageError):
+    """The message is not of the item type that the channel was made for."""
+
+
+class LimitReached(MessageError):
+    """A bound was reached; ``limit`` is the name of a field of `Limits`."""
+
+    def __init__(self, limit: str, value: int) -> None:
+        super().__init__(limit, value)
+        self.limit = limit
+        self.value = value
+
+    def __str__(self) -> str:
+        return f"the limit of {self.value} {self.limit} is reached"
+
+
+# --- the session is gone ------------------------------------------------------------------------
+
+
+class SessionError(ChanlinkError):
+    """The session can't be used any more, nor any channel on it."""
+
+    def again(self) -> Self:
+        """A copy to raise: one exception that is raised twice would carry the tracebacks of both."""
+        copy = type(self)(*self.args)
+        copy.__cause__ = self.__cause__
+        return copy
+
+
+class ConnectFailed(SessionError):
+    """No connection was made: no such host, nobody listens, no route."""
+
+
+class ConnectionLost(SessionError):
+    """The connection ended without a farewell: a broken network, a killed peer, a changed byte."""
+
+
+class SessionClosed(SessionError):
+    """One side closed the session.  ``code`` is empty for an ordinary end."""
+
+    def __init__(self, code: str = "", text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        if not self.code:
+            return "the session was closed"
+        return f"the session was closed: {_code_and_text(self.code, self.text)}"
+
+
+class PeerTimeout(SessionError):
+    """Nothing came from the peer for ``Limits.peer_timeout`` seconds."""
+
+
+class HandshakeError(SessionError):
+    """The handshake failed.  What failed is said only to this side's log, not to a stranger."""
+
+
+class HandshakeTimeout(HandshakeError):
+    """The handshake did not end within its time."""
+
+
+class WrongPeer(HandshakeError):
+    """The server has another key than expected.  Both are fingerprints (``SHA256:...``)."""
+
+    def __init__(self, expected: str, actual: str) -> None:
+        super().__init__(expected, actual)
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"the peer's key is {self.actual}, expected was {self.expected}"
+
+
+class UntrustedPeer(HandshakeError):
+    """The peer does not trust a key, or this side does not: ``fingerprint`` (``SHA256:...``) is that key's."""
+
+    def __init__(self, fingerprint: str) -> None:
+        super().__init__(fingerprint)
+        self.fingerprint = fingerprint
+
+    def __str__(self) -> str:
+        return f"the key {self.fingerprint} is not trusted"
+
+
+class LocalProtocolError(SessionError):
+    """This side broke the protocol: a defect of chanlink or of a caller that went below its API."""
+
+
+class RemoteProtocolError(SessionError):
+    """The peer broke the protocol."""
+
+
+# --- the configuration can't be used ------------------------------------------------------------
+
+
+class ConfigError(ChanlinkError, ValueError):
+    """What was configured can't be used."""
+
+
+class KeyFormatError(ConfigError):
+    """A key or key file can't be read."""
+
+
+class TrustFormatError(ConfigError):
+    """A trust file has a line that can't be read."""
+
+
+class AddressError(ConfigError):
+    """An address is not of a form that is known: ``tcp://host:port`` or ``unix:/path``."""
+
+
+def _code_and_text(code: str, text: str) -> str:
+    return f"{code}: {text}" if text else code

@@ -1,0 +1,59 @@
+"""Every bound that a peer can reach, by name (SECURITY: "Bad input, and what it gets")."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """The bounds of a session.  Sizes are in bytes, times in seconds.
+
+    Both sides have their own; what concerns the other side (``message_size``, ``open_channels``,
+    ``stream_window``) travels in the handshake, so that a sender can check before it sends.
+    """
+
+    handshake: float = 10.0
+    """From the first byte to the welcome, all in all."""
+    unauthenticated: int = 1_000
+    """Connections of one listener that are still in their handshake."""
+    message_size: int = 4 * 1024 * 1024
+    """The longest message that we take, as it is on the wire, without its header."""
+    message_depth: int = 64
+    """How deep lists and maps may nest."""
+    message_ends: int = 128
+    """How many ends one message may hold; the table of the wire has one byte for it."""
+    open_channels: int = 4_096
+    """Channels and byte streams that the peer may have open on this session, nested ones included."""
+    unaccepted: int = 256
+    """Top-level channels that wait for `Session.accept`; more are refused ``busy``."""
+    unmentioned: float = 10.0
+    """After this time a stream that no message has mentioned is refused."""
+    stream_window: int = 16 * 1024
+    """What a peer may send on a new stream before we take something."""
+    stream_window_max: int = 16 * 1024 * 1024
+    """How far one window may grow with bandwidth x delay."""
+    session_budget: int = 64 * 1024 * 1024
+    """What all windows of a session may grow by together, large messages included."""
+    send_queue: int = 256 * 1024
+    """What one stream queues on our side before `send` waits, however wide the peer's window is."""
+    keepalive: float = 15.0
+    """A PING leaves when nothing came for this long."""
+    peer_timeout: float = 45.0
+    """The peer is gone when nothing came for this long."""
+    close: float = 10.0
+    """How long closing waits for what was accepted to leave."""
+    progress: float = 30.0
+    """A write, or a large message that has begun to arrive, fails after this time without progress."""
+
+
+_DEFAULT = Limits()
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class PeerLimits:
+    """What the peer accepts from us, as it said in the handshake (protocol section 2.2)."""
+
+    message_size: int = _DEFAULT.message_size
+    message_depth: int = _DEFAULT.message_depth
+    message_ends: int = _DEFAULT.message_ends
+    open_channels: int = _DEFAULT.open_channels
+    stream_window: int = _DEFAULT.stream_window

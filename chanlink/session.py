@@ -1,0 +1,433 @@
+"""A session: the authenticated, multiplexed connection of two peers.
+
+What happens to a message, in the order of the functions below:
+
+    1. `Sender.send` encodes it and queues it at its stream; the user's task stops there.
+    2. `_write_loop` asks the mux for the frames of everything that was queued since, and sends them in one go.
+    3. `_read_loop` of the other side brings them to the inbox of their stream, and stops there.
+    4. `Receiver.receive` decodes it; the credit for it leaves with the next turn of the write loop.
+
+This is the only module that starts tasks (but for one per accepted connection, in endpoint.py): a reader, a writer
+and a keeper per session; one per top-level channel of a service; one per foreign stream that was sent.
+"""
+
+import logging
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+from anyio import AsyncContextManagerMixin, CancelScope
+from anyio.abc import ByteStream as AnyByteStream
+from anyio.abc import TaskGroup
+from anyio.lowlevel import checkpoint
+
+from . import foreign
+from .bytestream import ByteStream
+from .carrier import Carrier
+from .channel import Sender, failure, make_channel_end
+from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError, SessionLost
+from .identity import PublicKey
+from .limits import Limits, PeerLimits
+from .mux import Mux
+from .port import Handle, ReceiveCore, SendCore, Waiters
+from .secure import NoiseStream
+from .stream import Kind, Stream
+
+T = TypeVar("T")
+logger = logging.getLogger("chanlink")
+
+FAREWELL = 1.0
+"""Seconds that a session takes at most to say why it ends when it does not end in order."""
+
+
+class Peer(NamedTuple):
+    """The other side of a session."""
+
+    key: PublicKey | None
+    """Its identity; None only for a session over a byte stream of your own without one."""
+    name: str
+    """The name that we know it by: the comment in the trust file, or else its fingerprint."""
+    address: str
+
+
+class Incoming(NamedTuple):
+    """A top-level channel or byte stream that the peer opened."""
+
+    service: str
+    end: Any
+    """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
+    peer: Peer
+
+
+class SessionStatistics(NamedTuple):
+    """A moment in the life of a session."""
+
+    channels: int
+    """Open channels and byte streams, of both sides."""
+    unaccepted: int
+    budget: int
+    """Bytes by which windows may still grow."""
+
+
+Handler = Callable[[Any, Peer], Awaitable[None]]
+
+
+class streams:
+    """Marks a service that takes byte streams instead of channels: ``{"echo": streams(echo)}``."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+
+Services = Mapping[str, Handler | streams]
+
+
+class Session(AsyncContextManagerMixin):
+    """The connection of two peers.  Either side opens channels on it.
+
+    `chanlink.connect` and `chanlink.listen` make sessions; it can also be made over any `anyio.abc.ByteStream`, whose
+    two sides agree who is ``client_side``. It is an async context manager. The death of the session never cancels
+    the block: its ends, `wait_closed` and later calls report it. Left normally, the session is closed as by `aclose`;
+    left by an exception, its channels fail with the name of the exception's class.
+    """
+
+    def __init__(
+        self,
+        stream: AnyByteStream,
+        *,
+        client_side: bool,
+        peer: Peer,
+        limits: Limits | None = None,
+        peer_limits: PeerLimits | None = None,
+        services: Services | None = None,
+        allows: Callable[[str], bool] | None = None,
+        round_trip: float = 0.0,
+    ) -> None:
+        self.peer = peer
+        self._stream = stream
+        self._limits = limits or Limits()
+        self._services = services
+        self._allows = allows
+        self._cause: SessionError | None = None
+        self._aborted = False
+        self._draining = False
+        self._incoming: deque[Incoming] = deque()
+        self._accepting = Waiters()
+        self._pings: dict[bytes, tuple[float, anyio.Event]] = {}
+        self._ping_count = 0
+        self._output = anyio.Event()
+        self._drained = anyio.Event()
+        self._ended = anyio.Event()
+        self._heard = time.monotonic()
+        self._writing_since: float | None = None
+        self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
+        self._mux.round_trip = round_trip
+        self._carrier = Carrier(
+            self._mux,
+            self._limits,
+            self._mux.peer_limits,
+            make_end=_make_end,
+            wrap=foreign.wrap,
+            start=self._start_pump,
+        )
+        self._tasks: TaskGroup
+        self._io_scope = CancelScope()
+
+    @asynccontextmanager
+    async def __asynccontextmanager__(self) -> AsyncGenerator["Session", None]:
+        error: BaseException | None = None
+        async with anyio.create_task_group() as self._tasks:
+            self._tasks.start_soon(self._run)
+            try:
+                yield self
+            # Caught here and raised below: a task group would wrap the caller's exception in a group.
+            except BaseException as exc:
+                error = exc
+                await self._leave(type(exc))
+            else:
+                await self._leave(None)
+            await self._end_tasks()
+        if error is not None:
+            raise error
+
+    async def _leave(self, why: type[BaseException] | None) -> None:
+        reason = failure(why)
+        if reason is None:
+            await self.aclose()
+            return
+        if self._cause is None:
+            self._mux.discard_all(reason.code)
+        with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
+            await self._drain()
+        self._lose(SessionClosed(reason.code))
+
+    async def _end_tasks(self) -> None:
+        """Services see the end of the session at their ends; who has not returned after a while is cancelled."""
+        self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
+
+    # --- opening and accepting --------------------------------------------------------------------
+
+    async def open(self, service: str, item_type: type[T] | Any = Any, capacity: int | None = None) -> Sender[T]:
+        """Open a channel to a service of the peer.  Usable at once: nothing waits for the peer.
+
+        A refusal arrives on the sender as `ChannelRefused` (``no-such-service``, ``wrong-kind``, ``busy``).
+        Raises `LimitReached` when too many channels are open, or the error that ended the session.
+        """
+        return self._open("receiver", service, capacity)  # type: ignore[return-value]
+
+    async def open_stream(self, service: str) -> ByteStream:
+        """Open a byte stream to a service of the peer; otherwise as `open`."""
+        return self._open("bytes", service, None)  # type: ignore[return-value]
+
+    def _open(self, kind: Kind, service: str, capacity: int | None) -> Handle:
+        self._check()
+        if not 0 < len(service.encode()) <= 255:
+            raise ValueError("the name of a service has 1 to 255 bytes")
+        return self._carrier.adopt(self._mux.open(kind, service=service, capacity=capacity))
+
+    async def accept(self) -> Incoming:
+        """The next top-level channel that the peer opened.  Raises the error that ended the session."""
+        await checkpoint()
+        while not self._incoming:
+            self._check()
+            await self._accepting.wait()
+        if len(self._incoming) > 1:
+            self._accepting.wake()
+        return self._incoming.popleft()
+
+    def __aiter__(self) -> "Session":
+        return self
+
+    async def __anext__(self) -> Incoming:
+        try:
+            return await self.accept()
+        except SessionClosed:
+            raise StopAsyncIteration from None
+
+    def stream_opened(self, stream: Stream) -> None:
+        """For the mux: the peer opened a top-level stream."""
+        service = stream.service or ""
+        if self._draining:
+            stream.discard("draining")
+        elif self._allows is not None and not self._allows(service):
+            # The same answer as for one that does not exist: what there is, is nobody's business.
+            logger.info("%s asked for the service %r, which it may not use", self.peer.name, service[:64])
+            stream.discard("no-such-service")
+        elif self._services is not None:
+            self._start_service(service, stream)
+        elif len(self._incoming) >= self._limits.unaccepted:
+            stream.discard("busy")
+        else:
+            self._incoming.append(Incoming(service, self._carrier.adopt(stream), self.peer))
+            self._accepting.wake()
+
+    def _start_service(self, service: str, stream: Stream) -> None:
+        assert self._services is not None
+        handler = self._services.get(service)
+        if handler is None:
+            stream.discard("no-such-service")
+        elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
+            stream.discard("wrong-kind")
+        else:
+            function = handler.handler if isinstance(handler, streams) else handler
+            self._tasks.start_soon(self._serve, service, function, self._carrier.adopt(stream))
+
+    async def _serve(self, service: str, handler: Handler, end: Handle) -> None:
+        try:
+            await handler(end, self.peer)
+        except Exception as exc:
+            if self._cause is not None and isinstance(exc, SessionLost):
+                logger.info("the service %r for %s ended with its session", service, self.peer.name)
+            else:
+                logger.exception("the service %r failed for %s", service, self.peer.name)
+            end.forsake("handler-failed")
+        except BaseException:
+            end.forsake("cancelled")
+            raise
+        else:
+            if isinstance(end, ByteStream):
+                end.close()
+            else:
+                end.forsake("done")
+
+    def _start_pump(self, end: Handle) -> None:
+        if isinstance(end, foreign.ForeignStream):
+            self._tasks.start_soon(foreign.pump, end.source, end.inner)
+
+    # --- the tasks --------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """The session's life: reader, writer and keeper until it is over, then the farewell."""
+        with self._io_scope:
+            async with anyio.create_task_group() as io:
+                io.start_soon(self._read_loop)
+                io.start_soon(self._write_loop)
+                await self._keep()
+        try:
+            await self._farewell()
+        finally:
+            self._lose(SessionClosed("aborted"))  # unless there was another cause before
+            self._ended.set()
+
+    async def _write_loop(self) -> None:
+        try:
+            while True:
+                now = time.monotonic()
+                data = self._mux.data_to_send(now)
+                if data:
+                    self._writing_since = now
+                    await self._stream.send(data)
+                    self._writing_since = None
+                    continue
+                if self._draining and not self._mux.has_output():
+                    self._drained.set()
+                await self._output.wait()
+                self._output = anyio.Event()
+        except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            self._lose(_lost(exc))
+
+    async def _read_loop(self) -> None:
+        try:
+            while True:
+                data = await self._stream.receive()
+                self._heard = time.monotonic()
+                self._mux.receive_data(data, self._heard)
+        except anyio.EndOfStream:
+            code, text = self._stream.peer_close if isinstance(self._stream, NoiseStream) else ("", "")
+            self._lose(SessionClosed(code, text))
+        except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+            self._lose(_lost(exc))
+
+    async def _keep(self) -> None:
+        """Look after the peer: is it there, does it take what we send, did it leave something lying?"""
+        limits = self._limits
+        while True:
+            await anyio.sleep(min(limits.keepalive, limits.peer_timeout, limits.unmentioned, limits.progress) / 3)
+            now = time.monotonic()
+            if now - self._heard > limits.peer_timeout:
+                self._lose(PeerTimeout(f"nothing came from the peer for {limits.peer_timeout} s"))
+            elif self._writing_since is not None and now - self._writing_since > limits.progress:
+                self._lose(ConnectionLost(f"the peer took nothing for {limits.progress} s"))
+            elif now - self._heard > limits.keepalive:
+                self._mux.ping(bytes(8))
+            self._mux.tick(now)
+
+    async def _farewell(self) -> None:
+        """Say why, if there is still somebody to say it to, and let go of the connection."""
+        cause = self._cause
+        try:
+            with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
+                if self._aborted or cause is None or isinstance(cause, ConnectionLost | PeerTimeout):
+                    return
+                if isinstance(cause, RemoteProtocolError):
+                    await self._stream.send(self._mux.data_to_send(time.monotonic()))  # h2's GOAWAY
+                if isinstance(self._stream, NoiseStream):
+                    code = cause.code if isinstance(cause, SessionClosed) else "protocol-error"
+                    await self._stream.send_close(code)
+                else:
+                    await self._stream.send_eof()
+                while True:  # until the peer has done the same: a reset could overtake what it did not read yet
+                    await self._stream.receive()
+        except (SessionError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # it is over in any case; why, is in self._cause
+        finally:
+            with CancelScope(shield=True):
+                await anyio.aclose_forcefully(self._stream)
+
+    def wake_writer(self) -> None:
+        """For the mux: there is something to send."""
+        self._output.set()
+
+    # --- the end ----------------------------------------------------------------------------------
+
+    def _lose(self, cause: SessionError) -> None:
+        """The session is over.  The first cause stays."""
+        if self._cause is not None:
+            return
+        self._cause = cause
+        level = logging.INFO if isinstance(cause, SessionClosed) else logging.WARNING
+        logger.log(level, "session with %s at %s: %s", self.peer.name, self.peer.address, cause)
+        self._mux.lose(cause)
+        self._accepting.wake_all()
+        for _, event in self._pings.values():
+            event.set()
+        self._drained.set()
+        self._io_scope.cancel()
+
+    def _check(self) -> None:
+        if self._cause is not None:
+            raise self._cause.again()
+        if self._draining:
+            raise SessionClosed("draining")
+
+    async def _drain(self) -> None:
+        """Take nothing new from the peer, and wait until everything accepted has left."""
+        if self._cause is None and not self._draining:
+            self._draining = True
+            self._mux.drain()
+        await self._drained.wait()
+
+    async def aclose(self) -> None:
+        """Close the session: take no more, deliver what was accepted (for `Limits.close` seconds at most), say so.
+
+        Channels that are still open are lost on both sides: close what you want to end in order. Never raises.
+        """
+        try:
+            with anyio.move_on_after(self._limits.close):
+                await self._drain()
+        finally:
+            self._lose(SessionClosed())
+        with anyio.move_on_after(2 * FAREWELL, shield=True):
+            await self._ended.wait()
+
+    def abort(self) -> None:
+        """End the session at once; what was accepted and has not left is lost."""
+        self._aborted = True
+        self._lose(SessionClosed("aborted"))
+
+    async def wait_closed(self) -> SessionError:
+        """Return, with the cause, when the session is over."""
+        await self._ended.wait()
+        assert self._cause is not None
+        return self._cause
+
+    async def ping(self) -> float:
+        """Measure the round trip to the peer's session, in seconds.  Raises the error that ended the session."""
+        self._check()
+        self._ping_count += 1
+        payload, event = self._ping_count.to_bytes(8, "big"), anyio.Event()
+        began = time.monotonic()
+        self._pings[payload] = (began, event)
+        try:
+            self._mux.ping(payload)
+            await event.wait()
+        finally:
+            del self._pings[payload]
+        if self._cause is not None:
+            raise self._cause.again()
+        return time.monotonic() - began
+
+    def pong(self, payload: bytes) -> None:
+        """For the mux: a PING came back."""
+        if payload in self._pings:
+            began, event = self._pings[payload]
+            self._mux.round_trip = time.monotonic() - began
+            event.set()
+
+    def statistics(self) -> SessionStatistics:
+        return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.budget)
+
+
+def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:
+    return ByteStream(send_core, receive_core) if kind == "bytes" else make_channel_end(kind, send_core, receive_core)
+
+
+def _lost(exc: Exception) -> SessionError:
+    if isinstance(exc, SessionError):
+        return exc
+    lost = ConnectionLost("the connection broke")
+    lost.__cause__ = exc
+    return lost

@@ -1,0 +1,450 @@
+"""One stream of the multiplexer: two halves, an inbox, an outbox, and their credit.  No I/O.
+
+A stream is opened by one side (the opener) for an end that the other side (the acceptor) gets; `kind` names
+that end.  Which halves carry data follows from it:
+
+    kind        opener's half                   acceptor's half
+    receiver    messages, then last words       last words: what was taken, and why refused
+    sender      last words: what was taken      messages, then last words
+    bytes       bytes, then last words          bytes, then last words
+
+Outgoing data: `write` appends to the outbox while `room` says so; `Mux.data_to_send` calls `pull`.
+Incoming data: `Mux.receive_data` calls `arrived`; the application's task calls `next_message` or
+`read`, and then `taken`, which gives the peer its credit back (DESIGN 3.2: credit follows use).
+
+Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reason` (what goes out); both are
+sticky.  `on_readable` and `on_writable` are called when something has changed; they only say "look".
+"""
+
+import struct
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+from .errors import END, Reason
+
+if TYPE_CHECKING:
+    from .mux import Mux
+
+Kind = Literal["receiver", "sender", "bytes"]
+Headers = list[tuple[bytes, bytes]]
+
+MESSAGE_HEADER = struct.Struct(">I")
+HAS_TABLE = 0x8000_0000
+MAX_WORDS = 1_024
+"""The bytes that code and text of last words may have together (protocol section 6)."""
+
+
+def _nothing() -> None:
+    """The place of a callback that nobody has set yet."""
+
+
+class Inbox:
+    """Bytes that arrived and were not taken yet: pieces as they came, nothing is copied together without need."""
+
+    __slots__ = ("_offset", "_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._offset = 0
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        self._pieces.append(data)
+        self.size += len(data)
+
+    def clear(self) -> None:
+        self._pieces.clear()
+        self._offset = self.size = 0
+
+    def peek(self) -> int:
+        """The first four bytes as a number; there must be as many."""
+        head = self._pieces[0]
+        if len(head) - self._offset >= 4:  # the common case: a header is seldom cut by a frame
+            return MESSAGE_HEADER.unpack_from(head, self._offset)[0]  # type: ignore[no-any-return]
+        start = b"".join(self._pieces)[self._offset : self._offset + 4]
+        return MESSAGE_HEADER.unpack(start)[0]  # type: ignore[no-any-return]
+
+    def take(self, skip: int, size: int) -> bytes:
+        """Drop `skip` bytes and return the next `size`; there must be as many."""
+        self.size -= skip + size
+        head, begin = self._pieces[0], self._offset + skip
+        end = begin + size
+        if end < len(head):  # the common case: many messages in one frame
+            self._offset = end
+            return head[begin:end]
+        return self._take_across(begin, end)
+
+    def _take_across(self, begin: int, end: int) -> bytes:
+        parts = []
+        while True:
+            head = self._pieces[0]
+            parts.append(head[begin:end])
+            if end < len(head):
+                self._offset = end
+                break
+            del self._pieces[0]
+            self._offset = 0
+            if end == len(head):
+                break
+            begin, end = max(begin - len(head), 0), end - len(head)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def take_some(self, limit: int) -> bytes:
+        """At most `limit` bytes, and at most one piece; there must be some."""
+        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))
+
+
+class Stream:
+    """One stream.  Made by `Mux.open`, or handed over by the mux when the peer opened it."""
+
+    __slots__ = (
+        "_consumed_since_taken",
+        "_head",
+        "_inbox",
+        "_mux",
+        "_outbox",
+        "_to_send_last",
+        "accepted",
+        "capacity",
+        "carries_in",
+        "carries_out",
+        "children",
+        "credit",
+        "credit_needed",
+        "credited_at",
+        "id",
+        "in_ended",
+        "in_reason",
+        "is_bytes",
+        "kind",
+        "lent",
+        "on_readable",
+        "on_writable",
+        "opened_at",
+        "ours",
+        "out_ended",
+        "out_reason",
+        "parent",
+        "peer_taken",
+        "progress_at",
+        "queued",
+        "sent",
+        "service",
+        "stop_due",
+        "taken_count",
+        "taken_due",
+        "unreturned",
+        "window",
+    )
+
+    def __init__(
+        self,
+        mux: "Mux",
+        stream_id: int,
+        kind: Kind,
+        *,
+        ours: bool,
+        service: str | None,
+        parent: int | None,
+        capacity: int | None,
+        opened_at: float = 0.0,
+    ) -> None:
+        self._mux = mux
+        self.id = stream_id
+        self.kind = kind
+        self.ours = ours
+        self.service = service
+        self.parent = parent
+        self.capacity = capacity
+        self.opened_at = opened_at
+        self.is_bytes = kind == "bytes"
+        self.carries_out = self.is_bytes or (kind == "receiver") == ours
+        self.carries_in = self.is_bytes or not self.carries_out
+        self.children: dict[int, Stream] | None = None
+        """Streams with this one as parent that no message has mentioned yet."""
+        self.on_readable: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = _nothing
+
+        # What goes out.
+        self.accepted = ours
+        """Whether our first HEADERS frame is out (protocol section 6)."""
+        self.out_reason: Reason | None = None
+        self.out_ended = False
+        self.credit = mux.peer_limits.stream_window
+        self.queued = 0
+        self.sent = 0
+        self.peer_taken = 0
+        self._outbox: deque[bytes | memoryview] = deque()
+        self._to_send_last: Headers | None = None
+
+        # What comes in.
+        self.in_reason: Reason | None = None
+        self.in_ended = False
+        self._inbox = Inbox()
+        self._head: int | None = None
+        self.window = mux.limits.stream_window
+        self.lent = 0
+        """Credit beyond the window, out of the session's budget, for the message at the head."""
+        self.unreturned = 0
+        self.credit_needed = False
+        """Whether the message at the head can't arrive before `unreturned` is given back."""
+        self.stop_due: bytes | None = None
+        self.credited_at = opened_at
+        self.progress_at = opened_at
+        self.taken_count = 0
+        self.taken_due = False
+        self._consumed_since_taken = 0
+
+    # --- going out --------------------------------------------------------------------------------
+
+    def room(self) -> bool:
+        """Whether the next message or piece of bytes would be accepted (protocol section 7)."""
+        if self.credit <= self.queued or self.queued >= self._mux.limits.send_queue:
+            return False
+        return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
+
+    def write(self, data: bytes) -> None:
+        """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog)."""
+        self._outbox.append(data)
+        self.queued += len(data)
+        self.sent += 1
+        self._mux.activate(self)
+
+    def end(self) -> None:
+        """The orderly end, after everything written."""
+        self._finish(END, [])
+
+    def fail(self, code: str, text: str = "") -> None:
+        """The end of a sender that gives up, after everything written."""
+        code, text = _fit(code, text)
+        self._finish(Reason("failed", code, text), [(b"code", code.encode()), (b"text", text.encode())])
+
+    def _finish(self, reason: Reason, last_words: Headers) -> None:
+        if self.out_reason is None:
+            self.out_reason = reason
+            self._to_send_last = last_words
+            self._mux.activate(self)
+
+    def pull(self, size: int) -> bytes:
+        """The next bytes for a DATA frame: what was queued, joined, up to `size` and the credit."""
+        size = min(size, self.credit)
+        parts: list[bytes | memoryview] = []
+        outbox = self._outbox
+        while outbox and size > 0:
+            part = outbox[0]
+            if len(part) <= size:
+                del outbox[0]
+            else:
+                view = memoryview(part)
+                part, outbox[0] = view[:size], view[size:]
+            parts.append(part)
+            size -= len(part)
+        data = parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)
+        self.credit -= len(data)
+        self.queued -= len(data)
+        return data
+
+    def has_output(self) -> bool:
+        """Whether `Mux.data_to_send` could make a frame of this stream now."""
+        if self._outbox:
+            return self.credit > 0
+        return self._to_send_last is not None
+
+    def last_words(self) -> Headers | None:
+        """The fields with which our half ends now (an empty list: DATA), or None while it goes on."""
+        if self._outbox:
+            return None
+        last, self._to_send_last = self._to_send_last, None
+        return last
+
+    def credited(self, increment: int) -> None:
+        """The peer gave credit for `increment` bytes."""
+        self.credit += increment
+        if self._outbox:
+            self._mux.activate(self)
+        if self.room():
+            self.on_writable()
+
+    def peer_took(self, count: int) -> None:
+        """The far application has taken `count` messages in all.  A count that falls or lies is left alone."""
+        if self.peer_taken < count <= self.sent:
+            self.peer_taken = count
+            self.on_writable()
+
+    def refused(self, code: str, text: str) -> None:
+        """The peer reads no more: drop what is queued, and end our half at once (protocol section 6)."""
+        # Also after an end of our own: what was sent before it will not be taken any more.
+        self.out_reason = Reason("refused", code, text)
+        self._outbox.clear()
+        self.queued = 0
+        if not self.out_ended:
+            self._to_send_last = []
+            self._mux.activate(self)
+        self.on_writable()
+
+    # --- coming in --------------------------------------------------------------------------------
+
+    def arrived(self, data: bytes, now: float) -> None:
+        """Some bytes of the peer's half; they were within its credit (h2 has seen to that)."""
+        if self.in_reason is not None:
+            return  # refused: what was under way is dropped
+        self._inbox.append(data)
+        self.progress_at = now
+        if self.is_bytes or self._look_at_head():
+            self.on_readable()
+
+    def ended(self, reason: Reason) -> None:
+        """The peer's half is over, after everything that has arrived."""
+        self.in_ended = True
+        if self.in_reason is None:
+            self.in_reason = reason
+        self._settle()
+        self.on_readable()
+
+    def _look_at_head(self) -> bool:
+        """Read the header at the head of the inbox, and say whether its whole message is there."""
+        if self._head is None:
+            if self._inbox.size < 4:
+                return False
+            self._head = self._inbox.peek()
+        size = (self._head & ~HAS_TABLE) + 4
+        if self._inbox.size >= size:
+            return True
+        if size - 4 > self._mux.limits.message_size:
+            self.reject("too-large", "a message over the limit")
+            return True
+        self._mux.lend(self, size)
+        return False
+
+    def readable(self) -> bool:
+        """Whether `next_message` or `read` would return something, or there is a reason why it never will."""
+        if self.in_reason is not None:
+            return True
+        return self._inbox.size > 0 if self.is_bytes else self._look_at_head()
+
+    def next_message(self) -> tuple[int, bytes] | None:
+        """The header and the payload of the next message if it is there whole; then call `taken`."""
+        if not self._look_at_head():
+            return None
+        head = self._head
+        if head is None:
+            return None  # it was just rejected
+        self._head = None
+        size = head & ~HAS_TABLE
+        if size > self._mux.limits.message_size:
+            self.reject("too-large", "a message over the limit")
+            return None
+        return head, self._inbox.take(4, size)
+
+    def read(self, limit: int) -> bytes:
+        """Up to `limit` bytes of a byte stream, empty if there are none now; then call `consumed`."""
+        return self._inbox.take_some(limit) if self._inbox.size else b""
+
+    def exhausted(self) -> Reason | None:
+        """Why nothing will come any more, once everything that arrived was taken."""
+        if self.in_reason is None or self._inbox.size == 0:
+            return self.in_reason
+        if self.is_bytes or self._look_at_head():
+            return None
+        if self.in_reason.kind == "end":  # but a part of a message is left
+            self.in_reason = Reason("failed", "cut-short", "the channel ended inside a message")
+        return self.in_reason
+
+    def taken(self, size: int) -> None:
+        """The application has one more message, whose payload had `size` bytes."""
+        self.taken_count += 1
+        size += 4
+        self._consumed_since_taken += size
+        if self.capacity is not None or not self._inbox.size or self._consumed_since_taken >= self.window // 2:
+            self._consumed_since_taken = 0
+            self.taken_due = True
+            self._mux.credit_due(self)
+        self.consumed(size)
+        self._settle()
+
+    def consumed(self, size: int) -> None:
+        """The application has `size` bytes more."""
+        back = min(self.lent, size)
+        self.lent -= back
+        self._mux.budget += back
+        self.unreturned += size - back
+        if self.unreturned >= self.window // 2 and not self.in_ended:
+            self._mux.credit_due(self)
+
+    def _settle(self) -> None:
+        """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
+        if self.in_reason is not None and self.exhausted() is not None and not self.is_bytes:
+            self._say_taken([])
+
+    def _say_taken(self, more: Headers) -> None:
+        if self.carries_in and self.out_reason is None:
+            self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
+            self._refuse_children()
+
+    def _refuse_children(self) -> None:
+        children, self.children = self.children, None
+        for child in (children or {}).values():
+            child.discard("not-taken")
+
+    def idle(self) -> bool:
+        """Whether nothing waits in the inbox."""
+        return self._inbox.size == 0
+
+    def stalled(self, now: float) -> bool:
+        """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
+        if now - self.progress_at < self._mux.limits.progress or self.is_bytes or self.in_reason is not None:
+            return False
+        return self._inbox.size > 0 and not self._look_at_head()
+
+    def refuse(self, code: str, text: str = "") -> None:
+        """This side reads no more: the peer is told at once, what has arrived is dropped."""
+        self._stop_receiving(Reason("refused", code, text))
+
+    def reject(self, code: str, text: str) -> None:
+        """The peer broke a rule of this channel: it is told so, and this side's receiver sees a failure."""
+        self._stop_receiving(Reason("failed", code, text))
+
+    def _stop_receiving(self, reason: Reason) -> None:
+        if self.in_reason is not None and self.exhausted() is not None:
+            return
+        self.in_reason = reason
+        self._inbox.clear()
+        self._head = None
+        code, text = _fit(reason.code, reason.text)
+        if not self.is_bytes:
+            self._say_taken([(b"code", code.encode()), (b"text", text.encode())])
+        elif not self.in_ended:
+            self.stop_due = bytes([len(code)]) + code.encode() + text.encode()
+            self._mux.credit_due(self)
+        self.on_readable()
+
+    def discard(self, code: str) -> None:
+        """Nobody took the end that this stream was opened for."""
+        if self.carries_in:
+            self.refuse(code)
+        if self.carries_out:
+            self.fail(code)
+
+    # --- the session's end ------------------------------------------------------------------------
+
+    def lost(self, reason: Reason) -> None:
+        """Nothing more will come or go.  What arrived before can still be taken."""
+        # A channel is settled by the receiver's last words, a half of a byte stream by its own.
+        settled = self.out_ended if self.is_bytes else self.in_ended
+        if self.carries_out and not settled:
+            self.out_reason = reason
+        if self.carries_in and self.in_reason is None:
+            self.in_reason = reason
+        self.in_ended = self.out_ended = True
+        self._outbox.clear()
+        self._to_send_last = None
+        self.queued = 0
+        self.on_readable()
+        self.on_writable()
+
+
+def _fit(code: str, text: str) -> tuple[str, str]:
+    """Cut last words to what the protocol allows: codes are ASCII, at most 64 bytes."""
+    code = code.encode("ascii", errors="replace")[:64].decode()
+    return code, text.encode(errors="replace")[: MAX_WORDS - len(code)].decode(errors="ignore")
