@@ -259,11 +259,8 @@ class Link:
         self.receiver: ReceiveCore | None = ReceiveCore(self)
         self.reason: Reason | None = None
         self.finished: Reason | None = None
+        self.sent = 0
         self.taken = 0
-
-    @property
-    def sent(self) -> int:
-        return self.taken + len(self.items)
 
     def prepare(self, value: Any) -> Any:
         raise NotImplementedError
@@ -279,6 +276,7 @@ class Link:
 
     def accept(self, item: Any) -> None:
         self.items.append(item)
+        self.sent += 1
         if self.receiver is not None:
             self.receiver.waiting.wake()
 
@@ -370,6 +368,7 @@ class MessageLink(Link):
             offer = self._offers.popleft()
             item = self._move(offer) if offer.ends else offer.value
             offer.taken = True
+            self.sent += 1
             if self.sender is not None:
                 self.sender.room.wake_all()  # only the sender of this offer goes on
         else:

@@ -274,7 +274,7 @@ class Session(AsyncContextManagerMixin):
 
     async def _write_loop(self) -> None:
         try:
-            while True:
+            while self._cause is None:
                 now = time.monotonic()
                 data = self._mux.data_to_send(now)
                 if data:
@@ -293,6 +293,8 @@ class Session(AsyncContextManagerMixin):
         try:
             while True:
                 data = await self._stream.receive()
+                if self._cause is not None:
+                    return  # the cancellation has not reached this task yet
                 self._heard = time.monotonic()
                 self._mux.receive_data(data, self._heard)
         except anyio.EndOfStream:

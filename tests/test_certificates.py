@@ -90,8 +90,10 @@ async def test_certificate_is_made_by_a_signer_that_waits() -> None:
 
 
 def test_signed_message_is_the_50_bytes_of_the_protocol() -> None:
-    message = Certificate(0x0102030405060708, 0x1112131415161718, b"").signed_message(STATIC, Role.SERVER)
-    assert message.hex() == "0101" + STATIC.hex() + "01020304050607081112131415161718"
+    certificate = Certificate(0x0102030405060708, 0x1112131415161718, b"")
+    after_the_role = STATIC.hex() + "01020304050607081112131415161718"
+    assert certificate.signed_message(STATIC, Role.CLIENT).hex() == "0100" + after_the_role
+    assert certificate.signed_message(STATIC, Role.SERVER).hex() == "0101" + after_the_role
 
 
 @pytest.mark.parametrize(("lifetime", "seconds"), [(3600, 3600), (DAY, DAY), (DAY + 1, DAY), (10 * DAY, DAY)])

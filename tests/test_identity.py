@@ -131,6 +131,15 @@ def test_existing_file_is_never_overwritten(existing: str, tmp_path: Path) -> No
     assert (tmp_path / existing).read_text() == "precious"
 
 
+def test_private_half_never_appears_when_a_public_one_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key.pub").touch()
+    monkeypatch.setattr("chanlink.identity.os.link", pytest.fail)
+    with pytest.raises(KeyFormatError, match="File exists"):
+        ALICE.save(tmp_path / "key")
+
+
 def test_dangling_link_is_not_followed_when_saving(tmp_path: Path) -> None:
     (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(KeyFormatError, match="File exists"):

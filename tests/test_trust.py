@@ -99,6 +99,11 @@ def test_quoted_value_is_read_as_sshd_reads_it(value: str, services: set[str], f
     assert Trust.load(file).check(ALICE) == Grant("alice@laptop", frozenset(services))
 
 
+def test_trust_file_may_have_windows_line_ends(file: Path) -> None:
+    file.write_text(f"# one\r\n\r\n{ALICE}\r\n", newline="")
+    assert Trust.load(file).check(ALICE) == Grant("alice@laptop", None)
+
+
 def test_empty_trust_file_trusts_nobody(file: Path) -> None:
     file.write_text("")
     assert Trust.load(file).check(ALICE) is None
@@ -146,6 +151,16 @@ def test_line_that_is_not_understood_is_an_error_and_no_grant(line: str, problem
     with pytest.raises(TrustFormatError, match=f"authorized_peers:3: .*{problem}") as caught:
         Trust.load(file)
     assert "\n" not in str(caught.value)
+
+
+def test_line_may_have_8_kibibytes_and_no_more(file: Path) -> None:
+    head, tail = 'services="ping', f'" {ALICE}'
+    filling = 8 * 1024 - len(head) - len(tail)
+    file.write_text(head + "g" * filling + tail)
+    assert Trust.load(file).check(ALICE) is not None
+    file.write_text(head + "g" * (filling + 1) + tail)
+    with pytest.raises(TrustFormatError, match="authorized_peers:1: the line is longer than 8192"):
+        Trust.load(file)
 
 
 def test_line_that_is_not_utf_8_is_an_error(file: Path) -> None:

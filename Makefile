@@ -1,0 +1,53 @@
+# Nothing has to be done before `make demo` or `make test` but to have python3 (3.11 or newer) with its venv module.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := chanlink examples tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format bench clean
+
+help:
+	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
+	@echo "make test    run the tests, on asyncio, asyncio with uvloop, and trio"
+	@echo "make check   what has to pass before a change is taken: formatting, lint, types, tests"
+	@echo "make format  format the sources"
+	@echo "make bench   measure, beside OpenSSH and plain TCP (some minutes)"
+	@echo "make clean   remove what these commands made"
+
+# The package with nothing but what it needs to run.
+$(VENV)/.runtime: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "chanlink needs Python 3.11 or newer; call make with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+demo: $(VENV)/.runtime
+	$(BIN)/python -m examples.rexec.demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+
+check: lint test
+
+format: $(VENV)/.dev
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m tests.bench
+
+clean:
+	rm -rf $(VENV) bench-results .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
