@@ -6,11 +6,13 @@ when both directions are over.
 """
 
 import io
+import logging
 import socket
 from collections.abc import Awaitable, Callable
 from typing import IO, Any, cast
 
 import anyio
+from anyio.abc import ByteStream as AnyByteStream
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
 
 from .bytestream import ByteStream, byte_pipe
@@ -18,8 +20,7 @@ from .errors import ChanlinkError, EncodeError
 
 PIECE = 64 * 1024
 
-_ERRORS = (OSError, ValueError, anyio.BrokenResourceError, anyio.ClosedResourceError)
-"""What reading or writing a foreign stream may raise (ValueError: a closed file)."""
+logger = logging.getLogger("chanlink")
 
 
 class ForeignStream(ByteStream):
@@ -44,7 +45,12 @@ def wrap(source: object) -> ForeignStream | None:
 
 async def pump(source: Any, inner: ByteStream) -> None:
     """Copy between a foreign object and the end of the pipe that stayed, until both directions are over."""
-    source = await _opened(source)
+    try:
+        source = await _opened(source)
+    except Exception as exc:
+        _broken(inner, "read", exc)
+        inner.close()
+        return
     try:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_copy_in, _reader(source), inner)
@@ -52,7 +58,23 @@ async def pump(source: Any, inner: ByteStream) -> None:
     finally:
         inner.close()
         with anyio.move_on_after(1, shield=True):
-            await source.aclose()
+            await _close(source)
+
+
+async def _close(source: Any) -> None:
+    try:
+        await source.aclose()
+    except Exception as exc:  # whatever it raises, it is over
+        logger.info("closing a foreign stream: %s: %s", type(exc).__name__, exc)
+
+
+def _broken(inner: ByteStream, what: str, exc: Exception) -> None:
+    """A foreign stream may raise what it likes: the far side learns that it broke, our log learns why."""
+    logger.info("a foreign stream broke at a %s: %s: %s", what, type(exc).__name__, exc)
+    if what == "read":
+        inner.fail("read-failed", type(exc).__name__)
+    else:
+        inner.refuse("write-failed", type(exc).__name__)
 
 
 async def _opened(source: Any) -> Any:
@@ -94,16 +116,21 @@ async def _copy_in(read: Read | None, inner: ByteStream) -> None:
 
 async def _read_to_end(read: Read, inner: ByteStream) -> None:
     try:
-        while data := await read(PIECE):
+        while data := await _piece(read):
             await inner.send(data)
-    except anyio.EndOfStream:
-        pass
     except ChanlinkError:
-        return  # the far side reads no more; that the object is not read to its end is its wish
-    except _ERRORS as exc:
-        inner.fail("read-failed", type(exc).__name__)
-        return
-    await inner.send_eof()
+        pass  # the far side reads no more; that the object is not read to its end is its wish
+    except Exception as exc:
+        _broken(inner, "read", exc)
+    else:
+        await inner.send_eof()
+
+
+async def _piece(read: Read) -> bytes:
+    try:
+        return await read(PIECE)
+    except anyio.EndOfStream:
+        return b""
 
 
 async def _copy_out(source: Any, inner: ByteStream) -> None:
@@ -114,21 +141,20 @@ async def _copy_out(source: Any, inner: ByteStream) -> None:
         return
     write = source.write if is_file else source.send
     try:
-        while True:
-            await write(await inner.receive(PIECE))
-    except anyio.EndOfStream:
+        while data := await _piece(inner.receive):
+            await write(data)
         await _say_end(source, is_file)
     except ChanlinkError:
-        return  # a truncated stream is no end: the object is closed without one
-    except _ERRORS as exc:
-        inner.refuse("write-failed", type(exc).__name__)
+        pass  # a truncated stream is no end: the object is closed without one
+    except Exception as exc:
+        _broken(inner, "write", exc)
 
 
 async def _say_end(source: Any, is_file: bool) -> None:
     """Let who reads the object see the end."""
     if is_file:
         await source.flush()
-    elif isinstance(source, ByteReceiveStream):
-        await source.send_eof()  # type: ignore[attr-defined]
+    elif isinstance(source, AnyByteStream):
+        await source.send_eof()
     else:
-        await source.aclose()
+        await _close(source)

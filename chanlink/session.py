@@ -134,7 +134,8 @@ class Session(AsyncContextManagerMixin):
             start=self._start_pump,
         )
         self._tasks: TaskGroup
-        self._io_scope = CancelScope()
+        # Shielded: a block that is cancelled has something to say to the peer yet. `_lose` ends it, in any case.
+        self._io_scope = CancelScope(shield=True)
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator["Session", None]:

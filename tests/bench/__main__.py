@@ -14,13 +14,15 @@ from . import channels, messages, rexec, traps
 from .harness import ROOT, Bench, Missing, Result, Row, measure, table
 
 GROUPS = (rexec, messages, channels, traps)
+RESULTS = ROOT / "bench-results"
+SERVER_PROFILE = RESULTS / "server.prof"
 
 
 def main() -> int:
     arguments = _arguments()
     logging.basicConfig(level=logging.ERROR)
-    profile_server = Path("bench-server.prof") if arguments.profile_server else None
-    with Bench(profile_server=profile_server and ROOT / "bench-results" / profile_server) as bench:
+    RESULTS.mkdir(exist_ok=True)
+    with Bench(profile_server=SERVER_PROFILE if arguments.profile_server else None) as bench:
         rows = [row for group in GROUPS for row in group.rows(bench) if _wanted(row, arguments.names)]
         if not rows:
             print("no such row; --list lists them", file=sys.stderr)
@@ -28,11 +30,16 @@ def main() -> int:
         if arguments.list:
             print("\n".join(f"{row.name:26} {row.what}" for row in rows))
             return 0
-        if arguments.profile or arguments.profile_server:
-            return _profile(bench, rows, arguments)
+        if arguments.profile:
+            for row in rows:
+                _profile(row)
+            return 0
         results = _measure(rows, arguments.quick)
     print(table(results))
-    _save(results)
+    if arguments.profile_server:
+        _show(SERVER_PROFILE)
+    else:
+        _save(results)
     return 0
 
 
@@ -53,16 +60,45 @@ def _wanted(row: Row, names: list[str]) -> bool:
 def _measure(rows: list[Row], quick: bool) -> list[Result]:
     results = []
     for row in rows:
-        print(f"\r{row.name:40}", end="", file=sys.stderr, flush=True)
+        _progress(row.name)
         results.append(measure(row, min(row.repeats, 2) if quick else row.repeats))
-    print(f"\r{'':40}\r", end="", file=sys.stderr, flush=True)
+    _progress("")
     return results
 
 
+def _progress(name: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{name:40}\r", end="", file=sys.stderr, flush=True)
+
+
 def _save(results: list[Result]) -> None:
-    directory = ROOT / "bench-results"
-    directory.mkdir(exist_ok=True)
     about = {"at": time.strftime("%Y-%m-%dT%H:%M:%S"), "python": platform.python_version(), "on": platform.platform()}
-    path = directory / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
     path.write_text(json.dumps({**about, "rows": [result.as_json() for result in results]}, indent=1))
     print(f"\n{path.relative_to(ROOT)}")
+
+
+def _profile(row: Row) -> None:
+    """Run the client of a row once under cProfile."""
+    print(f"{row.name}: {row.what}")
+    path = RESULTS / "client.prof"
+    try:
+        row.ours()  # starts servers and fills caches
+        if row.profile is not None:
+            row.profile(path)
+        else:
+            profiler = cProfile.Profile()
+            profiler.runcall(row.ours)
+            profiler.dump_stats(path)
+    except Missing as exc:
+        print(exc)
+    else:
+        _show(path)
+
+
+def _show(path: Path) -> None:
+    pstats.Stats(str(path)).sort_stats("tottime").print_stats(25)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -163,7 +163,9 @@ def table(results: list[Result]) -> str:
     """The results as one table in Markdown."""
     cells = [HEADINGS, *(line for result in results for line in lines(result))]
     widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
     text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(text)
 
@@ -199,7 +201,6 @@ class Bench:
 
     def __enter__(self) -> "Bench":
         self.directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="chanlink-bench-")))
-        self._stack.__enter__()
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -1,0 +1,423 @@
+"""Byte streams, made in every way, and foreign streams in messages."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from anyio.abc import ByteReceiveStream
+
+import chanlink
+from chanlink import (
+    ByteStream,
+    ChannelClosed,
+    ChannelFailed,
+    ChannelMoved,
+    ChannelRefused,
+    EncodeError,
+    EndOfChannel,
+    SessionLost,
+)
+
+from .pairs import session_pair, settle
+
+pytestmark = pytest.mark.anyio
+
+Pair = tuple[ByteStream, ByteStream]
+MakePair = Callable[[], AbstractAsyncContextManager[Pair]]
+
+
+@asynccontextmanager
+async def in_memory() -> AsyncIterator[Pair]:
+    yield chanlink.byte_pipe()
+
+
+@asynccontextmanager
+async def opened() -> AsyncIterator[Pair]:
+    async with session_pair() as (client, server):
+        yield await client.open_stream("service"), (await server.accept()).end
+
+
+@asynccontextmanager
+async def sent() -> AsyncIterator[Pair]:
+    async with session_pair() as (client, server):
+        carrier = await server.open("service")
+        here, there = chanlink.byte_pipe()
+        await carrier.send({"body": there})
+        yield here, (await (await client.accept()).end.receive())["body"]
+
+
+every_pair = pytest.mark.parametrize("make_pair", [in_memory, opened, sent], ids=lambda f: f.__name__)
+both_directions = pytest.mark.parametrize("turned", [False, True], ids=["there", "back"])
+
+
+async def read_all(stream: ByteReceiveStream) -> bytes:
+    data = b""
+    try:
+        while True:
+            data += await stream.receive()
+    except anyio.EndOfStream:
+        return data
+
+
+@every_pair
+@both_directions
+async def test_bytes_arrive_exactly_and_then_the_end(make_pair: MakePair, turned: bool) -> None:
+    async with make_pair() as pair, anyio.create_task_group() as tasks:
+        writer, reader = reversed(pair) if turned else pair
+        data = os.urandom(3_000_000)
+
+        async def write() -> None:
+            view = memoryview(data)
+            size = 1
+            while view:
+                await writer.send(bytes(view[:size]))
+                view = view[size:]
+                size = size * 3 % 200_000 + 1
+            await writer.send_eof()
+
+        tasks.start_soon(write)
+        assert await read_all(reader) == data
+        with pytest.raises(EndOfChannel):
+            await reader.receive()
+
+
+@every_pair
+async def test_each_half_ends_by_itself(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        await one.send(b"question")
+        await one.send_eof()
+        assert await read_all(other) == b"question"
+        await other.send(b"answer")
+        await other.send_eof()
+        assert await read_all(one) == b"answer"
+
+
+@every_pair
+async def test_sending_after_eof_is_refused_here(make_pair: MakePair) -> None:
+    async with make_pair() as (one, _other):
+        await one.send_eof()
+        with pytest.raises(ChannelClosed):
+            await one.send(b"late")
+
+
+@every_pair
+async def test_receive_returns_no_more_than_asked_and_loses_nothing(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        await one.send(b"hello world")
+        await one.send_eof()
+        pieces = []
+        try:
+            while True:
+                pieces.append(await other.receive(3))
+        except EndOfChannel:
+            pass
+        assert b"".join(pieces) == b"hello world"
+        assert max(map(len, pieces)) <= 3
+
+
+@every_pair
+async def test_a_failure_is_no_end(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        await one.send(b"a part")
+        one.fail("disk-error", "bad sector")
+        assert await other.receive() == b"a part"
+        with pytest.raises(ChannelFailed) as caught:
+            await other.receive()
+        assert (caught.value.code, caught.value.text) == ("disk-error", "bad sector")
+
+
+@every_pair
+async def test_leaving_the_block_by_an_exception_fails_what_it_sends(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        with pytest.raises(LookupError):
+            async with one:
+                raise LookupError("internal details")
+        with pytest.raises(ChannelFailed) as failed:
+            await other.receive()
+        assert (failed.value.code, failed.value.text) == ("LookupError", "")
+        await settle()
+        with pytest.raises(ChannelRefused):
+            await other.send(b"x")
+
+
+@every_pair
+@both_directions
+async def test_a_reader_that_closes_stops_the_writer(make_pair: MakePair, turned: bool) -> None:
+    async with make_pair() as pair, anyio.create_task_group() as tasks:
+        writer, reader = reversed(pair) if turned else pair
+        refused = False
+
+        async def write() -> None:
+            nonlocal refused
+            with pytest.raises(ChannelRefused):
+                while True:
+                    await writer.send(b"y\n" * 1_000)
+            refused = True
+
+        tasks.start_soon(write)
+        assert (await reader.receive()).startswith(b"y\n")
+        reader.close()
+        await settle()
+        assert refused
+
+
+@every_pair
+async def test_a_reader_that_closes_after_its_own_eof_stops_the_writer(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        await one.send_eof()
+        await settle()
+        one.close()
+        assert isinstance(await other.wait_closed(), ChannelRefused)
+
+
+@every_pair
+async def test_backpressure_reaches_the_writer(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        accepted = 0
+        with anyio.move_on_after(0.05):
+            while True:
+                await one.send(bytes(1_000))
+                accepted += 1_000
+        assert accepted <= 65_536 + 1_000
+        data = b""
+        while len(data) < accepted:
+            data += await other.receive()
+        await one.send(b"there is room again")
+        assert await other.receive() == b"there is room again"
+
+
+@every_pair
+async def test_closing_twice_is_harmless(make_pair: MakePair) -> None:
+    async with make_pair() as (one, _other):
+        await one.aclose()
+        await one.aclose()
+        one.close()
+        with pytest.raises(ChannelClosed):
+            await one.send(b"x")
+        with pytest.raises(ChannelClosed):
+            await one.receive()
+
+
+async def test_what_was_written_before_the_message_arrives_first() -> None:
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        here, there = chanlink.byte_pipe()
+        await here.send(b"before, ")
+        await there.send(b"the other way")
+        await carrier.send(there)
+        await here.send(b"after")
+        await here.send_eof()
+        arrived = await (await server.accept()).end.receive()
+        assert await read_all(arrived) == b"before, after"
+        assert await here.receive() == b"the other way"
+        with pytest.raises(ChannelMoved):
+            await there.send(b"x")
+
+
+async def test_a_session_that_is_lost_is_never_an_end() -> None:
+    async with session_pair() as (client, server):
+        one = await client.open_stream("service")
+        other = (await server.accept()).end
+        await one.send(b"a part")
+        await settle()
+        client.abort()
+        await settle()
+        assert await other.receive() == b"a part"
+        with pytest.raises(SessionLost):
+            await other.receive()
+        with pytest.raises(SessionLost):
+            await one.send(b"x")
+
+
+async def test_many_byte_streams_leave_every_table_empty() -> None:
+    async with session_pair() as (client, server):
+        for n in range(300):
+            one = await client.open_stream("service")
+            other = (await server.accept()).end
+            await one.send(b"x")
+            if n % 3 == 0:
+                one.close()
+                other.close()
+            elif n % 3 == 1:
+                other.close()
+                one.fail("code")
+            else:
+                await one.send_eof()
+                await other.send_eof()
+        await settle()
+        assert client.statistics().channels == server.statistics().channels == 0
+        assert client.statistics().budget == server.statistics().budget == chanlink.Limits().session_budget
+
+
+# --- foreign streams ----------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def sent_in_a_message(item: Any) -> AsyncIterator[ByteStream]:
+    """What arrives of a foreign object that is sent in a message."""
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        await carrier.send({"body": item})
+        message = await (await server.accept()).end.receive()
+        assert isinstance(message["body"], ByteStream)
+        yield message["body"]
+
+
+async def test_a_binary_file_is_read_to_its_end_and_closed(tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(data)
+    file = (tmp_path / "file").open("rb")
+    async with sent_in_a_message(file) as body:
+        assert await read_all(body) == data
+        with pytest.raises(ChannelRefused):  # it can only be read
+            while True:
+                await body.send(b"x")
+                await settle()
+        body.close()
+    assert file.closed
+
+
+async def test_an_async_file_is_written_and_flushed(tmp_path: Path) -> None:
+    file = await anyio.open_file(tmp_path / "file", "wb")
+    async with sent_in_a_message(file) as body:
+        await body.send(b"hello ")
+        await body.send(b"file")
+        await body.send_eof()
+        assert await read_all(body) == b""
+    assert (tmp_path / "file").read_bytes() == b"hello file"
+
+
+async def test_a_text_file_is_refused_with_advice(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    with (tmp_path / "file").open() as file:
+        with pytest.raises(EncodeError, match="binary mode"):
+            async with sent_in_a_message(file):
+                pass
+        assert not file.closed
+
+
+async def test_the_output_of_a_process_arrives_while_it_runs() -> None:
+    script = "import sys; print('first', flush=True); sys.stdin.read(1); print('last')"
+    async with await anyio.open_process([sys.executable, "-c", script]) as process:
+        async with sent_in_a_message(process.stdout) as body:
+            assert (await body.receive()).strip() == b"first"
+            assert process.stdin is not None
+            await process.stdin.send(b"x")
+            assert (await read_all(body)).strip() == b"last"
+        await process.wait()
+
+
+async def test_the_input_of_a_process_sees_the_end() -> None:
+    async with await anyio.open_process(["cat"], stderr=subprocess.DEVNULL) as process:
+        async with sent_in_a_message(process.stdin) as body:
+            await body.send(b"through cat")
+            await body.send_eof()
+            assert process.stdout is not None
+            assert await read_all(process.stdout) == b"through cat"
+        await process.wait()
+
+
+async def test_a_socket_is_used_both_ways() -> None:
+    ours, theirs = socket.socketpair()
+    with ours:
+        ours.settimeout(10)
+        async with sent_in_a_message(theirs) as body:
+            await anyio.to_thread.run_sync(ours.sendall, b"from the socket")
+            assert await body.receive() == b"from the socket"
+            await body.send(b"to the socket")
+            await body.send_eof()
+            assert await anyio.to_thread.run_sync(ours.recv, 100) == b"to the socket"
+            assert await anyio.to_thread.run_sync(ours.recv, 100) == b""
+            ours.shutdown(socket.SHUT_WR)
+            with pytest.raises(EndOfChannel):
+                await body.receive()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+async def test_a_full_disk_refuses_the_writer_and_harms_nothing_else() -> None:
+    file = await anyio.open_file("/dev/full", "wb", buffering=0)
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        await carrier.send(file)
+        receiver = (await server.accept()).end
+        body = await receiver.receive()
+        await body.send(b"x")
+        reason = await body.wait_closed()
+        assert isinstance(reason, ChannelRefused)
+        assert (reason.code, reason.reason) == ("write-failed", "OSError")
+        await carrier.send("the session goes on")
+        assert await receiver.receive() == "the session goes on"
+
+
+class BrokenStream(ByteReceiveStream):
+    """Yields something and then breaks, in a way that nobody foresaw."""
+
+    closed = False
+
+    def __init__(self) -> None:
+        self._pieces = [b"a part"]
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        if not self._pieces:
+            raise ZeroDivisionError("unforeseen")
+        return self._pieces.pop()
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_read_error_of_a_wrapped_source_is_a_failure_there_and_harms_nothing_else() -> None:
+    source = BrokenStream()
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        await carrier.send(source)
+        receiver = (await server.accept()).end
+        body = await receiver.receive()
+        assert await body.receive() == b"a part"
+        with pytest.raises(ChannelFailed) as caught:
+            await body.receive()
+        assert (caught.value.code, caught.value.text) == ("read-failed", "ZeroDivisionError")
+        await carrier.send("the session goes on")
+        assert await receiver.receive() == "the session goes on"
+    assert source.closed
+
+
+class EndlessStream(ByteReceiveStream):
+    """Never yields anything; closed by cancellation only."""
+
+    closed = False
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await anyio.sleep_forever()
+        return b""
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+async def test_a_source_that_is_being_read_is_let_go_when_the_far_side_closes() -> None:
+    source = EndlessStream()
+    async with sent_in_a_message(source) as body:
+        await settle()
+        body.close()
+        await settle()
+        assert source.closed
+
+
+async def test_a_foreign_stream_is_not_started_when_the_message_is_not_sent() -> None:
+    source = BrokenStream()
+    async with session_pair() as (client, _server):
+        carrier = await client.open("service")
+        with pytest.raises(EncodeError):
+            await carrier.send([source, object()])
+        await settle()
+        assert not source.closed
+        assert await source.receive() == b"a part"
