@@ -8,7 +8,8 @@ from anyio.lowlevel import checkpoint
 
 from .channel import failure
 from .errors import END, ChannelClosed, ChannelError, Reason
-from .port import ByteLink, Handle
+from .handle import Handle
+from .link import ByteLink
 from .stream import Kind
 
 

@@ -17,9 +17,11 @@ from typing import Any, NamedTuple
 from . import codec
 from .codec import Attachments, End
 from .errors import ChannelMoved, DecodeError, EncodeError, Reason
+from .handle import Handle
 from .limits import Limits, PeerLimits
+from .link import ByteLink, Link, MessageLink
 from .mux import Mux
-from .port import EMPTY, MOVED_ON, ByteLink, Handle, Link, MessageLink, Offer, ReceiveCore, SendCore
+from .port import EMPTY, MOVED_ON, Offer, ReceiveCore, SendCore
 from .stream import HAS_TABLE, Kind, Stream
 
 MakeEnd = Callable[[Kind, SendCore | None, ReceiveCore | None], Handle]

@@ -1,14 +1,16 @@
 """Channels of messages: `pipe`, `Sender`, `Receiver`."""
 
 from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
 import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
 from .errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
-from .port import Handle, MessageLink, ReceiveCore, SendCore
+from .handle import Handle
+from .link import MessageLink
+from .port import ReceiveCore, SendCore
 from .stream import Kind
 
 T = TypeVar("T")
@@ -36,7 +38,15 @@ class ReceiverStatistics(NamedTuple):
     """Tasks that wait in `receive`."""
 
 
-def pipe(capacity: int | None = None, item_type: type[T] | Any = Any) -> "tuple[Sender[T], Receiver[T]]":
+@overload
+def pipe(capacity: int | None = None) -> "tuple[Sender[Any], Receiver[Any]]": ...
+
+
+@overload
+def pipe(capacity: int | None = None, *, item_type: type[T]) -> "tuple[Sender[T], Receiver[T]]": ...
+
+
+def pipe(capacity: int | None = None, *, item_type: object = Any) -> "tuple[Sender[Any], Receiver[Any]]":
     """Make a channel; data flows from the left end to the right one.
 
     `capacity` is the number of messages that may be sent and not yet taken: ``None`` for 64 in memory and as much as

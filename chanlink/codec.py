@@ -4,32 +4,38 @@ Going out, a value is walked once: that checks what msgpack would not (keys, dep
 wraps foreign streams.  Containers of plain values, which is nearly all of them, are passed by two calls that run
 in C.  Then msgpack packs it; an end becomes its index in the message's table.
 
-Coming in, nothing is allocated because a header claims it: lengths are bounded by the bytes at hand
-(msgpack does that), and depth by `_too_deep` before anything is built.
+Coming in, nothing much is allocated because a header claims it: a message that is longer than a few kB, or may nest
+too deep, is skipped through before anything is built, which fails where a length lies.
 """
 
 import abc
 import datetime
 import struct
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import msgpack
 
 from .errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
 from .limits import Limits, PeerLimits
-from .stream import HAS_TABLE, MESSAGE_HEADER, Kind
+from .stream import HAS_TABLE, KINDS, MESSAGE_HEADER, Kind
 
 END_TYPE = 1
 """The msgpack extension type of a reference to an end."""
-KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
-"""Kinds of ends by their number on the wire, from 1."""
+MAX_ENDS = 128
+"""The entries of a table at most, whatever the limits say (protocol section 8)."""
+MAX_SIZE = 2**31 - 1
+"""What the header can say."""
+MAX_DEPTH = 128
+"""We send no message that nests deeper, even if the peer allows it: we recurse."""
 
 _ENTRY = struct.Struct(">BI")
-_PLAIN = frozenset([type(None), bool, int, float, str, bytes, bytearray, memoryview, datetime.datetime])
+_PLAIN = frozenset([type(None), bool, int, float, str, bytes, bytearray])
 _PLAIN_KEYS = frozenset([str, int, bytes])
+_CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
-"""Up to this size, few containers can't claim much; longer messages are skipped through before they are built."""
+"""Up to this size, few containers can't claim much."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 """Every byte that never begins an array or a map."""
 
@@ -39,6 +45,10 @@ class End(abc.ABC):
 
     kind: Kind
     """What the peer gets when this end is sent to it."""
+
+    @abc.abstractmethod
+    def check_movable(self, receiver: object, path: str) -> None:
+        """Raise unless it can be handed, within this process, to the core that receives: closed, or its own channel."""
 
     @abc.abstractmethod
     def check_sendable(self, path: str) -> None:
@@ -85,9 +95,9 @@ def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachmen
     Raises `EncodeError` with the path of what can't be sent, and `LimitReached` for too many ends.
     """
     ends: Attachments = {}
-    _Walk(ends, wrap).visit(value, "", limits.message_depth)
-    if len(ends) > limits.message_ends:
-        raise LimitReached("message_ends", limits.message_ends)
+    _Walk(ends, wrap).visit(value, "", min(limits.message_depth, MAX_DEPTH))
+    if len(ends) > min(limits.message_ends, MAX_ENDS):
+        raise LimitReached("message_ends", min(limits.message_ends, MAX_ENDS))
     return ends
 
 
@@ -98,7 +108,7 @@ class _Walk(NamedTuple):
     def visit(self, item: object, path: str, depth: int) -> None:
         if type(item) in _PLAIN:
             return
-        if isinstance(item, dict | list | tuple):
+        if isinstance(item, dict | list | tuple) and not isinstance(item, msgpack.ExtType):
             if depth == 0:
                 raise EncodeError("it nests too deep", path)
             self.visit_items(item, path, depth - 1)
@@ -108,9 +118,8 @@ class _Walk(NamedTuple):
         end = item if isinstance(item, End) else self.wrap(item) if self.wrap is not None else None
         if end is not None:
             self.ends[id(item)] = Attachment(end, path)
-        elif self.wrap is not None and not isinstance(item, int | float | str | bytes | bytearray):
-            # (Subclasses of these, such as an IntEnum, are as good as they.)
-            raise EncodeError(f"a {type(item).__name__} can't be sent", path)
+        elif self.wrap is not None:
+            _check_leaf(item, path)
 
     def visit_items(self, container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int) -> None:
         if isinstance(container, dict):
@@ -122,6 +131,23 @@ class _Walk(NamedTuple):
         elif not _PLAIN.issuperset(map(type, container)):
             for index, item in enumerate(container):
                 self.visit(item, f"{path}[{index}]", depth)
+
+
+def _check_leaf(item: object, path: str) -> None:
+    """Raise unless it is data after all, though of no plain type."""
+    if type(item) is datetime.datetime:
+        if item.utcoffset() is None:
+            raise EncodeError("a time without a time zone", path)
+        try:
+            item.astimezone(datetime.UTC)
+        except OverflowError:
+            raise EncodeError("a time that is out of range in UTC", path) from None
+    elif isinstance(item, memoryview):
+        if not item.c_contiguous:
+            raise EncodeError("a memoryview with gaps", path)
+    elif not isinstance(item, int | float | str | bytes | bytearray):
+        # (Subclasses of these, such as an IntEnum, are as good as they.)
+        raise EncodeError(f"a {type(item).__name__} can't be sent", path)
 
 
 def _check_keys(value: dict[Any, Any], path: str) -> None:
@@ -136,13 +162,34 @@ def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes:
     Raises `EncodeError` or `MessageTooLarge`.
     """
     try:
-        body = msgpack.packb(value, default=_references(ends), datetime=True)
-    except (ValueError, TypeError, OverflowError, RecursionError) as exc:
-        raise EncodeError(str(exc)) from exc
-    table = 1 + len(ends) * _ENTRY.size if ends else 0
-    if len(body) + table > limits.message_size:
-        raise MessageTooLarge(f"the message has {len(body) + table} bytes, the peer takes {limits.message_size}")
-    return body  # type: ignore[no-any-return]
+        body = _pack(value, _references(ends))
+    except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
+        raise EncodeError(*(_find_problem(value, "", ends) or (str(exc), ""))) from exc
+    size = len(body) + (1 + len(ends) * _ENTRY.size if ends else 0)
+    limit = min(limits.message_size, MAX_SIZE)
+    if size > limit:
+        raise MessageTooLarge(f"the message has {size} bytes, the peer takes {limit}")
+    return body
+
+
+def _pack(value: object, default: Callable[[object], object] | None = None) -> bytes:
+    return msgpack.packb(value, default=default, datetime=True)  # type: ignore[no-any-return]
+
+
+def _find_problem(item: object, path: str, ends: Attachments) -> tuple[str, str] | None:
+    """What msgpack can't pack and where it is; slow, for errors only."""
+    if isinstance(item, dict):
+        inner = [pair for key, one in item.items() for pair in ((key, f"{path}.{key}"), (one, f"{path}.{key}"))]
+    elif isinstance(item, list | tuple):
+        inner = [(one, f"{path}[{index}]") for index, one in enumerate(item)]
+    else:
+        try:
+            if id(item) not in ends:
+                _pack(item)
+        except Exception as exc:
+            return str(exc), path.removeprefix(".")
+        return None
+    return next(filter(None, (_find_problem(one, where, ends) for one, where in inner)), None)
 
 
 def _references(ends: Attachments) -> Callable[[object], object] | None:
@@ -151,6 +198,8 @@ def _references(ends: Attachments) -> Callable[[object], object] | None:
     index = {identity: msgpack.ExtType(END_TYPE, bytes([n])) for n, identity in enumerate(ends)}
 
     def reference(item: object) -> object:
+        if id(item) not in index:
+            raise TypeError(f"a {type(item).__name__} can't be sent")
         return index[id(item)]
 
     return reference
@@ -191,7 +240,7 @@ def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
         return _unpack(payload, limits, _no_ext)
     count = payload[0] if payload else 0
     begin = 1 + count * _ENTRY.size
-    if not 0 < count <= limits.message_ends or len(payload) < begin:
+    if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) < begin:
         raise DecodeError("a malformed table of ends")
     makers = [_claim(entry, claim) for entry in _ENTRY.iter_unpack(payload[1:begin])]
 
@@ -202,7 +251,7 @@ def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
         assert maker is not None
         return maker()
 
-    return _unpack(payload[begin:], limits, ext_hook)
+    return _unpack(payload[begin:], limits, ext_hook, _checked_map)
 
 
 def _claim(entry: tuple[int, int], claim: Claim) -> Callable[[], End] | None:
@@ -217,11 +266,19 @@ def _no_ext(code: int, data: bytes) -> object:
     raise DecodeError("an unknown extension type")
 
 
-def _unpack(body: bytes, limits: Limits, ext_hook: Callable[[int, bytes], object]) -> object:
+def _unpack(
+    body: bytes,
+    limits: Limits,
+    ext_hook: Callable[[int, bytes], object],
+    map_hook: Callable[[list[tuple[object, object]]], object] | None = None,
+) -> object:
+    """Without a `map_hook` keys that are no str and no bin cost a second pass, in which `ext_hook` is asked again."""
     try:
         deep = _check_claims(body, limits.message_depth)
         try:
-            value = msgpack.unpackb(body, ext_hook=ext_hook, timestamp=3)
+            value = msgpack.unpackb(
+                body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
+            )
         except ValueError as exc:
             if "not allowed for map key" not in str(exc):
                 raise
@@ -239,32 +296,33 @@ def _unpack(body: bytes, limits: Limits, ext_hook: Callable[[int, bytes], object
 
 
 def _checked_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    if not all(type(key) in _PLAIN_KEYS for key, _ in pairs):
+    if not _PLAIN_KEYS.issuperset(type(key) for key, _ in pairs):
         raise DecodeError("a key that is no str, int or bin")
-    return dict(pairs)
+    made = dict(pairs)
+    if len(made) < len(pairs):  # an end under the first of two equal keys would be forgotten
+        raise DecodeError("a key that comes twice")
+    return made
 
 
 def _check_claims(body: bytes, depth: int) -> bool:
     """Raise when `body` claims more than it holds; return whether it may nest deeper than `depth`."""
     # Each level takes a byte that begins a container: few such bytes, no depth.  Runs in C.
-    deep = len(body.translate(None, _NOT_CONTAINERS)) > depth
-    if deep or len(body) > _MAX_UNCHECKED:
-        unpacker = msgpack.Unpacker(max_buffer_size=len(body))
-        unpacker.feed(body)
-        unpacker.skip()
-    return deep
+    if len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth:
+        return False
+    unpacker = msgpack.Unpacker(max_buffer_size=len(body))
+    unpacker.feed(body)
+    unpacker.skip()
+    return True
 
 
 def _depth(value: object) -> int:
     """How deep lists and maps nest in a value; not by recursion."""
-    level, depth = [value], 0
-    while True:
-        inner = [
-            item
-            for container in level
-            if isinstance(container, dict | list)
-            for item in (container.values() if isinstance(container, dict) else container)
-        ]
-        if not any(isinstance(item, dict | list) for item in level):
-            return depth
-        level, depth = inner, depth + 1
+    depth = 0
+    level: list[Any] = [value] if type(value) in _CONTAINERS else []
+    while level:
+        depth += 1
+        contents = [container.values() if type(container) is dict else container for container in level]
+        if _CONTAINERS.isdisjoint(map(type, chain.from_iterable(contents))):  # runs in C
+            break
+        level = [item for item in chain.from_iterable(contents) if type(item) in _CONTAINERS]
+    return depth

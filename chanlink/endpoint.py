@@ -9,13 +9,15 @@ import logging
 import socket
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
 from anyio import TASK_STATUS_IGNORED, CancelScope
 from anyio.abc import ByteStream, ByteStreamConnectable, TaskGroup, TaskStatus
 from anyio.abc import Listener as AnyListener
+from anyio.lowlevel import checkpoint
 
 from .errors import (
     ConfigError,
@@ -29,14 +31,24 @@ from .identity import Identity, Role
 from .limits import Limits
 from .openssh import PublicKey
 from .port import Waiters
-from .secure import Credentials, Secured, handshake_as_client, handshake_as_server
+from .secure import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
 from .session import Peer, Services, Session
-from .sockets import Address, RawStream, connect_socket, listening_sockets, parse_address
-from .trust import Trust
+from .sockets import ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
+from .trust import Grant, Trust
 
 logger = logging.getLogger("chanlink")
 
 Connectable = str | ByteStream | ByteStreamConnectable
+
+_OF_ONE_CONNECTION = (
+    errno.ECONNABORTED,
+    errno.EPROTO,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+)
+"""Errors of accept(2) that concern a connection which is over already: the next one may be a good one."""
 
 
 # --- connecting ---------------------------------------------------------------------------------
@@ -59,46 +71,52 @@ async def connect(
     ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, or an anyio byte stream or
     connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public key;
     ``trust`` may be given instead, and then any server with a key in it will do. ``services`` are served to the
-    other side. ``timeout`` (seconds) is for everything until the server's welcome. With ``eager`` the block begins one
-    round trip earlier, and a refusal is then the error that ends the session.
+    other side; with a ``trust``, those that it allows. ``timeout`` (seconds) is for everything until the server's
+    welcome. With ``eager`` the block begins one round trip earlier, and a refusal is then the error that ends the
+    session.
 
-    Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (the server
-    does not trust ours), `HandshakeError`, or a `ConfigError`. An exception of the block leaves it as it is.
+    Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
+    does not trust the other's key), `HandshakeError`, `SessionClosed` (the server is busy), or a `ConfigError`. An
+    exception of the block leaves it as it is.
     """
     if peer is None and trust is None:
         raise ConfigError("say which server you expect: peer=PublicKey.parse('ssh-ed25519 ...')")
     limits = limits or Limits()
     credentials = Credentials(identity or Identity.default(), Role.CLIENT)
-    check = _check_server(peer, trust or Trust.nobody())
+    admit = partial(_admit_server, peer, trust)
     progress: SessionError = ConnectFailed(f"{_name(address)}: no answer within {timeout:g} s")
     try:
         with anyio.fail_after(timeout):
             transport = await _transport(address)
             progress = HandshakeTimeout(f"{_name(address)}: the handshake did not end within {timeout:g} s")
-            secured = await _authenticate(transport, credentials, check, limits, eager)
+            secured = await _authenticate(transport, credentials, admit, limits, eager)
     except TimeoutError as exc:
         raise progress from exc
     session = Session(
         secured.stream,
         client_side=True,
-        peer=Peer(secured.key, secured.key.comment or secured.key.fingerprint, _name(address)),
+        peer=Peer(secured.key, secured.grant.name, _name(address)),
         limits=limits,
         peer_limits=secured.peer_limits,
         services=services,
+        allows=secured.grant.allows,
         round_trip=secured.round_trip,
     )
     async with session:
         yield session
 
 
-def _check_server(peer: PublicKey | None, trust: Trust) -> Callable[[PublicKey], None]:
-    def check(key: PublicKey) -> None:
-        if peer is not None and key != peer:
-            raise WrongPeer(peer.fingerprint, key.fingerprint)
-        if peer is None and trust.check(key) is None:
-            raise UntrustedPeer(key.fingerprint)
-
-    return check
+def _admit_server(peer: PublicKey | None, trust: Trust | None, key: PublicKey) -> Grant:
+    """What the server with this key may do.  Of `peer` and `trust`, what is given must agree to it."""
+    if peer is not None and key != peer:
+        raise WrongPeer(peer.fingerprint, key.fingerprint)
+    if trust is None:
+        assert peer is not None
+        return Grant(peer.comment or peer.fingerprint, None)
+    grant = trust.check(key)
+    if grant is None:
+        raise UntrustedPeer(key.fingerprint)
+    return grant
 
 
 async def _transport(address: Connectable) -> ByteStream:
@@ -113,11 +131,11 @@ async def _transport(address: Connectable) -> ByteStream:
 
 
 async def _authenticate(
-    transport: ByteStream, credentials: Credentials, check: Callable[[PublicKey], None], limits: Limits, eager: bool
+    transport: ByteStream, credentials: Credentials, admit: Admit, limits: Limits, eager: bool
 ) -> Secured:
     try:
         return await handshake_as_client(
-            transport, credentials, check, limits, upgrade=_upgrade(transport), eager=eager
+            transport, credentials, admit, limits, upgrade=_upgrade(transport), eager=eager
         )
     except BaseException:
         with CancelScope(shield=True):
@@ -139,11 +157,8 @@ def _name(address: Connectable) -> str:
 class Listener(AnyListener[Session]):
     """Accepts connections, authenticates them, and gives sessions.  Made by `listen`."""
 
-    def __init__(
-        self, sockets: list[socket.socket], path: str, greeter: "_Greeter", limits: Limits, tasks: TaskGroup
-    ) -> None:
+    def __init__(self, sockets: ListeningSockets, greeter: "_Greeter", limits: Limits, tasks: TaskGroup) -> None:
         self._sockets = sockets
-        self._path = path
         self._greeter = greeter
         self._limits = limits
         self._tasks = tasks
@@ -156,24 +171,31 @@ class Listener(AnyListener[Session]):
     @property
     def addresses(self) -> list[str]:
         """The addresses that it listens on, as `connect` takes them, with their real ports."""
-        if self._path:
-            return [f"unix:{self._path}"]
-        return [str(Address(*sock.getsockname()[:2])) for sock in self._sockets]
+        return list(self._sockets.addresses)
 
     async def accept(self) -> Session:
-        """The next authenticated session.  Raises `anyio.ClosedResourceError` once the listener is closed."""
-        while not self._accepted:
-            if self._closed:
-                raise anyio.ClosedResourceError
+        """The next authenticated session.  Raises `anyio.ClosedResourceError` once the listener is closed.
+
+        The session lives until one side closes it, or until the listener's block is left.
+        """
+        await checkpoint()
+        while not self._closed:
+            if self._accepted:
+                return self._accepted.popleft()
             await self._accepting.wait()
-        return self._accepted.popleft()
+        raise anyio.ClosedResourceError
 
     async def serve(self, handler: Callable[[Session], Any], task_group: TaskGroup | None = None) -> None:
-        """Call ``handler(session)`` in a task of its own for every session, until cancelled."""
-        async with anyio.create_task_group() as tasks:
+        """Call ``handler(session)`` in a task of its own for every session, until cancelled.
+
+        The tasks are started in ``task_group``, if it is given. An exception of a handler ends that group, or this
+        call: catch in the handler what concerns only its peer.
+        """
+        async with AsyncExitStack() as stack:
+            if task_group is None:
+                task_group = await stack.enter_async_context(anyio.create_task_group())
             while True:
-                session = await self.accept()
-                (task_group or tasks).start_soon(handler, session)
+                task_group.start_soon(handler, await self.accept())
 
     async def aclose(self) -> None:
         """Accept no more, and close the sessions in order."""
@@ -185,14 +207,17 @@ class Listener(AnyListener[Session]):
     def _stop(self) -> None:
         if not self._closed:
             self._closed = True
-            for sock in self._sockets:
-                anyio.notify_closing(sock)
-                sock.close()
+            self._sockets.close()
             self._accepting.wake_all()
             for scope in self._greeting:
                 scope.cancel()
 
-    async def accept_loop(self, sock: socket.socket) -> None:
+    def start(self) -> None:
+        """Begin to accept connections."""
+        for sock in self._sockets.sockets:
+            self._tasks.start_soon(self._accept_loop, sock)
+
+    async def _accept_loop(self, sock: socket.socket) -> None:
         """Accept connections until the listener is closed; nothing that a peer does ends this."""
         while True:
             try:
@@ -205,24 +230,28 @@ class Listener(AnyListener[Session]):
             except OSError as exc:
                 if self._closed:
                     return
-                if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                if exc.errno not in _OF_ONE_CONNECTION:  # too many open files, no memory: wait until some are closed
                     logger.warning("can't accept connections: %s", exc.strerror)
                     await anyio.sleep(0.1)
             else:
-                self._make_room()
-                self._tasks.start_soon(self._connection, connection, _source(source))
+                self._tasks.start_soon(self._connection, connection, _source(source), self._make_room())
+            await checkpoint()  # who connects faster than we accept must not keep all else from running
 
-    def _make_room(self) -> None:
-        """Of too many strangers the one goes that has been here longest."""
-        if len(self._greeting) >= self._limits.unauthenticated:
-            next(iter(self._greeting)).cancel()
+    def _make_room(self) -> CancelScope:
+        """The scope of one more handshake.  Of too many strangers the one goes that has been here longest."""
+        if self._greeting and len(self._greeting) >= self._limits.unauthenticated:
+            oldest = next(iter(self._greeting))
+            del self._greeting[oldest]  # here, not when it has gone: the next one to go is another one
+            oldest.cancel()
+        scope = CancelScope()
+        self._greeting[scope] = None
+        return scope
 
-    async def _connection(self, connection: socket.socket, source: str) -> None:
+    async def _connection(self, connection: socket.socket, source: str, scope: CancelScope) -> None:
         """The life of one connection."""
-        secured = await self._greet(connection, source)
+        secured = await self._greet(connection, source, scope)
         if secured is None:
             return
-        assert secured.grant is not None
         peer = Peer(secured.key, secured.grant.name, source)
         logger.info("%s connected from %s with %s", peer.name, source, secured.key.fingerprint)
         session = Session(
@@ -235,35 +264,48 @@ class Listener(AnyListener[Session]):
             allows=secured.grant.allows,
             round_trip=secured.round_trip,
         )
-        async with session:
-            self._sessions.add(session)
-            try:
-                if self._greeter.services is None:
-                    self._accepted.append(session)
-                    self._accepting.wake()
-                await session.wait_closed()
-            finally:
-                self._sessions.discard(session)
+        try:
+            async with session:
+                await self._host(session)
+        except Exception:  # a defect of ours: the other sessions go on
+            logger.exception("the session with %s at %s failed", peer.name, source)
 
-    async def _greet(self, connection: socket.socket, source: str) -> Secured | None:
+    async def _host(self, session: Session) -> None:
+        """Keep a session until it is over, or until the listener is."""
+        if self._closed:
+            return
+        self._sessions.add(session)
+        try:
+            if self._greeter.services is None:
+                self._accepted.append(session)
+                self._accepting.wake()
+            await session.wait_closed()
+        finally:
+            self._sessions.discard(session)
+            if session in self._accepted:  # nobody wants it any more
+                self._accepted.remove(session)
+
+    async def _greet(self, connection: socket.socket, source: str, scope: CancelScope) -> Secured | None:
         transport = RawStream(connection)
         secured = None
-        with CancelScope() as scope:
-            self._greeting[scope] = None
-            try:
-                with anyio.fail_after(self._limits.handshake):
-                    secured = await self._greeter.greet(transport)
-            except UntrustedPeer as exc:
-                logger.warning("%s was refused: its key %s is not trusted", source, exc.fingerprint)
-            except TimeoutError:
-                logger.info("%s was closed: no handshake within %g s", source, self._limits.handshake)
-            except SessionError as exc:
-                logger.info("%s was closed: %s", source, exc)
-            finally:
-                del self._greeting[scope]
-                if secured is None:
-                    with CancelScope(shield=True):
-                        await anyio.aclose_forcefully(transport)
+        try:
+            with scope, anyio.fail_after(self._limits.handshake):
+                secured = await self._greeter.greet(transport, source)
+            if scope.cancelled_caught and not self._closed:
+                logger.info("%s was closed: too many are in their handshake", source)
+        except UntrustedPeer:
+            pass  # the greeter has logged it
+        except TimeoutError:
+            logger.info("%s was closed: no handshake within %g s", source, self._limits.handshake)
+        except SessionError as exc:
+            logger.info("%s was closed: %s", source, exc)
+        except Exception:  # of who signs for our identity
+            logger.exception("%s was closed: the handshake failed on this side", source)
+        finally:
+            self._greeting.pop(scope, None)
+            if secured is None:
+                with CancelScope(shield=True):
+                    await anyio.aclose_forcefully(transport)
         return secured
 
     @property
@@ -280,10 +322,16 @@ class _Greeter:
         self._limits = limits
         self.services = services
 
-    async def greet(self, transport: RawStream) -> Secured:
-        return await handshake_as_server(
-            transport, self._credentials, self._trust, self._limits, upgrade=transport.upgrade
-        )
+    async def greet(self, transport: RawStream, source: str) -> Secured:
+        def admit(key: PublicKey) -> Grant:
+            grant = self._trust.check(key)
+            if grant is None:
+                # Before the client is told: it may be slow to read that, and its time may end.
+                logger.warning("%s was refused: its key %s is not trusted", source, key.fingerprint)
+                raise UntrustedPeer(key.fingerprint)
+            return grant
+
+        return await handshake_as_server(transport, self._credentials, admit, self._limits, upgrade=transport.upgrade)
 
 
 @asynccontextmanager
@@ -307,9 +355,8 @@ async def listen(
     sockets = await listening_sockets(parsed)
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
-        listener = Listener(sockets, parsed.path, greeter, limits, tasks)
-        for sock in sockets:
-            tasks.start_soon(listener.accept_loop, sock)
+        listener = Listener(sockets, greeter, limits, tasks)
+        listener.start()
         try:
             yield listener
             await listener.aclose()
@@ -342,5 +389,8 @@ async def serve(
         await anyio.sleep_forever()
 
 
-def _source(source: Any) -> str:
-    return f"{source[0]}:{source[1]}" if isinstance(source, tuple) else "a local process"
+def _source(address: Any) -> str:
+    if not isinstance(address, tuple):
+        return "a local process"
+    host, port = address[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

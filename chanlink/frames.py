@@ -1,7 +1,7 @@
 """h2 as chanlink needs it: the one place that knows h2's inside (protocol sections 4 and 4.2).
 
-h2 is made for browsers and web servers.  Between our own endpoints four of its habits cost much or are
-wrong; each is changed here by subclassing, none by patching, and each has a line in tests/bench:
+h2 is made for browsers and web servers.  Between our own endpoints some of its habits cost much or are
+wrong; each is changed here by subclassing, none by patching, and what costs has a line in tests/bench:
 
 - It makes a `repr` of every frame it receives, for a log that nobody reads; that of a DATA frame turns the
   whole payload into hex (64 KiB: 83 us instead of 14).  Our frames have a cheap one.
@@ -9,10 +9,15 @@ wrong; each is changed here by subclassing, none by patching, and each has a lin
   only then.  We count, and remove a stream when it is closed.
 - It appends what arrives to a buffer of its own and cuts frames from that.  We cut them from the record.
 - It waits for the whole of an over-long frame (up to 16 MiB) before it refuses it.  We look at the header.
+- It handles a whole chunk before it tells of the first frame.  We take the events of one frame after the other, so that
+  what comes of a chunk does not depend on where it was cut, and h2's state is never ahead of ours.
+- It answers some broken rules with RST_STREAM and goes on, as often as a peer likes.  Here they end the connection.
+- It answers PING and SETTINGS without a bound.  What honest peers seldom send has an allowance (SECURITY).
 """
 
 import struct
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 import h2.config
 import h2.connection
@@ -23,6 +28,8 @@ from h2.errors import ErrorCodes
 from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
+from .stream import KINDS, MAX_WORDS, Headers, Kind
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER = struct.Struct(">HBBBL")
 FRAME_HEADER_SIZE = 9
@@ -31,6 +38,7 @@ MAX_FRAME_SIZE = 65_535 - 16 - 1 - FRAME_HEADER_SIZE
 CONNECTION_WINDOW = 2**30
 """It bounds nothing (protocol section 4): memory is bounded by the windows of the streams."""
 MAX_HEADER_LIST_SIZE = 4_096
+"""Also the bound of a header block as it is on the wire."""
 
 TAKEN, DRAIN, STOP = 0xF1, 0xF2, 0xF3
 
@@ -82,6 +90,7 @@ _EXTENSIONS = (TAKEN, DRAIN, STOP)
 _END_STREAM = 0x1
 _PADDED = 0x8
 _END_HEADERS = 0x4
+_PRIORITY = 0x20
 
 
 class FrameCutter:
@@ -130,7 +139,7 @@ class FrameCutter:
 
 def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
     try:
-        if kind == 0 and not flags & _PADDED:  # the common case: nothing to parse
+        if kind == _Data.type and not flags & _PADDED:  # the common case: nothing to parse
             data = _Data(stream_id, body)
             if flags & _END_STREAM:
                 data.flags.add("END_STREAM")
@@ -138,16 +147,25 @@ def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
             return data
         if kind in _EXTENSIONS:
             return Extension(kind, stream_id, body=body)
+        if kind not in _KNOWN:
+            raise h2.exceptions.ProtocolError(f"a frame of type {kind:#x}")
+        _check_flags(kind, flags, len(body))
         frame = _KNOWN[kind](stream_id)
         frame.parse_flags(flags)
-        if kind == 1 and not flags & _END_HEADERS:
-            raise h2.exceptions.ProtocolError("a header block of more than one frame")
         frame.parse_body(memoryview(body))
-    except KeyError:
-        raise h2.exceptions.ProtocolError(f"a frame of type {kind:#x}") from None
     except (HyperframeError, struct.error) as exc:
         raise h2.exceptions.ProtocolError("a malformed frame") from exc
     return frame
+
+
+def _check_flags(kind: int, flags: int, size: int) -> None:
+    if kind in (_Data.type, _Headers.type) and flags & _PADDED:
+        raise h2.exceptions.ProtocolError("a padded frame")
+    if kind == _Headers.type:
+        if flags & _PRIORITY:
+            raise h2.exceptions.ProtocolError("a frame with a priority")
+        if not flags & _END_HEADERS or size > MAX_HEADER_LIST_SIZE:
+            raise h2.exceptions.ProtocolError("a header block of more than one frame, or over the limit")
 
 
 class ExtensionReceived(h2.events.Event):
@@ -159,10 +177,27 @@ class ExtensionReceived(h2.events.Event):
         self.payload: bytes = frame.body
 
 
+class Allowance:
+    """So many of something at once, and so many more a second: who sends more floods us."""
+
+    def __init__(self, burst: int, a_second: float) -> None:
+        self._burst = self._left = float(burst)
+        self._a_second = a_second
+        self._at = 0.0
+
+    def spend(self, now: float) -> None:
+        """Take one.  Raises h2's `DenialOfServiceError` when there is none left."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._a_second)
+        self._at = now
+        if self._left < 1:
+            raise h2.exceptions.DenialOfServiceError("too many frames of a kind that honest peers seldom send")
+        self._left -= 1
+
+
 class Connection(h2.connection.H2Connection):
     """An `H2Connection` whose settings are agreed beforehand and whose cost does not grow with its streams."""
 
-    # Late frames can come only for streams that were reset, which is rare; h2 remembers 65,536.
+    # h2 remembers 65,536, only to choose between two errors for a late frame.
     MAX_CLOSED_STREAMS = 256
 
     def __init__(self, *, client_side: bool, our_settings: dict[int, int], peer_settings: dict[int, int]) -> None:
@@ -178,10 +213,20 @@ class Connection(h2.connection.H2Connection):
         )
         self.local_settings = h2.settings.Settings(client=client_side, initial_values=our_settings)  # type: ignore[arg-type]
         self.remote_settings = h2.settings.Settings(client=not client_side, initial_values=peer_settings)  # type: ignore[arg-type]
+        # h2 would send these by default; the protocol has them not.
+        del self.local_settings[h2.settings.SettingCodes.HEADER_TABLE_SIZE]
+        for values in (self.local_settings, self.remote_settings):
+            del values[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL]
         self.max_outbound_frame_size = self.remote_settings.max_frame_size
         self.max_inbound_frame_size = self.local_settings.max_frame_size
         self.decoder.max_header_list_size = MAX_HEADER_LIST_SIZE
         self.incoming_buffer: Any = FrameCutter(preface=b"" if client_side else PREFACE)
+        self.resets = Allowance(100, 20)
+        """For RST_STREAM: normal life needs none."""
+        self.idle = Allowance(200, 20)
+        """For what changes nothing."""
+        self._now = 0.0
+        self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0}
         self._open_count = [0, 0]  # of even and of odd ids
         for quiet in _KNOWN.values():
             _, plain = quiet.__bases__
@@ -214,22 +259,70 @@ class Connection(h2.connection.H2Connection):
         self._open_count[stream_id % 2] -= 1
         return True
 
-    # --- extension frames ---
+    # --- what arrives ---
+
+    def receive(self, data: bytes, now: float) -> Iterator[h2.events.Event]:
+        """The events of what arrived, one frame after the other.  Raises h2's `ProtocolError`."""
+        self._now = now
+        self.incoming_buffer.add_data(data)
+        for frame in self.incoming_buffer:
+            yield from self._receive_frame(frame)
 
     def _receive_frame(self, frame: hf.Frame) -> list[h2.events.Event]:
-        if type(frame) is Extension:
+        if isinstance(frame, Extension):
             return [ExtensionReceived(frame)]
+        if not isinstance(frame, _Headers) and not (isinstance(frame, _Data) and frame.data):
+            self._admit(frame)
         events = super()._receive_frame(frame)
+        if events and type(events[0]) is h2.events.InformationalResponseReceived:
+            raise h2.exceptions.ProtocolError("an informational response")
         # At once: one record may close thousands of streams and open as many.
         self.reap(frame.stream_id)
         return events
+
+    def _admit(self, frame: hf.Frame) -> None:
+        """Refuse what was not agreed, and too much of what honest peers seldom send."""
+        if isinstance(frame, hf.RstStreamFrame):
+            self.resets.spend(self._now)
+        elif isinstance(frame, hf.SettingsFrame):
+            # Also an id that we don't use: h2 keeps them all, 57 MB for 393 kB.
+            if any(self.remote_settings.get(code) != value for code, value in frame.settings.items()):
+                raise h2.exceptions.ProtocolError("settings that were not agreed in the handshake")
+            self._expect("SETTINGS ACK" if "ACK" in frame.flags else "SETTINGS")
+        elif isinstance(frame, hf.PingFrame):
+            self._expect("PING ACK" if "ACK" in frame.flags else "PING")
+        elif isinstance(frame, hf.DataFrame):
+            if "END_STREAM" not in frame.flags:
+                self.idle.spend(self._now)
+        elif frame.stream_id == 0:  # WINDOW_UPDATE of the connection: one in 512 MiB is enough
+            self.idle.spend(self._now)
+
+    def _expect(self, what: str) -> None:
+        """A frame that answers one of ours, or that comes once, is free; others are spent."""
+        if self._expected.get(what, 0) > 0:
+            self._expected[what] -= 1
+        else:
+            self.idle.spend(self._now)
+
+    # Two answers of h2 to frames on a stream that is over are RST_STREAM, as often as a peer likes ("MadeYouReset"). We
+    # never reset a stream, so that no honest frame can be late for one: it is the end of the connection.
+
+    def _stream_is_closed_by_reset(self, stream_id: int) -> bool:
+        return False
+
+    def _handle_data_on_closed_stream(self, events: Any, exc: h2.exceptions.StreamClosedError, frame: Any) -> Any:
+        raise exc
+
+    # --- what h2 has, under the names of the protocol ---
 
     def send_extension(self, kind: int, stream_id: int, payload: bytes) -> None:
         frame = hf.ExtensionFrame(kind, stream_id, body=payload)
         frame.body_len = len(payload)
         self._prepare_for_sending([frame])
 
-    # --- what h2 has, under the names of the protocol ---
+    def ping(self, opaque_data: bytes | str) -> None:
+        super().ping(opaque_data)
+        self._expected["PING ACK"] += 1
 
     def open_connection_window(self) -> None:
         self.increment_flow_control_window(CONNECTION_WINDOW - self.inbound_flow_control_window)
@@ -238,21 +331,76 @@ class Connection(h2.connection.H2Connection):
         if self.inbound_flow_control_window < CONNECTION_WINDOW // 2:
             self.open_connection_window()
 
-    def reset(self, stream_id: int) -> None:
-        self.reset_stream(stream_id, ErrorCodes.CANCEL)
-
-    def goaway(self, error: ErrorCodes = ErrorCodes.PROTOCOL_ERROR) -> None:
-        self.close_connection(error)
+    def goaway(self, exc: Exception) -> None:
+        self.close_connection(getattr(exc, "error_code", ErrorCodes.PROTOCOL_ERROR))
 
 
 def settings(*, open_channels: int, stream_window: int) -> dict[int, int]:
     """The SETTINGS of one side (protocol section 4)."""
     codes = h2.settings.SettingCodes
     return {
-        codes.HEADER_TABLE_SIZE: 4_096,
         codes.ENABLE_PUSH: 0,
         codes.MAX_CONCURRENT_STREAMS: open_channels,
         codes.INITIAL_WINDOW_SIZE: stream_window,
         codes.MAX_FRAME_SIZE: MAX_FRAME_SIZE,
         codes.MAX_HEADER_LIST_SIZE: MAX_HEADER_LIST_SIZE,
     }
+
+
+# --- header fields ------------------------------------------------------------------------------
+
+
+class Opening(NamedTuple):
+    """The fields of an opening HEADERS frame (protocol section 5)."""
+
+    kind: Kind
+    service: str | None
+    parent: int | None
+    capacity: int | None
+
+    def headers(self) -> Headers:
+        headers = [(b"kind", self.kind.encode())]
+        if self.service is not None:
+            headers.append((b"service", self.service.encode()))
+        if self.parent is not None:
+            headers.append((b"parent", b"%d" % self.parent))
+        if self.capacity is not None:
+            headers.append((b"capacity", b"%d" % self.capacity))
+        return headers
+
+
+def read_opening(stream_id: int, headers: Iterable[tuple[bytes, bytes]] | None) -> Opening:
+    """The opening of a stream by the peer.  Raises h2's `ProtocolError`."""
+    given = fields(headers)
+    try:
+        kind = KINDS[[k.encode() for k in KINDS].index(given[b"kind"])]
+        service = given[b"service"].decode() if b"service" in given else None
+        parent = number(given[b"parent"]) if b"parent" in given else None
+        capacity = number(given[b"capacity"]) if b"capacity" in given else None
+    except (KeyError, ValueError) as exc:
+        raise h2.exceptions.ProtocolError(f"a malformed opening of stream {stream_id}") from exc
+    if (
+        (service is None) == (parent is None)
+        or parent == stream_id
+        or (kind == "bytes" and capacity is not None)
+        or len(given.get(b"service", b"")) > 255
+        or len(given.get(b"type", b"")) > 64
+    ):
+        raise h2.exceptions.ProtocolError(f"a malformed opening of stream {stream_id}")
+    return Opening(kind, service, parent, capacity)
+
+
+def fields(headers: Iterable[tuple[bytes, bytes]] | None) -> dict[bytes, bytes]:
+    return {bytes(name): bytes(value) for name, value in headers or ()}
+
+
+def number(field: bytes) -> int:
+    """A decimal number; raises `ValueError`."""
+    if not field.isdigit() or len(field) > 19:
+        raise ValueError("not a number")
+    return int(field)
+
+
+def words(code: bytes, text: bytes) -> tuple[str, str]:
+    """Code and text as the peer said them, for people: never an error, never more than the protocol allows."""
+    return code[:64].decode(errors="replace"), text[:MAX_WORDS].decode(errors="replace")

@@ -14,12 +14,14 @@ Half-states are our own (`Stream.out_ended`, `in_ended`, `accepted`): h2 closes 
 it is asked for something illegal, so it is only asked for what is legal.
 
 What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all
-growth of windows by one budget of the session.
+that goes beyond (windows that grow, messages longer than the window) by one budget of the session. Growth leaves
+as much of it as one message may need, and messages borrow one after the other, each all that it needs: so the
+budget may be too small for all of them at a time, and still each gets through as long as the application takes.
 """
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import h2.events as ev
@@ -28,13 +30,12 @@ import h2.exceptions
 from . import frames
 from .errors import END, LimitReached, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed, SessionError
 from .limits import Limits, PeerLimits
-from .stream import Headers, Kind, Stream
+from .stream import Kind, Stream
 
 TURN = 4 * frames.MAX_FRAME_SIZE
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 GROWTH = 0.004
 """A window is too small when half of it is used up in less than this (seconds, or twice a longer round trip)."""
-KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
 
@@ -70,6 +71,7 @@ class Mux:
         self._active: deque[Stream] = deque()
         self._is_active: set[Stream] = set()
         self._credit_due: dict[Stream, None] = {}
+        self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
         self._drained_at: int | None = None  # we serve no stream above
         self._peer_drains = False
         self._h2 = frames.Connection(
@@ -125,28 +127,42 @@ class Mux:
 
     def activate(self, stream: Stream) -> None:
         """`stream` has data or last words."""
-        if stream not in self._is_active and not stream.out_ended:
+        # Who was not mentioned yet keeps its last words, and its place among the open channels with them: else a peer
+        # could open and end any number of streams, each with a full inbox, that wait to be mentioned.
+        if stream not in self._is_active and not stream.out_ended and stream.id not in self._nested:
             self._is_active.add(stream)
             self._active.append(stream)
             self._owner.wake_writer()
 
     def credit_due(self, stream: Stream) -> None:
-        """`stream` has credit or a taken count to give."""
-        if stream not in self._credit_due:
+        """`stream` has credit, a taken count or a STOP to give."""
+        if stream not in self._credit_due and not (stream.in_ended and stream.out_ended):
             self._credit_due[stream] = None
             self._owner.wake_writer()
 
-    def lend(self, stream: Stream, size: int) -> None:
-        """A message of `size` bytes is at the head of the inbox: see that it can arrive (protocol section 7)."""
-        missing = size - stream.window - stream.lent
-        if missing > 0 and not stream.in_ended and self.budget > 0:
-            extra = min(missing, self.budget)
-            self.budget -= extra
-            stream.lent += extra
-            stream.unreturned += extra
-        if stream.unreturned and size > stream.window // 2:  # there may be less than half a window, but all is needed
-            stream.credit_needed = True
-            self.credit_due(stream)
+    def lend(self, stream: Stream) -> None:
+        """The message at the head of the inbox is longer than the window: credit the rest (protocol section 7)."""
+        self._borrowers[stream] = None
+        self._lend_on()
+
+    def repay(self, size: int) -> None:
+        """So much of the budget is free again."""
+        self.budget += size
+        self._lend_on()
+
+    def _lend_on(self) -> None:
+        while self._borrowers:
+            stream = next(iter(self._borrowers))
+            missing = stream.missing()
+            if missing > self.budget and self.budget < self.limits.session_budget:
+                return  # (one message may always arrive, even if the whole budget is less)
+            del self._borrowers[stream]
+            if missing > 0:
+                self.budget -= missing
+                stream.lent += missing
+                stream.loan_due += missing
+                stream.credit_needed = True
+                self.credit_due(stream)
 
     # --- 3. making frames -------------------------------------------------------------------------
 
@@ -163,36 +179,46 @@ class Mux:
 
     def has_output(self) -> bool:
         """Whether accepted messages, last words or openings have not left yet, for want of credit or of a turn."""
-        return bool(self._opening) or any(s.queued or s.has_output() for s in self.streams.values())
+        if self._opening:
+            return True
+        return any((s.queued or s.has_output()) and s.id not in self._nested for s in self.streams.values())
 
     def _send_openings(self) -> None:
         opening, self._opening = self._opening, []
         for stream in opening:
-            self._h2.send_headers(stream.id, _opening_headers(stream))
+            fields = frames.Opening(stream.kind, stream.service, stream.parent, stream.capacity)
+            self._h2.send_headers(stream.id, fields.headers())
 
     def _send_credit(self, now: float) -> None:
         due, self._credit_due = self._credit_due, {}
         for stream in due:
-            if stream.in_ended:
-                continue
             if stream.stop_due is not None:
-                self._h2.send_extension(frames.STOP, stream.id, stream.stop_due)
+                if not stream.in_ended:
+                    self._h2.send_extension(frames.STOP, stream.id, stream.stop_due)
                 stream.stop_due = None
-                continue
             if stream.taken_due and not stream.out_ended:
                 stream.taken_due = False
                 self._h2.send_extension(frames.TAKEN, stream.id, _COUNT.pack(stream.taken_count))
-            if stream.unreturned and (stream.credit_needed or stream.unreturned >= stream.window // 2):
-                self._grow(stream, now)
-                self._h2.increment_flow_control_window(stream.unreturned, stream.id)
-                stream.unreturned = 0
-                stream.credit_needed = False
+            if stream.in_reason is None:
+                self._return_credit(stream, now)
+
+    def _return_credit(self, stream: Stream, now: float) -> None:
+        half_used = stream.unreturned >= stream.window // 2
+        if not half_used and not stream.credit_needed:
+            return
+        if half_used:
+            self._grow(stream, now)
+        self._h2.increment_flow_control_window(stream.unreturned + stream.loan_due, stream.id)
+        stream.unreturned = stream.loan_due = 0
+        stream.credit_needed = False
+        stream.progress_at = now
 
     def _grow(self, stream: Stream, now: float) -> None:
         """Double the window of a stream that used half of it up faster than credit can travel."""
         quick = now - stream.credited_at < max(GROWTH, 2 * self.round_trip)
         stream.credited_at = now
-        extra = min(stream.window, self.limits.stream_window_max - stream.window, self.budget)
+        free = self.budget - self.limits.message_size
+        extra = min(stream.window, self.limits.stream_window_max - stream.window, free)
         if quick and extra > 0:
             self.budget -= extra
             stream.window += extra
@@ -200,24 +226,27 @@ class Mux:
 
     def _send_active(self) -> None:
         left = TURN
-        while self._active and left > 0:
+        # The window of the connection is small only until the peer's first frames are there.
+        while self._active and left > 0 and (window := self._h2.outbound_flow_control_window) > 0:
             stream = self._active.popleft()
-            left -= self._send_from(stream)
+            left -= self._send_from(stream, min(window, frames.MAX_FRAME_SIZE))
             if stream.has_output() and not stream.out_ended:
                 self._active.append(stream)
             else:
                 self._is_active.discard(stream)
 
-    def _send_from(self, stream: Stream) -> int:
+    def _send_from(self, stream: Stream, size: int) -> int:
         """One DATA frame, or the last words, of one stream; returns about how many bytes that made."""
         if stream.out_ended:
             return 0
         had_room = stream.room()
-        data = stream.pull(frames.MAX_FRAME_SIZE)
+        data = stream.pull(size)
         last = stream.last_words()
-        if not stream.accepted and (stream.carries_out or last is None):
-            stream.accepted = True
+        if not data and last is None:
+            return 0  # it waits for credit
+        if not stream.accepted and stream.carries_out:
             self._h2.send_headers(stream.id, [(b"accepted", b"")])
+        stream.accepted = True
         if data or last == []:
             self._h2.send_data(stream.id, data, end_stream=last == [])
         if last:
@@ -231,7 +260,10 @@ class Mux:
 
     def ping(self, payload: bytes) -> None:
         """Send a PING with 8 bytes; `Owner.pong` tells when it came back."""
-        self._h2.ping(payload)
+        try:
+            self._h2.ping(payload)
+        except h2.exceptions.H2Error as exc:
+            raise LocalProtocolError(f"h2: {exc}") from exc
         self._owner.wake_writer()
 
     def drain(self) -> None:
@@ -244,25 +276,32 @@ class Mux:
     # --- 4. frames that arrived -------------------------------------------------------------------
 
     def receive_data(self, data: bytes, now: float) -> None:
-        """Take what the connection brought.  Raises `RemoteProtocolError`; the session is over then."""
+        """Take what the connection brought.  Raises `RemoteProtocolError`; the session is over then.
+
+        A GOAWAY waits in `data_to_send` in that case.
+        """
         try:
-            for event in self._h2.receive_data(data):
+            for event in self._h2.receive(data, now):
                 handler = self._h2_events.get(type(event))
                 if handler is not None:
                     handler(event, now)
             self._h2.refill_connection_window()
-        except h2.exceptions.H2Error as exc:
+        except (h2.exceptions.H2Error, RemoteProtocolError) as exc:
+            self._h2.goaway(exc)
+            if isinstance(exc, RemoteProtocolError):
+                raise
             raise RemoteProtocolError(f"HTTP/2: {exc}") from exc
         # Also for what h2 answers by itself: acknowledgements of SETTINGS and PING.
         self._owner.wake_writer()
 
     def _data_received(self, event: ev.DataReceived, now: float) -> None:
         stream = self.streams[event.stream_id]
+        ended = event.stream_ended is not None
+        if not stream.carries_in and (event.data or ended):
+            raise RemoteProtocolError(f"DATA on the half of stream {stream.id} that carries none")
         if event.data:
-            if not stream.carries_in:
-                raise RemoteProtocolError(f"DATA on the half of stream {stream.id} that carries none")
             stream.arrived(event.data, now)
-        if event.stream_ended is not None:
+        if ended:
             stream.ended(END)
             self._reap(stream)
 
@@ -271,53 +310,53 @@ class Mux:
             self.streams[event.stream_id].credited(event.delta)
 
     def _extension_received(self, event: frames.ExtensionReceived, now: float) -> None:
-        if event.kind == frames.DRAIN:
-            self._peer_drains = True
-            return
         stream = self.streams.get(event.stream_id)
-        if stream is None or stream.out_ended:
-            return  # it crossed our last words
-        if event.kind == frames.TAKEN and len(event.payload) == _COUNT.size and stream.carries_out:
-            stream.peer_took(_COUNT.unpack(event.payload)[0])
-        elif event.kind == frames.STOP and stream.is_bytes and event.payload:
+        size = len(event.payload)
+        if event.kind == frames.TAKEN and size == _COUNT.size:
+            self._taken_received(stream, _COUNT.unpack(event.payload)[0], now)
+        elif event.kind == frames.STOP and size and size > event.payload[0]:
             end = 1 + event.payload[0]
-            stream.refused(_text(event.payload[1:end]), _text(event.payload[end:]))
+            self._stop_received(stream, *frames.words(event.payload[1:end], event.payload[end:]))
+        elif event.kind == frames.DRAIN and size == _ID.size and event.stream_id == 0:
+            if self._peer_drains:
+                self._h2.idle.spend(now)
+            self._peer_drains = True
         else:
             raise RemoteProtocolError(f"a malformed extension frame {event.kind:#x}")
 
+    def _taken_received(self, stream: Stream | None, count: int, now: float) -> None:
+        if stream is not None and (stream.is_bytes or not stream.carries_out):
+            raise RemoteProtocolError(f"TAKEN for stream {stream.id}, on which we send no messages")
+        if stream is None or not stream.peer_took(count):
+            self._h2.idle.spend(now)
+
+    def _stop_received(self, stream: Stream | None, code: str, text: str) -> None:
+        if stream is not None:  # else it crossed our last words
+            if not stream.is_bytes:
+                raise RemoteProtocolError(f"STOP for stream {stream.id}, which is none of bytes")
+            stream.refused(code or "unknown", text)
+
     def _request_received(self, event: ev.RequestReceived, now: float) -> None:
-        stream = self._accept(event.stream_id, _fields(event.headers), now)
-        self.streams[stream.id] = stream
         if event.stream_ended is not None:
             raise RemoteProtocolError("a stream that ends with its opening")
+        opening = frames.read_opening(event.stream_id, event.headers)
+        stream = Stream(
+            self,
+            event.stream_id,
+            opening.kind,
+            ours=False,
+            service=opening.service,
+            parent=opening.parent,
+            capacity=opening.capacity,
+            opened_at=now,
+        )
+        self.streams[stream.id] = stream
         if self._drained_at is not None and stream.id > self._drained_at:
             stream.discard("draining")
         elif stream.parent is None:
             self._owner.stream_opened(stream)
         else:
             self._nest(stream)
-
-    def _accept(self, stream_id: int, fields: dict[bytes, bytes], now: float) -> Stream:
-        """Read the opening of a stream (protocol section 5)."""
-        try:
-            kind = KINDS[[k.encode() for k in KINDS].index(fields[b"kind"])]
-            service = fields[b"service"].decode() if b"service" in fields else None
-            parent = _number(fields[b"parent"]) if b"parent" in fields else None
-            capacity = _number(fields[b"capacity"]) if b"capacity" in fields else None
-        except (KeyError, ValueError) as exc:
-            raise RemoteProtocolError(f"a malformed opening of stream {stream_id}") from exc
-        if (service is None) == (parent is None) or len(fields.get(b"service", b"")) > 255:
-            raise RemoteProtocolError(f"a malformed opening of stream {stream_id}")
-        return Stream(
-            self,
-            stream_id,
-            kind,
-            ours=False,
-            service=service,
-            parent=parent,
-            capacity=capacity,
-            opened_at=now,
-        )
 
     def _nest(self, stream: Stream) -> None:
         """Keep a nested stream until a message mentions it."""
@@ -328,6 +367,8 @@ class Mux:
             return
         if parent.children is None:
             parent.children = {}
+        elif len(parent.children) >= self.limits.open_channels:  # so many can't be open: the first one is over
+            del parent.children[next(iter(parent.children))]
         parent.children[stream.id] = stream
         self._nested[stream.id] = stream
 
@@ -338,17 +379,24 @@ class Mux:
             return None
         assert parent.children is not None
         del parent.children[stream_id]
-        self._nested.pop(stream_id, None)
+        self.unnest(stream)
         return stream
 
+    def unnest(self, stream: Stream) -> None:
+        """`stream` waits no more for a message that mentions it."""
+        if self._nested.pop(stream.id, None) is not None and stream.has_output():
+            self.activate(stream)
+
     def _headers_received(self, event: ev.ResponseReceived | ev.TrailersReceived, now: float) -> None:
-        if event.stream_ended is None:
-            return  # `accepted`
         stream = self.streams[event.stream_id]
-        fields = _fields(event.headers)
-        code, text = _text(fields.get(b"code", b"")), _text(fields.get(b"text", b""))
+        fields = frames.fields(event.headers)
+        if event.stream_ended is None:  # `accepted`
+            if not stream.carries_in:
+                raise RemoteProtocolError(f"HEADERS on the half of stream {stream.id} that carries only last words")
+            return
+        code, text = frames.words(fields.get(b"code", b""), fields.get(b"text", b""))
         if stream.carries_in:
-            stream.ended(Reason("failed", code, text))
+            stream.ended(Reason("failed", code or "unknown", text))
         else:
             self._sender_told(stream, fields, code, text)
         self._reap(stream)
@@ -356,25 +404,20 @@ class Mux:
     def _sender_told(self, stream: Stream, fields: dict[bytes, bytes], code: str, text: str) -> None:
         """The last words of a receiver."""
         try:
-            stream.peer_took(_number(fields[b"taken"]))
+            stream.peer_took(frames.number(fields[b"taken"]))
         except (KeyError, ValueError) as exc:
             raise RemoteProtocolError("malformed last words") from exc
         stream.in_ended = True
-        if code or not stream.out_ended:
+        if code or not stream.out_ended or stream.peer_taken < stream.sent:
             stream.refused(code or "closed", text)
         else:
             stream.on_writable()
 
     def _stream_reset(self, event: ev.StreamReset, now: float) -> None:
-        stream = self.streams.get(event.stream_id)
-        if stream is not None:
-            self._break(stream)
-
-    def _break(self, stream: Stream) -> None:
-        """A stream of which a rule was broken is over at once, in both directions."""
-        if stream.carries_out:
-            stream.out_reason = Reason("refused", "reset")
-        stream.lost(Reason("failed", "reset"))
+        if not event.remote_reset:
+            raise RemoteProtocolError(f"a broken rule on stream {event.stream_id}")
+        stream = self.streams[event.stream_id]
+        stream.lost(Reason("refused", "reset"), Reason("failed", "reset"))
         self._reap(stream)
 
     def _ping_acknowledged(self, event: ev.PingAckReceived, now: float) -> None:
@@ -386,28 +429,24 @@ class Mux:
     # --- the end of streams and of the session ----------------------------------------------------
 
     def _reap(self, stream: Stream) -> None:
-        """Forget a stream of which both halves are over, and take back what it had of the budget."""
+        """Forget a stream of which both halves are over."""
         if stream.id not in self.streams or not self._h2.reap(stream.id):
             return
         del self.streams[stream.id]
-        self._nested.pop(stream.id, None)
+        self.unnest(stream)
         self._is_active.discard(stream)
         self._credit_due.pop(stream, None)
-        self.budget += stream.window - self.limits.stream_window + stream.lent
-        stream.lent, stream.window = 0, self.limits.stream_window
         if stream.ours:
             self._open_ours -= 1
 
     def tick(self, now: float) -> None:
         """Look after what a peer has left lying (call it every second or so)."""
         for stream in list(self._nested.values()):
-            if now - stream.opened_at < self.limits.unmentioned:
-                break
             parent = self.streams.get(stream.parent or 0)
-            if parent is None or parent.idle():  # else the message that mentions it may still wait in the inbox
-                self._nested.pop(stream.id)
-                if parent is not None and parent.children:
-                    parent.children.pop(stream.id, None)
+            # The message that mentions it may still wait in the inbox, or may just have got the credit to come.
+            since = stream.opened_at if parent is None else max(stream.opened_at, parent.progress_at)
+            if now - since >= self.limits.unmentioned and (parent is None or not parent.waiting):
+                self.unnest(stream)
                 stream.discard("not-taken")
         for stream in list(self.streams.values()):
             if stream.stalled(now):
@@ -423,36 +462,11 @@ class Mux:
         reason = Reason("lost", cause=cause)
         self._peer_drains = True
         for stream in list(self.streams.values()):
-            stream.lost(reason)
+            stream.lost(reason, reason)
         self.streams.clear()
         self._nested.clear()
         self._opening.clear()
         self._active.clear()
         self._is_active.clear()
         self._credit_due.clear()
-
-
-def _opening_headers(stream: Stream) -> Headers:
-    headers = [(b"kind", stream.kind.encode())]
-    if stream.service is not None:
-        headers.append((b"service", stream.service.encode()))
-    else:
-        headers.append((b"parent", b"%d" % (stream.parent or 0)))
-    if stream.capacity is not None:
-        headers.append((b"capacity", b"%d" % stream.capacity))
-    return headers
-
-
-def _fields(headers: Iterable[tuple[bytes, bytes]] | None) -> dict[bytes, bytes]:
-    return {bytes(name): bytes(value) for name, value in headers or ()}
-
-
-def _number(field: bytes) -> int:
-    if not field.isdigit() or len(field) > 19:
-        raise ValueError("not a number")
-    return int(field)
-
-
-def _text(field: bytes) -> str:
-    """The peer's words, for people: never an error, never more than the protocol allows."""
-    return field[:1_024].decode(errors="replace")
+        self._borrowers.clear()

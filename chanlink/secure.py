@@ -11,6 +11,7 @@ failed is for our log only.
 
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from struct import Struct
 from typing import Any, NamedTuple
 
@@ -19,18 +20,18 @@ import msgpack
 from anyio.abc import ByteStream
 
 from .errors import (
-    ChanlinkError,
     ConnectionLost,
     HandshakeError,
     RemoteProtocolError,
     SessionClosed,
+    SessionError,
     UntrustedPeer,
 )
-from .identity import Certificate, Identity, Role, certify
+from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
 from .limits import Limits, PeerLimits
 from .noise import CipherState, HandshakeState, KeyPair, generate_keypair
 from .openssh import PublicKey
-from .trust import Grant, Trust
+from .trust import Grant
 
 PROTOCOL_NAME = "Noise_XX_25519_ChaChaPoly_BLAKE2s"
 MAGIC = b"chanlink"
@@ -41,12 +42,19 @@ MAX_HANDSHAKE_MESSAGE = 4_096
 MAX_BODY = 65_535 - 16 - 1
 """The body of a record: less its tag and its kind byte."""
 DATA, CLOSE, REKEY, WELCOME = 0, 1, 2, 3
-CERTIFICATE_LIFETIME = 24 * 3600
+REFUSAL = 1.0
+"""Seconds that a refused client has to read why."""
+
+Admit = Callable[[PublicKey], Grant]
+"""Says what the peer with this key may do; raises `WrongPeer` or `UntrustedPeer` to end the handshake."""
 
 _LENGTH = Struct(">H")
 _RECEIVE = 256 * 1024
 """Bytes asked of the transport at a time: several records for one system call."""
+_MAX_ITEMS = 256
+"""Of a list or map in a payload: msgpack would make room for as many as a header claims."""
 _BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
+_HUNG_UP = "the peer closed the connection during the handshake"
 
 
 class Credentials:
@@ -59,14 +67,27 @@ class Credentials:
         self.identity = identity
         self.role = role
         self._current: tuple[KeyPair, Certificate] | None = None
+        self._signing = anyio.Lock()
 
     async def current(self) -> tuple[KeyPair, Certificate]:
-        """The key pair and its certificate.  May ask whoever holds the identity to sign."""
-        now = int(time.time())
-        if self._current is None or now > self._current[1].not_before + CERTIFICATE_LIFETIME // 2:
-            static = generate_keypair()
-            self._current = static, await certify(self.identity, static.public, self.role, now, CERTIFICATE_LIFETIME)
-        return self._current
+        """The key pair and its certificate.  May ask whoever holds the identity to sign, and raises what that does."""
+        if (current := self._valid()) is not None:
+            return current
+        async with self._signing:  # one signature for all who wait for it
+            current = self._valid() or await self._make()
+            self._current = current
+        return current
+
+    def _valid(self) -> tuple[KeyPair, Certificate] | None:
+        if self._current is None:
+            return None
+        age = int(time.time()) - self._current[1].not_before
+        # Below zero after the clock was set back: to the peers it would not be valid yet.
+        return self._current if 0 <= age <= CERTIFICATE_LIFETIME // 2 else None
+
+    async def _make(self) -> tuple[KeyPair, Certificate]:
+        static = generate_keypair()
+        return static, await certify(self.identity, static.public, self.role, int(time.time()))
 
 
 class Secured(NamedTuple):
@@ -76,8 +97,8 @@ class Secured(NamedTuple):
     key: PublicKey
     """The peer's identity."""
     peer_limits: PeerLimits
-    grant: Grant | None
-    """What the peer may do (on the server), None for everything."""
+    grant: Grant
+    """What the peer may do."""
     round_trip: float
 
 
@@ -87,7 +108,7 @@ class Secured(NamedTuple):
 async def handshake_as_client(
     transport: ByteStream,
     credentials: Credentials,
-    check: Callable[[PublicKey], None],
+    admit: Admit,
     limits: Limits,
     *,
     upgrade: Callable[[], Awaitable[ByteStream]] | None = None,
@@ -95,9 +116,9 @@ async def handshake_as_client(
 ) -> Secured:
     """Authenticate as the side that connected.
 
-    ``check`` gets the server's identity and raises `WrongPeer` or `UntrustedPeer` to end the handshake before this
-    side shows its own. ``upgrade`` gives the stream to use once the server is authenticated. Raises
-    `HandshakeError`; the caller closes the transport then.
+    ``admit`` is asked before this side shows its own identity. ``upgrade`` gives the stream to use once the server is
+    authenticated. Raises `HandshakeError`, or `SessionClosed` when the server refuses for another reason than the
+    client's key; the caller closes the transport then.
     """
     static, certificate = await credentials.current()
     hello = _hello()
@@ -110,21 +131,21 @@ async def handshake_as_client(
     if offer.get("suite") != SUITE:
         raise HandshakeError("the server chose a record suite that was not offered")
     peer_limits = _peer_limits(offer)
-    check(key)
+    grant = admit(key)
     answer = {"certificate": certificate.to_map(), "peer": key.raw, "limits": _limits_map(limits)}
     await _send(transport, _prefixed(noise.write_message(msgpack.packb(answer))))
     sending, receiving = noise.split()
-    stream = NoiseStream(await upgrade() if upgrade is not None else transport, sending, receiving)
+    stream = NoiseStream(await _upgraded(transport, upgrade), sending, receiving)
     stream.expect_welcome(credentials.identity.public_key)
     if not eager:
         await stream.receive_welcome()
-    return Secured(stream, key, peer_limits, None, round_trip)
+    return Secured(stream, key, peer_limits, grant, round_trip)
 
 
 async def handshake_as_server(
     transport: ByteStream,
     credentials: Credentials,
-    trust: Trust,
+    admit: Admit,
     limits: Limits,
     *,
     upgrade: Callable[[], Awaitable[ByteStream]] | None = None,
@@ -136,7 +157,8 @@ async def handshake_as_server(
     hello = await _receive_hello(transport)
     static, certificate = await credentials.current()
     noise = HandshakeState(PROTOCOL_NAME, False, prologue=hello, s=static)
-    noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE))
+    if noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)):
+        raise HandshakeError("the first message has a payload")
     began = time.monotonic()
     offer = {"certificate": certificate.to_map(), "suite": SUITE, "limits": _limits_map(limits)}
     await _send(transport, _prefixed(noise.write_message(msgpack.packb(offer))))
@@ -147,25 +169,38 @@ async def handshake_as_server(
     if answer.get("peer") != credentials.identity.public_key.raw:
         raise HandshakeError("the client believes that it talks to another server")
     receiving, sending = noise.split()
-    grant = trust.check(key)
-    if grant is None:
-        await _refuse(NoiseStream(transport, sending, receiving), key)
-        raise UntrustedPeer(key.fingerprint)
-    stream = NoiseStream(await upgrade() if upgrade is not None else transport, sending, receiving)
-    await stream.send_record(WELCOME, msgpack.packb({"code": "", "you": key.raw}))
+    try:
+        grant = admit(key)
+    except UntrustedPeer:
+        await _refuse(transport, NoiseStream(transport, sending, receiving), key)
+        raise
+    stream = NoiseStream(await _upgraded(transport, upgrade), sending, receiving)
+    await _send_welcome(stream, "", key)
     return Secured(stream, key, peer_limits, grant, round_trip)
 
 
-async def _refuse(stream: "NoiseStream", key: PublicKey) -> None:
-    """Tell an authenticated client that it is not trusted, so that the reason arrives (protocol section 3.2)."""
+async def _upgraded(transport: ByteStream, upgrade: Callable[[], Awaitable[ByteStream]] | None) -> ByteStream:
     try:
-        await stream.send_record(WELCOME, msgpack.packb({"code": "untrusted", "you": key.raw}))
+        return transport if upgrade is None else await upgrade()
+    except _BROKEN as exc:
+        raise HandshakeError(_HUNG_UP) from exc
+
+
+async def _send_welcome(stream: "NoiseStream", code: str, key: PublicKey) -> None:
+    try:
+        await stream.send_record(WELCOME, msgpack.packb({"code": code, "you": key.raw}))
+    except ConnectionLost as exc:
+        raise HandshakeError(_HUNG_UP) from exc
+
+
+async def _refuse(transport: ByteStream, stream: "NoiseStream", key: PublicKey) -> None:
+    """Tell an authenticated client that it is not trusted, so that the reason arrives (protocol section 3.2)."""
+    # It may have hung up: it is refused in any case.
+    with suppress(SessionError, anyio.EndOfStream, *_BROKEN), anyio.move_on_after(REFUSAL):
+        await _send_welcome(stream, "untrusted", key)
         await stream.send_close("untrusted")
-        with anyio.move_on_after(1):
-            while True:  # a reset because of what was not read would overtake the reason
-                await stream.receive()
-    except (ChanlinkError, anyio.EndOfStream):
-        pass  # the client has hung up; it is refused in any case
+        while True:  # a reset because of what was not read would overtake the reason
+            await transport.receive(_RECEIVE)
 
 
 def _hello() -> bytes:
@@ -174,7 +209,7 @@ def _hello() -> bytes:
 
 
 async def _receive_hello(transport: ByteStream) -> bytes:
-    """Read the client's hello; returns all of its bytes, the prologue.  Refuses at the first byte that is wrong."""
+    """Read the client's hello; returns all of its bytes, the prologue.  Nine of them tell who speaks something else."""
     start = await _receive_exactly(transport, len(MAGIC) + 1)
     if start[:-1] != MAGIC:
         raise HandshakeError("the client does not speak chanlink")
@@ -212,7 +247,7 @@ def _peer_limits(payload: dict[str, Any]) -> PeerLimits:
 
 def _unpack(data: bytes) -> dict[str, Any]:
     try:
-        value = msgpack.unpackb(data)
+        value = msgpack.unpackb(data, max_array_len=_MAX_ITEMS, max_map_len=_MAX_ITEMS)
     except Exception as exc:  # msgpack raises half a dozen kinds
         raise HandshakeError("a malformed payload") from exc
     if not isinstance(value, dict):
@@ -237,7 +272,7 @@ async def _receive_exactly(transport: ByteStream, length: int) -> bytes:
         while len(data) < length:
             data += await transport.receive(length - len(data))
     except (anyio.EndOfStream, *_BROKEN) as exc:
-        raise HandshakeError("the peer closed the connection during the handshake") from exc
+        raise HandshakeError(_HUNG_UP) from exc
     return data
 
 
@@ -245,7 +280,7 @@ async def _send(transport: ByteStream, data: bytes) -> None:
     try:
         await transport.send(data)
     except _BROKEN as exc:
-        raise HandshakeError("the peer closed the connection during the handshake") from exc
+        raise HandshakeError(_HUNG_UP) from exc
 
 
 # --- 2. records ---------------------------------------------------------------------------------
@@ -256,7 +291,8 @@ class NoiseStream(ByteStream):
 
     `receive` returns the body of one record, at most 65,518 bytes. It raises `anyio.EndOfStream` only after the
     peer's close record (what that said is in `peer_close`), `ConnectionLost` at any other end, and
-    `RemoteProtocolError` for a record that is not the peer's next one; nothing after it is delivered.
+    `RemoteProtocolError` for a record that is not the peer's next one; nothing after it is delivered. On a client that
+    did not wait for the welcome, whatever comes in its place is a `HandshakeError`.
     """
 
     peer_close: tuple[str, str] = ("", "")
@@ -270,7 +306,7 @@ class NoiseStream(ByteStream):
         self._offset = 0
         self._rest = b""  # of a record of which the caller wanted less
         self._identity: PublicKey | None = None  # the welcome must confirm it
-        self._over: Exception | None = None
+        self._over: anyio.EndOfStream | SessionError | None = None
         self._in_send = False
         self._closed = False
 
@@ -305,12 +341,13 @@ class NoiseStream(ByteStream):
         self._closed = True
         try:
             await self._transport.send_eof()
-        except (*_BROKEN, OSError) as exc:
+        except (*_BROKEN, OSError, RuntimeError) as exc:  # uvloop's transports raise RuntimeError after a reset
             raise ConnectionLost("the connection broke") from exc
 
     async def send_eof(self) -> None:
         """The ordinary close of what this side sends."""
-        await self.send_close("")
+        if not self._closed:
+            await self.send_close("")
 
     async def aclose(self) -> None:
         """Say goodbye if that was not done, and close the connection."""
@@ -325,6 +362,8 @@ class NoiseStream(ByteStream):
     # --- in ---
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
+        if max_bytes < 1:
+            raise ValueError("max_bytes is at least 1")
         data = self._rest or await self._receive_data()
         self._rest = data[max_bytes:]
         return data[:max_bytes] if self._rest else data
@@ -336,7 +375,7 @@ class NoiseStream(ByteStream):
                 if body:
                     return body
             elif kind == CLOSE:
-                said = _said(body)
+                said = self._said(body)
                 self.peer_close = _word(said, "code"), _word(said, "text")
                 self._over = anyio.EndOfStream()
                 raise anyio.EndOfStream
@@ -378,11 +417,20 @@ class NoiseStream(ByteStream):
         self._data = self._data[self._offset :] + data if self._offset < len(self._data) else data
         self._offset = 0
 
-    def _fail(self, exc: Exception) -> Exception:
+    def _fail(self, exc: SessionError) -> SessionError:
         """Every later `receive` raises the same."""
+        if self._identity is not None and not isinstance(exc, HandshakeError):
+            exc = HandshakeError(f"the server's welcome did not come: {exc}")
         self._over = exc
         self._data, self._offset = b"", 0
         return exc
+
+    def _said(self, body: bytes) -> dict[str, Any]:
+        """The map in a record."""
+        try:
+            return _unpack(body)
+        except HandshakeError as exc:
+            raise self._fail(RemoteProtocolError("a malformed record")) from exc
 
     # --- the server's first record ---
 
@@ -396,12 +444,14 @@ class NoiseStream(ByteStream):
         self._welcomed(body)
 
     def _welcomed(self, body: bytes) -> None:
-        said, identity = _said(body), self._identity
+        said, identity = self._said(body), self._identity
         assert identity is not None
-        self._identity = None
-        code = _word(said, "code")
+        if not isinstance(said.get("code"), str):  # an empty one lets this side go on: it must have been said
+            raise self._fail(RemoteProtocolError("a malformed record"))
         if said.get("you") != identity.raw:
             raise self._fail(HandshakeError("the server takes this client for another one"))
+        self._identity = None
+        code = _word(said, "code")
         if code == "untrusted":
             raise self._fail(UntrustedPeer(identity.fingerprint))
         if code:
@@ -412,14 +462,7 @@ class NoiseStream(ByteStream):
         return self._transport.extra_attributes
 
 
-def _said(body: bytes) -> dict[str, Any]:
-    """The map in a record of an authenticated peer."""
-    try:
-        return _unpack(body)
-    except HandshakeError as exc:
-        raise RemoteProtocolError("a malformed record") from exc
-
-
 def _word(said: dict[str, Any], name: str) -> str:
+    """One of the peer's words, as it may stand in a log."""
     word = said.get(name, "")
-    return word[:256] if isinstance(word, str) else ""
+    return "".join(char if char.isprintable() else "?" for char in word[:256]) if isinstance(word, str) else ""

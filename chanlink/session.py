@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, overload
 
 import anyio
 from anyio import AsyncContextManagerMixin, CancelScope
@@ -29,10 +29,11 @@ from .bytestream import ByteStream
 from .carrier import Carrier
 from .channel import Sender, failure, make_channel_end
 from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError, SessionLost
+from .handle import Handle
 from .identity import PublicKey
 from .limits import Limits, PeerLimits
 from .mux import Mux
-from .port import Handle, ReceiveCore, SendCore, Waiters
+from .port import ReceiveCore, SendCore, Waiters
 from .secure import NoiseStream
 from .stream import Kind, Stream
 
@@ -171,7 +172,13 @@ class Session(AsyncContextManagerMixin):
 
     # --- opening and accepting --------------------------------------------------------------------
 
-    async def open(self, service: str, item_type: type[T] | Any = Any, capacity: int | None = None) -> Sender[T]:
+    @overload
+    async def open(self, service: str, *, capacity: int | None = None) -> Sender[Any]: ...
+
+    @overload
+    async def open(self, service: str, item_type: type[T], capacity: int | None = None) -> Sender[T]: ...
+
+    async def open(self, service: str, item_type: object = Any, capacity: int | None = None) -> Sender[Any]:
         """Open a channel to a service of the peer.  Usable at once: nothing waits for the peer.
 
         A refusal arrives on the sender as `ChannelRefused` (``no-such-service``, ``wrong-kind``, ``busy``).

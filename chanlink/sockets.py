@@ -6,19 +6,29 @@ reads a non-blocking socket by itself, just what it needs, and `RawStream.upgrad
 
 import errno
 import os
+import re
 import socket
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import urlsplit
 
 import anyio
+from anyio import CancelScope
 from anyio.abc import ByteStream, SocketStream, UNIXSocketStream
+from anyio.lowlevel import checkpoint
 
 from .errors import AddressError, ConnectFailed
 
 DEFAULT_PORT = 9323
 BACKLOG = 1_024
+MAX_PATH = 107
+"""sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
+
+_HOST = r"\[(?P<ipv6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|(?P<host>[^\s\[\]:/?#@%]+)"
+_TCP = re.compile(rf"tcp://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII)
+_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+"""A machine without IPv6 says so, though its "localhost" has an IPv6 address."""
 
 
 class Address(NamedTuple):
@@ -37,31 +47,37 @@ class Address(NamedTuple):
 def parse_address(text: str) -> Address:
     """Read ``tcp://host:port`` (port 9323 if none is given) or ``unix:/path``.  Raises `AddressError`."""
     if text.startswith("unix:"):
-        path = text.removeprefix("unix:")
-        if not path or "\0" in path or len(os.fsencode(path)) > 107:  # sockaddr_un has 108 bytes, one is zero
-            raise AddressError(f"{text!r} has no usable path; write unix:/path")
-        return Address("", 0, os.path.expanduser(path))
+        return Address("", 0, _parse_path(text))
+    match = _TCP.fullmatch(text)
+    if match is None or not text.isprintable():
+        raise AddressError(f"{text!r} is no address; write tcp://host:port, tcp://[ipv6]:port or unix:/path")
+    port = int(match["port"] or DEFAULT_PORT)
+    if port > 65_535:
+        raise AddressError(f"{text!r} is no address: a port is at most 65535")
+    return Address(match["ipv6"] or match["host"], port)
+
+
+def _parse_path(text: str) -> str:
+    path = os.path.expanduser(text.removeprefix("unix:"))
     try:
-        parts = urlsplit(text)
-        port = DEFAULT_PORT if parts.port is None else parts.port
-    except ValueError as exc:
-        raise AddressError(f"{text!r} is no address: {exc}") from exc
-    rest = parts.path or parts.query or parts.fragment or parts.username
-    if parts.scheme != "tcp" or not parts.hostname or rest:
-        raise AddressError(f"{text!r} is no address; write tcp://host:port or unix:/path")
-    return Address(parts.hostname, port)
+        length = len(os.fsencode(path))
+    except UnicodeEncodeError as exc:
+        raise AddressError(f"{text!r} has no usable path: {exc.reason}") from exc
+    if not 0 < length <= MAX_PATH or "\0" in path:
+        raise AddressError(f"{text!r} has no usable path; write unix:/path, of at most {MAX_PATH} bytes")
+    return path
+
+
+# --- connecting ---------------------------------------------------------------------------------
 
 
 async def connect_socket(address: Address) -> "RawStream":
     """Connect; the addresses of a name are tried one after the other.  Raises `ConnectFailed`."""
     if address.path:
         return await _connect(socket.AF_UNIX, address.path, address)
-    try:
-        found = await anyio.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as exc:
-        raise ConnectFailed(f"{address}: no such host ({exc})") from exc
+    found = await _look_up(address)
     problem: ConnectFailed | None = None
-    for number, (family, _, _, _, sockaddr) in enumerate(found):
+    for number, (family, sockaddr) in enumerate(found):
         try:
             with anyio.fail_after(_share(len(found) - number)):
                 return await _connect(family, sockaddr, address)
@@ -73,6 +89,15 @@ async def connect_socket(address: Address) -> "RawStream":
     raise problem or ConnectFailed(f"{address}: no such host")
 
 
+async def _look_up(address: Address, flags: int = 0) -> list[tuple[int, Any]]:
+    """The families and socket addresses of a name, each once.  Raises `ConnectFailed`."""
+    try:
+        found = await anyio.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
+    except (OSError, UnicodeError) as exc:
+        raise ConnectFailed(f"{address}: no such host ({_text(exc)})") from exc
+    return list(dict.fromkeys((int(family), sockaddr) for family, _, _, _, sockaddr in found))
+
+
 def _share(left: int) -> float | None:
     """The time for one of ``left`` addresses, so that one that does not answer leaves some to the others."""
     remaining = anyio.current_effective_deadline() - anyio.current_time()
@@ -80,50 +105,91 @@ def _share(left: int) -> float | None:
 
 
 async def _connect(family: int, sockaddr: Any, address: Address) -> "RawStream":
-    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        sock.setblocking(False)
-        problem = sock.connect_ex(sockaddr)
-        if problem in (errno.EINPROGRESS, errno.EAGAIN):
-            await anyio.wait_writable(sock)
-            problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if problem:
-            raise ConnectFailed(f"{address}: {os.strerror(problem)}")
-        return RawStream(sock)
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await _establish(sock, sockaddr)
+        except BaseException:
+            sock.close()
+            raise
     except OSError as exc:
-        sock.close()
-        raise ConnectFailed(f"{address}: {exc.strerror or exc}") from exc
-    except BaseException:
-        sock.close()
-        raise
+        raise ConnectFailed(f"{address}: {_text(exc)}") from exc
+    return RawStream(sock)
 
 
-async def listening_sockets(address: Address) -> list[socket.socket]:
-    """Sockets that listen on every address of a name, all on one port.  Raises `ConnectFailed`."""
+async def _establish(sock: socket.socket, sockaddr: Any) -> None:
+    while (problem := sock.connect_ex(sockaddr)) == errno.EAGAIN:
+        await anyio.sleep(0.02)  # the backlog of a Unix socket is full, and nothing tells when it is not any more
+    if problem == errno.EINPROGRESS:
+        await anyio.wait_writable(sock)
+        problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if problem:
+        raise OSError(problem, os.strerror(problem))
+
+
+def _text(exc: Exception) -> str:
+    return exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
+
+
+# --- listening ----------------------------------------------------------------------------------
+
+
+class ListeningSockets:
+    """Sockets that listen on every address of a name, all on one port, or on a path."""
+
+    def __init__(self, sockets: Sequence[socket.socket], path: str = "") -> None:
+        self.sockets = sockets
+        self.addresses = [str(Address(*sock.getsockname()[:2])) for sock in sockets if not path] or [f"unix:{path}"]
+        """As `connect_socket` takes them, with their real ports."""
+        self._path = path
+        self._file = _file_id(path)
+
+    def close(self) -> None:
+        """Listen no more, and remove the file of a Unix socket."""
+        # While we listen, nobody takes the file for a stale one; while the socket is open, its id is not used again.
+        if self._file is not None and _file_id(self._path) == self._file:
+            with suppress(OSError):
+                os.unlink(self._path)
+        for sock in self.sockets:
+            anyio.notify_closing(sock)
+            sock.close()
+
+
+def _file_id(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+async def listening_sockets(address: Address) -> ListeningSockets:
+    """Listen on every address of a name, or on a path.  Raises `ConnectFailed`."""
+    found = [] if address.path else await _look_up(address, socket.AI_PASSIVE)
     try:
         if address.path:
-            return [_listen_unix(address.path)]
-        found = await anyio.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        return _listen_tcp(address, [(family, sockaddr) for family, _, _, _, sockaddr in found])
-    except (OSError, UnicodeError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else exc
-        raise ConnectFailed(f"can't listen on {address}: {reason}") from exc
+            return ListeningSockets([_listen_unix(address.path)], address.path)
+        return ListeningSockets(_listen_tcp(found))
+    except OSError as exc:
+        raise ConnectFailed(f"can't listen on {address}: {_text(exc)}") from exc
 
 
-def _listen_tcp(address: Address, found: list[tuple[int, Any]]) -> list[socket.socket]:
+def _listen_tcp(found: list[tuple[int, Any]]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
+    problem: OSError | None = None
     try:
         for family, (host, port, *rest) in found:
             if port == 0 and sockets:  # the same free port on all of them
                 port = sockets[0].getsockname()[1]
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sockets.append(sock)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            sock.bind((host, port, *rest))
-            sock.setblocking(False)
-            sock.listen(BACKLOG)
+            try:
+                sockets.append(_listen(family, (host, port, *rest)))
+            except OSError as exc:
+                if exc.errno not in _NOT_HERE:
+                    raise
+                problem = exc
+        if not sockets and problem is not None:
+            raise problem
     except BaseException:
         for sock in sockets:
             sock.close()
@@ -131,12 +197,15 @@ def _listen_tcp(address: Address, found: list[tuple[int, Any]]) -> list[socket.s
     return sockets
 
 
-def _listen_unix(path: str) -> socket.socket:
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _listen(family: int, sockaddr: Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        _remove_stale(path)
-        sock.bind(path)
+        if family != socket.AF_UNIX and os.name == "posix":  # elsewhere it would let others take the port over
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
         sock.listen(BACKLOG)
     except BaseException:
         sock.close()
@@ -144,10 +213,15 @@ def _listen_unix(path: str) -> socket.socket:
     return sock
 
 
+def _listen_unix(path: str) -> socket.socket:
+    _remove_stale(path)
+    return _listen(socket.AF_UNIX, path)
+
+
 def _remove_stale(path: str) -> None:
     """Remove a socket that a killed process left: one that nobody listens on."""
     try:
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return  # bind says that it is in use
     except FileNotFoundError:
         return
@@ -158,23 +232,33 @@ def _remove_stale(path: str) -> None:
                 os.unlink(path)
 
 
+# --- a connection before the peer is authenticated ----------------------------------------------
+
+
 class RawStream(ByteStream):
-    """A connected, non-blocking socket, read only as far as asked."""
+    """A connected socket, read only as far as asked."""
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with suppress(OSError):  # of a connection that is over already; `receive` says so
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._upgraded: ByteStream | None = None
 
     async def upgrade(self) -> ByteStream:
         """The same connection as an anyio stream, to be used instead of this one (but for closing)."""
         kind = UNIXSocketStream if self._sock.family == socket.AF_UNIX else SocketStream
-        self._upgraded = await kind.from_socket(self._sock)
+        try:
+            # Cancelled half-way, uvloop would have closed the descriptor, and we would close it a second time.
+            with CancelScope(shield=True):
+                self._upgraded = await kind.from_socket(self._sock)
+        except (OSError, ValueError) as exc:  # anyio raises ValueError for a connection that was reset meanwhile
+            raise anyio.BrokenResourceError from exc
         return self._upgraded
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await checkpoint()  # there is always something to read from a peer that floods us
         while True:
             try:
                 data = self._sock.recv(max_bytes)
@@ -182,19 +266,24 @@ class RawStream(ByteStream):
                 await anyio.wait_readable(self._sock)
                 continue
             except OSError as exc:
-                raise anyio.BrokenResourceError from exc
+                raise self._problem() from exc
             if not data:
                 raise anyio.EndOfStream
             return data
 
     async def send(self, item: bytes) -> None:
-        while item:
+        await checkpoint()
+        left = memoryview(item)
+        while left:
             try:
-                item = item[self._sock.send(item) :]
+                left = left[self._sock.send(left) :]
             except BlockingIOError:
                 await anyio.wait_writable(self._sock)
             except OSError as exc:
-                raise anyio.BrokenResourceError from exc
+                raise self._problem() from exc
+
+    def _problem(self) -> Exception:
+        return anyio.ClosedResourceError() if self._sock.fileno() < 0 else anyio.BrokenResourceError()
 
     async def send_eof(self) -> None:
         with suppress(OSError):  # the peer has gone already: it sees the end in any case
@@ -203,6 +292,7 @@ class RawStream(ByteStream):
     async def aclose(self) -> None:
         if self._upgraded is not None:
             await self._upgraded.aclose()
-        else:
+        elif self._sock.fileno() >= 0:
             anyio.notify_closing(self._sock)
-            self._sock.close()
+            with suppress(OSError):
+                self._sock.close()

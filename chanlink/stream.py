@@ -8,39 +8,55 @@ that end.  Which halves carry data follows from it:
     sender      last words: what was taken      messages, then last words
     bytes       bytes, then last words          bytes, then last words
 
-Outgoing data: `write` appends to the outbox while `room` says so; `Mux.data_to_send` calls `pull`.
-Incoming data: `Mux.receive_data` calls `arrived`; the application's task calls `next_message` or
-`read`, and then `taken`, which gives the peer its credit back (DESIGN 3.2: credit follows use).
+Outgoing data: `write` appends to the outbox while `room` says so; `Mux.data_to_send` calls `pull`. Incoming data:
+`Mux.receive_data` calls `arrived`; the application's task calls `next_message` or `read`, and then `taken` or
+`consumed`, which gives the peer its credit back (DESIGN 3.2: credit follows use).
 
-Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reason` (what goes out); both are
-sticky.  `on_readable` and `on_writable` are called when something has changed; they only say "look".
+Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reason` (what goes out); the first stays.
+`on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from itertools import islice
+from typing import Literal, Protocol
 
 from .errors import END, Reason
-
-if TYPE_CHECKING:
-    from .mux import Mux
+from .limits import Limits, PeerLimits
 
 Kind = Literal["receiver", "sender", "bytes"]
+KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
+"""In the order of their numbers in a message's table, from 1 (protocol section 8)."""
 Headers = list[tuple[bytes, bytes]]
 
 MESSAGE_HEADER = struct.Struct(">I")
 HAS_TABLE = 0x8000_0000
 MAX_WORDS = 1_024
 """The bytes that code and text of last words may have together (protocol section 6)."""
+_SMALL = 2_048
+"""Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
 
 
 def _nothing() -> None:
     """The place of a callback that nobody has set yet."""
 
 
+class Scheduler(Protocol):
+    """What a stream asks of its mux, which has the docstrings."""
+
+    limits: Limits
+    peer_limits: PeerLimits
+
+    def activate(self, stream: "Stream") -> None: ...
+    def credit_due(self, stream: "Stream") -> None: ...
+    def lend(self, stream: "Stream") -> None: ...
+    def repay(self, size: int) -> None: ...
+    def unnest(self, stream: "Stream") -> None: ...
+
+
 class Inbox:
-    """Bytes that arrived and were not taken yet: pieces as they came, nothing is copied together without need."""
+    """Bytes that arrived and were not taken yet: pieces as they came, nothing much is copied together without need."""
 
     __slots__ = ("_offset", "_pieces", "size")
 
@@ -50,7 +66,11 @@ class Inbox:
         self.size = 0
 
     def append(self, data: bytes) -> None:
-        self._pieces.append(data)
+        pieces = self._pieces
+        if pieces and len(pieces[-1]) + len(data) <= _SMALL:
+            pieces[-1] += data
+        else:
+            pieces.append(data)
         self.size += len(data)
 
     def clear(self) -> None:
@@ -62,8 +82,9 @@ class Inbox:
         head = self._pieces[0]
         if len(head) - self._offset >= 4:  # the common case: a header is seldom cut by a frame
             return MESSAGE_HEADER.unpack_from(head, self._offset)[0]  # type: ignore[no-any-return]
-        start = b"".join(self._pieces)[self._offset : self._offset + 4]
-        return MESSAGE_HEADER.unpack(start)[0]  # type: ignore[no-any-return]
+        # No piece is empty, so that four are enough; there may be thousands.
+        start = head[self._offset :] + b"".join(piece[:4] for piece in islice(self._pieces, 1, 4))
+        return MESSAGE_HEADER.unpack_from(start)[0]  # type: ignore[no-any-return]
 
     def take(self, skip: int, size: int) -> bytes:
         """Drop `skip` bytes and return the next `size`; there must be as many."""
@@ -119,6 +140,7 @@ class Stream:
         "is_bytes",
         "kind",
         "lent",
+        "loan_due",
         "on_readable",
         "on_writable",
         "opened_at",
@@ -140,7 +162,7 @@ class Stream:
 
     def __init__(
         self,
-        mux: "Mux",
+        mux: Scheduler,
         stream_id: int,
         kind: Kind,
         *,
@@ -162,7 +184,7 @@ class Stream:
         self.carries_out = self.is_bytes or (kind == "receiver") == ours
         self.carries_in = self.is_bytes or not self.carries_out
         self.children: dict[int, Stream] | None = None
-        """Streams with this one as parent that no message has mentioned yet."""
+        """Streams with this one as parent that no message has mentioned yet, also such that are over."""
         self.on_readable: Callable[[], None] = _nothing
         self.on_writable: Callable[[], None] = _nothing
 
@@ -186,12 +208,16 @@ class Stream:
         self.window = mux.limits.stream_window
         self.lent = 0
         """Credit beyond the window, out of the session's budget, for the message at the head."""
+        self.loan_due = 0
+        """What of it the peer was not told of yet."""
         self.unreturned = 0
+        """What the application took and the peer has no credit for yet."""
         self.credit_needed = False
-        """Whether the message at the head can't arrive before `unreturned` is given back."""
+        """Whether the message at the head can't arrive before the peer is told of both."""
         self.stop_due: bytes | None = None
         self.credited_at = opened_at
         self.progress_at = opened_at
+        """When something came last, or was made possible by credit."""
         self.taken_count = 0
         self.taken_due = False
         self._consumed_since_taken = 0
@@ -266,16 +292,19 @@ class Stream:
         if self.room():
             self.on_writable()
 
-    def peer_took(self, count: int) -> None:
+    def peer_took(self, count: int) -> bool:
         """The far application has taken `count` messages in all.  A count that falls or lies is left alone."""
-        if self.peer_taken < count <= self.sent:
+        news = self.peer_taken < count <= self.sent
+        if news:
             self.peer_taken = count
             self.on_writable()
+        return news
 
     def refused(self, code: str, text: str) -> None:
         """The peer reads no more: drop what is queued, and end our half at once (protocol section 6)."""
         # Also after an end of our own: what was sent before it will not be taken any more.
-        self.out_reason = Reason("refused", code, text)
+        if self.out_reason is None or self.out_reason.kind not in ("refused", "lost"):
+            self.out_reason = Reason("refused", code, text)
         self._outbox.clear()
         self.queued = 0
         if not self.out_ended:
@@ -300,6 +329,7 @@ class Stream:
         if self.in_reason is None:
             self.in_reason = reason
         self._settle()
+        self._release()
         self.on_readable()
 
     def _look_at_head(self) -> bool:
@@ -307,35 +337,42 @@ class Stream:
         if self._head is None:
             if self._inbox.size < 4:
                 return False
-            self._head = self._inbox.peek()
+            head = self._inbox.peek()
+            if head & ~HAS_TABLE > self._mux.limits.message_size:
+                self.reject("too-large", "a message over the limit")
+                return False
+            self._head = head
         size = (self._head & ~HAS_TABLE) + 4
-        if self._inbox.size >= size:
-            return True
-        if size - 4 > self._mux.limits.message_size:
-            self.reject("too-large", "a message over the limit")
-            return True
-        self._mux.lend(self, size)
-        return False
+        if self._inbox.size < size and self.in_reason is None:
+            self._make_way(size)
+        return self._inbox.size >= size
 
-    def readable(self) -> bool:
-        """Whether `next_message` or `read` would return something, or there is a reason why it never will."""
-        if self.in_reason is not None:
-            return True
-        return self._inbox.size > 0 if self.is_bytes else self._look_at_head()
+    def _make_way(self, size: int) -> None:
+        """A part of a message of `size` bytes is at the head: see that the rest can come (protocol section 7)."""
+        if self.missing() > 0:
+            self._mux.lend(self)
+        if not self.credit_needed and self.unreturned and size + self.unreturned > self.window + self.lent:
+            self.credit_needed = True
+            self._mux.credit_due(self)
+
+    def missing(self) -> int:
+        """By how much the message at the head is longer than the window and what was lent for it."""
+        if self._head is None or self.in_reason is not None:
+            return 0
+        return (self._head & ~HAS_TABLE) + 4 - self.window - self.lent
 
     def next_message(self) -> tuple[int, bytes] | None:
         """The header and the payload of the next message if it is there whole; then call `taken`."""
         if not self._look_at_head():
             return None
-        head = self._head
-        if head is None:
-            return None  # it was just rejected
-        self._head = None
-        size = head & ~HAS_TABLE
-        if size > self._mux.limits.message_size:
-            self.reject("too-large", "a message over the limit")
-            return None
-        return head, self._inbox.take(4, size)
+        head, self._head = self._head, None
+        assert head is not None
+        return head, self._inbox.take(4, head & ~HAS_TABLE)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the inbox."""
+        return self._inbox.size
 
     def read(self, limit: int) -> bytes:
         """Up to `limit` bytes of a byte stream, empty if there are none now; then call `consumed`."""
@@ -343,13 +380,14 @@ class Stream:
 
     def exhausted(self) -> Reason | None:
         """Why nothing will come any more, once everything that arrived was taken."""
-        if self.in_reason is None or self._inbox.size == 0:
-            return self.in_reason
-        if self.is_bytes or self._look_at_head():
+        if self.in_reason is None:
             return None
-        if self.in_reason.kind == "end":  # but a part of a message is left
-            self.in_reason = Reason("failed", "cut-short", "the channel ended inside a message")
-        return self.in_reason
+        if self._inbox.size and not self.is_bytes and not self._look_at_head():  # a part of a message is left
+            self._inbox.clear()
+            self._release()
+            if self.in_reason.kind == "end":
+                self.in_reason = Reason("failed", "cut-short", "the channel ended inside a message")
+        return None if self._inbox.size else self.in_reason
 
     def taken(self, size: int) -> None:
         """The application has one more message, whose payload had `size` bytes."""
@@ -361,35 +399,40 @@ class Stream:
             self.taken_due = True
             self._mux.credit_due(self)
         self.consumed(size)
+        if self._inbox.size:  # the next one may need credit to come
+            self._look_at_head()
         self._settle()
 
     def consumed(self, size: int) -> None:
         """The application has `size` bytes more."""
         back = min(self.lent, size)
         self.lent -= back
-        self._mux.budget += back
         self.unreturned += size - back
-        if self.unreturned >= self.window // 2 and not self.in_ended:
+        if self.unreturned >= self.window // 2 and self.in_reason is None:
             self._mux.credit_due(self)
+        if back:
+            self._mux.repay(back)
+        self._release()
+
+    def _release(self) -> None:
+        """Give back what the session's budget gave, once nothing more can lie in the inbox."""
+        beyond = self.lent + self.window - self._mux.limits.stream_window
+        if self.in_reason is not None and not self._inbox.size and beyond:
+            self.lent, self.window = 0, self._mux.limits.stream_window
+            self._mux.repay(beyond)
 
     def _settle(self) -> None:
         """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
-        if self.in_reason is not None and self.exhausted() is not None and not self.is_bytes:
+        if not self.is_bytes and self.exhausted() is not None:
             self._say_taken([])
 
     def _say_taken(self, more: Headers) -> None:
         if self.carries_in and self.out_reason is None:
             self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
-            self._refuse_children()
-
-    def _refuse_children(self) -> None:
-        children, self.children = self.children, None
-        for child in (children or {}).values():
-            child.discard("not-taken")
-
-    def idle(self) -> bool:
-        """Whether nothing waits in the inbox."""
-        return self._inbox.size == 0
+            children, self.children = self.children, None
+            for child in (children or {}).values():
+                self._mux.unnest(child)
+                child.discard("not-taken")
 
     def stalled(self, now: float) -> bool:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
@@ -406,11 +449,14 @@ class Stream:
         self._stop_receiving(Reason("failed", code, text))
 
     def _stop_receiving(self, reason: Reason) -> None:
-        if self.in_reason is not None and self.exhausted() is not None:
+        # It may be over already; of a channel we have said so then (its last message may be in the receiver's hands).
+        if (self.in_reason is not None and not self._inbox.size) if self.is_bytes else self.out_reason is not None:
             return
-        self.in_reason = reason
+        if self.in_reason is None or self.in_reason.kind != "lost":
+            self.in_reason = reason
         self._inbox.clear()
         self._head = None
+        self._release()
         code, text = _fit(reason.code, reason.text)
         if not self.is_bytes:
             self._say_taken([(b"code", code.encode()), (b"text", text.encode())])
@@ -428,23 +474,25 @@ class Stream:
 
     # --- the session's end ------------------------------------------------------------------------
 
-    def lost(self, reason: Reason) -> None:
-        """Nothing more will come or go.  What arrived before can still be taken."""
+    def lost(self, outward: Reason, inward: Reason) -> None:
+        """Nothing more will go or come, for these reasons.  What arrived before can still be taken."""
         # A channel is settled by the receiver's last words, a half of a byte stream by its own.
         settled = self.out_ended if self.is_bytes else self.in_ended
-        if self.carries_out and not settled:
-            self.out_reason = reason
+        refused = self.out_reason is not None and self.out_reason.kind == "refused"
+        if self.carries_out and not settled and not refused:
+            self.out_reason = outward
         if self.carries_in and self.in_reason is None:
-            self.in_reason = reason
+            self.in_reason = inward
         self.in_ended = self.out_ended = True
         self._outbox.clear()
         self._to_send_last = None
         self.queued = 0
+        self._release()
         self.on_readable()
         self.on_writable()
 
 
 def _fit(code: str, text: str) -> tuple[str, str]:
-    """Cut last words to what the protocol allows: codes are ASCII, at most 64 bytes."""
-    code = code.encode("ascii", errors="replace")[:64].decode()
+    """Cut last words to what the protocol allows: codes are ASCII, 1 to 64 bytes."""
+    code = code.encode("ascii", errors="replace")[:64].decode() or "unknown"
     return code, text.encode(errors="replace")[: MAX_WORDS - len(code)].decode(errors="ignore")

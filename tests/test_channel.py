@@ -649,6 +649,42 @@ async def test_closing_a_channel_does_not_touch_channels_that_travelled_through_
         assert await other.receive() == "still there"
 
 
+async def test_an_end_that_is_closed_while_its_message_waits_is_its_senders_error() -> None:
+    sender, receiver = chanlink.pipe(0)
+    one, _other = chanlink.pipe()
+    outcome: list[type[Exception]] = []
+
+    async def send() -> None:
+        try:
+            await sender.send(one)
+        except ChannelClosed as exc:
+            outcome.append(type(exc))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        await settle()
+        one.close()
+        tasks.start_soon(sender.send, "the next one")
+        assert await receiver.receive() == "the next one"
+    assert outcome == [ChannelClosed]
+
+
+async def test_flush_says_that_its_sender_moved() -> None:
+    async with session_pair() as (client, _server):
+        carrier = await client.open("service")
+        one, _other = chanlink.pipe()
+        await one.send("not taken yet")
+        async with anyio.create_task_group() as tasks:
+
+            async def flush() -> None:
+                with pytest.raises(ChannelMoved):
+                    await one.flush()
+
+            tasks.start_soon(flush)
+            await settle()
+            await carrier.send(one)
+
+
 # --- limits -----------------------------------------------------------------------------------------
 
 

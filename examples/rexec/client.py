@@ -1,5 +1,7 @@
 """The client: runs commands over a session.
 
+::
+
     async with chanlink.connect("tcp://build:9323", peer=key) as session:
         done = await run(session, ["sha256sum"], stdin=b"hello")
         print(done.status, done.stdout)
@@ -11,7 +13,7 @@
 
 import io
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import anyio
@@ -19,7 +21,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
-from .messages import SERVICE, BadMessage, Request, StartError, Word, read_status
+from .messages import SERVICE, BadMessage, StartError, Word, read_status, request_message
 from .pumps import FileSink, FileSource, copy_in, copy_out
 
 __all__ = ["BadMessage", "Command", "Completed", "StartError", "run", "start"]
@@ -87,16 +89,29 @@ async def start(
     """
     if not argv:
         raise ValueError("argv is empty")
-    pipes = [chanlink.byte_pipe() for _ in range(3)]
+    stdin, their_stdin = chanlink.byte_pipe()
+    stdout, their_stdout = chanlink.byte_pipe()
+    stderr, their_stderr = chanlink.byte_pipe()
+    status: chanlink.Sender[Any]
     status, replies = chanlink.pipe()
-    request = Request(argv, *(theirs for _, theirs in pipes), status, directory, environment or {})
-    async with AsyncExitStack() as ends:
-        # Theirs too, for the case that the request can't be sent; closing an end that has moved does nothing.
-        for end in (replies, status, *(end for pipe in pipes for end in pipe)):
-            await ends.enter_async_context(end)
-        requests = await ends.enter_async_context(await session.open(SERVICE))
-        await requests.send(request.to_message())
-        yield Command(requests, *(ours for ours, _ in pipes), replies)
+    ends = {"stdin": their_stdin, "stdout": their_stdout, "stderr": their_stderr, "status": status}
+    requests: chanlink.Sender[Any] = await session.open(SERVICE)
+    # Theirs too, for the case that the request can't be sent; closing an end that has moved does nothing.
+    async with (
+        status,
+        their_stdin,
+        their_stdout,
+        their_stderr,
+        replies,
+        stdin,
+        stdout,
+        stderr,
+        requests,
+    ):
+        await requests.send(request_message(argv, ends, directory, environment))
+        yield Command(requests, stdin, stdout, stderr, replies)
+        with suppress(chanlink.ChannelClosed):
+            stdin.fail("cancelled")  # unless it was ended: leaving early must not look like the end of the input
 
 
 async def run(
@@ -119,18 +134,18 @@ async def run(
     source = FileSource(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
     async with start(session, argv, directory=directory, environment=environment) as command:
         feeding = _Attempt(copy_in, source, command.stdin)
-        others = (
+        waiting = _Attempt(command.wait)
+        copying = (
             _Attempt(copy_out, command.stdout, stdout or FileSink(outputs[0])),
             _Attempt(copy_out, command.stderr, stderr or FileSink(outputs[1])),
-            waiting := _Attempt(command.wait),
         )
         async with anyio.create_task_group() as feeder:
             feeder.start_soon(feeding)
             async with anyio.create_task_group() as tasks:
-                for attempt in others:
+                for attempt in (waiting, *copying):
                     tasks.start_soon(attempt)
             feeder.cancel_scope.cancel()  # the rest of the input is not wanted any more
-    for attempt in (feeding, *others):
+    for attempt in (waiting, feeding, *copying):  # what `wait` raises is the reason for most of the other errors
         attempt.check()
     return Completed(waiting.value, outputs[0].getvalue(), outputs[1].getvalue())
 

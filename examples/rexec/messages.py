@@ -32,6 +32,8 @@ NO_SUCH_DIRECTORY = "no-such-directory"
 CANNOT_START = "cannot-start"
 BAD_REQUEST = "bad-request"
 
+LINE_MAX = 1_000
+
 Word = str | bytes
 T = TypeVar("T")
 
@@ -55,36 +57,33 @@ class BadMessage(ValueError):
 # --- requests -----------------------------------------------------------------------------------
 
 
+def request_message(
+    argv: Sequence[Word], ends: Mapping[str, object], directory: Word | None, environment: Mapping[Word, Word] | None
+) -> dict[str, Any]:
+    """The message that asks to run a command; ``ends`` are its streams and its status sender, by name."""
+    command, *args = map(_outgoing, argv)
+    message = {"command": command, "args": args, **ends}
+    if directory is not None:
+        message["directory"] = _outgoing(directory)
+    if environment:
+        message["environment"] = {_outgoing(name): _outgoing(value) for name, value in environment.items()}
+    return message
+
+
 class Request(NamedTuple):
     """A command to run, and the ends that connect it to whoever asked for it."""
 
-    argv: Sequence[Word]
+    argv: list[bytes]
     stdin: chanlink.ByteStream
     stdout: chanlink.ByteStream
     stderr: chanlink.ByteStream
     status: chanlink.Sender[dict[str, Any]]
-    directory: Word | None = None
-    environment: Mapping[Word, Word] = {}
-
-    def to_message(self) -> dict[str, Any]:
-        command, *args = map(_outgoing, self.argv)
-        message: dict[str, Any] = {
-            "command": command,
-            "args": args,
-            "stdin": self.stdin,
-            "stdout": self.stdout,
-            "stderr": self.stderr,
-            "status": self.status,
-        }
-        if self.directory is not None:
-            message["directory"] = _outgoing(self.directory)
-        if self.environment:
-            message["environment"] = {_outgoing(n): _outgoing(v) for n, v in self.environment.items()}
-        return message
+    directory: bytes | None
+    environment: dict[bytes, bytes]
 
     @classmethod
     def from_message(cls, message: object) -> Self:
-        """Read what a stranger sent; every word is bytes then.  Raises `BadMessage`."""
+        """Read what the other side sent.  Raises `BadMessage`."""
         if not isinstance(message, dict):
             raise BadMessage("a request is a map")
         command = _incoming(message.get("command"), "command")
@@ -121,8 +120,8 @@ def _incoming(word: object, name: str) -> bytes:
     return data
 
 
-def _variables(value: object) -> dict[Word, Word]:
-    variables: dict[Word, Word] = {}
+def _variables(value: object) -> dict[bytes, bytes]:
+    variables = {}
     for name, text in _instance(value, dict, "environment").items():
         key = _incoming(name, "environment")
         if not key or b"=" in key:
@@ -135,6 +134,11 @@ def _instance(value: object, kind: type[T], name: str) -> T:
     if not isinstance(value, kind):
         raise BadMessage(f"{name} is missing or of a wrong type")
     return value
+
+
+def printable(text: str) -> str:
+    """One line without control characters, for logs and terminals: it may be the words of the other side."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:LINE_MAX]
 
 
 def ends_in(value: object) -> Iterator[chanlink.Sender[Any] | chanlink.Receiver[Any] | chanlink.ByteStream]:

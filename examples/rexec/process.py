@@ -13,7 +13,7 @@ from typing import IO, Self
 import anyio
 import anyio.to_thread
 
-from .messages import CANNOT_START, NO_SUCH_DIRECTORY, NOT_FOUND, NOT_PERMITTED, StartError, Word
+from .messages import CANNOT_START, NO_SUCH_DIRECTORY, NOT_FOUND, NOT_PERMITTED, StartError
 from .pumps import FileSink, FileSource, enlarge
 
 GRACE = 5.0
@@ -28,7 +28,7 @@ class Process:
     Raises `StartError` when it can't be started.
     """
 
-    def __init__(self, argv: Sequence[Word], directory: Word | None, environment: Mapping[Word, Word]) -> None:
+    def __init__(self, argv: Sequence[bytes], directory: bytes | None, environment: Mapping[bytes, bytes]) -> None:
         try:
             # A session of its own is also a process group of its own: one signal reaches its children too.
             self._popen = subprocess.Popen(
@@ -38,7 +38,7 @@ class Process:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=directory,
-                env={**os.environb, **environment},  # type: ignore[dict-item]
+                env={**os.environb, **environment},
                 start_new_session=True,
             )
         except OSError as exc:
@@ -87,8 +87,8 @@ class Process:
         await self.exited()
         self.finish()
         # Nothing reports the end of a group. Its id can't be given to another one while it has a member.
-        while self._signal(0):
-            await anyio.sleep(0.02)
+        while self._signal(0) and not _only_zombies(self._popen.pid):
+            await anyio.sleep(0.05)
 
     def _signal(self, number: int) -> bool:
         """Signal the group; False if nobody is left in it."""
@@ -113,6 +113,24 @@ class Process:
             pipe.close()
 
 
+def _only_zombies(group: int) -> bool:
+    """Whether a group waits only to be reaped: in a container without an init process that may never come."""
+    try:
+        stats = [_stat(entry.path) for entry in os.scandir("/proc") if entry.name.isdigit()]
+    except FileNotFoundError:  # not Linux
+        return False
+    return all(state == b"Z" for state, _, its_group in stats if int(its_group) == group)
+
+
+def _stat(directory: str) -> list[bytes]:
+    """State, parent and group of a process; see proc(5)."""
+    try:
+        with open(f"{directory}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[:3]
+    except OSError:  # it has just ended
+        return [b"Z", b"0", b"0"]
+
+
 def _our_end(file: IO[bytes] | None) -> io.FileIO:
     assert isinstance(file, io.FileIO)
     os.set_blocking(file.fileno(), False)
@@ -120,7 +138,7 @@ def _our_end(file: IO[bytes] | None) -> io.FileIO:
     return file
 
 
-def _start_error(error: OSError, directory: Word | None) -> StartError:
+def _start_error(error: OSError, directory: bytes | None) -> StartError:
     name = os.fsdecode(error.filename) if error.filename is not None else "the command"
     text = f"{name}: {error.strerror}"
     match error:

@@ -24,9 +24,9 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 import chanlink
 
 PIECE = 64 * 1024
-"""What is read at a time: about a DATA frame. Above 128 KiB the C library maps and unmaps memory for each piece."""
+"""What is read at a time: about a DATA frame of the session. 32 KiB to 256 KiB were equally fast."""
 PIPE_SIZE = 1024 * 1024
-"""So much fits into a pipe while the event loop is elsewhere; the usual 64 KiB cost a third of the throughput."""
+"""So much fits into a pipe while the event loop is elsewhere: the command need not wait for its next turn."""
 
 
 class ReadableFile(Protocol):

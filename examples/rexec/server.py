@@ -10,7 +10,7 @@ its connection, the command is stopped.
 
 import logging
 import shlex
-from functools import partial
+from contextlib import suppress
 
 import anyio
 
@@ -24,6 +24,7 @@ from .messages import (
     StartError,
     ends_in,
     error_message,
+    printable,
     status_message,
 )
 from .process import OutputPipe, Process
@@ -45,7 +46,7 @@ async def rexec(requests: chanlink.Receiver[object], peer: chanlink.Peer) -> Non
                 commands.start_soon(_answer, message, requests, peer)
         except chanlink.ChanlinkError as exc:
             # The commands go on: whether somebody still waits for them, they learn from their own ends.
-            logger.info("%s: no more requests: %s", peer.name, exc)
+            logger.info("%s: no more requests: %s", peer.name, printable(str(exc)))
 
 
 async def _answer(message: object, requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
@@ -59,14 +60,15 @@ async def _answer(message: object, requests: chanlink.Receiver[object], peer: ch
         async with request.stdin, request.stdout, request.stderr, request.status:
             await request.status.send(await _execute(request, peer))
     except chanlink.ChannelBroken as exc:
-        logger.info("%s: nobody waits for the status: %s", peer.name, exc)
+        logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
 
 
 def _reject(message: object, requests: chanlink.Receiver[object], problem: str) -> None:
     """Answer at the status sender, if there is one; else at the channel of requests, which is over then."""
     status = message.get("status") if isinstance(message, dict) else None
     if isinstance(status, chanlink.Sender):
-        status.send_nowait(error_message(StartError(BAD_REQUEST, problem)))
+        with suppress(chanlink.ChannelBroken, anyio.WouldBlock):
+            status.send_nowait(error_message(StartError(BAD_REQUEST, problem)))
     else:
         requests.refuse(BAD_REQUEST, problem)
     for end in ends_in(message):
@@ -75,11 +77,11 @@ def _reject(message: object, requests: chanlink.Receiver[object], problem: str) 
 
 async def _execute(request: Request, peer: chanlink.Peer) -> dict[str, object]:
     """Run the command to its end; returns its status message."""
-    line = shlex.join(word.decode(errors="replace") for word in request.argv if isinstance(word, bytes))
+    line = printable(shlex.join(word.decode(errors="replace") for word in request.argv))
     try:
         process = Process(request.argv, request.directory, request.environment)
     except StartError as exc:
-        logger.info("%s asked for %s: %s: %s", peer.name, line, exc.code, exc)
+        logger.info("%s asked for %s: %s: %s", peer.name, line, exc.code, printable(exc.text))
         return error_message(exc)
     logger.info("%s runs %s", peer.name, line)
     async with process:
@@ -119,6 +121,7 @@ async def _feed(stdin: chanlink.ByteStream, process: Process, command: anyio.Can
 
 
 async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream) -> None:
-    # Closed in any case: a command that writes what nobody reads gets SIGPIPE, as it would in a pipeline.
-    async with pipe:
-        await copy_in(pipe, stream)
+    await copy_in(pipe, stream)
+    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline. Not when this task is
+    # cancelled, though: what the command says while it cleans up must not kill it.
+    pipe.close()

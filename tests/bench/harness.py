@@ -113,7 +113,8 @@ def measure(row: Row, repeats: int) -> Result:
             result.error = str(exc)
             break
         except Exception as exc:  # what else is measured shall still be seen
-            result.error = f"{type(exc).__name__}: {exc}"
+            last = (str(exc).strip().splitlines() or [""])[-1].strip()
+            result.error = f"failed: {type(exc).__name__}: {last}"[:100]
             break
         for peer, run in row.peers.items():
             figures = result.peers[peer]
