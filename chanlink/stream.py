@@ -208,8 +208,7 @@ class Stream:
         self.window = mux.limits.stream_window
         self.lent = 0
         """Credit beyond the window, out of the session's budget, for the message at the head."""
-        self.loan_due = 0
-        """What of it the peer was not told of yet."""
+        self.loan_due = 0  # of it, what the peer was not told of yet
         self.unreturned = 0
         """What the application took and the peer has no credit for yet."""
         self.credit_needed = False

@@ -402,6 +402,15 @@ def test_stop_after_the_peer_has_ended_says_nothing() -> None:
     script.side.check_empty()
 
 
+def test_stop_is_not_said_when_the_peer_ends_before_it_could_leave() -> None:
+    script = Transcript()
+    script.say(script.opening(1, "bytes"))
+    (stream,) = script.side.opened
+    stream.refuse("closed")
+    script.say(script.data(1, end=True))
+    assert script.heard() == []
+
+
 def test_a_stop_that_crosses_our_end_is_noted() -> None:
     script = Transcript(client_side=True)
     stream = script.mux.open("bytes", service="service")
@@ -713,12 +722,12 @@ def test_thousands_of_streams_that_wait_for_credit_do_not_stop_the_others() -> N
     for stream in blocked:
         send(stream, bytes(WINDOW - 4))
     pair.turn()
+    sender, receiver = pair.channel()
     for stream in blocked:
         stream.write(message(b"overdraft"))  # as a backlog does
-    sender = pair.client.mux.open("receiver", service="free")
     send(sender, b"x")
     pair.turn()
-    assert take(pair.server.opened[-1]) == b"x"
+    assert take(receiver) == b"x"
 
 
 def test_a_writer_is_woken_for_everything_that_it_has_to_say() -> None:
@@ -961,13 +970,14 @@ def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
     pair = Pair()
     sender, receiver = pair.channel()
     while sender.room():
-        send(sender, bytes(1_000))
+        send(sender, bytes(1_020))
     child = pair.client.mux.open("bytes", parent=sender.id)
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     pair.now += 60
     pair.server.mux.tick(pair.now)
     take_all(receiver)
+    assert not receiver.waiting
     pair.carry(pair.server, pair.client)  # credit; the message is on its way
     pair.now += 0.1
     pair.server.mux.tick(pair.now)

@@ -292,6 +292,25 @@ def test_anything_on_a_stream_that_is_over_ends_the_connection() -> None:
             script.refused(late(script))
 
 
+def test_anything_on_a_stream_that_the_peer_has_reset_ends_the_connection() -> None:
+    for late in (lambda s: s.data(1, b"x"), lambda s: s.headers(1, {"code": "x"}, end=True), lambda s: s.opening(1)):
+        script, _ = opened("bytes")
+        script.say(script.reset(1))
+        script.refused(late(script))
+
+
+def test_a_header_block_over_the_limit_ends_the_connection() -> None:
+    for size, passes in ((4_000, True), (4_096, False)):
+        script = Transcript()
+        block = b"\x3f\xe1\x1f" * (size // 3) + script._encoder.encode([(b"kind", b"bytes"), (b"service", b"x")])
+        frame = hf.HeadersFrame(1, block, flags=["END_HEADERS"]).serialize()
+        if passes:
+            script.say(frame)
+            assert len(script.side.opened) == 1
+        else:
+            script.refused(frame)
+
+
 def test_late_credit_taken_counts_and_stops_are_no_error() -> None:
     """They may cross the end."""
     script, _ = opened("bytes")

@@ -139,6 +139,27 @@ class TestLibrary:
             for _ in range(4):
                 tasks.start_soon(some)
 
+    async def test_run_returns_only_after_a_slow_reader_has_everything(self) -> None:
+        class Slow(ByteSendStream):
+            received = b""
+
+            async def send(self, item: bytes) -> None:
+                await anyio.sleep(0.2)  # the status has long arrived
+                self.received += item
+
+            async def aclose(self) -> None: ...
+
+        async with sessions() as session:
+            await run(session, ["echo", "all of it"], stdout=(slow := Slow()))
+        assert slow.received == b"all of it\n"
+
+    async def test_the_status_comes_only_after_the_outputs_have_ended(self, tmp_path: Path) -> None:
+        ended = tmp_path / "ended"
+        script = f"(sleep 0.3; echo > {ended}) & exit 3"
+        async with sessions() as session, start(session, ["sh", "-c", script]) as command:
+            assert await command.wait() == 3
+            assert ended.exists()
+
     async def test_a_refused_output_is_a_closed_pipe(self) -> None:
         async with sessions() as session, start(session, ["yes"]) as yes:
             assert (await yes.stdout.receive()).startswith(b"y\n")
@@ -167,7 +188,7 @@ class TestLibrary:
 
     async def test_a_cancelled_run_gives_the_command_time_to_clean_up(self, tmp_path: Path) -> None:
         ready, cleaned = tmp_path / "ready", tmp_path / "cleaned"
-        script = f"trap 'sleep 0.2; echo > {cleaned}; exit' TERM; echo > {ready}; while :; do sleep 0.05; done"
+        script = f"trap 'echo bye; sleep 0.2; echo > {cleaned}; exit' TERM; echo > {ready}; while :; do echo busy; done"
         async with sessions() as session:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(run, session, ["sh", "-c", script])

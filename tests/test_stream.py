@@ -1,5 +1,6 @@
 """A stream by itself: its inbox, and its halves with a mux that only notes what it is told."""
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +52,7 @@ def make(kind: Kind = "receiver", *, ours: bool = False, capacity: int | None = 
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40) | st.binary(min_size=2_000, max_size=2_100), max_size=30), st.data())
+@hypothesis.settings(deadline=None)
 def test_an_inbox_returns_the_bytes_as_they_came_however_they_are_taken(
     pieces: list[bytes], data: st.DataObject
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_taken_count_that_falls_or_lies_is_left_alone() -> None:
 
 
 @given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.lists(st.integers(1, 80), min_size=1))
+@hypothesis.settings(deadline=None)
 def test_what_is_pulled_is_what_was_written(pieces: list[bytes], sizes: list[int]) -> None:
     stream = make("bytes", ours=True)
     for piece in pieces:
@@ -177,6 +180,7 @@ def test_the_first_refusal_stays() -> None:
 
 
 @given(st.text(), st.text(max_size=3_000))
+@hypothesis.settings(deadline=None)
 def test_last_words_fit_into_the_protocol(code: str, text: str) -> None:
     code, text = _fit(code, text)
     assert 1 <= len(code.encode("ascii")) <= 64

@@ -14,19 +14,17 @@
 import io
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
-from .messages import SERVICE, BadMessage, StartError, Word, read_status, request_message
+from .messages import CANCELLED, SERVICE, BadMessage, StartError, Word, read_status, request_message
 from .pumps import FileSink, FileSource, copy_in, copy_out
 
 __all__ = ["BadMessage", "Command", "Completed", "StartError", "run", "start"]
-
-T = TypeVar("T")
 
 
 class Completed(NamedTuple):
@@ -109,9 +107,19 @@ async def start(
         requests,
     ):
         await requests.send(request_message(argv, ends, directory, environment))
-        yield Command(requests, stdin, stdout, stderr, replies)
+        try:
+            yield Command(requests, stdin, stdout, stderr, replies)
+        finally:
+            _give_up(stdin, stdout, stderr)
+
+
+def _give_up(stdin: chanlink.ByteStream, *outputs: chanlink.ByteStream) -> None:
+    """Say of streams that are not over that the command is given up; of the input, lest it look like its end."""
+    with suppress(chanlink.ChannelClosed):
+        stdin.fail(CANCELLED)
+    for output in outputs:
         with suppress(chanlink.ChannelClosed):
-            stdin.fail("cancelled")  # unless it was ended: leaving early must not look like the end of the input
+            output.refuse(CANCELLED)
 
 
 async def run(
@@ -150,16 +158,16 @@ async def run(
     return Completed(waiting.value, outputs[0].getvalue(), outputs[1].getvalue())
 
 
-class _Attempt(Generic[T]):
+class _Attempt:
     """A call in a task whose error is looked at afterwards.
 
     One that fails does not cancel the others: what has already arrived is still written when the connection breaks.
     And its error is not wrapped in an ExceptionGroup.
     """
 
-    value: T
+    value: Any = None
 
-    def __init__(self, function: Callable[..., Awaitable[T]], *args: Any) -> None:
+    def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
         self._function = function
         self._args = args
         self._error: Exception | None = None

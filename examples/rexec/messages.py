@@ -32,6 +32,8 @@ NO_SUCH_DIRECTORY = "no-such-directory"
 CANNOT_START = "cannot-start"
 BAD_REQUEST = "bad-request"
 
+CANCELLED = "cancelled"
+"""The code with which a caller that gives up a command leaves its streams."""
 LINE_MAX = 1_000
 
 Word = str | bytes

@@ -112,8 +112,8 @@ def enlarge(file: io.FileIO) -> None:
 # --- copying ------------------------------------------------------------------------------------
 
 
-async def copy_in(source: ByteReceiveStream, stream: chanlink.ByteStream) -> None:
-    """Copy to a byte stream until the source ends, or until the other side reads no more; both are an ordinary end.
+async def copy_in(source: ByteReceiveStream, stream: chanlink.ByteStream) -> chanlink.ChannelBroken | None:
+    """Copy to a byte stream until the source ends, or until the other side reads no more: the reason is returned then.
 
     An error of the source is told to the other side, so that it does not take half of the data for all, and raised.
     """
@@ -127,9 +127,10 @@ async def copy_in(source: ByteReceiveStream, stream: chanlink.ByteStream) -> Non
             raise
         try:
             await stream.send(data)
-        except chanlink.ChannelBroken:
-            return
+        except chanlink.ChannelBroken as exc:
+            return exc
     await stream.send_eof()
+    return None
 
 
 async def copy_out(stream: chanlink.ByteStream, sink: ByteSendStream) -> None:

@@ -18,6 +18,7 @@ import chanlink
 
 from .messages import (
     BAD_REQUEST,
+    CANCELLED,
     SERVICE,
     BadMessage,
     Request,
@@ -121,7 +122,8 @@ async def _feed(stdin: chanlink.ByteStream, process: Process, command: anyio.Can
 
 
 async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream) -> None:
-    await copy_in(pipe, stream)
-    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline. Not when this task is
-    # cancelled, though: what the command says while it cleans up must not kill it.
-    pipe.close()
+    refusal = await copy_in(pipe, stream)
+    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline. But not when the whole
+    # command is given up: it is stopped then, and what it says while it cleans up must not kill it.
+    if refusal is None or (isinstance(refusal, chanlink.ChannelRefused) and refusal.code != CANCELLED):
+        pipe.close()

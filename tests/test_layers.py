@@ -1,0 +1,185 @@
+"""The shape of the code: who imports whom, who does I/O, how long files and functions are, and what errors.py draws."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import anyio
+import pytest
+
+import chanlink
+from chanlink import errors
+
+ROOT = Path(chanlink.__file__).parent
+EXAMPLES = ROOT.parent / "examples"
+
+# DESIGN section 4, from the bottom. A module imports only from rows below, or from what is left of it in its own row.
+ROWS: list[list[str]] = [
+    ["errors", "limits"],
+    ["noise.patterns", "noise.state", "noise", "openssh", "identity", "trust"],
+    ["stream", "frames", "mux", "codec", "secure", "sockets"],
+    ["port", "link", "handle", "carrier"],
+    ["channel", "bytestream", "foreign"],
+    ["session"],
+    ["endpoint"],
+    ["__init__"],
+]
+APART = {"limits", "trust", "secure", "sockets"}
+"""They import nothing of their own row, but for trust, which reads keys by openssh."""
+SANS_IO = ["errors", "limits", "frames", "stream", "mux", "codec", "noise", "noise.patterns", "noise.state"]
+IO = {"time", "socket", "anyio", "asyncio", "trio", "threading", "os", "select", "selectors", "ssl", "subprocess"}
+NEVER = {"asyncio", "trio", "pickle", "threading", "importlib", "marshal", "shelve"}
+CALLED = {"eval", "exec", "compile", "__import__"}
+
+
+def name_of(path: Path) -> str:
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return name.removesuffix(".__init__")
+
+
+MODULES = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_text()) for name, path in MODULES.items()}
+
+
+def imports(tree: ast.AST, package: str) -> Iterator[str]:
+    """The full names of the modules that are imported anywhere in a file, also inside functions."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for alias in node.names:  # `from . import codec` names a module, `from .codec import End` does not
+                inner = f"{base}.{alias.name}"
+                yield inner if inner.removeprefix("chanlink.") in MODULES else base
+
+
+def own_imports(name: str) -> set[str]:
+    """The modules of this package that one of them imports."""
+    package = "chanlink" + "".join(f".{part}" for part in name.split(".")[:-1])
+    if MODULES[name].name == "__init__.py" and name != "__init__":
+        package = f"chanlink.{name}"
+    found = {full for full in imports(TREES[name], package) if full.split(".")[0] == "chanlink"}
+    return {full.removeprefix("chanlink").removeprefix(".") or "__init__" for full in found}
+
+
+PLACE = {name: (row, column) for row, names in enumerate(ROWS) for column, name in enumerate(names)}
+
+
+def test_every_module_has_its_row() -> None:
+    assert set(MODULES) == set(PLACE)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_point_down(name: str) -> None:
+    for other in own_imports(name):
+        assert PLACE[other] < PLACE[name], f"{name} imports {other}"
+        if name in APART and (name, other) != ("trust", "openssh"):
+            assert PLACE[other][0] < PLACE[name][0], f"{name} imports {other}"
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    """Also not for type checkers, and not inside functions."""
+    done: set[str] = set()
+    while len(done) < len(MODULES):
+        ready = {name for name in MODULES if name not in done and own_imports(name) <= done}
+        assert ready, f"a circle among {set(MODULES) - done}"
+        done |= ready
+
+
+def top_levels(name: str) -> set[str]:
+    return {full.split(".")[0] for full in imports(TREES[name], "chanlink")}
+
+
+@pytest.mark.parametrize("name", SANS_IO)
+def test_cores_do_no_io_and_know_no_clock(name: str) -> None:
+    allowed = {"anyio"} if name == "errors" else set()  # for the bases of its classes
+    assert not top_levels(name) & (IO - allowed)
+    asynchronous = (ast.AsyncFunctionDef, ast.AsyncFor, ast.AsyncWith, ast.Await)
+    assert not [node for node in ast.walk(TREES[name]) if isinstance(node, asynchronous)]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_no_module_binds_itself_to_a_backend_or_runs_what_a_peer_names(name: str) -> None:
+    assert not top_levels(name) & NEVER
+    called = {
+        node.func.id for node in ast.walk(TREES[name]) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+    }
+    assert not called & CALLED
+
+
+@pytest.mark.parametrize("path", sorted(EXAMPLES.rglob("*.py")), ids=lambda path: str(path.relative_to(EXAMPLES)))
+def test_examples_use_public_names_only(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    public = set(chanlink.__all__)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] == "chanlink":
+            assert node.module == "chanlink", f"line {node.lineno}"
+            assert {alias.name for alias in node.names} <= public, f"line {node.lineno}"
+        elif isinstance(node, ast.Import):
+            for alias in node.names:
+                assert alias.name.split(".")[0] != "chanlink" or alias.name == "chanlink", f"line {node.lineno}"
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "chanlink":
+            assert node.attr in public, f"line {node.lineno}"
+
+
+def test_the_public_names_are_there() -> None:
+    for name in chanlink.__all__:
+        assert hasattr(chanlink, name), name
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_files_and_functions_are_short(name: str) -> None:
+    text = MODULES[name].read_text()
+    assert len(text.splitlines()) < 500
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno is not None
+            first = node.body[0]
+            has_words = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+            words = (first.end_lineno or 0) - first.lineno + 1 if has_words else 0
+            assert node.end_lineno - node.lineno + 1 - words <= 60, f"{node.name} in line {node.lineno}"
+
+
+# --- the tree of errors -------------------------------------------------------------------------
+
+BRANCH = re.compile(r"^(?P<indent>[ |`-]*)(?P<names>\w+(?: \| \w+)*)(?:\s+\(also (?P<also>[\w.]+)\))?")
+
+
+def drawn() -> dict[str, tuple[str, str | None]]:
+    """Name: the class above it, and the foreign one beside it."""
+    found: dict[str, tuple[str, str | None]] = {}
+    above: list[tuple[int, str]] = []
+    assert errors.__doc__ is not None
+    for line in errors.__doc__.splitlines():
+        match = BRANCH.match(line[4:]) if line.startswith("    ") else None
+        if match is None:
+            continue
+        column = len(match["indent"])
+        while above and above[-1][0] >= column:
+            above.pop()
+        for name in match["names"].split(" | "):
+            found[name] = (above[-1][1] if above else "Exception", match["also"])
+        above.append((column, name))
+    return found
+
+
+def test_the_tree_that_errors_draws_is_true() -> None:
+    tree = drawn()
+    assert len(tree) > 25
+    classes = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, errors.ChanlinkError)
+    }
+    assert set(tree) == set(classes)
+    for name, (parent, also) in tree.items():
+        bases = [classes.get(parent, Exception)]
+        if also is not None:
+            bases.append({"ValueError": ValueError}.get(also) or getattr(anyio, also.removeprefix("anyio.")))
+        assert list(classes[name].__bases__) == bases, name
+
+
+def test_every_error_is_public() -> None:
+    assert set(drawn()) <= set(chanlink.__all__)
