@@ -162,7 +162,7 @@ def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes:
     Raises `EncodeError` or `MessageTooLarge`.
     """
     try:
-        body = _pack(value, _references(ends))
+        body: bytes = msgpack.packb(value, default=_references(ends), datetime=True)
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
         raise EncodeError(*(_find_problem(value, "", ends) or (str(exc), ""))) from exc
     size = len(body) + (1 + len(ends) * _ENTRY.size if ends else 0)
@@ -170,10 +170,6 @@ def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes:
     if size > limit:
         raise MessageTooLarge(f"the message has {size} bytes, the peer takes {limit}")
     return body
-
-
-def _pack(value: object, default: Callable[[object], object] | None = None) -> bytes:
-    return msgpack.packb(value, default=default, datetime=True)  # type: ignore[no-any-return]
 
 
 def _find_problem(item: object, path: str, ends: Attachments) -> tuple[str, str] | None:
@@ -185,7 +181,7 @@ def _find_problem(item: object, path: str, ends: Attachments) -> tuple[str, str]
     else:
         try:
             if id(item) not in ends:
-                _pack(item)
+                msgpack.packb(item, datetime=True)
         except Exception as exc:
             return str(exc), path.removeprefix(".")
         return None

@@ -212,7 +212,7 @@ class Listener(AnyListener[Session]):
             for scope in self._greeting:
                 scope.cancel()
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Begin to accept connections."""
         for sock in self._sockets.sockets:
             self._tasks.start_soon(self._accept_loop, sock)
@@ -356,7 +356,7 @@ async def listen(
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         listener = Listener(sockets, greeter, limits, tasks)
-        listener.start()
+        listener._start()
         try:
             yield listener
             await listener.aclose()

@@ -5,6 +5,7 @@ wrong; each is changed here by subclassing, none by patching, and what costs has
 
 - It makes a `repr` of every frame it receives, for a log that nobody reads; that of a DATA frame turns the
   whole payload into hex (64 KiB: 83 us instead of 14).  Our frames have a cheap one.
+- It handles each DATA frame as if it could be the first or the last one; ours inside a stream go a short way.
 - It counts open streams by walking all of them at each opening (6,000 open: 9 ms), and removes closed ones
   only then.  We count, and remove a stream when it is closed.
 - It appends what arrives to a buffer of its own and cuts frames from that.  We cut them from the record.
@@ -25,6 +26,7 @@ import h2.events
 import h2.exceptions
 import h2.settings
 from h2.errors import ErrorCodes
+from h2.stream import StreamState
 from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
@@ -78,8 +80,12 @@ class _WindowUpdate(_Quiet, hf.WindowUpdateFrame):
     pass
 
 
-class Extension(_Quiet, hf.ExtensionFrame):
-    """A frame of protocol section 4.2: `type`, `stream_id`, `body`."""
+class Extension(NamedTuple):
+    """A frame of protocol section 4.2.  No hyperframe object: each would cost more than the frame is worth."""
+
+    type: int
+    stream_id: int
+    body: bytes
 
 
 # PRIORITY, PUSH_PROMISE, ALTSVC and CONTINUATION are not in the protocol (a header block of 4,096 bytes needs none).
@@ -87,6 +93,8 @@ _KNOWN: dict[int, type[hf.Frame]] = {
     frame.type: frame for frame in (_Data, _Headers, _RstStream, _Settings, _Ping, _GoAway, _WindowUpdate)
 }
 _EXTENSIONS = (TAKEN, DRAIN, STOP)
+_RECEIVING = (StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL)
+_SENDING = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
 _END_STREAM = 0x1
 _PADDED = 0x8
 _END_HEADERS = 0x4
@@ -122,7 +130,7 @@ class FrameCutter:
     def __iter__(self) -> "FrameCutter":
         return self
 
-    def __next__(self) -> hf.Frame:
+    def __next__(self) -> hf.Frame | Extension:
         begin = self._offset + FRAME_HEADER_SIZE
         if len(self._data) < begin:
             raise StopIteration
@@ -137,7 +145,7 @@ class FrameCutter:
         return _parse(kind, flags, stream_id & 0x7FFFFFFF, self._data[begin:end])
 
 
-def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
+def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame | Extension:
     try:
         if kind == _Data.type and not flags & _PADDED:  # the common case: nothing to parse
             data = _Data(stream_id, body)
@@ -146,7 +154,7 @@ def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
             data.body_len = len(body)
             return data
         if kind in _EXTENSIONS:
-            return Extension(kind, stream_id, body=body)
+            return Extension(kind, stream_id, body)
         if kind not in _KNOWN:
             raise h2.exceptions.ProtocolError(f"a frame of type {kind:#x}")
         _check_flags(kind, flags, len(body))
@@ -172,9 +180,7 @@ class ExtensionReceived(h2.events.Event):
     """A frame of protocol section 4.2 arrived."""
 
     def __init__(self, frame: Extension) -> None:
-        self.kind = frame.type
-        self.stream_id: int = frame.stream_id
-        self.payload: bytes = frame.body
+        self.kind, self.stream_id, self.payload = frame
 
 
 class Allowance:
@@ -268,9 +274,17 @@ class Connection(h2.connection.H2Connection):
         for frame in self.incoming_buffer:
             yield from self._receive_frame(frame)
 
-    def _receive_frame(self, frame: hf.Frame) -> list[h2.events.Event]:
+    def _receive_frame(self, frame: hf.Frame | Extension) -> list[h2.events.Event]:
         if isinstance(frame, Extension):
             return [ExtensionReceived(frame)]
+        if type(frame) is _Data and not frame.flags and frame.data:  # the common case
+            stream = self.streams.get(frame.stream_id)
+            if (
+                stream is not None
+                and stream.state_machine.state in _RECEIVING
+                and stream.state_machine.headers_received
+            ):
+                return [self._receive_data_inside(stream, frame)]
         if not isinstance(frame, _Headers) and not (isinstance(frame, _Data) and frame.data):
             self._admit(frame)
         events = super()._receive_frame(frame)
@@ -313,12 +327,39 @@ class Connection(h2.connection.H2Connection):
     def _handle_data_on_closed_stream(self, events: Any, exc: h2.exceptions.StreamClosedError, frame: Any) -> Any:
         raise exc
 
+    # --- DATA inside a stream: what h2 does, without what it does for all other cases. Two thirds of a frame's cost ---
+
+    def _receive_data_inside(self, stream: Any, frame: _Data) -> h2.events.Event:
+        self._inbound_flow_control_window_manager.window_consumed(frame.body_len)
+        stream._inbound_window_manager.window_consumed(frame.body_len)
+        return h2.events.DataReceived(stream_id=frame.stream_id, data=frame.data)
+
+    def send_data(
+        self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: Any = None
+    ) -> None:
+        stream, size = self.streams.get(stream_id), len(data)
+        if end_stream or stream is None or stream.state_machine.state not in _SENDING or not self._fits(stream, size):
+            super().send_data(stream_id, data, end_stream, pad_length)
+            return
+        stream.outbound_flow_control_window -= size
+        self.outbound_flow_control_window -= size
+        self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, _Data.type, 0, stream_id)
+        self._data_to_send += data
+
+    def _fits(self, stream: Any, size: int) -> bool:
+        window: int = min(stream.outbound_flow_control_window, self.outbound_flow_control_window)
+        return 0 < size <= min(window, self.max_outbound_frame_size)
+
     # --- what h2 has, under the names of the protocol ---
 
+    @property
+    def has_output(self) -> bool:
+        """Whether `data_to_send` would return something."""
+        return bool(self._data_to_send)
+
     def send_extension(self, kind: int, stream_id: int, payload: bytes) -> None:
-        frame = hf.ExtensionFrame(kind, stream_id, body=payload)
-        frame.body_len = len(payload)
-        self._prepare_for_sending([frame])
+        size = len(payload)
+        self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, kind, 0, stream_id) + payload
 
     def ping(self, opaque_data: bytes | str) -> None:
         super().ping(opaque_data)

@@ -291,8 +291,8 @@ class Mux:
             if isinstance(exc, RemoteProtocolError):
                 raise
             raise RemoteProtocolError(f"HTTP/2: {exc}") from exc
-        # Also for what h2 answers by itself: acknowledgements of SETTINGS and PING.
-        self._owner.wake_writer()
+        if self._h2.has_output:  # what h2 answers by itself: acknowledgements of SETTINGS and PING
+            self._owner.wake_writer()
 
     def _data_received(self, event: ev.DataReceived, now: float) -> None:
         stream = self.streams[event.stream_id]

@@ -405,7 +405,10 @@ class Session(AsyncContextManagerMixin):
         return self._cause
 
     async def ping(self) -> float:
-        """Measure the round trip to the peer's session, in seconds.  Raises the error that ended the session."""
+        """Measure the round trip to the peer's session, in seconds.  Raises the error that ended the session.
+
+        More than some 20 a second, for long, are a flood to the peer, which ends the session.
+        """
         self._check()
         self._ping_count += 1
         payload, event = self._ping_count.to_bytes(8, "big"), anyio.Event()

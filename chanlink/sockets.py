@@ -26,7 +26,7 @@ MAX_PATH = 107
 """sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
 
 _HOST = r"\[(?P<ipv6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|(?P<host>[^\s\[\]:/?#@%]+)"
-_TCP = re.compile(rf"tcp://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?", re.ASCII)
+_TCP = re.compile(rf"tcp://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
 _NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """A machine without IPv6 says so, though its "localhost" has an IPv6 address."""
 

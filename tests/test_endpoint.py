@@ -959,6 +959,35 @@ async def test_closing_the_listener_wakes_who_waits_and_closes_the_sessions() ->
         await until(lambda: not listener._sessions)
 
 
+async def test_closing_the_listener_closes_who_is_in_the_handshake() -> None:
+    async with listen(limits=Limits(handshake=600)) as listener:
+        async with await dial(listener) as stranger:
+            await until(lambda: listener._greeting)
+            await listener.aclose()
+            with anyio.fail_after(IN_TIME):
+                assert await read_to_end(stranger) == b""
+        await until(lambda: not listener._greeting)
+
+
+async def test_who_passes_the_handshake_as_the_listener_closes_is_closed_in_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with listen() as listener:
+        greet = listener._greeter.greet
+
+        async def greet_and_close(*args: Any) -> Any:
+            secured = await greet(*args)
+            listener._stop()
+            return secured
+
+        monkeypatch.setattr(listener._greeter, "greet", greet_and_close)
+        async with connect(listener.addresses[0]) as session:
+            cause = await session.wait_closed()
+        assert isinstance(cause, SessionClosed)
+        assert cause.code == ""
+    assert_empty(listener)
+
+
 async def test_a_closed_listener_gives_out_no_session_that_waited() -> None:
     async with listen() as listener, connect(listener.addresses[0]):
         await until(lambda: listener._accepted)

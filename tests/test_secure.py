@@ -4,6 +4,7 @@ import dataclasses
 import os
 import socket
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from typing import Any
@@ -692,6 +693,41 @@ async def test_a_client_that_believes_in_another_server_is_refused_before_it_is_
     static = generate_keypair()
     _, outcome = await with_scripted_client(static, await good_answer(static, peer=peer), admit=nobody)
     assert type(outcome) is HandshakeError
+
+
+@one_backend
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_connection_that_breaks_before_the_first_record_fails_the_handshake(side: str) -> None:
+    async def upgrade() -> ByteStream:
+        raise anyio.BrokenResourceError
+
+    static = generate_keypair()
+    near, far = wires()
+    async with anyio.create_task_group() as tasks:
+        if side == "client":
+            tasks.start_soon(speak_as_server, far, static, await good_offer(static))
+            handshake = handshake_as_client(near, Credentials(ALICE, Role.CLIENT), anybody, Limits(), upgrade=upgrade)
+        else:
+            tasks.start_soon(speak_as_client, far, static, await good_answer(static))
+            handshake = handshake_as_server(near, Credentials(SERVER, Role.SERVER), anybody, Limits(), upgrade=upgrade)
+        with pytest.raises(HandshakeError):
+            await handshake
+
+
+@one_backend
+@pytest.mark.parametrize("header", [b"\xdc\x03\xff", b"\xdd\x00\x00\x03\xff"])
+async def test_a_payload_that_claims_to_be_large_costs_no_memory(header: bytes) -> None:
+    _, server_end = wires()
+    server_end.feed(make_hello(offer=(header * 341)[:1_024]))
+    credentials = Credentials(SERVER, Role.SERVER)
+    tracemalloc.start()
+    try:
+        with pytest.raises(HandshakeError):
+            await handshake_as_server(server_end, credentials, anybody, Limits())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000  # it would be 341 lists of 1,023
 
 
 # --- trust ----------------------------------------------------------------------------------------------

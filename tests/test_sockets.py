@@ -324,17 +324,20 @@ async def test_port_0_is_resolved(host: str) -> None:
 
 
 @has_ipv6
-async def test_a_name_is_listened_on_at_all_of_its_addresses_with_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("four_host", "six_host"), [("127.0.0.1", "::1"), ("0.0.0.0", "::")])
+async def test_a_name_is_listened_on_at_all_of_its_addresses_with_one_port(
+    monkeypatch: pytest.MonkeyPatch, four_host: str, six_host: str
+) -> None:
     names(
         monkeypatch,
-        (socket.AF_INET, ("127.0.0.1", 0)),
-        (socket.AF_INET6, ("::1", 0)),
-        (socket.AF_INET, ("127.0.0.1", 0)),  # as a careless hosts file has it
+        (socket.AF_INET, (four_host, 0)),
+        (socket.AF_INET6, (six_host, 0)),
+        (socket.AF_INET, (four_host, 0)),  # as a careless hosts file has it
     )
     async with listening("tcp://name:0") as opened:
         four, six = opened.addresses
-        assert four.startswith("tcp://127.0.0.1:")
-        assert six.startswith("tcp://[::1]:")
+        assert four.startswith(f"tcp://{four_host}:")
+        assert six.startswith(f"tcp://[{six_host}]:")
         assert parse_address(four).port == parse_address(six).port
         assert accepts(four)
         assert accepts(six)
@@ -368,6 +371,19 @@ async def test_a_host_that_is_not_ours_is_a_failure() -> None:
         await listening_sockets(Address("192.0.2.1", 0))
     with pytest.raises(ConnectFailed, match="no such host"):
         await listening_sockets(Address("no-such-host.invalid", 0))
+
+
+async def test_closing_wakes_who_waits_for_a_connection() -> None:
+    opened = await listening_sockets(parse_address("tcp://127.0.0.1:0"))
+
+    async def wait() -> None:
+        with pytest.raises(anyio.ClosedResourceError):
+            await anyio.wait_readable(opened.sockets[0])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await anyio.wait_all_tasks_blocked()
+        opened.close()
 
 
 async def test_a_unix_socket_is_removed_when_it_is_closed(tmp_path: Path) -> None:
@@ -583,6 +599,21 @@ async def test_a_connection_that_was_reset_before_it_is_looked_at_makes_no_troub
     await stream.aclose()
 
 
+class DeadSocket(socket.socket):
+    """What macOS gives for a connection that was reset before it was accepted."""
+
+    def setsockopt(self, *args: Any) -> None:
+        raise OSError(errno.EINVAL, "invalid argument")
+
+
+@one_backend
+async def test_a_connection_that_takes_no_options_makes_no_trouble() -> None:
+    stream = RawStream(DeadSocket())
+    with pytest.raises(anyio.BrokenResourceError):
+        await stream.receive()
+    await stream.aclose()
+
+
 @both_families
 async def test_a_closed_stream_says_so(family: int) -> None:
     async with raw_pair(family) as (stream, far):
@@ -660,9 +691,9 @@ async def test_a_cancelled_upgrade_leaves_one_owner_of_the_descriptor(family: in
                 await stream.upgrade()
                 await anyio.lowlevel.checkpoint()
             assert scope.cancelled_caught
-            await stream.aclose()
-            # If it were closed a second time, one of these would lose its descriptor.
+            # If it is closed by now, one of these has its descriptor, and loses it when it is closed once more.
             others = [socket.socket() for _ in range(5)]
+            await stream.aclose()
             await anyio.lowlevel.checkpoint()
             for other in others:
                 assert os.fstat(other.fileno())
