@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 from typing import IO, Any, cast
 
 import anyio
-from anyio.abc import ByteStream as AnyByteStream
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
+from anyio.abc import ByteStream as AnyByteStream
 
 from .bytestream import ByteStream, byte_pipe
 from .errors import ChanlinkError, EncodeError

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import anyio
 from anyio import CancelScope
-from anyio.abc import ByteStream, SocketStream, UNIXSocketStream
+from anyio.abc import ByteStream, SocketStream
 from anyio.lowlevel import checkpoint
 
 from .errors import AddressError, ConnectFailed
@@ -247,15 +247,17 @@ class RawStream(ByteStream):
         self._upgraded: ByteStream | None = None
 
     async def upgrade(self) -> ByteStream:
-        """The same connection as an anyio stream, to be used instead of this one (but for closing)."""
-        kind = UNIXSocketStream if self._sock.family == socket.AF_UNIX else SocketStream
+        """The same connection as a stream for the session, to be used instead of this one (but for closing)."""
+        if self._sock.family == socket.AF_UNIX:
+            # anyio's stream for these reads only when asked, too, but on uvloop now and then sets a result twice.
+            return self
         try:
-            # Cancelled half-way, uvloop would have closed the descriptor, and we would close it a second time.
+            # Cancelled half-way, uvloop 0.21 closes the descriptor, and the socket would close it a second time.
             with CancelScope(shield=True):
-                self._upgraded = await kind.from_socket(self._sock)
+                self._upgraded = upgraded = await SocketStream.from_socket(self._sock)
         except (OSError, ValueError) as exc:  # anyio raises ValueError for a connection that was reset meanwhile
             raise anyio.BrokenResourceError from exc
-        return self._upgraded
+        return upgraded
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         await checkpoint()  # there is always something to read from a peer that floods us

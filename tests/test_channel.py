@@ -1,7 +1,5 @@
 """Every way of making a channel keeps the same promises (DESIGN 3)."""
 
-from typing import Any
-
 import anyio
 import pytest
 
