@@ -117,6 +117,7 @@ class Session(AsyncContextManagerMixin):
         self._draining = False
         self._incoming: deque[Incoming] = deque()
         self._accepting = Waiters()
+        self._serving = 0
         self._pings: dict[bytes, tuple[float, anyio.Event]] = {}
         self._ping_count = 0
         self._output = anyio.Event()
@@ -239,8 +240,12 @@ class Session(AsyncContextManagerMixin):
             stream.discard("no-such-service")
         elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
             stream.discard("wrong-kind")
+        elif self._serving >= self._limits.open_channels:
+            # A channel can be over while its service still works: open channels alone don't bound the tasks.
+            stream.discard("busy")
         else:
             function = handler.handler if isinstance(handler, streams) else handler
+            self._serving += 1
             self._tasks.start_soon(self._serve, service, function, self._carrier.adopt(stream))
 
     async def _serve(self, service: str, handler: Handler, end: Handle) -> None:
@@ -260,6 +265,8 @@ class Session(AsyncContextManagerMixin):
                 end.close()
             else:
                 end.forsake("done")
+        finally:
+            self._serving -= 1
 
     def _start_pump(self, end: Handle) -> None:
         if isinstance(end, foreign.ForeignStream):

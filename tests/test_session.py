@@ -192,6 +192,21 @@ async def test_a_service_that_raises_is_logged_and_tells_the_peer_no_internals(
     assert caplog.text.count("LookupError: a secret") == 2
 
 
+async def test_services_that_still_work_after_their_channels_are_over_are_bounded() -> None:
+    async def slow(requests: Receiver[Any], peer: Peer) -> None:
+        async for _ in requests:
+            pass
+        await anyio.sleep_forever()
+
+    async with session_pair(Limits(open_channels=3, close=0.1), services={"slow": slow}) as (client, _server):
+        for _ in range(3):
+            (await client.open("slow")).close()
+            await settle()
+        reason = await (await client.open("slow")).wait_closed()
+        assert isinstance(reason, ChannelRefused)
+        assert reason.code == "busy"
+
+
 async def test_two_hundred_channels_at_once() -> None:
     async with session_pair(services={"echo": echo}) as (client, server):
         answers: list[int] = []
