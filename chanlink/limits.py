@@ -2,10 +2,12 @@
 
 import dataclasses
 
+from .errors import ConfigError
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The bounds of a session.  Sizes are in bytes, times in seconds.
+    """The bounds of a session.  Sizes are in bytes, times in seconds.  Raises `ConfigError` for what can't be.
 
     Both sides have their own; what concerns the other side (``message_size``, ``open_channels``,
     ``stream_window``) travels in the handshake, so that a sender can check before it sends.
@@ -44,6 +46,24 @@ class Limits:
     progress: float = 30.0
     """A write, or a large message that has begun to arrive, fails after this time without progress."""
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not value > 0:
+                raise ConfigError(f"Limits.{field.name} must be more than 0")
+        for name, least, most in _RANGES:
+            if not least <= getattr(self, name) <= most:
+                raise ConfigError(f"Limits.{name} must be {least} to {most}")
+
+
+_RANGES = (
+    # What the protocol has room for (sections 2.2 and 8), and what decoding can bear.
+    ("message_size", 1, 2**31 - 1),
+    ("message_depth", 1, 128),
+    ("message_ends", 1, 128),
+    ("open_channels", 1, 2**31 - 1),
+    ("stream_window", 1_024, 2**31 - 1),
+)
 
 _DEFAULT = Limits()
 

@@ -25,7 +25,7 @@ ROWS: list[list[str]] = [
     ["endpoint"],
     ["__init__"],
 ]
-APART = {"limits", "trust", "secure", "sockets"}
+APART = {"trust", "secure", "sockets"}
 """They import nothing of their own row, but for trust, which reads keys by openssh."""
 SANS_IO = ["errors", "limits", "frames", "stream", "mux", "codec", "noise", "noise.patterns", "noise.state"]
 IO = {"time", "socket", "anyio", "asyncio", "trio", "threading", "os", "select", "selectors", "ssl", "subprocess"}

@@ -1,0 +1,34 @@
+"""Limits that can't be are refused where they are made, not at the peer."""
+
+import dataclasses
+
+import pytest
+
+from chanlink import ConfigError, Limits
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
+def test_no_bound_is_zero_or_less(field: dataclasses.Field[object]) -> None:
+    for value in (0, -1):
+        with pytest.raises(ConfigError, match=field.name):
+            Limits(**{field.name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("message_size", 2**31),
+        ("message_depth", 129),
+        ("message_ends", 129),
+        ("open_channels", 2**31),
+        ("stream_window", 1_023),
+        ("stream_window", 2**31),
+    ],
+)
+def test_what_the_protocol_has_no_room_for_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ConfigError, match=name):
+        Limits(**{name: value})
+
+
+def test_a_bound_can_be_as_wide_as_the_protocol_allows() -> None:
+    Limits(message_size=2**31 - 1, message_depth=128, message_ends=128, stream_window=1_024)
