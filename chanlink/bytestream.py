@@ -104,13 +104,7 @@ class ByteStream(Handle, AnyByteStream):
 
     async def wait_closed(self) -> ChannelError:
         """Return, with the reason, when the other side reads no more, though nothing is being sent."""
-        core = self.send_core
-        assert core is not None
-        await checkpoint()
-        while core.outlet.reason is None:
-            self.check_open()
-            await core.changes.wait()
-        return core.outlet.reason.error(core.taken)
+        return await self.until_refused()
 
     def statistics(self) -> ByteStreamStatistics:
         assert self.send_core is not None

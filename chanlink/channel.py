@@ -120,13 +120,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
 
     async def wait_closed(self) -> ChannelError:
         """Return, with the reason, when the receiver is gone, though nothing is being sent."""
-        core = self.send_core
-        assert core is not None
-        await checkpoint()
-        while core.outlet.reason is None:
-            self.check_open()
-            await core.changes.wait()
-        return core.outlet.reason.error(core.taken)
+        return await self.until_refused()
 
     def statistics(self) -> SenderStatistics:
         core = self.send_core

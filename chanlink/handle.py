@@ -10,7 +10,7 @@ import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from . import codec
-from .errors import ChannelClosed, ChannelMoved, EncodeError, Reason
+from .errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reason
 from .link import Link, MessageLink
 from .port import EMPTY, Offer, ReceiveCore, SendCore
 
@@ -136,6 +136,16 @@ class Handle(codec.End):
             if core.outlet.reason is not None:
                 raise core.outlet.reason.error(core.taken)
             await core.changes.wait()
+
+    async def until_refused(self) -> ChannelError:
+        """Wait until nothing more can be sent, because of the other side, and return why."""
+        core = self.send_core
+        assert core is not None
+        await checkpoint()
+        while core.outlet.reason is None:
+            self.check_open()
+            await core.changes.wait()
+        return core.outlet.reason.error(core.taken)
 
     async def get(self, limit: int = 0) -> Any:
         """The next message, or up to `limit` bytes."""

@@ -1,5 +1,6 @@
 """Links: what joins two cores of one process (port.py).  The outlet of one, a feed of the other."""
 
+import abc
 from collections import deque
 from typing import Any
 
@@ -14,7 +15,7 @@ MEMORY_BYTES = 64 * 1024
 """Bytes that each direction of a byte pipe in memory holds."""
 
 
-class Link:
+class Link(abc.ABC):
     """What joins two cores of one process: the outlet of one, a feed of the other."""
 
     def __init__(self, capacity: int | None) -> None:
@@ -28,16 +29,19 @@ class Link:
         self.sent = 0
         self.taken = 0
 
+    @abc.abstractmethod
     def prepare(self, value: Any) -> Any:
-        raise NotImplementedError
+        """As an `Outlet`."""
 
+    @abc.abstractmethod
     def commit(self, offer: Any) -> bool:
-        raise NotImplementedError
+        """As an `Outlet`."""
 
+    @abc.abstractmethod
     def take(self, limit: int) -> Any:
-        raise NotImplementedError
+        """As a `Feed`."""
 
-    def drop(self, item: Any) -> None:
+    def drop(self, item: Any) -> None:  # noqa: B027  (most items need nothing)
         """An item will not be taken."""
 
     def accept(self, item: Any) -> None:
