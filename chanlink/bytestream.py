@@ -38,7 +38,6 @@ class ByteStream(Handle, AnyByteStream):
     """
 
     kind: Kind = "bytes"
-    _sent_eof = False
 
     async def send(self, item: bytes) -> None:
         """Send bytes; returns when they were accepted, all of them.
@@ -46,8 +45,6 @@ class ByteStream(Handle, AnyByteStream):
         Raises `ChannelRefused` when the other side reads no more, `SessionLost`, `ChannelClosed`. Cancelled: all was
         accepted or nothing.
         """
-        if self._sent_eof:
-            raise ChannelClosed("send_eof was called on this byte stream")
         if item:
             await self.put(bytes(item))
         else:
@@ -74,11 +71,9 @@ class ByteStream(Handle, AnyByteStream):
 
     def _finish(self, reason: Reason) -> None:
         self.check_open()
-        if not self._sent_eof:
-            self._sent_eof = True
-            assert self.send_core is not None
-            self.send_core.outlet.finish(reason)
-            self.send_core.wake_all()
+        assert self.send_core is not None
+        self.send_core.outlet.finish(reason)  # the first one stays
+        self.send_core.wake_all()
 
     def refuse(self, code: str = "closed", reason: str = "") -> None:
         """Read no more; the other side's `send` raises `ChannelRefused` from now on.  This side can still send."""

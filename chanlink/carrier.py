@@ -16,13 +16,16 @@ from typing import Any, NamedTuple
 
 from . import codec
 from .codec import Attachments, End
-from .errors import ChannelMoved, DecodeError, EncodeError, Reason
+from .errors import END, ChannelClosed, ChannelMoved, DecodeError, EncodeError, Reason
 from .handle import Handle
 from .limits import Limits, PeerLimits
 from .link import ByteLink, Link, MessageLink
 from .mux import Mux
 from .port import EMPTY, MOVED_ON, Offer, ReceiveCore, SendCore
 from .stream import HAS_TABLE, Kind, Stream
+
+MAX_BACKLOGS = 32
+"""How deep ends may wait in the messages of ends that leave."""
 
 MakeEnd = Callable[[Kind, SendCore | None, ReceiveCore | None], Handle]
 
@@ -82,18 +85,20 @@ class Carrier:
         offer.ends = {}
         self._write(stream, offer.body, shipments)
 
-    def _plan(self, ends: Attachments) -> list[Shipment]:
-        return [self._plan_end(end, path) for end, path in ends.values()]
+    def _plan(self, ends: Attachments, depth: int = 0) -> list[Shipment]:
+        return [self._plan_end(end, path, depth) for end, path in ends.values()]
 
-    def _plan_end(self, end: End, path: str) -> Shipment:
+    def _plan_end(self, end: End, path: str, depth: int) -> Shipment:
         assert isinstance(end, Handle)
+        if depth > MAX_BACKLOGS:
+            raise EncodeError("messages wait in ends in messages that wait in ends, too deep", path)
         end.check_sendable(path)
         backlog = []
         for link in end.links(path):
             if isinstance(link, MessageLink) and link.receiver is end.receive_core:
                 for value in link.values():
                     ends, body = self._encode(value)
-                    backlog.append((body, self._plan(ends)))
+                    backlog.append((body, self._plan(ends, depth + 1)))
         return Shipment(end, backlog)
 
     def _write(self, stream: Stream, body: bytes, shipments: list[Shipment]) -> None:
@@ -119,6 +124,10 @@ class Carrier:
             sender = link.sender
             assert sender is not None
             outlet = self.outlet(stream)
+            link.receiver = None
+            if link.reason is not None:  # it was refused before: the sender keeps that, and nothing comes here
+                outlet.finish(END)
+                continue
             for body, inner in shipment.backlog:
                 self._write(stream, body, inner)
             if isinstance(link, ByteLink):
@@ -126,7 +135,6 @@ class Carrier:
                     stream.write(bytes(data))
             if link.finished is not None:
                 outlet.finish(link.finished)
-            link.receiver = None
             stream.on_writable = sender.writable
             sender.rebind(outlet)
 
@@ -228,7 +236,11 @@ class _StreamOutlet:
     @property
     def reason(self) -> Reason | None:
         reason = self.stream.out_reason
-        return reason if reason is not None and reason.kind in ("refused", "lost") else None
+        return reason if reason is not None and reason.kind in ("refused", "lost") else self._gone()
+
+    def _gone(self) -> Reason | None:
+        # A sender whose last message was taken has lost nothing, but whoever waits for a byte stream's reader has.
+        return self.stream.gone if self.stream.is_bytes else None
 
     @property
     def sent(self) -> int:
@@ -246,8 +258,10 @@ class _StreamOutlet:
 
     def _accepts(self) -> bool:
         stream = self.stream
+        if self.reason is not None:
+            raise self.reason.error(stream.peer_taken)
         if stream.out_reason is not None:
-            raise stream.out_reason.error(stream.peer_taken)
+            raise ChannelClosed("this end has said that nothing more comes")
         return stream.room()
 
 

@@ -7,7 +7,7 @@ import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
-from .errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
+from .errors import END, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
 from .handle import Handle
 from .link import MessageLink
 from .port import ReceiveCore, SendCore
@@ -163,8 +163,8 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         try:
             while len(items) < limit:
                 items.append(self.receive_nowait())
-        except (anyio.WouldBlock, ChannelError):
-            pass  # a reason is sticky: the next call raises it
+        except (anyio.WouldBlock, ChannelError, DecodeError):
+            pass  # a reason is sticky: the next call raises it, also that of a message which could not be read
         return items
 
     async def __anext__(self) -> T_co:

@@ -46,6 +46,11 @@ class End(abc.ABC):
     kind: Kind
     """What the peer gets when this end is sent to it."""
 
+    @property
+    @abc.abstractmethod
+    def is_void(self) -> bool:
+        """Whether this handle was closed or sent away."""
+
     @abc.abstractmethod
     def check_movable(self, receiver: object, path: str) -> None:
         """Raise unless it can be handed, within this process, to the core that receives: closed, or its own channel."""

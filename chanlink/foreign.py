@@ -2,21 +2,24 @@
 
 Such an object is replaced by one end of a byte pipe; the other end stays, and a task copies between it and the
 object. It is started when the message was accepted, and belongs to the session. The object moves: it is closed
-when both directions are over.
+when both directions are over. Whatever it raises, the far side sees a failure, our log the cause, and nobody else
+anything.
 """
 
 import io
 import logging
+import math
 import socket
-from collections.abc import Awaitable, Callable
-from typing import IO, Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
 from anyio.abc import ByteStream as AnyByteStream
 
 from .bytestream import ByteStream, byte_pipe
-from .errors import ChanlinkError, EncodeError
+from .errors import ChanlinkError, EncodeError, EndOfChannel
 
 PIECE = 64 * 1024
 
@@ -32,49 +35,76 @@ class ForeignStream(ByteStream):
 
 def wrap(source: object) -> ForeignStream | None:
     """An end that stands for `source`, or None if it is no stream.  Raises `EncodeError` for a text file."""
-    if isinstance(source, io.TextIOBase) or isinstance(getattr(source, "wrapped", None), io.TextIOBase):
+    file = source.wrapped if isinstance(source, anyio.AsyncFile) else source
+    if isinstance(file, io.TextIOBase):
         raise EncodeError("a text file can't be sent; open it in binary mode")
-    kinds = (ByteReceiveStream, ByteSendStream, anyio.AsyncFile, io.RawIOBase, io.BufferedIOBase, socket.socket)
-    if not isinstance(source, kinds):
+    if not isinstance(file, ByteReceiveStream | ByteSendStream | io.RawIOBase | io.BufferedIOBase | socket.socket):
         return None
     inner, outer = byte_pipe()
     end = ForeignStream(outer.send_core, outer.receive_core)
-    end.source, end.inner = source, inner
+    end.source, end.inner = file, inner
     return end
+
+
+class _File(AnyByteStream):
+    """A binary file as a byte stream.
+
+    Its calls run in worker threads. Who waits for one can be cancelled: a pipe may never have anything to read, and a
+    session must be able to end all the same. The thread goes on until the call returns.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.readable: bool = file.readable()
+        self.writable: bool = file.writable()
+        # read1 returns what there is; a pipe would keep `read` waiting for all that was asked for.
+        self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        return await _in_thread(self._read, max_bytes) or b""
+
+    async def send(self, item: bytes) -> None:
+        left = memoryview(item)
+        while left:  # a raw file may write less than it was given
+            count = await _in_thread(self._file.write, left)
+            if not count:
+                raise BlockingIOError("the file takes nothing")
+            left = left[count:]
+
+    async def send_eof(self) -> None:
+        await _in_thread(self._file.flush)
+
+    async def aclose(self) -> None:
+        await _in_thread(self._file.close)
+
+
+async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
+    result = await anyio.to_thread.run_sync(partial(function, *args), abandon_on_cancel=True)
+    if result is None and args:
+        raise BlockingIOError("the file is not ready; it must be a blocking one")
+    return result
+
+
+# --- copying ------------------------------------------------------------------------------------
 
 
 async def pump(source: Any, inner: ByteStream) -> None:
     """Copy between a foreign object and the end of the pipe that stayed, until both directions are over."""
+    stream = source
     try:
-        source = await _opened(source)
-    except Exception as exc:
-        _broken(inner, "read", exc)
-        inner.close()
-        return
-    try:
+        stream = await _opened(source)
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(_copy_in, _reader(source), inner)
-            await _copy_out(source, inner)
+            tasks.start_soon(_copy_in, stream, inner)
+            await _copy_out(stream, inner)
+    except (Exception, anyio.get_cancelled_exc_class()) as exc:
+        if anyio.current_effective_deadline() == -math.inf:
+            raise  # it is we who are cancelled; asyncio has the same exception for what leaked from the object
+        _broken(inner, "read", exc)
     finally:
+        inner.fail("cut-short")  # without effect where the end, or why there is none, was said
         inner.close()
         with anyio.move_on_after(1, shield=True):
-            await _close(source)
-
-
-async def _close(source: Any) -> None:
-    try:
-        await source.aclose()
-    except Exception as exc:  # whatever it raises, it is over
-        logger.info("closing a foreign stream: %s: %s", type(exc).__name__, exc)
-
-
-def _broken(inner: ByteStream, what: str, exc: Exception) -> None:
-    """A foreign stream may raise what it likes: the far side learns that it broke, our log learns why."""
-    logger.info("a foreign stream broke at a %s: %s: %s", what, type(exc).__name__, exc)
-    if what == "read":
-        inner.fail("read-failed", type(exc).__name__)
-    else:
-        inner.refuse("write-failed", type(exc).__name__)
+            await _close(stream)
 
 
 async def _opened(source: Any) -> Any:
@@ -82,25 +112,33 @@ async def _opened(source: Any) -> Any:
         source.setblocking(False)
         return await SocketStream.from_socket(source)
     if isinstance(source, io.RawIOBase | io.BufferedIOBase):
-        return anyio.wrap_file(cast(IO[bytes], source))
+        return _File(source)
     return source
 
 
-Read = Callable[[int], Awaitable[bytes]]
+async def _close(source: Any) -> None:
+    try:
+        if isinstance(source, io.IOBase):
+            await _in_thread(source.close)
+        elif isinstance(source, socket.socket):
+            source.close()
+        else:
+            await source.aclose()
+    except Exception as exc:  # whatever it raises, it is over
+        logger.info("closing a foreign stream: %s: %s", type(exc).__name__, exc)
 
 
-def _reader(source: Any) -> Read | None:
-    if isinstance(source, anyio.AsyncFile):
-        if not source.wrapped.readable():
-            return None
-        # read1 returns what there is; a pipe would keep `read` waiting for all that was asked for.
-        return source.read1 if hasattr(source.wrapped, "read1") else source.read
-    return source.receive if isinstance(source, ByteReceiveStream) else None
+def _broken(inner: ByteStream, what: str, exc: BaseException) -> None:
+    logger.info("a foreign stream broke at a %s: %s: %s", what, type(exc).__name__, exc)
+    if what == "read":
+        inner.fail("read-failed", type(exc).__name__)
+    else:
+        inner.refuse("write-failed", type(exc).__name__)
 
 
-async def _copy_in(read: Read | None, inner: ByteStream) -> None:
+async def _copy_in(stream: Any, inner: ByteStream) -> None:
     """From the object to the far side, until that reads no more."""
-    if read is None:
+    if not (stream.readable if isinstance(stream, _File) else isinstance(stream, ByteReceiveStream)):
         await inner.send_eof()
         return
     async with anyio.create_task_group() as tasks:
@@ -110,51 +148,62 @@ async def _copy_in(read: Read | None, inner: ByteStream) -> None:
             tasks.cancel_scope.cancel()
 
         tasks.start_soon(stop_when_refused)
-        await _read_to_end(read, inner)
+        await _read_to_end(stream, inner)
         tasks.cancel_scope.cancel()
 
 
-async def _read_to_end(read: Read, inner: ByteStream) -> None:
-    try:
-        while data := await _piece(read):
+async def _read_to_end(stream: Any, inner: ByteStream) -> None:
+    while True:
+        try:
+            data = await _piece(stream)
+        except Exception as exc:
+            _broken(inner, "read", exc)
+            return
+        try:
+            if not data:
+                await inner.send_eof()
+                return
             await inner.send(data)
-    except ChanlinkError:
-        pass  # the far side reads no more; that the object is not read to its end is its wish
-    except Exception as exc:
-        _broken(inner, "read", exc)
-    else:
-        await inner.send_eof()
+        except ChanlinkError:
+            return  # the far side reads no more; that the object is not read to its end is its wish
 
 
-async def _piece(read: Read) -> bytes:
+async def _piece(stream: Any) -> bytes:
+    """The next bytes of an object, none at its end."""
     try:
-        return await read(PIECE)
+        data = await stream.receive(PIECE)
     except anyio.EndOfStream:
         return b""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise TypeError(f"receive() returned {type(data).__name__}")
+    return bytes(data)
 
 
-async def _copy_out(source: Any, inner: ByteStream) -> None:
+async def _copy_out(stream: Any, inner: ByteStream) -> None:
     """From the far side to the object."""
-    is_file = isinstance(source, anyio.AsyncFile)
-    if not (source.wrapped.writable() if is_file else isinstance(source, ByteSendStream)):
+    if not (stream.writable if isinstance(stream, _File) else isinstance(stream, ByteSendStream)):
         inner.refuse("closed", "it can only be read")
         return
-    write = source.write if is_file else source.send
-    try:
-        while data := await _piece(inner.receive):
-            await write(data)
-        await _say_end(source, is_file)
-    except ChanlinkError:
-        pass  # a truncated stream is no end: the object is closed without one
-    except Exception as exc:
-        _broken(inner, "write", exc)
+    while True:
+        try:
+            data = await inner.receive(PIECE)
+        except EndOfChannel:
+            data = b""
+        except ChanlinkError:
+            return  # a truncated stream is no end: the object is closed without one
+        try:
+            if not data:
+                await _say_end(stream)
+                return
+            await stream.send(data)
+        except Exception as exc:
+            _broken(inner, "write", exc)
+            return
 
 
-async def _say_end(source: Any, is_file: bool) -> None:
+async def _say_end(stream: Any) -> None:
     """Let who reads the object see the end."""
-    if is_file:
-        await source.flush()
-    elif isinstance(source, AnyByteStream):
-        await source.send_eof()
+    if isinstance(stream, AnyByteStream):
+        await stream.send_eof()
     else:
-        await _close(source)
+        await _close(stream)

@@ -27,6 +27,10 @@ class Handle(codec.End):
         self._void: type[ChannelClosed] | None = None
         self._lent = False
 
+    @property
+    def is_void(self) -> bool:
+        return self._void is not None
+
     def check_open(self) -> None:
         """Raise `ChannelClosed` or `ChannelMoved` if this handle can't be used any more."""
         if self._void is not None:
@@ -97,9 +101,13 @@ class Handle(codec.End):
         await let_others_run(core)
         self.check_open()
         offer = core.outlet.prepare(value)
+        if isinstance(offer, Offer):
+            offer.by = self
         try:
             while not core.outlet.commit(offer):
                 await core.room.wait()
+                if isinstance(offer, Offer) and offer.settled():
+                    return
                 self.check_open()
         except BaseException:
             self._withdraw(core, offer)

@@ -5,7 +5,7 @@ from collections import deque
 from typing import Any
 
 from . import codec
-from .errors import ChanlinkError, Reason
+from .errors import ChanlinkError, ChannelClosed, Reason
 from .limits import PeerLimits
 from .port import EMPTY, MOVED_ON, Offer, ReceiveCore, SendCore
 
@@ -43,6 +43,13 @@ class Link(abc.ABC):
 
     def drop(self, item: Any) -> None:  # noqa: B027  (most items need nothing)
         """An item will not be taken."""
+
+    def check_open(self) -> None:
+        """Raise why nothing can be sent any more, if so."""
+        if self.reason is not None:
+            raise self.reason.error(self.taken)
+        if self.finished is not None:
+            raise ChannelClosed("this end has said that nothing more comes")
 
     def accept(self, item: Any) -> None:
         self.items.append(item)
@@ -99,8 +106,7 @@ class MessageLink(Link):
         return Offer(value, codec.find_ends(value, _NO_LIMITS, None))
 
     def commit(self, offer: Offer) -> bool:
-        if self.reason is not None:
-            raise self.reason.error(self.taken)
+        self.check_open()
         if self._room == 0:
             return self._meet(offer)
         if len(self.items) >= self._room:
@@ -117,8 +123,6 @@ class MessageLink(Link):
         return _Parcel(codec.replace_ends(offer.value, new), list(new.values()))
 
     def _meet(self, offer: Offer) -> bool:
-        if offer.error is not None:
-            raise offer.error
         if not offer.taken and offer not in self._offers:
             self._offers.append(offer)
             if self.receiver is not None:
@@ -142,6 +146,8 @@ class MessageLink(Link):
         """The message of the first sender at the rendezvous; it is committed now."""
         while self._offers:
             offer = self._offers.popleft()
+            if offer.by is not None and offer.by.is_void:
+                continue  # its task has been woken, and will say why
             try:
                 item = self._move(offer) if offer.ends else offer.value
                 offer.taken = True
@@ -175,8 +181,7 @@ class ByteLink(Link):
         return value
 
     def commit(self, offer: bytes) -> bool:
-        if self.reason is not None:
-            raise self.reason.error(self.taken)
+        self.check_open()
         if self._size >= MEMORY_BYTES:
             return False
         self._size += len(offer)

@@ -21,7 +21,7 @@ budget may be too small for all of them at a time, and still each gets through a
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import h2.events as ev
@@ -67,6 +67,8 @@ class Mux:
         self._next_id = 1 if client_side else 2
         self._open_ours = 0
         self._nested: dict[int, Stream] = {}  # that no message has mentioned, the oldest first
+        self._forsaken: list[Stream] = []
+        self._forsaking = False
         self._opening: list[Stream] = []
         self._active: deque[Stream] = deque()
         self._is_active: set[Stream] = set()
@@ -386,6 +388,18 @@ class Mux:
         """`stream` waits no more for a message that mentions it."""
         if self._nested.pop(stream.id, None) is not None and stream.has_output():
             self.activate(stream)
+
+    def forsake(self, streams: Iterable[Stream]) -> None:
+        """No message will mention these.  A list, not recursion: each may be the parent of the next, for thousands."""
+        self._forsaken.extend(streams)
+        if self._forsaking:
+            return
+        self._forsaking = True
+        while self._forsaken:
+            stream = self._forsaken.pop()
+            self.unnest(stream)
+            stream.discard("not-taken")
+        self._forsaking = False
 
     def _headers_received(self, event: ev.ResponseReceived | ev.TrailersReceived, now: float) -> None:
         stream = self.streams[event.stream_id]

@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import anyio
 
+from . import codec
 from .codec import Attachments
 from .errors import Reason
 
@@ -67,13 +68,15 @@ class Waiters:
 class Offer:
     """A message on its way out: what is to be sent, and the ends that it lends until it is accepted."""
 
-    __slots__ = ("body", "ends", "error", "taken", "value")
+    __slots__ = ("body", "by", "ends", "error", "taken", "value")
 
     def __init__(self, value: Any, ends: Attachments, *, leaving: bool = False, body: bytes | None = None) -> None:
         self.value = value
         self.ends = ends
         self.body = body
         """The encoded value, once it is clear that it leaves the process."""
+        self.by: codec.End | None = None
+        """Of a rendezvous: the handle that offers; once it is void, so is the offer."""
         self.taken = False
         """Of a rendezvous: a receiver has it."""
         self.error: Exception | None = None
@@ -93,6 +96,12 @@ class Offer:
             for end in lent:
                 end.keep()
             raise
+
+    def settled(self) -> bool:
+        """Of a rendezvous: whether a receiver has it.  Whatever became of the sender since then, it was sent."""
+        if self.error is not None:
+            raise self.error
+        return self.taken
 
     def keep(self) -> None:
         """It was not sent: the ends are their owner's again."""

@@ -12,6 +12,7 @@ and a keeper per session; one per top-level channel of a service; one per foreig
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
@@ -114,7 +115,8 @@ class Session(AsyncContextManagerMixin):
         self._allows = allows
         self._cause: SessionError | None = None
         self._aborted = False
-        self._draining = False
+        self._closing: SessionClosed | None = None
+        """Set while the session drains: the cause of its end once everything has left."""
         self._incoming: deque[Incoming] = deque()
         self._accepting = Waiters()
         self._serving = 0
@@ -164,7 +166,7 @@ class Session(AsyncContextManagerMixin):
         if self._cause is None:
             self._mux.discard_all(reason.code)
         with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
-            await self._drain()
+            await self._drain(SessionClosed(reason.code))
         self._lose(SessionClosed(reason.code))
 
     async def _end_tasks(self) -> None:
@@ -185,10 +187,12 @@ class Session(AsyncContextManagerMixin):
         A refusal arrives on the sender as `ChannelRefused` (``no-such-service``, ``wrong-kind``, ``busy``).
         Raises `LimitReached` when too many channels are open, or the error that ended the session.
         """
+        await checkpoint()
         return self._open("receiver", service, capacity)  # type: ignore[return-value]
 
     async def open_stream(self, service: str) -> ByteStream:
         """Open a byte stream to a service of the peer; otherwise as `open`."""
+        await checkpoint()
         return self._open("bytes", service, None)  # type: ignore[return-value]
 
     def _open(self, kind: Kind, service: str, capacity: int | None) -> Handle:
@@ -219,7 +223,7 @@ class Session(AsyncContextManagerMixin):
     def stream_opened(self, stream: Stream) -> None:
         """For the mux: the peer opened a top-level stream."""
         service = stream.service or ""
-        if self._draining:
+        if self._closing is not None:
             stream.discard("draining")
         elif self._allows is not None and not self._allows(service):
             # The same answer as for one that does not exist: what there is, is nobody's business.
@@ -257,9 +261,13 @@ class Session(AsyncContextManagerMixin):
             else:
                 logger.exception("the service %r failed for %s", service, self.peer.name)
             end.forsake("handler-failed")
-        except BaseException:
-            end.forsake("cancelled")
-            raise
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() == -math.inf:
+                end.forsake("cancelled")
+                raise
+            # It leaked from a task that the service cancelled by itself: asyncio would take it for ours.
+            logger.exception("the service %r failed for %s", service, self.peer.name)
+            end.forsake("handler-failed")
         else:
             if isinstance(end, ByteStream):
                 end.close()
@@ -276,16 +284,27 @@ class Session(AsyncContextManagerMixin):
 
     async def _run(self) -> None:
         """The session's life: reader, writer and keeper until it is over, then the farewell."""
-        with self._io_scope:
-            async with anyio.create_task_group() as io:
-                io.start_soon(self._read_loop)
-                io.start_soon(self._write_loop)
-                await self._keep()
         try:
+            with self._io_scope:
+                await self._run_io()
             await self._farewell()
         finally:
             self._lose(SessionClosed("aborted"))  # unless there was another cause before
             self._ended.set()
+
+    async def _run_io(self) -> None:
+        try:
+            async with anyio.create_task_group() as io:
+                io.start_soon(self._read_loop)
+                io.start_soon(self._write_loop)
+                await self._keep()
+        except (
+            Exception
+        ) as exc:  # a defect, ours or of the byte stream below; the block learns of it as of any other end
+            logger.exception("session with %s at %s failed on this side", self.peer.name, self.peer.address)
+            lost = ConnectionLost("the session failed on this side; the log says why")
+            lost.__cause__ = exc
+            self._lose(lost)
 
     async def _write_loop(self) -> None:
         try:
@@ -297,8 +316,9 @@ class Session(AsyncContextManagerMixin):
                     await self._stream.send(data)
                     self._writing_since = None
                     continue
-                if self._draining and not self._mux.has_output():
-                    self._drained.set()
+                if self._closing is not None and not self._mux.has_output():
+                    self._lose(self._closing)  # here: nothing may be accepted between the last frame and the end
+                    return
                 await self._output.wait()
                 self._output = anyio.Event()
         except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
@@ -377,24 +397,25 @@ class Session(AsyncContextManagerMixin):
     def _check(self) -> None:
         if self._cause is not None:
             raise self._cause.again()
-        if self._draining:
+        if self._closing is not None:
             raise SessionClosed("draining")
 
-    async def _drain(self) -> None:
-        """Take nothing new from the peer, and wait until everything accepted has left."""
-        if self._cause is None and not self._draining:
-            self._draining = True
+    async def _drain(self, cause: SessionClosed) -> None:
+        """Take nothing new from the peer, and wait until everything accepted has left; then the session is over."""
+        if self._cause is None and self._closing is None:
+            self._closing = cause
             self._mux.drain()
         await self._drained.wait()
 
     async def aclose(self) -> None:
         """Close the session: take no more, deliver what was accepted (for `Limits.close` seconds at most), say so.
 
-        Channels that are still open are lost on both sides: close what you want to end in order. Never raises.
+        Channels that are still open are lost on both sides: close what you want to end in order. When the peer closes
+        at the same time, its close can come first, and what has not left then is lost (as `SessionLost`). Never raises.
         """
         try:
             with anyio.move_on_after(self._limits.close):
-                await self._drain()
+                await self._drain(SessionClosed())
         finally:
             self._lose(SessionClosed())
         with anyio.move_on_after(2 * FAREWELL, shield=True):

@@ -18,7 +18,7 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from typing import Literal, Protocol
 
@@ -52,7 +52,7 @@ class Scheduler(Protocol):
     def credit_due(self, stream: "Stream") -> None: ...
     def lend(self, stream: "Stream") -> None: ...
     def repay(self, size: int) -> None: ...
-    def unnest(self, stream: "Stream") -> None: ...
+    def forsake(self, streams: "Iterable[Stream]") -> None: ...
 
 
 class Inbox:
@@ -134,6 +134,7 @@ class Stream:
         "credit",
         "credit_needed",
         "credited_at",
+        "gone",
         "id",
         "in_ended",
         "in_reason",
@@ -193,10 +194,9 @@ class Stream:
         """Whether our first HEADERS frame is out (protocol section 6)."""
         self.out_reason: Reason | None = None
         self.out_ended = False
+        self.gone: Reason | None = None
         self.credit = mux.peer_limits.stream_window
-        self.queued = 0
-        self.sent = 0
-        self.peer_taken = 0
+        self.queued = self.sent = self.peer_taken = 0
         self._outbox: deque[bytes | memoryview] = deque()
         self._to_send_last: Headers | None = None
 
@@ -429,9 +429,8 @@ class Stream:
         if self.carries_in and self.out_reason is None:
             self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
             children, self.children = self.children, None
-            for child in (children or {}).values():
-                self._mux.unnest(child)
-                child.discard("not-taken")
+            if children:
+                self._mux.forsake(children.values())
 
     def stalled(self, now: float) -> bool:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
@@ -482,6 +481,7 @@ class Stream:
             self.out_reason = outward
         if self.carries_in and self.in_reason is None:
             self.in_reason = inward
+        self.gone = outward
         self.in_ended = self.out_ended = True
         self._outbox.clear()
         self._to_send_last = None

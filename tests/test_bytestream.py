@@ -1,5 +1,6 @@
 """Byte streams, made in every way, and foreign streams in messages."""
 
+import io
 import os
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from chanlink import (
     ChannelRefused,
     EncodeError,
     EndOfChannel,
+    SessionClosed,
     SessionLost,
 )
 
@@ -203,6 +205,63 @@ async def test_closing_twice_is_harmless(make_pair: MakePair) -> None:
             await one.send(b"x")
         with pytest.raises(ChannelClosed):
             await one.receive()
+
+
+@every_pair
+async def test_bytes_are_never_accepted_after_the_end(make_pair: MakePair) -> None:
+    async with make_pair() as (one, other):
+        outcome: list[type[Exception]] = []
+
+        async def fill() -> None:
+            try:
+                while True:
+                    await one.send(bytes(10_000))
+            except ChannelClosed as exc:
+                outcome.append(type(exc))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fill)
+            await settle()
+            await one.send_eof()
+            size = len(await read_all(other))
+        assert outcome == [ChannelClosed]
+        assert size % 10_000 == 0
+
+
+async def test_a_half_that_is_over_stays_so_when_it_moves_in_memory() -> None:
+    one, other = chanlink.byte_pipe()
+    sender, receiver = chanlink.pipe()
+    await one.send(b"all")
+    await one.send_eof()
+    await sender.send(one)
+    moved = await receiver.receive()
+    with pytest.raises(ChannelClosed):
+        await moved.send(b"more")
+    assert await read_all(other) == b"all"
+
+
+async def test_a_refusal_is_not_forgotten_when_the_refusing_end_moves() -> None:
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        one, other = chanlink.byte_pipe()
+        one.refuse("nope")
+        await carrier.send(one)
+        there = await (await server.accept()).end.receive()
+        with pytest.raises(ChannelRefused) as caught:
+            await other.send(b"x")
+        assert caught.value.code == "nope"
+        await there.send(b"the other way goes on")
+        assert await other.receive() == b"the other way goes on"
+
+
+async def test_waiting_for_a_reader_ends_with_the_session_also_after_eof() -> None:
+    async with session_pair() as (client, _server):
+        one = await client.open_stream("service")
+        await one.send_eof()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(one.wait_closed)
+            await settle()
+            client.abort()
 
 
 async def test_what_was_written_before_the_message_arrives_first() -> None:
@@ -388,6 +447,88 @@ async def test_a_read_error_of_a_wrapped_source_is_a_failure_there_and_harms_not
         await carrier.send("the session goes on")
         assert await receiver.receive() == "the session goes on"
     assert source.closed
+
+
+class Slow(io.RawIOBase):
+    """A raw file that takes ten bytes a call."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.data += bytes(data[:10])
+        return min(len(data), 10)
+
+
+async def test_a_raw_file_that_takes_a_part_is_given_the_rest() -> None:
+    file = Slow()
+    async with sent_in_a_message(file) as body:
+        await body.send(b"twenty-five bytes in all.")
+        await body.send_eof()
+        assert await read_all(body) == b""
+        while not file.closed:
+            await anyio.sleep(0.001)
+    assert file.data == b"twenty-five bytes in all."
+
+
+class Odd(BrokenStream):
+    """Returns, or raises, what no byte stream does."""
+
+    def __init__(self, what: Any) -> None:
+        self.what = what
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await anyio.lowlevel.checkpoint()
+        if isinstance(self.what, Exception):
+            raise self.what
+        return self.what  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("what", [None, 5, "text", ChannelFailed("code"), ChannelClosed("closed")], ids=repr)
+async def test_what_a_source_should_not_do_is_a_failure_and_no_end(what: Any) -> None:
+    source = Odd(what)
+    async with sent_in_a_message(source) as body:
+        with pytest.raises(ChannelFailed) as caught:
+            await body.receive()
+        assert caught.value.code == "read-failed"
+    assert source.closed
+
+
+async def test_a_file_that_is_closed_already_is_a_failure_and_harms_nothing_else(tmp_path: Path) -> None:
+    file = (tmp_path / "file").open("wb")
+    file.close()
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        await carrier.send(file)
+        receiver = (await server.accept()).end
+        with pytest.raises(ChannelFailed):
+            await (await receiver.receive()).receive()
+        await carrier.send("the session goes on")
+        assert await receiver.receive() == "the session goes on"
+
+
+async def test_a_socket_that_is_none_of_a_stream_is_closed() -> None:
+    source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    async with sent_in_a_message(source) as body:
+        with pytest.raises(ChannelFailed):
+            await body.receive()
+    assert source.fileno() == -1
+
+
+async def test_a_session_ends_though_a_thread_still_reads_a_file() -> None:
+    reading, writing = os.pipe()
+    try:
+        async with session_pair() as (client, server):
+            carrier = await client.open("service")
+            await carrier.send(os.fdopen(reading, "rb"))
+            await (await server.accept()).end.receive()
+            await settle()
+        assert isinstance(await client.wait_closed(), SessionClosed)
+    finally:
+        os.close(writing)  # the thread sees the end now
 
 
 class EndlessStream(ByteReceiveStream):

@@ -667,6 +667,80 @@ async def test_an_end_that_is_closed_while_its_message_waits_is_its_senders_erro
     assert outcome == [ChannelClosed]
 
 
+@pytest.mark.parametrize("after", ["refused", "moved", "closed"])
+async def test_a_rendezvous_that_was_taken_was_sent_whatever_comes_after(after: str) -> None:
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        arrived = (await server.accept()).end
+        sender, receiver = chanlink.pipe(0)
+        sent = False
+
+        async def send() -> None:
+            nonlocal sent
+            await sender.send(1)
+            sent = True
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await settle()
+            assert receiver.receive_nowait() == 1  # and before its sender's task has run:
+            if after == "refused":
+                receiver.close()
+            elif after == "moved":
+                carrier.send_nowait(receiver)
+            else:
+                sender.close()
+        assert sent
+        if after == "moved":
+            there = await arrived.receive()
+            sender.close()
+            assert [message async for message in there] == []
+
+
+async def test_a_rendezvous_whose_sender_was_closed_offers_nothing() -> None:
+    sender, receiver = chanlink.pipe(0)
+
+    async def send() -> None:
+        with pytest.raises(ChannelClosed):
+            await sender.send(1)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        await settle()
+        sender.close()
+        with pytest.raises(EndOfChannel):
+            receiver.receive_nowait()
+
+
+async def test_receive_many_gives_what_came_before_a_message_that_is_none() -> None:
+    async with session_pair() as (client, server):
+        sender = await client.open("service")
+        receiver = (await server.accept()).end
+        await sender.send(1)
+        await sender.send(2)
+        sender.send_core.outlet.stream.write(b"\0\0\0\1\xc1")  # 0xc1 is never used in msgpack
+        await settle()
+        assert await receiver.receive_many() == [1, 2]
+        with pytest.raises(ChannelFailed):
+            await receiver.receive_many()
+
+
+async def test_messages_waiting_in_ends_too_deep_are_refused_and_nothing_moves() -> None:
+    async with session_pair() as (client, _server):
+        carrier = await client.open("service")
+        senders, (_, receiver) = [], chanlink.pipe()
+        for _ in range(100):
+            outer_sender, outer = chanlink.pipe()
+            outer_sender.send_nowait(receiver)
+            senders.append(outer_sender)
+            receiver = outer
+        with pytest.raises(EncodeError, match="too deep"):
+            await carrier.send(receiver)
+        assert client.statistics().channels == 1
+        for _ in range(99):
+            receiver = receiver.receive_nowait()
+
+
 async def test_flush_says_that_its_sender_moved() -> None:
     async with session_pair() as (client, _server):
         carrier = await client.open("service")

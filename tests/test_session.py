@@ -1,12 +1,15 @@
 """Sessions: opening, accepting, services, closing, and what happens to those who wait when a session dies."""
 
+import asyncio
 from typing import Any
 
 import anyio
 import pytest
+import sniffio
 
 import chanlink
 from chanlink import (
+    ByteStream,
     ChannelFailed,
     ChannelRefused,
     ConnectionLost,
@@ -207,6 +210,24 @@ async def test_services_that_still_work_after_their_channels_are_over_are_bounde
         assert reason.code == "busy"
 
 
+async def test_a_cancellation_that_a_service_leaks_is_its_failure_and_nobody_elses() -> None:
+    async def leak(requests: Receiver[Any], peer: Peer) -> None:
+        await requests.receive()
+        if sniffio.current_async_library() == "asyncio":
+            task = asyncio.ensure_future(asyncio.sleep(10))
+            task.cancel()
+            await task
+        raise LookupError
+
+    async with session_pair(services={"leak": leak, "echo": echo}) as (client, _server):
+        sender = await client.open("leak")
+        await sender.send(1)
+        reason = await sender.wait_closed()
+        assert isinstance(reason, ChannelRefused)
+        assert reason.code == "handler-failed"
+        assert await ask(client, "echo", "others go on") == "others go on"
+
+
 async def test_two_hundred_channels_at_once() -> None:
     async with session_pair(services={"echo": echo}) as (client, server):
         answers: list[int] = []
@@ -380,6 +401,68 @@ async def test_an_idle_session_lives_on_by_its_keepalive() -> None:
     async with session_pair(limits, services={"echo": echo}) as (client, _server):
         await anyio.sleep(1)
         assert await ask(client, "echo", 1) == 1
+
+
+async def test_a_chain_of_nested_streams_ends_without_recursion() -> None:
+    async with session_pair() as (client, server):
+        top = await client.open("service")
+        await server.accept()
+        parent = top.send_core.outlet.stream.id
+        for _ in range(3_000):
+            parent = client._mux.open("receiver", parent=parent).id
+        top.close()
+        await settle()
+        again = await client.open("again")
+        await again.send(1)
+        assert await (await server.accept()).end.receive() == 1
+
+
+class BrokenBelow(ByteStream):
+    """A byte stream below a session that raises what none should."""
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        raise OSError("unforeseen")
+
+
+async def test_a_byte_stream_below_that_raises_something_else_ends_the_session_in_order(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    here, _there = chanlink.byte_pipe()
+    broken = BrokenBelow(here.send_core, here.receive_core)
+    async with Session(broken, client_side=True, peer=PEER) as session:
+        assert isinstance(await session.wait_closed(), ConnectionLost)
+    assert "unforeseen" in caplog.text
+
+
+async def test_closing_loses_nothing_that_was_accepted_though_a_task_keeps_sending() -> None:
+    async with session_pair(Limits(close=0.5)) as (client, server):
+        sender = await client.open("service")
+        receiver = (await server.accept()).end
+        accepted, received = 0, 0
+
+        async def send() -> None:
+            nonlocal accepted
+            try:
+                while True:
+                    await sender.send(accepted)
+                    accepted += 1
+                    await settle()  # so that everything leaves now and then
+            except SessionLost:
+                pass
+
+        async def receive() -> None:
+            nonlocal received
+            with pytest.raises(SessionLost):
+                while True:
+                    assert await receiver.receive() == received
+                    received += 1
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            tasks.start_soon(receive)
+            await settle()
+            await client.aclose()
+        assert accepted == received > 0
 
 
 async def test_a_peer_that_breaks_the_protocol_ends_the_session_and_nothing_else() -> None:
