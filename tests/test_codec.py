@@ -27,6 +27,10 @@ PEER = PeerLimits()
 class Stub(End):
     """An end that only says which one it is."""
 
+    @property
+    def is_void(self) -> bool:
+        return False
+
     def __init__(self, kind: Kind = "receiver", stream_id: int = 0) -> None:
         self.kind = kind
         self.stream_id = stream_id
