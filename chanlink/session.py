@@ -123,7 +123,8 @@ class Session(AsyncContextManagerMixin):
         self._pings: dict[bytes, tuple[float, anyio.Event]] = {}
         self._ping_count = 0
         self._output = anyio.Event()
-        self._drained = anyio.Event()
+        self._over = anyio.Event()
+        """Set as soon as there is a cause; `_ended` when that was said to the peer, too."""
         self._ended = anyio.Event()
         self._heard = time.monotonic()
         self._writing_since: float | None = None
@@ -298,9 +299,8 @@ class Session(AsyncContextManagerMixin):
                 io.start_soon(self._read_loop)
                 io.start_soon(self._write_loop)
                 await self._keep()
-        except (
-            Exception
-        ) as exc:  # a defect, ours or of the byte stream below; the block learns of it as of any other end
+        except Exception as exc:
+            # A defect, ours or of the byte stream below: an end of the session like others, not of the block.
             logger.exception("session with %s at %s failed on this side", self.peer.name, self.peer.address)
             lost = ConnectionLost("the session failed on this side; the log says why")
             lost.__cause__ = exc
@@ -391,7 +391,7 @@ class Session(AsyncContextManagerMixin):
         self._accepting.wake_all()
         for _, event in self._pings.values():
             event.set()
-        self._drained.set()
+        self._over.set()
         self._io_scope.cancel()
 
     def _check(self) -> None:
@@ -405,7 +405,7 @@ class Session(AsyncContextManagerMixin):
         if self._cause is None and self._closing is None:
             self._closing = cause
             self._mux.drain()
-        await self._drained.wait()
+        await self._over.wait()
 
     async def aclose(self) -> None:
         """Close the session: take no more, deliver what was accepted (for `Limits.close` seconds at most), say so.

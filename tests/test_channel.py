@@ -1,5 +1,7 @@
 """Every way of making a channel keeps the same promises (DESIGN 3)."""
 
+import asyncio
+
 import anyio
 import pytest
 
@@ -397,6 +399,35 @@ async def test_a_cancelled_send_is_whole_or_nothing_and_the_channel_goes_on(make
         await sender.send("third")
         sender.close()
         assert [message async for message in receiver] == ["third"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_task_cancelled_after_its_wake_up_wakes_the_next_one() -> None:
+    """By asyncio's own `Task.cancel`: it also reaches a task that was woken and has not run yet."""
+    sender, receiver = chanlink.pipe()
+    first, second = (asyncio.ensure_future(receiver.receive()) for _ in range(2))
+    await settle()
+    sender.send_nowait("the only one")  # wakes the first
+    first.cancel()
+    with anyio.fail_after(5):
+        assert await second == "the only one"
+    assert first.cancelled()
+
+
+async def test_what_was_taken_before_a_move_still_counts_after_it() -> None:
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        sender, receiver = chanlink.pipe()
+        for n in range(3):
+            await sender.send(n)
+        assert await receiver.receive() == 0
+        await carrier.send(receiver)
+        there = await (await server.accept()).end.receive()
+        assert sender.taken == 1
+        assert [await there.receive(), await there.receive()] == [1, 2]
+        await sender.flush()
+        assert sender.taken == 3
+        assert sender.statistics().sent == 3
 
 
 # --- ends in messages ---------------------------------------------------------------------------------
