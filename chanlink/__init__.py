@@ -5,6 +5,7 @@ then talk over it as two goroutines would. See the README for a tour, and docs/r
 """
 
 from .bytestream import ByteStream, byte_pipe
+from .cases import Selected
 from .channel import Receiver, Sender, pipe
 from .endpoint import Listener, connect, listen, serve
 from .errors import (
@@ -42,6 +43,7 @@ from .errors import (
 from .identity import Identity
 from .limits import Limits
 from .openssh import PublicKey
+from .selector import Selector, select, select_nowait
 from .session import Incoming, Peer, Session, streams
 from .trust import Trust
 
@@ -78,6 +80,8 @@ __all__ = [
     "PublicKey",
     "Receiver",
     "RemoteProtocolError",
+    "Selected",
+    "Selector",
     "Sender",
     "Session",
     "SessionClosed",
@@ -91,6 +95,8 @@ __all__ = [
     "connect",
     "listen",
     "pipe",
+    "select",
+    "select_nowait",
     "serve",
     "streams",
 ]

@@ -4,8 +4,8 @@ A message with ends goes out in two steps, so that a failure leaves everything a
 
     1. plan     every end, and every end in the messages that wait in it, is checked and those messages are encoded.
                 Anything may be refused here; nothing has been changed.
-    2. ship     for each end a stream is opened, the core that stays is bound to it, and what waited is written to
-                it. Nothing can fail here.
+    2. ship     for each end a stream is opened, what waited in the end is written to it, and the cores that stay are
+                bound to it. What came here over a session goes on by a relay. Nothing can fail here.
 
 A message that comes in is decoded when the application takes it; the streams that its table names become ends then.
 """
@@ -16,13 +16,17 @@ from typing import Any, NamedTuple
 
 from . import codec
 from .codec import Attachments, End
-from .errors import END, ChannelClosed, ChannelMoved, DecodeError, EncodeError, Reason
+from .errors import END, ChannelMoved, DecodeError, EncodeError, LimitReached, MessageTooLarge, Reason
 from .handle import Handle
+from .inbox import HAS_TABLE
 from .limits import Limits, PeerLimits
 from .link import ByteLink, Link, MessageLink
 from .mux import Mux
-from .port import EMPTY, MOVED_ON, Offer, ReceiveCore, SendCore
-from .stream import HAS_TABLE, Kind, Stream
+from .outlets import ByteFeed, ByteOutlet, MessageFeed, MessageOutlet
+from .port import Offer, ReceiveCore, SendCore
+from .relay import Relay
+from .stream import Kind, Stream
+from .waiting import Forgotten
 
 MAX_BACKLOGS = 32
 """How deep ends may wait in the messages of ends that leave."""
@@ -57,6 +61,7 @@ class Carrier:
         self.mux = mux
         self.limits = limits
         self.peer_limits = peer_limits
+        self.forgotten = Forgotten()
         self._make_end = make_end
         self._wrap = wrap
         self._start = start
@@ -66,7 +71,7 @@ class Carrier:
     def offer(self, value: Any) -> Offer:
         """Encode a message and lend its ends.  Raises `MessageError`, `ChannelClosed`, `anyio.BusyResourceError`."""
         ends, body = self._encode(value)
-        return Offer(value, ends, leaving=True, body=body)
+        return Offer(value, ends, body=body)
 
     def _encode(self, value: Any) -> tuple[Attachments, bytes]:
         ends = codec.find_ends(value, self.peer_limits, self._wrap)
@@ -81,7 +86,6 @@ class Carrier:
             return
         shipments = self._plan(offer.ends)
         self.mux.check_open(_count(shipments))
-        _check_links(shipments)
         offer.ends = {}
         self._write(stream, offer.body, shipments)
 
@@ -92,13 +96,13 @@ class Carrier:
         assert isinstance(end, Handle)
         if depth > MAX_BACKLOGS:
             raise EncodeError("messages wait in ends in messages that wait in ends, too deep", path)
-        end.check_sendable(path)
+        end.check_open()
         backlog = []
-        for link in end.links(path):
-            if isinstance(link, MessageLink) and link.receiver is end.receive_core:
-                for value in link.values():
-                    ends, body = self._encode(value)
-                    backlog.append((body, self._plan(ends, depth + 1)))
+        link = _link(end.receive_core)
+        if isinstance(link, MessageLink):
+            for value in link.values():
+                ends, body = self._encode(value)
+                backlog.append((body, self._plan(ends, depth + 1)))
         return Shipment(end, backlog)
 
     def _write(self, stream: Stream, body: bytes, shipments: list[Shipment]) -> None:
@@ -107,53 +111,66 @@ class Carrier:
 
     def _ship(self, shipment: Shipment, parent: Stream) -> Stream:
         end = shipment.end
-        links = end.links()
-        stream = self.mux.open(end.kind, parent=parent.id, capacity=links[0].capacity)
+        stream = self.mux.open(
+            end.kind,
+            parent=parent.id,
+            capacity=end.capacity,
+            size=end.receive_core.left if end.receive_core is not None else None,
+            answer_size=end.send_core.left if end.send_core is not None else None,
+        )
         if end.receive_core is not None:
             self._receiver_left(end.receive_core, shipment, stream)
         if end.send_core is not None:
-            self._sender_left(end.send_core, stream)
+            self._sender_left(end, end.send_core, stream)
         end.void(ChannelMoved)
         self._start(end)
         return stream
 
     def _receiver_left(self, core: ReceiveCore, shipment: Shipment, stream: Stream) -> None:
-        """The receiving side of a link goes away: the sender that stays is bound to the stream."""
-        for link in core.feeds:
-            assert isinstance(link, Link)
+        """The receiver goes away: its senders here, and what comes from other sessions, are bound to the stream."""
+        outlet = self.outlet(stream)
+        link = _link(core)
+        if link is None:
+            sender = SendCore(outlet, self.forgotten, shares=0)
+        else:
             sender = link.sender
-            assert sender is not None
-            outlet = self.outlet(stream)
-            link.receiver = None
-            if link.reason is not None:  # it was refused before: the sender keeps that, and nothing comes here
-                outlet.finish(END)
-                continue
             for body, inner in shipment.backlog:
                 self._write(stream, body, inner)
             if isinstance(link, ByteLink):
                 for data in link.items:
                     stream.write(bytes(data))
-            if link.finished is not None:
-                outlet.finish(link.finished)
-            stream.on_writable = sender.writable
-            sender.rebind(outlet)
+            link.receiver = None
+            sender.rebind(outlet, self.forgotten)
+        if sender.failure is None:
+            sender.failure = core.failure or _as_failure(core.reason)
+        stream.on_writable = sender.writable
+        feeds = [feed for feed in core.feeds if isinstance(feed, MessageFeed | ByteFeed)]
+        sender.shares += len(feeds)
+        for feed in feeds:
+            Relay(feed, sender)
+        sender.settle()
 
-    def _sender_left(self, core: SendCore, stream: Stream) -> None:
-        """The sending side of a link goes away: the receiver that stays takes from the stream, after the link."""
-        link = core.outlet
-        assert isinstance(link, Link)
+    def _sender_left(self, end: Handle, core: SendCore, stream: Stream) -> None:
+        """A sender goes away: what it will send comes in by the stream."""
+        feed = self.feed(stream)
+        if not end.sends():
+            feed.refuse(Reason("refused", "closed"))  # it has said before that nothing more comes
+        elif not isinstance(core.outlet, Link):
+            Relay(feed, core)  # which has the share of the handle now
+        else:
+            self._receive_from(core, core.outlet, feed)
+
+    def _receive_from(self, core: SendCore, link: Link, feed: "MessageFeed | ByteFeed") -> None:
+        """A clone of the sender of a link sends by a stream from now on."""
         receiver = link.receiver
         assert receiver is not None
-        feed = self.feed(stream)
-        link.sender = None
-        stream.on_readable = receiver.readable
-        over = link.reason or link.finished
-        if over is not None:  # it arrives as it is: over
-            feed.refuse(Reason("refused", over.code or "closed", over.text))
-            return
-        link.finished = MOVED_ON
-        receiver.feeds.append(feed)
-        receiver.waiting.wake_all()
+        receiver.forgotten = self.forgotten
+        if link.reason is not None:
+            feed.refuse(link.reason)  # it arrives as it is: over
+        else:
+            receiver.feeds[feed] = None
+            link.after(partial(_feed_from, receiver, feed))  # what the clone sent before comes first
+        core.release(END)
 
     # --- coming in --------------------------------------------------------------------------------
 
@@ -167,16 +184,25 @@ class Carrier:
         """Make the end that a stream is for: of one that the peer opened, or of a top-level one of ours."""
         send_core = receive_core = None
         if stream.carries_out:
-            send_core = SendCore(self.outlet(stream))
+            send_core = SendCore(self.outlet(stream), self.forgotten)
             stream.on_writable = send_core.writable
         if stream.carries_in:
-            receive_core = ReceiveCore(self.feed(stream))
-            stream.on_readable = receive_core.readable
+            receive_core = ReceiveCore(self.forgotten, stream.capacity)
+            feed = self.feed(stream)
+            receive_core.feeds[feed] = None
+            _feed_from(receive_core, feed)
+        if stream.is_bytes:
+            assert send_core is not None
+            assert receive_core is not None
+            sizes = stream.opening.size, stream.opening.answer_size
+            send_core.left, receive_core.left = sizes if stream.ours else reversed(sizes)
         kind: Kind = "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver"
         return self._make_end(kind, send_core, receive_core)
 
     def decode(self, stream: Stream, head: int, payload: bytes) -> object:
         """The value of a message of `stream`.  Raises `DecodeError`; none of its ends is left then."""
+        if not head & HAS_TABLE:
+            return codec.decode(head, payload, self.limits, _nothing_to_claim)
         claimed: dict[int, Stream] = {}
         unmade: dict[int, Stream] = {}
 
@@ -199,6 +225,57 @@ class Carrier:
         _discard(unmade.values(), "not-taken")
         return value
 
+    # --- passing on -------------------------------------------------------------------------------
+
+    def pass_on(self, stream: Stream, head: int, payload: bytes, *, origin: "Carrier", source: Stream) -> None:
+        """Write to `stream` a message that came in on the `source` of another session, unread; its ends go on, too.
+
+        Raises `MessageTooLarge`, `LimitReached`, `SessionClosed`, `DecodeError`; nothing was written then.
+        """
+        if len(payload) > self.peer_limits.message_size:
+            raise MessageTooLarge(f"the message has {len(payload)} bytes, the next peer takes less")
+        if not head & HAS_TABLE:
+            stream.write(codec.frame(payload))
+            return
+        entries, body = codec.read_table(payload, origin.limits)
+        if len(entries) > self.peer_limits.message_ends:
+            raise LimitReached("message_ends", self.peer_limits.message_ends)
+        self.mux.check_open(len(entries))
+        ends = origin.adopt_entries(source, entries)
+        self._write(stream, body, [Shipment(end, []) for end in ends])
+
+    def adopt_entries(self, source: Stream, entries: list[tuple[Kind, int]]) -> list[Handle]:
+        """The ends that a table names.  Raises `DecodeError`; none of them is left then."""
+        claimed: list[Stream] = []
+        for kind, stream_id in entries:
+            child = self.mux.claim(source, kind, stream_id)
+            if child is None:
+                _discard(claimed, "bad-message")
+                raise DecodeError("a table that names what was not opened for it")
+            claimed.append(child)
+        return [self.adopt(child) for child in claimed]
+
+
+def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
+    return None
+
+
+def _link(core: ReceiveCore | None) -> Link | None:
+    """The link in memory that a core takes from, if any."""
+    return next((feed for feed in core.feeds if isinstance(feed, Link)), None) if core is not None else None
+
+
+def _feed_from(core: ReceiveCore, feed: "MessageFeed | ByteFeed") -> None:
+    feed.watch(partial(core.readable, feed))
+    core.readable(feed)
+
+
+def _as_failure(reason: Reason | None) -> Reason | None:
+    """The reason of a receiver that is over already, for who receives it."""
+    if reason is not None and reason.kind == "refused":  # by its owner until now
+        return Reason("failed", reason.code, reason.text)
+    return reason if reason is not None and reason.kind != "end" else None
+
 
 def _discard(streams: Iterable[Stream], code: str) -> None:
     for stream in streams:
@@ -207,143 +284,3 @@ def _discard(streams: Iterable[Stream], code: str) -> None:
 
 def _count(shipments: list[Shipment]) -> int:
     return sum(1 + sum(_count(inner) for _, inner in one.backlog) for one in shipments)
-
-
-def _check_links(shipments: list[Shipment]) -> None:
-    """Both ends of one channel can't leave together: nobody would stay to join them."""
-    seen: set[int] = set()
-
-    def visit(some: list[Shipment]) -> None:
-        for one in some:
-            links = {id(link) for link in one.end.links()}
-            if links & seen:
-                raise EncodeError("both ends of a channel can't be sent away; keep one")
-            seen.update(links)
-            for _, inner in one.backlog:
-                visit(inner)
-
-    visit(shipments)
-
-
-# --- outlets and feeds on a stream ----------------------------------------------------------------
-
-
-class _StreamOutlet:
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-        self.capacity = stream.capacity
-
-    @property
-    def reason(self) -> Reason | None:
-        reason = self.stream.out_reason
-        return reason if reason is not None and reason.kind in ("refused", "lost") else self._gone()
-
-    def _gone(self) -> Reason | None:
-        # A sender whose last message was taken has lost nothing, but whoever waits for a byte stream's reader has.
-        return self.stream.gone if self.stream.is_bytes else None
-
-    @property
-    def sent(self) -> int:
-        return self.stream.sent
-
-    @property
-    def taken(self) -> int:
-        return self.stream.peer_taken
-
-    def finish(self, reason: Reason) -> None:
-        if reason.kind == "end":
-            self.stream.end()
-        else:
-            self.stream.fail(reason.code, reason.text)
-
-    def _accepts(self) -> bool:
-        stream = self.stream
-        if self.reason is not None:
-            raise self.reason.error(stream.peer_taken)
-        if stream.out_reason is not None:
-            raise ChannelClosed("this end has said that nothing more comes")
-        return stream.room()
-
-
-class MessageOutlet(_StreamOutlet):
-    """Messages to a stream."""
-
-    def __init__(self, carrier: Carrier, stream: Stream) -> None:
-        super().__init__(stream)
-        self._carrier = carrier
-
-    def prepare(self, value: Any) -> Offer:
-        return self._carrier.offer(value)
-
-    def commit(self, offer: Offer) -> bool:
-        if not self._accepts():
-            return False
-        self._carrier.send(offer, self.stream)
-        return True
-
-
-class ByteOutlet(_StreamOutlet):
-    """Bytes to a stream."""
-
-    def prepare(self, value: bytes) -> bytes:
-        return value
-
-    def commit(self, offer: bytes) -> bool:
-        if not self._accepts():
-            return False
-        self.stream.write(offer)
-        return True
-
-
-class _StreamFeed:
-    def __init__(self, stream: Stream) -> None:
-        self.stream = stream
-
-    @property
-    def taken(self) -> int:
-        return self.stream.taken_count
-
-    def over(self) -> Reason | None:
-        return self.stream.exhausted()
-
-    def refuse(self, reason: Reason) -> None:
-        self.stream.refuse(reason.code, reason.text)
-
-
-class MessageFeed(_StreamFeed):
-    """Messages from a stream."""
-
-    def __init__(self, carrier: Carrier, stream: Stream) -> None:
-        super().__init__(stream)
-        self._carrier = carrier
-
-    def take(self, limit: int) -> Any:
-        message = self.stream.next_message()
-        if message is None:
-            return EMPTY
-        head, payload = message
-        try:
-            if head & HAS_TABLE:
-                value = self._carrier.decode(self.stream, head, payload)
-            else:
-                value = codec.decode(head, payload, self._carrier.limits, _nothing_to_claim)
-        except DecodeError as exc:
-            self.stream.reject("bad-message", str(exc))
-            raise
-        self.stream.taken(len(payload))
-        return value
-
-
-def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
-    return None
-
-
-class ByteFeed(_StreamFeed):
-    """Bytes from a stream."""
-
-    def take(self, limit: int) -> Any:
-        data = self.stream.read(limit)
-        if not data:
-            return EMPTY
-        self.stream.consumed(len(data))
-        return data

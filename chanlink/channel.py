@@ -19,14 +19,22 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class SenderStatistics(NamedTuple):
-    """A moment in the life of a sender."""
+    """A moment in the life of a channel, as its senders in this process see it together."""
 
     sent: int
     """Messages accepted."""
     taken: int
-    """Messages known to be taken by the far application."""
+    """Messages known to be taken by the far application; the difference is in flight."""
+    queued: int
+    """Bytes that were accepted and have not left this process yet; in memory: messages not taken yet."""
+    credit: int | None
+    """Bytes that would be accepted now; in memory: messages."""
     waiting: int
-    """Tasks that wait in `send`."""
+    """Who waits in `send` or `select`."""
+    senders: int
+    """Senders in this process that are open: clones, and those that a relay feeds from another session."""
+    failure: ChannelError | None
+    """What the receiver will get at the end, because one of them has failed or was lost."""
 
 
 class ReceiverStatistics(NamedTuple):
@@ -34,8 +42,14 @@ class ReceiverStatistics(NamedTuple):
 
     taken: int
     """Messages taken."""
+    queued: int
+    """Bytes that have arrived and were not taken; in memory: messages."""
     waiting: int
-    """Tasks that wait in `receive`."""
+    """Who waits in `receive` or `select`."""
+    feeds: int
+    """Where messages may still come from: this process, and each clone of the sender that has gone to another one."""
+    failure: ChannelError | None
+    """What will be raised at the end, because a clone of the sender has failed or was lost."""
 
 
 @overload
@@ -59,15 +73,28 @@ def pipe(capacity: int | None = None, *, item_type: object = Any) -> "tuple[Send
     return Sender(link.sender, None), Receiver(None, link.receiver)
 
 
+class Sending(NamedTuple):
+    """A case for `select`: a message is sent."""
+
+    end: "Sender[Any]"
+    value: Any
+
+
 class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
     """The end of a channel that sends.  Many tasks may use it at the same time.
 
     Leaving ``async with sender`` closes it: the receiver gets what was sent before, then the end. If the block is
     left by an exception the channel *fails*, with the name of the exception's class as code (``cancelled`` for a
     cancellation).
+
+    A sender that is garbage collected without having been closed fails with code ``abandoned``, and causes a
+    `ResourceWarning`.
     """
 
     kind: Kind = "sender"
+
+    tell_text: bool = False
+    """Whether the receiver also gets the text of the exception that the block was left by.  It may hold internals."""
 
     async def send(self, item: T_contra) -> None:
         """Send one message; returns when it was accepted (with capacity 0: taken).
@@ -92,7 +119,27 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         """
         assert self.send_core is not None
         await checkpoint()
-        await self._until_taken(self.send_core, self.send_core.sent)
+        await self._until_taken(self.send_core, self.send_core.sent, wherever=False)
+
+    def sending(self, item: T_contra) -> Sending:
+        """A case for `select`: ready when `item` would be accepted at once; committed, it is sent as by `send`."""
+        return Sending(self, item)
+
+    def clone(self) -> "Sender[T_contra]":
+        """Make another sender of the same channel, which may stay here or be sent anywhere.
+
+        The channel ends when its last sender ends. If any failed or was lost, the others go on, and the receiver gets
+        the first such reason at the end instead of `EndOfChannel` (`statistics` shows it before). Each sender's own
+        messages stay in order. Where a channel has a capacity, each process with clones has that much of its own.
+
+        Raises `ChannelClosed`.
+        """
+        self.check_open()
+        assert self.send_core is not None
+        self.send_core.shares += 1
+        clone = type(self)(self.send_core, None)
+        clone.tell_text = self.tell_text
+        return clone
 
     @property
     def taken(self) -> int:
@@ -101,7 +148,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         return self.send_core.taken
 
     def close(self) -> None:
-        """End the channel; the receiver first gets everything sent before.  Closing twice is harmless."""
+        """End the channel (with its last clone); the receiver first gets everything sent before.  Twice is harmless."""
         self._finish(END)
 
     async def aclose(self) -> None:
@@ -115,8 +162,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
 
     def _finish(self, reason: Reason) -> None:
         if self.void(ChannelClosed):
-            assert self.send_core is not None
-            self.send_core.outlet.finish(reason)
+            self._release(reason, reason)
 
     async def wait_closed(self) -> ChannelError:
         """Return, with the reason, when the receiver is gone, though nothing is being sent."""
@@ -125,7 +171,11 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
     def statistics(self) -> SenderStatistics:
         core = self.send_core
         assert core is not None
-        return SenderStatistics(core.sent, core.taken, len(core.room))
+        failure = core.failure.error(core.taken) if core.failure is not None else None
+        outlet = core.outlet
+        return SenderStatistics(
+            core.sent, core.taken, outlet.queued, outlet.credit, len(core.room), core.shares, failure
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -133,7 +183,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        self._finish(failure(exc_type) or END)
+        self._finish(failure(exc_type, exc if self.tell_text else None) or END)
 
 
 class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
@@ -180,8 +230,8 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
     def refuse(self, code: str, reason: str = "") -> None:
         """As `close`, with a code of your own."""
         if self.void(ChannelClosed):
-            assert self.receive_core is not None
-            self.receive_core.refuse(Reason("refused", code, reason))
+            refused = Reason("refused", code, reason)
+            self._release(refused, refused)
 
     async def aclose(self) -> None:
         """As `close`."""
@@ -191,7 +241,9 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
     def statistics(self) -> ReceiverStatistics:
         core = self.receive_core
         assert core is not None
-        return ReceiverStatistics(core.taken, len(core.waiting))
+        failure = core.failure.error(core.taken) if core.failure is not None else None
+        queued = sum(feed.queued for feed in core.feeds)
+        return ReceiverStatistics(core.taken, queued, len(core.waiting), len(core.feeds), failure)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -200,15 +252,14 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         self.refuse(*(("closed", "") if why is None else (why.code, why.text)))
 
 
-def failure(exc_type: type[BaseException] | None) -> Reason | None:
-    """What the other side learns when a block is left by an exception: the name of its class, no internals."""
+def failure(exc_type: type[BaseException] | None, exc: BaseException | None = None) -> Reason | None:
+    """What the other side learns when a block is left by an exception: the name of its class, and its text if given."""
     if exc_type is None:
         return None
-    if not issubclass(
-        exc_type, Exception
-    ):  # Cancelled of trio, CancelledError of asyncio; KeyboardInterrupt is no better
+    # Cancelled of trio, CancelledError of asyncio; KeyboardInterrupt is no better.
+    if not issubclass(exc_type, Exception):
         return Reason("failed", "cancelled")
-    return Reason("failed", exc_type.__name__)
+    return Reason("failed", exc_type.__name__, "" if exc is None else str(exc))
 
 
 def make_channel_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple, Self
 import msgpack
 
 from .errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
+from .inbox import HAS_TABLE, MESSAGE_HEADER
 from .limits import Limits, PeerLimits
-from .stream import HAS_TABLE, KINDS, MESSAGE_HEADER, Kind
+from .stream import KINDS, Kind
 
 END_TYPE = 1
 """The msgpack extension type of a reference to an end."""
@@ -54,10 +55,6 @@ class End(abc.ABC):
     @abc.abstractmethod
     def check_movable(self, receiver: object, path: str) -> None:
         """Raise unless it can be handed, within this process, to the core that receives: closed, or its own channel."""
-
-    @abc.abstractmethod
-    def check_sendable(self, path: str) -> None:
-        """Raise unless it can leave this process now: `ChannelClosed`, or `EncodeError` with `path`."""
 
     @abc.abstractmethod
     def lend(self) -> None:
@@ -239,25 +236,33 @@ def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
     """
     if not head & HAS_TABLE:
         return _unpack(payload, limits, _no_ext)
-    count = payload[0] if payload else 0
-    begin = 1 + count * _ENTRY.size
-    if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) < begin:
-        raise DecodeError("a malformed table of ends")
-    makers = [_claim(entry, claim) for entry in _ENTRY.iter_unpack(payload[1:begin])]
+    entries, body = read_table(payload, limits)
+    makers: list[Callable[[], End] | None] = [_claim(kind, stream_id, claim) for kind, stream_id in entries]
 
     def ext_hook(code: int, data: bytes) -> object:
-        if code != END_TYPE or len(data) != 1 or data[0] >= count or makers[data[0]] is None:
+        if code != END_TYPE or len(data) != 1 or data[0] >= len(makers) or makers[data[0]] is None:
             raise DecodeError("a reference to an end that is not in the table")
         maker, makers[data[0]] = makers[data[0]], None
         assert maker is not None
         return maker()
 
-    return _unpack(payload[begin:], limits, ext_hook, _checked_map)
+    return _unpack(body, limits, ext_hook, _checked_map)
 
 
-def _claim(entry: tuple[int, int], claim: Claim) -> Callable[[], End] | None:
-    number, stream_id = entry
-    maker = claim(KINDS[number - 1], stream_id) if 1 <= number <= len(KINDS) else None
+def read_table(payload: bytes, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
+    """The entries of a message's table, and its body.  Raises `DecodeError`."""
+    count = payload[0] if payload else 0
+    begin = 1 + count * _ENTRY.size
+    if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) < begin:
+        raise DecodeError("a malformed table of ends")
+    entries = list(_ENTRY.iter_unpack(payload[1:begin]))
+    if not all(1 <= number <= len(KINDS) for number, _ in entries):
+        raise DecodeError("a table that names an unknown kind")
+    return [(KINDS[number - 1], stream_id) for number, stream_id in entries], payload[begin:]
+
+
+def _claim(kind: Kind, stream_id: int, claim: Claim) -> Callable[[], End]:
+    maker = claim(kind, stream_id)
     if maker is None:
         raise DecodeError("a table that names what was not opened for it")
     return maker

@@ -30,11 +30,11 @@ from .errors import (
 from .identity import Identity, Role
 from .limits import Limits
 from .openssh import PublicKey
-from .port import Waiters
 from .secure import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
 from .session import Peer, Services, Session
 from .sockets import ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
 from .trust import Grant, Trust
+from .waiting import Waiters
 
 logger = logging.getLogger("chanlink")
 

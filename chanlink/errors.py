@@ -94,17 +94,20 @@ class ChannelRefused(ChannelBroken):
 class SessionLost(ChannelBroken):
     """The session ended before this channel did.
 
-    ``cause`` is the error that ended the session.  ``taken`` is the number of messages that the far
-    application is known to have taken (for a receiver: that this side has taken).
+    ``cause`` is the error that ended the session, ``peer`` the name of the peer that the session was with.  ``taken``
+    is the number of messages that the far application is known to have taken (for a receiver: that this side has
+    taken). If it was a session beyond a relay, the cause is a `ConnectionLost` with the relay's words.
     """
 
-    def __init__(self, cause: BaseException, taken: int = 0) -> None:
-        super().__init__(cause, taken)
+    def __init__(self, cause: BaseException, taken: int = 0, peer: str = "") -> None:
+        super().__init__(cause, taken, peer)
         self.cause = cause
         self.taken = taken
+        self.peer = peer
 
     def __str__(self) -> str:
-        return f"the session was lost: {self.cause} ({self.taken} messages were taken)"
+        peer = f" with {self.peer}" if self.peer else ""
+        return f"the session{peer} was lost: {self.cause} ({self.taken} messages were taken)"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -114,6 +117,7 @@ class Reason:
     kind: Literal["end", "failed", "refused", "lost"]
     code: str = ""
     text: str = ""
+    """An explanation; if lost, the name of the peer whose session it was."""
     cause: BaseException | None = None
 
     def error(self, taken: int = 0) -> ChannelError:
@@ -127,10 +131,20 @@ class Reason:
                 return ChannelRefused(self.code, self.text)
             case "lost":
                 assert self.cause is not None
-                return SessionLost(self.cause, taken)
+                return SessionLost(self.cause, taken, self.text)
+
+    def lost_words(self) -> str:
+        """If lost: what another process is told, through any number of relays."""
+        return f"{self.text}: {self.cause}" if self.text else str(self.cause)
 
 
 END = Reason("end")
+
+
+def lost_beyond(words: str) -> Reason:
+    """The reason of a channel that was lost beyond a relay, which says this of it."""
+    return Reason("lost", cause=ConnectionLost(words))
+
 
 # --- this message failed ------------------------------------------------------------------------
 

@@ -18,8 +18,10 @@ import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
 from anyio.abc import ByteStream as AnyByteStream
 
-from .bytestream import ByteStream, byte_pipe
+from .bytestream import ByteStream
 from .errors import ChanlinkError, EncodeError, EndOfChannel
+from .link import ByteLink
+from .waiting import Forgotten
 
 PIECE = 64 * 1024
 
@@ -30,7 +32,15 @@ class ForeignStream(ByteStream):
     """The end that stands for a foreign object in a message."""
 
     source: Any
-    inner: ByteStream
+    there: ByteLink
+    back: ByteLink
+
+    def inner(self) -> ByteStream:
+        """The end of the pipe that stays."""
+        return ByteStream(self.back.sender, self.there.receiver)
+
+    def __del__(self) -> None:
+        """Not sent after all: the object is still the caller's."""
 
 
 def wrap(source: object) -> ForeignStream | None:
@@ -40,9 +50,10 @@ def wrap(source: object) -> ForeignStream | None:
         raise EncodeError("a text file can't be sent; open it in binary mode")
     if not isinstance(file, ByteReceiveStream | ByteSendStream | io.RawIOBase | io.BufferedIOBase | socket.socket):
         return None
-    inner, outer = byte_pipe()
-    end = ForeignStream(outer.send_core, outer.receive_core)
-    end.source, end.inner = file, inner
+    forgotten = Forgotten()
+    there, back = ByteLink(forgotten), ByteLink(forgotten)
+    end = ForeignStream(there.sender, back.receiver)
+    end.source, end.there, end.back = file, there, back
     return end
 
 

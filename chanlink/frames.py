@@ -18,7 +18,7 @@ wrong; each is changed here by subclassing, none by patching, and what costs has
 
 import struct
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import h2.config
 import h2.connection
@@ -30,7 +30,8 @@ from h2.stream import StreamState
 from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
-from .stream import KINDS, MAX_WORDS, Headers, Kind
+from .errors import Reason, lost_beyond
+from .stream import KINDS, MAX_WORDS, Headers, Opening
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER = struct.Struct(">HBBBL")
@@ -391,23 +392,19 @@ def settings(*, open_channels: int, stream_window: int) -> dict[int, int]:
 # --- header fields ------------------------------------------------------------------------------
 
 
-class Opening(NamedTuple):
+def opening_headers(opening: Opening) -> Headers:
     """The fields of an opening HEADERS frame (protocol section 5)."""
+    headers = [(b"kind", opening.kind.encode())]
+    if opening.service is not None:
+        headers.append((b"service", opening.service.encode()))
+    for name, value in zip(_NUMBERS, opening[2:], strict=True):
+        if value is not None:
+            headers.append((name, b"%d" % value))
+    return headers
 
-    kind: Kind
-    service: str | None
-    parent: int | None
-    capacity: int | None
 
-    def headers(self) -> Headers:
-        headers = [(b"kind", self.kind.encode())]
-        if self.service is not None:
-            headers.append((b"service", self.service.encode()))
-        if self.parent is not None:
-            headers.append((b"parent", b"%d" % self.parent))
-        if self.capacity is not None:
-            headers.append((b"capacity", b"%d" % self.capacity))
-        return headers
+_NUMBERS = (b"parent", b"capacity", b"size", b"answer-size")
+"""The fields of an opening that are numbers, in the order of `Opening`."""
 
 
 def read_opening(stream_id: int, headers: Iterable[tuple[bytes, bytes]] | None) -> Opening:
@@ -416,19 +413,19 @@ def read_opening(stream_id: int, headers: Iterable[tuple[bytes, bytes]] | None) 
     try:
         kind = KINDS[[k.encode() for k in KINDS].index(given[b"kind"])]
         service = given[b"service"].decode() if b"service" in given else None
-        parent = number(given[b"parent"]) if b"parent" in given else None
-        capacity = number(given[b"capacity"]) if b"capacity" in given else None
+        opening = Opening(kind, service, *(number(given[name]) if name in given else None for name in _NUMBERS))
     except (KeyError, ValueError) as exc:
         raise h2.exceptions.ProtocolError(f"a malformed opening of stream {stream_id}") from exc
+    sizes = (opening.size, opening.answer_size)
     if (
-        (service is None) == (parent is None)
-        or parent == stream_id
-        or (kind == "bytes" and capacity is not None)
+        (service is None) == (opening.parent is None)
+        or opening.parent == stream_id
+        or (opening.capacity is not None if kind == "bytes" else sizes != (None, None))
         or len(given.get(b"service", b"")) > 255
         or len(given.get(b"type", b"")) > 64
     ):
         raise h2.exceptions.ProtocolError(f"a malformed opening of stream {stream_id}")
-    return Opening(kind, service, parent, capacity)
+    return opening
 
 
 def fields(headers: Iterable[tuple[bytes, bytes]] | None) -> dict[bytes, bytes]:
@@ -442,6 +439,14 @@ def number(field: bytes) -> int:
     return int(field)
 
 
-def words(code: bytes, text: bytes) -> tuple[str, str]:
-    """Code and text as the peer said them, for people: never an error, never more than the protocol allows."""
-    return code[:64].decode(errors="replace"), text[:MAX_WORDS].decode(errors="replace")
+def reason(kind: Literal["failed", "refused"], given: dict[bytes, bytes]) -> Reason:
+    """Why a half is over, as the peer said it: never an error, never more than the protocol allows."""
+    if b"lost" in given:
+        return lost_beyond(given[b"lost"][:MAX_WORDS].decode(errors="replace"))
+    code = given.get(b"code", b"")[:64].decode(errors="replace")
+    return Reason(kind, code or "unknown", given.get(b"text", b"")[:MAX_WORDS].decode(errors="replace"))
+
+
+def refusal(code: bytes, text: bytes) -> Reason:
+    """The reason in a STOP frame."""
+    return reason("refused", {b"code": code, b"text": text} if code else {b"lost": text})

@@ -4,15 +4,17 @@ A handle is open, lent to a message that has not been accepted yet, or void: clo
 task that waited looks again, so that closing or moving an end is seen by everybody who uses it.
 """
 
-from typing import Any, Self
+import sys
+import warnings
+from typing import Any, NamedTuple, Self
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from . import codec
 from .errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reason
-from .link import Link, MessageLink
-from .port import EMPTY, Offer, ReceiveCore, SendCore
+from .port import Offer, ReceiveCore, SendCore
+from .waiting import EMPTY, Ticket
 
 TURN = 64
 """After so many operations that did not have to wait, a task lets the others run."""
@@ -21,10 +23,11 @@ TURN = 64
 class Handle(codec.End):
     """What `Sender`, `Receiver` and `ByteStream` have in common: being open, lent, closed or moved."""
 
+    _void: type[ChannelClosed] | None = None
+
     def __init__(self, send_core: SendCore | None, receive_core: ReceiveCore | None) -> None:
         self.send_core = send_core
         self.receive_core = receive_core
-        self._void: type[ChannelClosed] | None = None
         self._lent = False
 
     @property
@@ -42,22 +45,6 @@ class Handle(codec.End):
         self.check_open()
         if self.receive_core is not None and self.receive_core is receiver:
             raise EncodeError("a receiver can't be sent through its own channel", path)
-
-    def check_sendable(self, path: str) -> None:
-        self.check_open()
-        self.links(path)
-
-    def links(self, path: str = "") -> list[Link]:
-        """The links in memory behind this end.  Raises `EncodeError` if its other side is not in this process."""
-        behind: list[object] = []
-        if self.send_core is not None:
-            behind.append(self.send_core.outlet)
-        if self.receive_core is not None:
-            behind.extend(self.receive_core.feeds)
-        links = [one for one in behind if isinstance(one, Link) and one.sender is not None and one.receiver is not None]
-        if len(links) != len(behind):
-            raise EncodeError("its other side is in another process; such an end can't be sent on yet", path)
-        return links
 
     def lend(self) -> None:
         self.check_open()
@@ -82,15 +69,54 @@ class Handle(codec.End):
         if self.send_core is not None:
             self.send_core.wake_all()
         if self.receive_core is not None:
-            self.receive_core.waiting.wake_all()
+            self.receive_core.wake_all()
         return True
 
     def forsake(self, code: str) -> None:
         if self.void(ChannelClosed):
-            if self.send_core is not None:
-                self.send_core.outlet.finish(Reason("failed", code))
-            if self.receive_core is not None:
-                self.receive_core.refuse(Reason("refused", code))
+            self._release(Reason("failed", code), Reason("refused", code))
+
+    def _release(self, sending: Reason, receiving: Reason) -> None:
+        """This handle is closed: why, for those who receive from it and for those who send to it."""
+        if self.send_core is not None and self.sends():
+            self.send_core.release(sending)
+        if self.receive_core is not None:
+            self.receive_core.refuse(receiving)
+
+    def sends(self) -> bool:
+        """Whether this handle has still to be released at its `SendCore`."""
+        return True
+
+    @property
+    def capacity(self) -> int | None:
+        """Of a channel: how many messages may be sent and not yet taken."""
+        if self.send_core is not None:
+            return self.send_core.outlet.capacity
+        assert self.receive_core is not None
+        return self.receive_core.capacity
+
+    def _is_over(self) -> bool:
+        """Whether nobody on the other side would notice that this handle is closed."""
+        sending, receiving = self.send_core, self.receive_core
+        return (sending is None or sending.outlet.reason is not None or not self.sends()) and (
+            receiving is None or receiving.reason is not None or all(feed.drained for feed in receiving.feeds)
+        )
+
+    def __del__(self) -> None:
+        # (Of an object whose __init__ failed there is nothing but the class.)
+        if self._void is not None or "_lent" not in self.__dict__ or sys.is_finalizing() or self._is_over():
+            return
+        warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
+        core = self.send_core or self.receive_core
+        assert core is not None
+        core.forgotten.note(self)
+
+    def closing(self) -> "Closing":
+        """A case for `select`: ready when this end is over.
+
+        For a sender: the receiver is gone. For a receiver: everything was taken, and nothing will come any more.
+        """
+        return Closing(self)
 
     # --- what the ends do with their cores ---
 
@@ -101,22 +127,33 @@ class Handle(codec.End):
         await let_others_run(core)
         self.check_open()
         offer = core.outlet.prepare(value)
-        if isinstance(offer, Offer):
-            offer.by = self
         try:
-            while not core.outlet.commit(offer):
-                await core.room.wait()
-                if isinstance(offer, Offer) and offer.settled():
-                    return
-                self.check_open()
+            if not core.outlet.commit(offer):
+                await self._until_accepted(core, offer)
         except BaseException:
-            self._withdraw(core, offer)
+            _keep(core, offer)
             core.room.wake()
             raise
         if core.outlet.capacity == 0:
             await self._until_taken(core, core.sent)
         elif core.room:
             core.room.wake()  # there may be more room; whoever is woken looks
+
+    async def _until_accepted(self, core: SendCore, offer: Any) -> None:
+        if isinstance(offer, Offer):
+            offer.by = self
+        again = False
+        while True:
+            if not core.forgotten.watch():
+                ticket = Ticket()
+                core.outlet.stand(offer, ticket)
+                await core.room.wait(ticket, again=again)
+                again = True
+            if isinstance(offer, Offer) and offer.settled():
+                return
+            self.check_open()
+            if core.outlet.commit(offer):
+                return
 
     def put_nowait(self, value: Any) -> None:
         """Send one message or some bytes if there is room; raises `anyio.WouldBlock` if there is none."""
@@ -128,22 +165,17 @@ class Handle(codec.End):
             if not core.outlet.commit(offer):
                 raise anyio.WouldBlock
         except BaseException:
-            self._withdraw(core, offer)
+            _keep(core, offer)
             raise
 
-    def _withdraw(self, core: SendCore, offer: Any) -> None:
-        if isinstance(offer, Offer):
-            offer.keep()
-            if isinstance(core.outlet, MessageLink):
-                core.outlet.withdraw(offer)
-
-    async def _until_taken(self, core: SendCore, count: int) -> None:
+    async def _until_taken(self, core: SendCore, count: int, *, wherever: bool = True) -> None:
         while core.taken < count:
-            if self._void is ChannelMoved:
+            if self._void is ChannelMoved and not wherever:
                 self.check_open()
             if core.outlet.reason is not None:
                 raise core.outlet.reason.error(core.taken)
-            await core.changes.wait()
+            if not core.forgotten.watch():
+                await core.changes.wait()
 
     async def until_refused(self) -> ChannelError:
         """Wait until nothing more can be sent, because of the other side, and return why."""
@@ -152,7 +184,8 @@ class Handle(codec.End):
         await checkpoint()
         while core.outlet.reason is None:
             self.check_open()
-            await core.changes.wait()
+            if not core.forgotten.watch():
+                await core.changes.wait()
         return core.outlet.reason.error(core.taken)
 
     async def get(self, limit: int = 0) -> Any:
@@ -160,12 +193,17 @@ class Handle(codec.End):
         core = self.receive_core
         assert core is not None
         await let_others_run(core)
+        again = False
         while True:
             self.check_open()
             item = core.take(limit)
             if item is not EMPTY:
                 return item
-            await core.waiting.wait()
+            if not core.forgotten.watch():
+                item = await core.waiting.wait(again=again)
+                if item is not EMPTY:
+                    return item
+                again = True
 
     def get_nowait(self, limit: int = 0) -> Any:
         """The next message or bytes; raises `anyio.WouldBlock` when there is none now."""
@@ -175,6 +213,19 @@ class Handle(codec.End):
         if item is EMPTY:
             raise anyio.WouldBlock
         return item
+
+
+class Closing(NamedTuple):
+    """A case for `select`: the end is over."""
+
+    end: Handle
+
+
+def _keep(core: SendCore, offer: Any) -> None:
+    """It was not sent."""
+    if isinstance(offer, Offer):
+        core.outlet.withdraw(offer)
+        offer.keep()
 
 
 async def let_others_run(core: SendCore | ReceiveCore) -> None:

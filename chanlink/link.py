@@ -2,12 +2,15 @@
 
 import abc
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from . import codec
 from .errors import ChanlinkError, ChannelClosed, Reason
 from .limits import PeerLimits
-from .port import EMPTY, MOVED_ON, Offer, ReceiveCore, SendCore
+from .port import Offer, ReceiveCore, SendCore
+from .waiting import EMPTY, Forgotten, Waiter
 
 MEMORY_MESSAGES = 64
 """Messages that a pipe in memory holds if no capacity was given."""
@@ -18,16 +21,18 @@ MEMORY_BYTES = 64 * 1024
 class Link(abc.ABC):
     """What joins two cores of one process: the outlet of one, a feed of the other."""
 
-    def __init__(self, capacity: int | None) -> None:
+    def __init__(self, capacity: int | None, forgotten: Forgotten) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
-        self.sender: SendCore | None = SendCore(self)
-        """The core that sends; None once that end has been sent away."""
-        self.receiver: ReceiveCore | None = ReceiveCore(self)
+        self.sender = SendCore(self, forgotten)
+        self.receiver: ReceiveCore | None = ReceiveCore(forgotten, capacity)
+        """The core that receives; None once it has been bound to something else."""
+        self.receiver.add(self)
         self.reason: Reason | None = None
         self.finished: Reason | None = None
         self.sent = 0
         self.taken = 0
+        self._after: deque[tuple[int, Callable[[], None]]] = deque()
 
     @abc.abstractmethod
     def prepare(self, value: Any) -> Any:
@@ -40,6 +45,22 @@ class Link(abc.ABC):
     @abc.abstractmethod
     def take(self, limit: int) -> Any:
         """As a `Feed`."""
+
+    @property
+    @abc.abstractmethod
+    def queued(self) -> int:
+        """As an `Outlet` and as a `Feed`."""
+
+    @property
+    @abc.abstractmethod
+    def credit(self) -> int:
+        """As an `Outlet`."""
+
+    def stand(self, offer: Any, waiter: Waiter) -> None:  # noqa: B027  (only a rendezvous needs it)
+        """As an `Outlet`."""
+
+    def withdraw(self, offer: Any) -> None:  # noqa: B027
+        """As an `Outlet`."""
 
     def drop(self, item: Any) -> None:  # noqa: B027  (most items need nothing)
         """An item will not be taken."""
@@ -54,31 +75,44 @@ class Link(abc.ABC):
     def accept(self, item: Any) -> None:
         self.items.append(item)
         self.sent += 1
+        self.readable()
+
+    def readable(self) -> None:
         if self.receiver is not None:
-            self.receiver.waiting.wake()
+            self.receiver.readable(self)
 
     def finish(self, reason: Reason) -> None:
         if self.finished is None:
             self.finished = reason
-            if self.receiver is not None:
-                self.receiver.waiting.wake_all()
+            self.readable()
 
     def over(self) -> Reason | None:
-        return self.finished
+        return None if self.items else self.finished
+
+    @property
+    def drained(self) -> bool:
+        return self.finished is not None and not self.items
 
     def refuse(self, reason: Reason) -> None:
-        if self.reason is None and self.finished is not MOVED_ON:
+        if self.reason is None:
             self.reason = reason
         for item in self.items:
             self.drop(item)
         self.items.clear()
-        if self.sender is not None:
-            self.sender.wake_all()
+        self.sender.wake_all()
 
-    def woken(self) -> None:
-        """Something was taken."""
-        if self.sender is not None:
-            self.sender.writable()
+    def after(self, then: Callable[[], None]) -> None:
+        """Call `then` once everything that was sent until now has been taken."""
+        if self.taken == self.sent:
+            then()
+        else:
+            self._after.append((self.sent, then))
+
+    def note_taken(self) -> None:
+        """One more item was taken."""
+        self.taken += 1
+        while self._after and self._after[0][0] <= self.taken:
+            self._after.popleft()[1]()
 
 
 class _Parcel:
@@ -95,12 +129,16 @@ _NO_LIMITS = PeerLimits()
 
 
 class MessageLink(Link):
-    """Messages in memory; with capacity 0 a rendezvous, where offers wait until a receiver takes one."""
+    """Messages in memory.
+
+    With capacity 0 a rendezvous: a sender gives its message to a receiver that waits, or its offer stands until a
+    receiver comes and takes it. Either way both sides commit at the same instant.
+    """
 
     def __init__(self, capacity: int | None) -> None:
-        super().__init__(capacity)
+        super().__init__(capacity, Forgotten())
         self._room = MEMORY_MESSAGES if capacity is None else capacity
-        self._offers: deque[Offer] = deque()
+        self._offers: dict[Offer, None] = {}
 
     def prepare(self, value: Any) -> Offer:
         return Offer(value, codec.find_ends(value, _NO_LIMITS, None))
@@ -108,57 +146,80 @@ class MessageLink(Link):
     def commit(self, offer: Offer) -> bool:
         self.check_open()
         if self._room == 0:
-            return self._meet(offer)
+            return self._give(offer)
         if len(self.items) >= self._room:
             return False
-        self.accept(self._move(offer) if offer.ends else offer.value)
+        self.accept(self._move(offer))
         return True
 
-    def _move(self, offer: Offer) -> _Parcel:
-        """The commit of a message with ends: their old handles are void from now on."""
+    def _move(self, offer: Offer) -> Any:
+        """The commit of a message: the old handles of its ends are void from now on."""
+        if not offer.ends:
+            return offer.value
         for end, path in offer.ends.values():
             end.check_movable(self.receiver, path)
         new = {identity: end.moved() for identity, (end, _) in offer.ends.items()}
         offer.ends = {}
         return _Parcel(codec.replace_ends(offer.value, new), list(new.values()))
 
-    def _meet(self, offer: Offer) -> bool:
-        if not offer.taken and offer not in self._offers:
-            self._offers.append(offer)
-            if self.receiver is not None:
-                self.receiver.waiting.wake()
-        return offer.taken
+    # --- rendezvous ---
+
+    def _give(self, offer: Offer) -> bool:
+        """Give the message to a receiver that waits for one."""
+        if self.receiver is None or (taker := self.receiver.waiting.taker()) is None:
+            return False
+        try:
+            item = self._move(offer)
+        except ChanlinkError:
+            self.receiver.waiting.add(taker, first=True)
+            raise
+        self._offers.pop(offer, None)
+        self.sent += 1
+        self.note_taken()
+        taker.give(_value(item), partial(self._take_back, item))
+        return True
+
+    def _take_back(self, item: Any) -> None:
+        """The task that it was given to was cancelled: it is the next one's, as a message that was sent."""
+        self.taken -= 1
+        self.items.appendleft(item)
+        self.readable()
+
+    def stand(self, offer: Offer, waiter: Waiter) -> None:
+        if self._room == 0:
+            offer.waiter = waiter
+            self._offers[offer] = None
+            self.readable()
 
     def withdraw(self, offer: Offer) -> None:
-        """The sender of an offer does not wait any more."""
-        if offer in self._offers:
-            self._offers.remove(offer)
-
-    def take(self, limit: int) -> Any:
-        item = self.items.popleft() if self.items else self._take_offer()
-        if item is EMPTY:
-            return EMPTY
-        self.taken += 1
-        self.woken()
-        return item.value if type(item) is _Parcel else item
+        self._offers.pop(offer, None)
 
     def _take_offer(self) -> Any:
         """The message of the first sender at the rendezvous; it is committed now."""
-        while self._offers:
-            offer = self._offers.popleft()
-            if offer.by is not None and offer.by.is_void:
-                continue  # its task has been woken, and will say why
+        while (offer := next((one for one in self._offers if one.stands()), None)) is not None:
+            del self._offers[offer]
             try:
-                item = self._move(offer) if offer.ends else offer.value
+                item = self._move(offer)
                 offer.taken = True
             except ChanlinkError as exc:
                 offer.error = exc  # its sender's fault, and its sender's error
-            if self.sender is not None:
-                self.sender.room.wake_all()  # only the sender of this offer goes on
+            assert offer.waiter is not None
+            self.sender.room.discard(offer.waiter)
+            offer.waiter.set()  # only the sender of this offer goes on
             if offer.taken:
                 self.sent += 1
                 return item
         return EMPTY
+
+    # --- as a feed ---
+
+    def take(self, limit: int) -> Any:
+        item = self.items.popleft() if self.items else self._take_offer() if self._offers else EMPTY
+        if item is EMPTY:
+            return EMPTY
+        self.note_taken()
+        self.sender.writable()
+        return _value(item)
 
     def drop(self, item: Any) -> None:
         if type(item) is _Parcel:
@@ -167,14 +228,26 @@ class MessageLink(Link):
 
     def values(self) -> list[Any]:
         """What waits here, for a stream that takes over."""
-        return [item.value if type(item) is _Parcel else item for item in self.items]
+        return [_value(item) for item in self.items]
+
+    @property
+    def queued(self) -> int:
+        return len(self.items)
+
+    @property
+    def credit(self) -> int:
+        return self._room - len(self.items)
+
+
+def _value(item: Any) -> Any:
+    return item.value if type(item) is _Parcel else item
 
 
 class ByteLink(Link):
     """One direction of a byte pipe in memory."""
 
-    def __init__(self) -> None:
-        super().__init__(None)
+    def __init__(self, forgotten: Forgotten) -> None:
+        super().__init__(None, forgotten)
         self._size = 0
 
     def prepare(self, value: Any) -> Any:
@@ -196,7 +269,15 @@ class ByteLink(Link):
             item, self.items[0] = item[:limit], memoryview(item)[limit:]
         else:
             self.items.popleft()
-            self.taken += 1
+            self.note_taken()
         self._size -= len(item)
-        self.woken()
+        self.sender.writable()
         return bytes(item)
+
+    @property
+    def queued(self) -> int:
+        return self._size
+
+    @property
+    def credit(self) -> int:
+        return MEMORY_BYTES - self._size

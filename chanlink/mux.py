@@ -30,7 +30,7 @@ import h2.exceptions
 from . import frames
 from .errors import END, LimitReached, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed, SessionError
 from .limits import Limits, PeerLimits
-from .stream import Kind, Stream
+from .stream import Kind, Opening, Stream
 
 TURN = 4 * frames.MAX_FRAME_SIZE
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
@@ -113,11 +113,19 @@ class Mux:
             raise SessionClosed("exhausted", "all stream ids of this session are used up")
 
     def open(
-        self, kind: Kind, *, service: str | None = None, parent: int | None = None, capacity: int | None = None
+        self,
+        kind: Kind,
+        *,
+        service: str | None = None,
+        parent: int | None = None,
+        capacity: int | None = None,
+        size: int | None = None,
+        answer_size: int | None = None,
     ) -> Stream:
         """Open a stream whose acceptor gets an end of `kind`.  Usable at once; never waits (see `check_open`)."""
         self.check_open(1)
-        stream = Stream(self, self._next_id, kind, ours=True, service=service, parent=parent, capacity=capacity)
+        opening = Opening(kind, service, parent, capacity, size, answer_size)
+        stream = Stream(self, self._next_id, opening, ours=True)
         self._next_id += 2
         self._open_ours += 1
         self.streams[stream.id] = stream
@@ -188,8 +196,7 @@ class Mux:
     def _send_openings(self) -> None:
         opening, self._opening = self._opening, []
         for stream in opening:
-            fields = frames.Opening(stream.kind, stream.service, stream.parent, stream.capacity)
-            self._h2.send_headers(stream.id, fields.headers())
+            self._h2.send_headers(stream.id, frames.opening_headers(stream.opening))
 
     def _send_credit(self, now: float) -> None:
         due, self._credit_due = self._credit_due, {}
@@ -318,7 +325,7 @@ class Mux:
             self._taken_received(stream, _COUNT.unpack(event.payload)[0], now)
         elif event.kind == frames.STOP and size and size > event.payload[0]:
             end = 1 + event.payload[0]
-            self._stop_received(stream, *frames.words(event.payload[1:end], event.payload[end:]))
+            self._stop_received(stream, frames.refusal(event.payload[1:end], event.payload[end:]))
         elif event.kind == frames.DRAIN and size == _ID.size and event.stream_id == 0:
             if self._peer_drains:
                 self._h2.idle.spend(now)
@@ -332,26 +339,17 @@ class Mux:
         if stream is None or not stream.peer_took(count):
             self._h2.idle.spend(now)
 
-    def _stop_received(self, stream: Stream | None, code: str, text: str) -> None:
+    def _stop_received(self, stream: Stream | None, reason: Reason) -> None:
         if stream is not None:  # else it crossed our last words
             if not stream.is_bytes:
                 raise RemoteProtocolError(f"STOP for stream {stream.id}, which is none of bytes")
-            stream.refused(code or "unknown", text)
+            stream.refused(reason)
 
     def _request_received(self, event: ev.RequestReceived, now: float) -> None:
         if event.stream_ended is not None:
             raise RemoteProtocolError("a stream that ends with its opening")
         opening = frames.read_opening(event.stream_id, event.headers)
-        stream = Stream(
-            self,
-            event.stream_id,
-            opening.kind,
-            ours=False,
-            service=opening.service,
-            parent=opening.parent,
-            capacity=opening.capacity,
-            opened_at=now,
-        )
+        stream = Stream(self, event.stream_id, opening, ours=False, opened_at=now)
         self.streams[stream.id] = stream
         if self._drained_at is not None and stream.id > self._drained_at:
             stream.discard("draining")
@@ -408,22 +406,23 @@ class Mux:
             if not stream.carries_in:
                 raise RemoteProtocolError(f"HEADERS on the half of stream {stream.id} that carries only last words")
             return
-        code, text = frames.words(fields.get(b"code", b""), fields.get(b"text", b""))
         if stream.carries_in:
-            stream.ended(Reason("failed", code or "unknown", text))
+            stream.ended(frames.reason("failed", fields))
         else:
-            self._sender_told(stream, fields, code, text)
+            self._sender_told(stream, fields)
         self._reap(stream)
 
-    def _sender_told(self, stream: Stream, fields: dict[bytes, bytes], code: str, text: str) -> None:
+    def _sender_told(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         """The last words of a receiver."""
         try:
             stream.peer_took(frames.number(fields[b"taken"]))
         except (KeyError, ValueError) as exc:
             raise RemoteProtocolError("malformed last words") from exc
         stream.in_ended = True
-        if code or not stream.out_ended or stream.peer_taken < stream.sent:
-            stream.refused(code or "closed", text)
+        if b"code" in fields or b"lost" in fields:
+            stream.refused(frames.reason("refused", fields))
+        elif not stream.out_ended or stream.peer_taken < stream.sent:
+            stream.refused(Reason("refused", "closed"))
         else:
             stream.on_writable()
 
@@ -466,14 +465,14 @@ class Mux:
             if stream.stalled(now):
                 stream.reject("too-slow", "a message made no progress")
 
-    def discard_all(self, code: str) -> None:
-        """This side gives up everything that is open."""
+    def give_up(self, code: str) -> None:
+        """This side is about to leave everything that is open."""
         for stream in list(self.streams.values()):
-            stream.discard(code)
+            stream.give_up(code)
 
-    def lose(self, cause: SessionError) -> None:
-        """The session is over: every stream that is not settled is lost."""
-        reason = Reason("lost", cause=cause)
+    def lose(self, cause: SessionError, peer: str = "") -> None:
+        """The session with `peer` is over: every stream that is not settled is lost."""
+        reason = Reason("lost", text=peer, cause=cause)
         self._peer_drains = True
         for stream in list(self.streams.values()):
             stream.lost(reason, reason)

@@ -1,101 +1,75 @@
 """The cores of ends: who waits, where messages go, where they come from.
 
-An end that a program holds is a handle on a **core**. Tasks wait at the core, and what is behind a core can be
-changed under them:
+An end that a program holds is a handle on a **core**. Tasks, cases of a select and relays wait at the core, and what
+is behind a core can be changed under them:
 
-    Sender, ByteStream   -> SendCore     -> one outlet:     a Link in memory, or a stream of a session
-    Receiver, ByteStream -> ReceiveCore  -> feeds, in turn: a Link in memory, then a stream of a session
+    Sender, ByteStream   -> SendCore     -> one outlet:  a Link in memory, or a stream of a session
+    Receiver, ByteStream -> ReceiveCore  -> feeds:       a Link in memory, streams of sessions, one for each clone
 
 `pipe()` joins two cores by a Link. When one end goes out in a message, the core that stays is bound to a
 stream (carrier.py): a SendCore gets another outlet, and what waited in the Link goes first; a ReceiveCore gets
-one more feed after the Link. No task copies anything, and nobody who waits notices.
+one more feed. No task copies anything, and nobody who waits notices.
 
-The rules of waiting (DESIGN 3.3):
-
-- A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
-  if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.
-- A handle that was closed or sent away is void. Its tasks are woken and see that; those of other handles of the
-  same core look, and wait on.
+A SendCore has **shares**: the handles and relays that send by it. Each is released once, with the reason why it is
+over; the channel ends with the last one, for the first reason that was no orderly end.
 """
 
-from collections import deque
 from typing import Any, Protocol
-
-import anyio
 
 from . import codec
 from .codec import Attachments
-from .errors import Reason
+from .errors import END, Reason
+from .waiting import EMPTY, Forgotten, Waiter, Waiters
 
-EMPTY: Any = object()
-"""What a feed returns while it has nothing."""
+# --- what a message on its way out is -------------------------------------------------------------
 
 
-class Waiters:
-    """Tasks that wait for the same thing, the one that came first at the front."""
+class Chooser(Protocol):
+    """A select: one of its cases happens, and no other."""
 
-    __slots__ = ("_events",)
-
-    def __init__(self) -> None:
-        self._events: dict[anyio.Event, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._events)
-
-    def wake(self) -> None:
-        """Wake the first one, if any."""
-        for event in self._events:
-            del self._events[event]
-            event.set()
-            return
-
-    def wake_all(self) -> None:
-        events, self._events = self._events, {}
-        for event in events:
-            event.set()
-
-    async def wait(self) -> None:
-        event = anyio.Event()
-        self._events[event] = None
-        try:
-            await event.wait()
-        except BaseException:
-            if self._events.pop(event, EMPTY) is EMPTY:
-                self.wake()  # it was woken and can't look any more: the next one shall
-            raise
+    def claim(self, offer: "Offer") -> bool:
+        """Commit to this offer; False if something else has happened."""
 
 
 class Offer:
     """A message on its way out: what is to be sent, and the ends that it lends until it is accepted."""
 
-    __slots__ = ("body", "by", "ends", "error", "taken", "value")
+    __slots__ = ("body", "by", "chooser", "ends", "error", "taken", "value", "waiter")
 
-    def __init__(self, value: Any, ends: Attachments, *, leaving: bool = False, body: bytes | None = None) -> None:
+    def __init__(self, value: Any, ends: Attachments, *, body: bytes | None = None) -> None:
         self.value = value
         self.ends = ends
         self.body = body
         """The encoded value, once it is clear that it leaves the process."""
         self.by: codec.End | None = None
         """Of a rendezvous: the handle that offers; once it is void, so is the offer."""
+        self.waiter: Waiter | None = None
+        """Of a rendezvous: who is to be told that it was taken."""
+        self.chooser: Chooser | None = None
+        """Of a rendezvous: the select that it is a case of."""
         self.taken = False
         """Of a rendezvous: a receiver has it."""
         self.error: Exception | None = None
         """Of a rendezvous: why it could not be given to the receiver that came, such as an end closed meanwhile."""
         if ends:
-            self._lend(leaving)
+            self._lend()
 
-    def _lend(self, leaving: bool) -> None:
+    def _lend(self) -> None:
         lent = []
         try:
-            for end, path in self.ends.values():
-                if leaving:
-                    end.check_sendable(path)
+            for end, _ in self.ends.values():
                 end.lend()
                 lent.append(end)
         except BaseException:
             for end in lent:
                 end.keep()
             raise
+
+    def stands(self) -> bool:
+        """Of a rendezvous: whether a receiver may take it now."""
+        if self.by is not None and self.by.is_void:
+            return False  # its task has been woken, and will say why
+        return self.chooser is None or self.chooser.claim(self)
 
     def settled(self) -> bool:
         """Of a rendezvous: whether a receiver has it.  Whatever became of the sender since then, it was sent."""
@@ -107,6 +81,9 @@ class Offer:
         """It was not sent: the ends are their owner's again."""
         for end, _ in self.ends.values():
             end.keep()
+
+
+# --- the cores ------------------------------------------------------------------------------------
 
 
 class Outlet(Protocol):
@@ -125,14 +102,28 @@ class Outlet(Protocol):
     @property
     def taken(self) -> int: ...
 
+    @property
+    def queued(self) -> int:
+        """Bytes that were accepted and have not left this process (in memory: messages not taken)."""
+
+    @property
+    def credit(self) -> int | None:
+        """How much more would be accepted now: bytes, or messages in memory; None if that has no bound."""
+
     def prepare(self, value: Any) -> Any:
         """What `commit` needs of a value.  Raises when it can't be sent at all."""
 
     def commit(self, offer: Any) -> bool:
         """Accept it, whole, now; or say that there is no room."""
 
+    def stand(self, offer: Any, waiter: Waiter) -> None:
+        """Its sender begins to wait: at a rendezvous, whoever comes may take it."""
+
+    def withdraw(self, offer: Any) -> None:
+        """Its sender waits no more."""
+
     def finish(self, reason: Reason) -> None:
-        """Nothing more comes, because of end or failed."""
+        """Nothing more comes, because of end, failed or lost."""
 
 
 class Feed(Protocol):
@@ -140,6 +131,14 @@ class Feed(Protocol):
 
     @property
     def taken(self) -> int: ...
+
+    @property
+    def queued(self) -> int:
+        """Messages in memory, or bytes of a stream, that have arrived and were not taken."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything was taken and nothing will come.  May be read in any thread."""
 
     def take(self, limit: int) -> Any:
         """The next message, or up to `limit` bytes; or `EMPTY`."""
@@ -152,16 +151,25 @@ class Feed(Protocol):
 
 
 class SendCore:
-    """The core of a sender, or of the sending half of a byte stream."""
+    """The core of senders of one channel, or of the sending half of a byte stream."""
 
-    __slots__ = ("_base", "changes", "outlet", "room", "turn")
+    __slots__ = ("_base", "bytes", "changes", "failure", "forgotten", "left", "outlet", "room", "shares", "turn")
 
-    def __init__(self, outlet: Outlet) -> None:
+    def __init__(self, outlet: Outlet, forgotten: Forgotten, *, shares: int = 1) -> None:
         self.outlet = outlet
+        self.forgotten = forgotten
+        self.shares = shares
+        """Handles and relays that send by this core and have not been released."""
+        self.failure: Reason | None = None
+        """The first reason of one released that was no orderly end."""
         self.room = Waiters()
-        """Tasks that have something to send."""
+        """Those that have something to send."""
         self.changes = Waiters()
-        """Tasks that wait for what the far side does: `flush`, `wait_closed`, a rendezvous."""
+        """Those that wait for what the far side does: `flush`, `wait_closed`, a rendezvous, a relay."""
+        self.left: int | None = None
+        """Of a byte stream with a size: the bytes that are still to be sent."""
+        self.bytes = 0
+        """Of a byte stream: how many were sent."""
         self.turn = 0
         self._base = 0
 
@@ -172,6 +180,18 @@ class SendCore:
     @property
     def taken(self) -> int:
         return self._base + self.outlet.taken
+
+    def release(self, reason: Reason) -> None:
+        """One of those that send is over; the last one ends the channel."""
+        if self.failure is None and reason.kind != "end":
+            self.failure = reason
+        self.shares -= 1
+        self.settle()
+
+    def settle(self) -> None:
+        """End the channel if nobody is left to send."""
+        if self.shares == 0:
+            self.outlet.finish(self.failure or END)
 
     def writable(self) -> None:
         """There is room, or something else has changed at the outlet."""
@@ -185,60 +205,124 @@ class SendCore:
         self.room.wake_all()
         self.changes.wake_all()
 
-    def rebind(self, outlet: Outlet) -> None:
+    def rebind(self, outlet: Outlet, forgotten: Forgotten) -> None:
         """What is sent from now on goes to another outlet; what was taken at the old one still counts."""
         self._base += self.outlet.taken
         self.outlet = outlet
+        self.forgotten = forgotten
         self.wake_all()
 
 
 class ReceiveCore:
     """The core of a receiver, or of the receiving half of a byte stream."""
 
-    __slots__ = ("_base", "feeds", "reason", "turn", "waiting")
+    __slots__ = (
+        "_base",
+        "_ready",
+        "bytes",
+        "capacity",
+        "changes",
+        "failure",
+        "feeds",
+        "forgotten",
+        "left",
+        "reason",
+        "turn",
+        "waiting",
+    )
 
-    def __init__(self, *feeds: Feed) -> None:
-        self.feeds: deque[Feed] = deque(feeds)
+    def __init__(self, forgotten: Forgotten, capacity: int | None = None) -> None:
+        self.forgotten = forgotten
+        self.capacity = capacity
+        self.feeds: dict[Feed, None] = {}
+        """Those that are not over yet."""
         self.reason: Reason | None = None
+        """Why nothing will come any more: refused by this side, or every feed is over."""
+        self.failure: Reason | None = None
+        """The first reason of a feed that was no orderly end."""
         self.waiting = Waiters()
+        """Those that want to take something; each wake-up is for one of them."""
+        self.changes = Waiters()
+        """Those that only wait for the end."""
+        self.left: int | None = None
+        """Of a byte stream with a size: the bytes that are still to come."""
+        self.bytes = 0
+        """Of a byte stream: how many were taken."""
         self.turn = 0
+        self._ready: dict[Feed, None] = {}  # that may have something, the next one first
         self._base = 0
 
     @property
     def taken(self) -> int:
         return self._base + sum(feed.taken for feed in self.feeds)
 
-    def readable(self) -> None:
-        """There is something to take, or a reason why nothing will come."""
-        self.waiting.wake()
+    def add(self, feed: Feed) -> None:
+        self.feeds[feed] = None
+        self.readable(feed)
+
+    def readable(self, feed: Feed) -> None:
+        """A feed has something to take, or a reason why nothing will come."""
+        if feed in self.feeds:
+            self._ready[feed] = None
+            self.waiting.wake()
+            self.changes.wake_all()
 
     def take(self, limit: int) -> Any:
         """The next message or bytes, or `EMPTY`.  Raises the reason when there will be none."""
-        while self.reason is None:
-            feed = self.feeds[0]
+        ready = self._ready
+        while ready:
+            feed = next(iter(ready))
             item = feed.take(limit)
             if item is not EMPTY:
+                if len(ready) > 1:  # the others' turn
+                    del ready[feed]
+                    ready[feed] = None
                 self.waiting.wake()  # there may be more; whoever is woken looks
                 return item
-            reason = feed.over()
-            if reason is None:
-                return EMPTY
-            if reason is not MOVED_ON:
-                self.reason = reason
-                break
-            self._base += feed.taken
-            self.feeds.popleft()
-        self.waiting.wake_all()
+            del ready[feed]
+            self._drop_if_over(feed)
+        if self.reason is None:
+            return EMPTY
         raise self.reason.error(self.taken)
+
+    def ended(self) -> Reason | None:
+        """Why nothing will come any more, once everything was taken."""
+        for feed in list(self._ready):
+            self._drop_if_over(feed)
+        return self.reason
+
+    def _drop_if_over(self, feed: Feed) -> None:
+        reason = feed.over()
+        if reason is None:
+            return
+        self._base += feed.taken
+        del self.feeds[feed]
+        self._ready.pop(feed, None)
+        if self.failure is None and reason.kind != "end":
+            self.failure = reason
+        if not self.feeds and self.reason is None:
+            self.reason = self.failure or END
+            self.wake_all()
+
+    def wake_all(self) -> None:
+        self.waiting.wake_all()
+        self.changes.wake_all()
 
     def refuse(self, reason: Reason) -> None:
         """The receiver is gone: every sender is told, and what was not taken is dropped."""
         if self.reason is None:
-            self.reason = reason
-            for feed in self.feeds:
-                feed.refuse(reason)
-        self.waiting.wake_all()
+            self._close(reason, reason)
+        self.wake_all()
 
+    def fail(self, reason: Reason) -> None:
+        """What came breaks a rule: the receiver sees a failure from now on, also instead of an end."""
+        self._close(reason, Reason("refused", reason.code, reason.text))
+        self.wake_all()
 
-MOVED_ON = Reason("end", "moved-on")
-"""A feed is drained, and the sender has gone to the next feed."""
+    def _close(self, reason: Reason, refusal: Reason) -> None:
+        self.reason = reason
+        self._base = self.taken
+        feeds, self.feeds = self.feeds, {}
+        self._ready = {}
+        for feed in feeds:
+            feed.refuse(refusal)

@@ -34,9 +34,10 @@ from .handle import Handle
 from .identity import PublicKey
 from .limits import Limits, PeerLimits
 from .mux import Mux
-from .port import ReceiveCore, SendCore, Waiters
+from .port import ReceiveCore, SendCore
 from .secure import NoiseStream
 from .stream import Kind, Stream
+from .waiting import Waiters
 
 T = TypeVar("T")
 logger = logging.getLogger("chanlink")
@@ -145,6 +146,7 @@ class Session(AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator["Session", None]:
         error: BaseException | None = None
+        self._carrier.forgotten.watch()
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._run)
             try:
@@ -165,7 +167,7 @@ class Session(AsyncContextManagerMixin):
             await self.aclose()
             return
         if self._cause is None:
-            self._mux.discard_all(reason.code)
+            self._mux.give_up(reason.code)
         with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
             await self._drain(SessionClosed(reason.code))
         self._lose(SessionClosed(reason.code))
@@ -223,7 +225,7 @@ class Session(AsyncContextManagerMixin):
 
     def stream_opened(self, stream: Stream) -> None:
         """For the mux: the peer opened a top-level stream."""
-        service = stream.service or ""
+        service = stream.opening.service or ""
         if self._closing is not None:
             stream.discard("draining")
         elif self._allows is not None and not self._allows(service):
@@ -279,7 +281,7 @@ class Session(AsyncContextManagerMixin):
 
     def _start_pump(self, end: Handle) -> None:
         if isinstance(end, foreign.ForeignStream):
-            self._tasks.start_soon(foreign.pump, end.source, end.inner)
+            self._tasks.start_soon(foreign.pump, end.source, end.inner())
 
     # --- the tasks --------------------------------------------------------------------------------
 
@@ -387,7 +389,7 @@ class Session(AsyncContextManagerMixin):
         self._cause = cause
         level = logging.INFO if isinstance(cause, SessionClosed) else logging.WARNING
         logger.log(level, "session with %s at %s: %s", self.peer.name, self.peer.address, cause)
-        self._mux.lose(cause)
+        self._mux.lose(cause, self.peer.name)
         self._accepting.wake_all()
         for _, event in self._pings.values():
             event.set()

@@ -16,13 +16,12 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 `on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
-import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from itertools import islice
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from .errors import END, Reason
+from .inbox import HAS_TABLE, Inbox
 from .limits import Limits, PeerLimits
 
 Kind = Literal["receiver", "sender", "bytes"]
@@ -30,12 +29,23 @@ KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
 """In the order of their numbers in a message's table, from 1 (protocol section 8)."""
 Headers = list[tuple[bytes, bytes]]
 
-MESSAGE_HEADER = struct.Struct(">I")
-HAS_TABLE = 0x8000_0000
 MAX_WORDS = 1_024
 """The bytes that code and text of last words may have together (protocol section 6)."""
-_SMALL = 2_048
-"""Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
+
+
+class Opening(NamedTuple):
+    """What a stream is opened for."""
+
+    kind: Kind
+    """The end that the acceptor gets."""
+    service: str | None = None
+    parent: int | None = None
+    """The stream in a message of which it will be mentioned; either this or a service is there."""
+    capacity: int | None = None
+    size: int | None = None
+    """Of bytes, if that is known: how many the opener sends."""
+    answer_size: int | None = None
+    """The same of the acceptor."""
 
 
 def _nothing() -> None:
@@ -53,67 +63,6 @@ class Scheduler(Protocol):
     def lend(self, stream: "Stream") -> None: ...
     def repay(self, size: int) -> None: ...
     def forsake(self, streams: "Iterable[Stream]") -> None: ...
-
-
-class Inbox:
-    """Bytes that arrived and were not taken yet: pieces as they came, nothing much is copied together without need."""
-
-    __slots__ = ("_offset", "_pieces", "size")
-
-    def __init__(self) -> None:
-        self._pieces: deque[bytes] = deque()
-        self._offset = 0
-        self.size = 0
-
-    def append(self, data: bytes) -> None:
-        pieces = self._pieces
-        if pieces and len(pieces[-1]) + len(data) <= _SMALL:
-            pieces[-1] += data
-        else:
-            pieces.append(data)
-        self.size += len(data)
-
-    def clear(self) -> None:
-        self._pieces.clear()
-        self._offset = self.size = 0
-
-    def peek(self) -> int:
-        """The first four bytes as a number; there must be as many."""
-        head = self._pieces[0]
-        if len(head) - self._offset >= 4:  # the common case: a header is seldom cut by a frame
-            return MESSAGE_HEADER.unpack_from(head, self._offset)[0]  # type: ignore[no-any-return]
-        # No piece is empty, so that four are enough; there may be thousands.
-        start = head[self._offset :] + b"".join(piece[:4] for piece in islice(self._pieces, 1, 4))
-        return MESSAGE_HEADER.unpack_from(start)[0]  # type: ignore[no-any-return]
-
-    def take(self, skip: int, size: int) -> bytes:
-        """Drop `skip` bytes and return the next `size`; there must be as many."""
-        self.size -= skip + size
-        head, begin = self._pieces[0], self._offset + skip
-        end = begin + size
-        if end < len(head):  # the common case: many messages in one frame
-            self._offset = end
-            return head[begin:end]
-        return self._take_across(begin, end)
-
-    def _take_across(self, begin: int, end: int) -> bytes:
-        parts = []
-        while True:
-            head = self._pieces[0]
-            parts.append(head[begin:end])
-            if end < len(head):
-                self._offset = end
-                break
-            del self._pieces[0]
-            self._offset = 0
-            if end == len(head):
-                break
-            begin, end = max(begin - len(head), 0), end - len(head)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def take_some(self, limit: int) -> bytes:
-        """At most `limit` bytes, and at most one piece; there must be some."""
-        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))
 
 
 class Stream:
@@ -135,6 +84,7 @@ class Stream:
         "credit_needed",
         "credited_at",
         "gone",
+        "held",
         "id",
         "in_ended",
         "in_reason",
@@ -145,6 +95,7 @@ class Stream:
         "on_readable",
         "on_writable",
         "opened_at",
+        "opening",
         "ours",
         "out_ended",
         "out_reason",
@@ -152,8 +103,9 @@ class Stream:
         "peer_taken",
         "progress_at",
         "queued",
+        "returned",
         "sent",
-        "service",
+        "sent_bytes",
         "stop_due",
         "taken_count",
         "taken_due",
@@ -165,21 +117,18 @@ class Stream:
         self,
         mux: Scheduler,
         stream_id: int,
-        kind: Kind,
+        opening: Opening,
         *,
         ours: bool,
-        service: str | None,
-        parent: int | None,
-        capacity: int | None,
         opened_at: float = 0.0,
     ) -> None:
         self._mux = mux
         self.id = stream_id
-        self.kind = kind
+        self.opening = opening
+        self.kind = kind = opening.kind
+        self.capacity = opening.capacity
+        self.parent = opening.parent
         self.ours = ours
-        self.service = service
-        self.parent = parent
-        self.capacity = capacity
         self.opened_at = opened_at
         self.is_bytes = kind == "bytes"
         self.carries_out = self.is_bytes or (kind == "receiver") == ours
@@ -196,7 +145,9 @@ class Stream:
         self.out_ended = False
         self.gone: Reason | None = None
         self.credit = mux.peer_limits.stream_window
-        self.queued = self.sent = self.peer_taken = 0
+        self.queued = self.sent = self.sent_bytes = self.peer_taken = 0
+        self.returned = 0
+        """Credit that came, all in all."""
         self._outbox: deque[bytes | memoryview] = deque()
         self._to_send_last: Headers | None = None
 
@@ -218,6 +169,8 @@ class Stream:
         self.progress_at = opened_at
         """When something came last, or was made possible by credit."""
         self.taken_count = 0
+        self.held = 0
+        """Messages that have left the inbox and are not taken yet: a relay has them."""
         self.taken_due = False
         self._consumed_since_taken = 0
 
@@ -234,16 +187,12 @@ class Stream:
         self._outbox.append(data)
         self.queued += len(data)
         self.sent += 1
+        self.sent_bytes += len(data)
         self._mux.activate(self)
 
-    def end(self) -> None:
-        """The orderly end, after everything written."""
-        self._finish(END, [])
-
-    def fail(self, code: str, text: str = "") -> None:
-        """The end of a sender that gives up, after everything written."""
-        code, text = _fit(code, text)
-        self._finish(Reason("failed", code, text), [(b"code", code.encode()), (b"text", text.encode())])
+    def finish(self, reason: Reason) -> None:
+        """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
+        self._finish(reason, [] if reason.kind == "end" else _words(reason))
 
     def _finish(self, reason: Reason, last_words: Headers) -> None:
         if self.out_reason is None:
@@ -286,6 +235,7 @@ class Stream:
     def credited(self, increment: int) -> None:
         """The peer gave credit for `increment` bytes."""
         self.credit += increment
+        self.returned += increment
         if self._outbox:
             self._mux.activate(self)
         if self.room():
@@ -299,11 +249,11 @@ class Stream:
             self.on_writable()
         return news
 
-    def refused(self, code: str, text: str) -> None:
+    def refused(self, reason: Reason) -> None:
         """The peer reads no more: drop what is queued, and end our half at once (protocol section 6)."""
         # Also after an end of our own: what was sent before it will not be taken any more.
         if self.out_reason is None or self.out_reason.kind not in ("refused", "lost"):
-            self.out_reason = Reason("refused", code, text)
+            self.out_reason = reason
         self._outbox.clear()
         self.queued = 0
         if not self.out_ended:
@@ -319,7 +269,7 @@ class Stream:
             return  # refused: what was under way is dropped
         self._inbox.append(data)
         self.progress_at = now
-        if self.is_bytes or self._look_at_head():
+        if self.is_bytes or self.message_ready():
             self.on_readable()
 
     def ended(self, reason: Reason) -> None:
@@ -331,7 +281,7 @@ class Stream:
         self._release()
         self.on_readable()
 
-    def _look_at_head(self) -> bool:
+    def message_ready(self) -> bool:
         """Read the header at the head of the inbox, and say whether its whole message is there."""
         if self._head is None:
             if self._inbox.size < 4:
@@ -362,10 +312,11 @@ class Stream:
 
     def next_message(self) -> tuple[int, bytes] | None:
         """The header and the payload of the next message if it is there whole; then call `taken`."""
-        if not self._look_at_head():
+        if not self.message_ready():
             return None
         head, self._head = self._head, None
         assert head is not None
+        self.held += 1
         return head, self._inbox.take(4, head & ~HAS_TABLE)
 
     @property
@@ -381,7 +332,7 @@ class Stream:
         """Why nothing will come any more, once everything that arrived was taken."""
         if self.in_reason is None:
             return None
-        if self._inbox.size and not self.is_bytes and not self._look_at_head():  # a part of a message is left
+        if self._inbox.size and not self.is_bytes and not self.message_ready():  # a part of a message is left
             self._inbox.clear()
             self._release()
             if self.in_reason.kind == "end":
@@ -391,6 +342,7 @@ class Stream:
     def taken(self, size: int) -> None:
         """The application has one more message, whose payload had `size` bytes."""
         self.taken_count += 1
+        self.held -= 1
         size += 4
         self._consumed_since_taken += size
         if self.capacity is not None or not self._inbox.size or self._consumed_since_taken >= self.window // 2:
@@ -399,7 +351,7 @@ class Stream:
             self._mux.credit_due(self)
         self.consumed(size)
         if self._inbox.size:  # the next one may need credit to come
-            self._look_at_head()
+            self.message_ready()
         self._settle()
 
     def consumed(self, size: int) -> None:
@@ -422,7 +374,7 @@ class Stream:
 
     def _settle(self) -> None:
         """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
-        if not self.is_bytes and self.exhausted() is not None:
+        if not self.is_bytes and not self.held and self.exhausted() is not None:
             self._say_taken([])
 
     def _say_taken(self, more: Headers) -> None:
@@ -436,17 +388,14 @@ class Stream:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
         if now - self.progress_at < self._mux.limits.progress or self.is_bytes or self.in_reason is not None:
             return False
-        return self._inbox.size > 0 and not self._look_at_head()
-
-    def refuse(self, code: str, text: str = "") -> None:
-        """This side reads no more: the peer is told at once, what has arrived is dropped."""
-        self._stop_receiving(Reason("refused", code, text))
+        return self._inbox.size > 0 and not self.message_ready()
 
     def reject(self, code: str, text: str) -> None:
         """The peer broke a rule of this channel: it is told so, and this side's receiver sees a failure."""
-        self._stop_receiving(Reason("failed", code, text))
+        self.refuse(Reason("failed", code, text))
 
-    def _stop_receiving(self, reason: Reason) -> None:
+    def refuse(self, reason: Reason) -> None:
+        """This side reads no more: the peer is told at once, what has arrived is dropped."""
         # It may be over already; of a channel we have said so then (its last message may be in the receiver's hands).
         if (self.in_reason is not None and not self._inbox.size) if self.is_bytes else self.out_reason is not None:
             return
@@ -455,20 +404,31 @@ class Stream:
         self._inbox.clear()
         self._head = None
         self._release()
-        code, text = _fit(reason.code, reason.text)
-        if not self.is_bytes:
-            self._say_taken([(b"code", code.encode()), (b"text", text.encode())])
-        elif not self.in_ended:
-            self.stop_due = bytes([len(code)]) + code.encode() + text.encode()
-            self._mux.credit_due(self)
+        self._say_refused(reason)
         self.on_readable()
+
+    def _say_refused(self, reason: Reason) -> None:
+        if not self.is_bytes:
+            self._say_taken(_words(reason))
+        elif not self.in_ended:
+            fields = dict(_words(reason))
+            code = fields.get(b"code", b"")  # none: lost
+            self.stop_due = bytes([len(code)]) + code + (fields.get(b"lost") or fields.get(b"text", b""))
+            self._mux.credit_due(self)
 
     def discard(self, code: str) -> None:
         """Nobody took the end that this stream was opened for."""
         if self.carries_in:
-            self.refuse(code)
+            self.refuse(Reason("refused", code))
         if self.carries_out:
-            self.fail(code)
+            self.finish(Reason("failed", code))
+
+    def give_up(self, code: str) -> None:
+        """This side is about to leave: the peer is told why, and what has arrived can still be taken here."""
+        if self.carries_in and self.in_reason is None:
+            self._say_refused(Reason("refused", code))
+        if self.carries_out:
+            self.finish(Reason("failed", code))
 
     # --- the session's end ------------------------------------------------------------------------
 
@@ -491,7 +451,13 @@ class Stream:
         self.on_writable()
 
 
-def _fit(code: str, text: str) -> tuple[str, str]:
-    """Cut last words to what the protocol allows: codes are ASCII, 1 to 64 bytes."""
-    code = code.encode("ascii", errors="replace")[:64].decode() or "unknown"
-    return code, text.encode(errors="replace")[: MAX_WORDS - len(code)].decode(errors="ignore")
+def _words(reason: Reason) -> Headers:
+    """The fields that say why a half is over, cut to what the protocol allows: codes are ASCII, 1 to 64 bytes."""
+    if reason.kind == "lost":
+        return [(b"lost", _cut(reason.lost_words(), MAX_WORDS))]
+    code = reason.code.encode("ascii", errors="replace")[:64] or b"unknown"
+    return [(b"code", code), (b"text", _cut(reason.text, MAX_WORDS - len(code)))]
+
+
+def _cut(text: str, size: int) -> bytes:
+    return text.encode(errors="replace")[:size].decode(errors="ignore").encode()

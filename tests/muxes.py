@@ -9,9 +9,10 @@ from hyperframe import frame as hf
 
 from chanlink import frames
 from chanlink.errors import RemoteProtocolError
+from chanlink.inbox import HAS_TABLE, MESSAGE_HEADER
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
-from chanlink.stream import HAS_TABLE, MESSAGE_HEADER, Kind, Stream
+from chanlink.stream import Kind, Stream
 
 Cut = Callable[[bytes], Iterable[bytes]]
 KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")

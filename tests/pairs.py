@@ -1,59 +1,20 @@
-"""Pairs of sessions in memory, and channels made in every way: in memory, opened, or with one end sent away."""
+"""Channels made in every way: in memory, opened, or with one end sent away; `chanlink.testing` joins the sessions."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
-import anyio
 from anyio.lowlevel import checkpoint
 
 import chanlink
-from chanlink import Limits, Peer, Receiver, Sender, Session
-from chanlink.limits import PeerLimits
+from chanlink import Receiver, Sender
+from chanlink.testing import session_pair
+from chanlink.testing.promises import MakeChannel
+from chanlink.testing.sessions import PEER
 
-PEER = Peer(None, "the other side", "memory")
-
-
-def peer_limits(limits: Limits) -> PeerLimits:
-    return PeerLimits(**{name: getattr(limits, name) for name in PeerLimits.__slots__})
-
-
-@asynccontextmanager
-async def session_pair(
-    limits: Limits | None = None, server_limits: Limits | None = None, **server: Any
-) -> AsyncIterator[tuple[Session, Session]]:
-    """Two sessions, joined in memory: the client's and the server's."""
-    limits = limits or Limits()
-    server_limits = server_limits or limits
-    here, there = chanlink.byte_pipe()
-    client_session = Session(here, client_side=True, peer=PEER, limits=limits, peer_limits=peer_limits(server_limits))
-    server_session = Session(
-        there, client_side=False, peer=PEER, limits=server_limits, peer_limits=peer_limits(limits), **server
-    )
-    # The server's side lives in a task of its own, as in life: its end must not need the end of the client's block.
-    async with anyio.create_task_group() as tasks:
-        ready, done = anyio.Event(), anyio.Event()
-
-        async def serve() -> None:
-            async with server_session:
-                ready.set()
-                await done.wait()
-
-        tasks.start_soon(serve)
-        await ready.wait()
-        error: BaseException | None = None
-        try:
-            async with client_session:
-                yield client_session, server_session
-        except Exception as exc:  # a task group would wrap it
-            error = exc
-        done.set()
-    if error is not None:
-        raise error
-
+__all__ = ["CHANNELS", "PEER", "REMOTE", "MakeChannel", "session_pair", "settle"]
 
 Channel = tuple[Sender[Any], Receiver[Any]]
-MakeChannel = Callable[[int | None], AbstractAsyncContextManager[Channel]]
 
 
 @asynccontextmanager

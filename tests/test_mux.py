@@ -34,7 +34,7 @@ def test_either_side_opens_streams_of_each_kind(pair: Pair, kind: Kind, by_serve
     ids = []
     for _ in range(3):
         ours, theirs = pair.open(kind, by_server=by_server)
-        assert (theirs.kind, theirs.service, theirs.parent, theirs.ours) == (kind, "service", None, False)
+        assert (theirs.kind, theirs.opening.service, theirs.parent, theirs.ours) == (kind, "service", None, False)
         assert theirs.carries_in == (kind != "sender")
         assert theirs.carries_out == (kind != "receiver")
         ids += [ours.id, theirs.id]
@@ -45,8 +45,8 @@ def test_both_sides_open_at_the_same_time(pair: Pair) -> None:
     pair.client.mux.open("receiver", service="there")
     pair.server.mux.open("receiver", service="here")
     pair.turn()
-    assert [stream.service for stream in pair.server.opened] == ["there"]
-    assert [stream.service for stream in pair.client.opened] == ["here"]
+    assert [stream.opening.service for stream in pair.server.opened] == ["there"]
+    assert [stream.opening.service for stream in pair.client.opened] == ["here"]
 
 
 def test_opening_says_nothing_but_what_the_protocol_has() -> None:
@@ -79,7 +79,7 @@ def test_a_stream_is_opened_before_the_message_that_mentions_it() -> None:
 def test_a_stream_can_be_used_before_the_peer_knows_of_it(pair: Pair) -> None:
     stream = pair.client.mux.open("receiver", service="service")
     send(stream, b"at once")
-    stream.end()
+    stream.finish(END)
     pair.turn()
     assert take(pair.server.opened[0]) == b"at once"
     pair.check_empty()
@@ -105,7 +105,7 @@ def test_a_slot_is_free_again_once_both_halves_are_over() -> None:
     pair = Pair(Limits(open_channels=1))
     for _ in range(10):
         sender, receiver = pair.channel()
-        sender.end()
+        sender.finish(END)
         with pytest.raises(LimitReached):
             pair.client.mux.check_open(1)
         pair.turn()
@@ -119,7 +119,7 @@ def test_many_more_streams_than_the_limit_in_one_chunk_are_no_error() -> None:
     script = Transcript(Limits(open_channels=limit))
     script.say(*(script.opening(stream_id) for stream_id in range(1, 2 * limit, 2)))
     for stream in script.side.opened:
-        stream.refuse("closed")
+        stream.refuse(Reason("refused", "closed"))
     script.answers()
     chunk = []
     for stream_id in range(1, 2 * limit, 2):
@@ -137,11 +137,11 @@ def test_ten_thousand_streams_leave_nothing_behind(kind: Kind) -> None:
             ours = pair.client.mux.open(kind, service="service")
             if ours.carries_out:
                 send(ours, b"x")
-                ours.end()
+                ours.finish(END)
         pair.turn()
         for theirs in pair.server.opened:
             if theirs.carries_out:
-                theirs.end()
+                theirs.finish(END)
             if theirs.is_bytes:
                 read_all(theirs)
             else:
@@ -167,7 +167,7 @@ def test_opening_and_ending_walk_over_nothing() -> None:
     for _ in range(10):
         sender, receiver = pair.channel()
         send(sender, b"x")
-        sender.end()
+        sender.finish(END)
         pair.turn()
         assert take(receiver) == b"x"
     pair.turn()
@@ -192,7 +192,7 @@ def channel(pair: Pair, request: pytest.FixtureRequest) -> tuple[Stream, Stream]
 def test_an_end_comes_after_the_messages_and_is_confirmed(pair: Pair, channel: tuple[Stream, Stream]) -> None:
     sender, receiver = channel
     send(sender, b"1", b"2", b"3")
-    sender.end()
+    sender.finish(END)
     pair.turn()
     assert receiver.exhausted() is None
     assert take_all(receiver) == [b"1", b"2", b"3"]
@@ -207,7 +207,7 @@ def test_an_end_comes_after_the_messages_and_is_confirmed(pair: Pair, channel: t
 def test_a_failure_comes_after_the_messages(pair: Pair, channel: tuple[Stream, Stream], bodies: list[bytes]) -> None:
     sender, receiver = channel
     send(sender, *bodies)
-    sender.fail("oops", "it wasn't me")
+    sender.finish(Reason("failed", "oops", "it wasn't me"))
     pair.turn()
     assert take_all(receiver) == bodies
     assert receiver.exhausted() == Reason("failed", "oops", "it wasn't me")
@@ -218,7 +218,7 @@ def test_a_failure_after_data_has_left_is_the_same(pair: Pair, channel: tuple[St
     sender, receiver = channel
     send(sender, b"1")
     pair.turn()
-    sender.fail("oops")
+    sender.finish(Reason("failed", "oops"))
     pair.turn()
     assert take_all(receiver) == [b"1"]
     assert receiver.exhausted() == Reason("failed", "oops")
@@ -229,7 +229,7 @@ def test_an_idle_sender_learns_at_once_that_it_is_refused(pair: Pair, channel: t
     sender, receiver = channel
     told: list[str] = []
     sender.on_writable = lambda: told.append("look")
-    receiver.refuse("closed", "no more, please")
+    receiver.refuse(Reason("refused", "closed", "no more, please"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "closed", "no more, please")
     assert told
@@ -252,7 +252,7 @@ def test_a_refusal_reaches_a_sender_whose_messages_wait_for_credit(pair: Pair, c
     send(sender, b"taken", bytes(WINDOW), bytes(WINDOW))
     pair.turn()
     assert take(receiver) == b"taken"
-    receiver.refuse("closed")
+    receiver.refuse(Reason("refused", "closed"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "closed")
     assert sender.peer_taken == 1
@@ -263,10 +263,10 @@ def test_a_refusal_reaches_a_sender_whose_messages_wait_for_credit(pair: Pair, c
 def test_a_sender_that_has_ended_still_learns_that_it_was_refused(pair: Pair, channel: tuple[Stream, Stream]) -> None:
     sender, receiver = channel
     send(sender, b"1", b"2")
-    sender.end()
+    sender.finish(END)
     pair.turn()
     assert take(receiver) == b"1"
-    receiver.refuse("handler-failed")
+    receiver.refuse(Reason("refused", "handler-failed"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "handler-failed")
     assert sender.peer_taken == 1
@@ -280,10 +280,10 @@ def test_an_end_and_a_refusal_that_cross_are_both_heard(
     sender, receiver = channel
     send(sender, b"1")
     if fails:
-        sender.fail("oops")
+        sender.finish(Reason("failed", "oops"))
     else:
-        sender.end()
-    receiver.refuse("closed")
+        sender.finish(END)
+    receiver.refuse(Reason("refused", "closed"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "closed")
     assert receiver.exhausted() == Reason("refused", "closed")
@@ -299,7 +299,7 @@ def test_a_stream_opened_and_given_up_in_the_same_turn_is_over_on_both_sides(pai
     assert sender.out_reason == Reason("refused", "not-taken")
     assert both.exhausted() == Reason("failed", "not-taken")
     assert both.out_reason == Reason("refused", "not-taken")
-    both.end()
+    both.finish(END)
     pair.check_empty()
 
 
@@ -315,7 +315,7 @@ def test_a_stream_that_nobody_accepts_is_over_on_both_sides(pair: Pair, kind: Ki
     if ours.carries_in:
         assert ours.exhausted() == Reason("failed", "no-such-service")
     if ours.is_bytes:
-        ours.end()
+        ours.finish(END)
     pair.check_empty()
 
 
@@ -324,7 +324,7 @@ def test_a_receiver_that_is_done_without_taking_everything_has_refused() -> None
     script = Transcript(client_side=True)
     sender = script.mux.open("receiver", service="service")
     send(sender, b"1", b"2")
-    sender.end()
+    sender.finish(END)
     script.answers()
     script.say(script.headers(1, {"taken": 1}, end=True))
     assert sender.out_reason == Reason("refused", "closed")
@@ -333,7 +333,7 @@ def test_a_receiver_that_is_done_without_taking_everything_has_refused() -> None
 
 def test_last_words_are_cut_to_what_the_protocol_allows(pair: Pair) -> None:
     sender, receiver = pair.channel()
-    receiver.refuse("ä" * 100, "ö" * 2_000)
+    receiver.refuse(Reason("refused", "ä" * 100, "ö" * 2_000))
     pair.turn()
     reason = sender.out_reason
     assert reason is not None
@@ -348,12 +348,12 @@ def test_last_words_are_cut_to_what_the_protocol_allows(pair: Pair) -> None:
 def test_the_halves_of_a_byte_stream_end_each_by_itself(pair: Pair, by_server: bool) -> None:
     near, far = pair.open("bytes", by_server=by_server)
     near.write(b"there")
-    near.end()
+    near.finish(END)
     pair.turn()
     assert read_all(far) == b"there"
     assert far.exhausted() == END
     far.write(b"and back")
-    far.fail("oops")
+    far.finish(Reason("failed", "oops"))
     pair.turn()
     assert read_all(near) == b"and back"
     assert near.exhausted() == Reason("failed", "oops")
@@ -364,16 +364,16 @@ def test_the_halves_of_a_byte_stream_end_each_by_itself(pair: Pair, by_server: b
 def test_stop_drops_what_is_queued_and_leaves_the_other_half_alone(pair: Pair, ended: bool) -> None:
     near, far = pair.open("bytes")
     if ended:
-        near.end()  # our own half; STOP is about the other one
+        near.finish(END)  # our own half; STOP is about the other one
     far.write(bytes(3 * WINDOW))
     pair.turn()
-    near.refuse("closed", "enough")
+    near.refuse(Reason("refused", "closed", "enough"))
     pair.turn()
     assert far.out_reason == Reason("refused", "closed", "enough")
     assert far.queued == 0
     if not ended:
         near.write(b"still")
-        near.end()
+        near.finish(END)
         pair.turn()
         assert read_all(far) == b"still"
     assert far.exhausted() == END
@@ -383,8 +383,8 @@ def test_stop_drops_what_is_queued_and_leaves_the_other_half_alone(pair: Pair, e
 def test_stop_of_a_stream_that_was_opened_in_the_same_turn_follows_its_opening(pair: Pair) -> None:
     near = pair.client.mux.open("bytes", service="service")
     near.write(b"only this")
-    near.end()
-    near.refuse("closed")
+    near.finish(END)
+    near.refuse(Reason("refused", "closed"))
     pair.turn()
     (far,) = pair.server.opened
     assert read_all(far) == b"only this"
@@ -396,8 +396,8 @@ def test_stop_after_the_peer_has_ended_says_nothing() -> None:
     script = Transcript()
     script.say(script.opening(1, "bytes"), script.data(1, b"abc", end=True))
     (stream,) = script.side.opened
-    stream.refuse("closed")
-    stream.end()
+    stream.refuse(Reason("refused", "closed"))
+    stream.finish(END)
     assert script.heard() == [("HEADERS", 1, {"accepted": ""}), ("DATA", 1, b"", "end")]
     script.side.check_empty()
 
@@ -406,7 +406,7 @@ def test_stop_is_not_said_when_the_peer_ends_before_it_could_leave() -> None:
     script = Transcript()
     script.say(script.opening(1, "bytes"))
     (stream,) = script.side.opened
-    stream.refuse("closed")
+    stream.refuse(Reason("refused", "closed"))
     script.say(script.data(1, end=True))
     assert script.heard() == []
 
@@ -414,7 +414,7 @@ def test_stop_is_not_said_when_the_peer_ends_before_it_could_leave() -> None:
 def test_a_stop_that_crosses_our_end_is_noted() -> None:
     script = Transcript(client_side=True)
     stream = script.mux.open("bytes", service="service")
-    stream.end()
+    stream.finish(END)
     script.answers()
     script.say(script.extension(frames.STOP, 1, b"\6closedwhy"))
     assert stream.out_reason == Reason("refused", "closed", "why")
@@ -427,21 +427,21 @@ def test_both_sides_may_stop_both_halves_at_the_same_time(pair: Pair) -> None:
     near.write(bytes(WINDOW))
     far.write(bytes(WINDOW))
     for stream in (near, far):
-        stream.refuse("closed")
-        stream.end()
+        stream.refuse(Reason("refused", "closed"))
+        stream.finish(END)
     pair.check_empty()
 
 
 def test_a_byte_stream_with_unread_bytes_gives_its_budget_back_when_they_are_read() -> None:
     pair = Pair()
     near, far = pair.open("bytes")
-    far.end()
+    far.finish(END)
     for _ in range(20):  # quick: the window grows
         near.write(bytes(WINDOW))
         pair.turn()
         read_all(far)
     near.write(bytes(WINDOW))
-    near.end()
+    near.finish(END)
     pair.turn()
     budget = pair.server.mux.limits.session_budget
     assert not pair.server.mux.streams
@@ -490,7 +490,7 @@ def test_a_message_longer_than_the_window_arrives(size: int) -> None:
     assert not sender.room()
     pair.turn()
     assert take(receiver) == body
-    sender.end()
+    sender.finish(END)
     pair.check_empty()
 
 
@@ -502,7 +502,7 @@ def test_long_messages_arrive_though_the_budget_is_too_small_for_all_at_a_time()
     for index, (sender, _) in enumerate(channels):
         for step in range(3):
             send(sender, bytes(sizes[(index + step) % 4]))
-        sender.end()
+        sender.finish(END)
     got = [0] * len(channels)
     for _ in range(100):
         pair.turn()
@@ -521,7 +521,7 @@ def test_a_message_over_the_whole_budget_arrives_when_nothing_else_is_lent() -> 
     channels = [pair.channel() for _ in range(4)]
     for sender, _ in channels:
         send(sender, bytes(300_000))
-        sender.end()
+        sender.finish(END)
     for _ in range(20):
         pair.turn()
         for _, receiver in channels:
@@ -537,7 +537,7 @@ def test_who_borrows_first_is_served_first_and_a_refused_one_steps_aside() -> No
         send(sender, bytes(400_000))
         pair.turn()
     assert [stream.waiting for stream in (one, two, three)] == [400_004, WINDOW, WINDOW]
-    two.refuse("closed")
+    two.refuse(Reason("refused", "closed"))
     assert take(one) is not None
     pair.turn()
     assert three.waiting == 400_004
@@ -558,7 +558,7 @@ def test_less_than_half_a_window_that_was_taken_does_not_keep_the_next_message_w
         assert take(receiver) == bytes(size), round_
         pair.turn()
     assert receiver.window == WINDOW
-    sender.end()
+    sender.finish(END)
     pair.check_empty()
 
 
@@ -585,7 +585,7 @@ def test_messages_of_any_size_arrive_in_order_as_long_as_the_application_takes(
                 got[index].append(body)
     assert got == queued
     for sender, _ in channels:
-        sender.end()
+        sender.finish(END)
     pair.check_empty()
 
 
@@ -607,8 +607,8 @@ def test_a_window_grows_with_what_is_read_quickly_up_to_its_bound() -> None:
         windows.add(far.window)
     assert max(windows) == 256 * 1024
     assert pair.server.mux.budget == Limits().session_budget - 256 * 1024 + WINDOW
-    near.end()
-    far.end()
+    near.finish(END)
+    far.finish(END)
     pair.check_empty()
 
 
@@ -747,8 +747,8 @@ def test_a_writer_is_woken_for_everything_that_it_has_to_say() -> None:
     assert wakes(lambda: read_all(far))
     assert wakes(lambda: side.mux.open("bytes", service="service"))
     assert wakes(lambda: side.mux.ping(bytes(8)))
-    assert wakes(lambda: far.refuse("closed"))
-    assert wakes(sender.end)
+    assert wakes(lambda: far.refuse(Reason("refused", "closed")))
+    assert wakes(lambda: sender.finish(END))
     assert wakes(side.mux.drain)
 
 
@@ -809,7 +809,7 @@ def test_what_is_taken_after_the_end_is_still_told() -> None:
     pair = Pair()
     sender, receiver = pair.channel(capacity=5)
     send(sender, b"1", b"2", b"3")
-    sender.end()
+    sender.finish(END)
     pair.turn()
     assert take(receiver) == b"1"
     pair.turn()
@@ -847,7 +847,7 @@ def test_a_draining_side_serves_what_is_open_and_nothing_new(pair: Pair) -> None
         pair.client.mux.open("receiver", service="late")
     assert caught.value.code == "draining"
     send(sender, b"goes on")
-    sender.end()
+    sender.finish(END)
     pair.turn()
     assert take_all(receiver) == [b"goes on"]
     back, _ = pair.open("receiver", by_server=True)  # the client did not drain
@@ -896,7 +896,7 @@ def test_a_nested_stream_is_claimed_once_with_its_kind_and_by_its_parent(pair: P
 def test_a_child_whose_parent_ends_without_mentioning_it_is_not_taken(pair: Pair, kind: Kind) -> None:
     sender, receiver, child, _ = nest(pair, kind)
     send(sender, b"x")
-    sender.end()
+    sender.finish(END)
     pair.turn()
     assert child.out_reason is None
     assert take_all(receiver) == [b"x"]
@@ -911,23 +911,23 @@ def check_not_taken(child: Stream) -> None:
     if child.carries_in:
         assert child.exhausted() == Reason("failed", "not-taken")
     if child.is_bytes:
-        child.end()
+        child.finish(END)
 
 
 def test_a_child_of_a_refused_parent_is_not_taken(pair: Pair) -> None:
     sender, receiver, child, _ = nest(pair)
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
-    receiver.refuse("closed")
+    receiver.refuse(Reason("refused", "closed"))
     pair.turn()
     check_not_taken(child)
-    sender.end()
+    sender.finish(END)
     pair.check_empty()
 
 
 def test_a_child_that_comes_after_its_parent_is_over_is_not_taken(pair: Pair) -> None:
     sender, receiver = pair.channel()
-    receiver.refuse("closed")
+    receiver.refuse(Reason("refused", "closed"))
     child = pair.client.mux.open("bytes", parent=sender.id)
     pair.turn()
     check_not_taken(child)
@@ -1005,8 +1005,8 @@ def test_an_end_that_was_over_before_it_was_mentioned_arrives_so(pair: Pair) -> 
     sender, receiver = pair.channel()
     child = pair.client.mux.open("bytes", parent=sender.id)
     child.write(b"all of it")
-    child.end()
-    child.refuse("closed")
+    child.finish(END)
+    child.refuse(Reason("refused", "closed"))
     pair.turn()
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
@@ -1017,7 +1017,7 @@ def test_an_end_that_was_over_before_it_was_mentioned_arrives_so(pair: Pair) -> 
     assert read_all(far) == b"all of it"
     assert far.exhausted() == END
     assert far.out_reason == Reason("refused", "closed")
-    sender.end()
+    sender.finish(END)
     pair.check_empty()
 
 
@@ -1028,14 +1028,14 @@ def test_streams_that_wait_to_be_mentioned_are_among_the_open_ones() -> None:
     for _ in range(9):
         child = pair.client.mux.open("bytes", parent=sender.id)
         child.write(bytes(WINDOW))
-        child.end()
-        child.refuse("closed")
+        child.finish(END)
+        child.refuse(Reason("refused", "closed"))
         pair.turn()
     with pytest.raises(LimitReached):
         pair.client.mux.check_open(1)
     assert not pair.server.mux.has_output()  # what they keep for themselves holds up no closing
-    receiver.refuse("closed")
-    sender.end()
+    receiver.refuse(Reason("refused", "closed"))
+    sender.finish(END)
     pair.check_empty()
 
 
@@ -1103,8 +1103,8 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
     nested = pair.client.mux.open("receiver", parent=sender.id)
     send(sender, b"1", b"2")
     near.write(b"abc")
-    settled.end()
-    refuser.refuse("closed")
+    settled.finish(END)
+    refuser.refuse(Reason("refused", "closed"))
     pair.turn()
     send(sender, b"it never leaves")
     told: list[Stream] = []
@@ -1152,12 +1152,12 @@ def test_an_end_in_a_message_that_arrived_can_be_taken_after_the_session_and_is_
 def test_giving_up_everything_tells_every_peer(pair: Pair) -> None:
     _, receiver = pair.channel()
     near, _ = pair.open("bytes", by_server=True)
-    pair.client.mux.discard_all("cancelled")
+    pair.client.mux.give_up("cancelled")
     pair.turn()
     assert receiver.exhausted() == Reason("failed", "cancelled")
     assert near.out_reason == Reason("refused", "cancelled")
     assert near.exhausted() == Reason("failed", "cancelled")
-    near.end()
+    near.finish(END)
     pair.check_empty()
 
 
@@ -1179,18 +1179,18 @@ def a_life(pair: Pair) -> list[Any]:
     assert claimed is not None
     receiver.taken(9)
     send(claimed, bytes(30_000), b"z")
-    claimed.fail("oops")
+    claimed.finish(Reason("failed", "oops"))
     pair.client.mux.ping(b"12345678")
     pair.turn()
     seen += [take(child), read_all(far)]
     pair.turn()
     seen += [take(child), child.exhausted(), read_all(far), sender.peer_taken]
-    far.refuse("closed")
-    far.end()
-    sender.end()
+    far.refuse(Reason("refused", "closed"))
+    far.finish(END)
+    sender.finish(END)
     pair.turn()
     seen += [receiver.exhausted(), near.out_reason, near.exhausted(), pair.client.pongs]
-    near.end()
+    near.finish(END)
     pair.check_empty()
     return seen
 

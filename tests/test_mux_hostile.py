@@ -79,7 +79,7 @@ def test_fields_that_nobody_knows_are_ignored() -> None:
     script = Transcript()
     script.say(script.opening(1, service="x" * 255, capacity=2**60, type="t" * 64, later="on"))
     (stream,) = script.side.opened
-    assert (stream.service, stream.capacity) == ("x" * 255, 2**60)
+    assert (stream.opening.service, stream.capacity) == ("x" * 255, 2**60)
 
 
 def test_an_opening_that_is_the_end_as_well_ends_the_connection() -> None:
@@ -242,7 +242,7 @@ def test_malformed_last_words_of_a_receiver_end_the_connection(taken: str | None
 def test_a_receiver_that_claims_more_than_was_sent_is_not_believed() -> None:
     script, sender = opening()
     send(sender, b"1")
-    sender.end()
+    sender.finish(END)
     script.answers()
     script.say(script.headers(1, {"taken": 2}, end=True))
     assert sender.peer_taken == 0
@@ -315,7 +315,7 @@ def test_late_credit_taken_counts_and_stops_are_no_error() -> None:
     """They may cross the end."""
     script, _ = opened("bytes")
     (stream,) = script.side.opened
-    stream.end()
+    stream.finish(END)
     script.say(script.data(1, end=True))
     script.answers()
     script.side.check_empty()
@@ -342,7 +342,7 @@ def test_a_reset_stream_is_over_on_both_halves(kind: str, ours: bool, state: str
     if stream.carries_out and state != "they ended":
         send(stream, bytes(2 * WINDOW))
     if stream.carries_out and state == "we ended":
-        stream.end()
+        stream.finish(END)
     script.answers()
     settled = stream.in_reason
     script.say(script.reset(1))
@@ -356,8 +356,8 @@ def test_a_reset_stream_is_over_on_both_halves(kind: str, ours: bool, state: str
             assert b"whole" in got
         assert stream.exhausted() == (settled or Reason("failed", "reset"))
     # And what the application does with it now goes nowhere.
-    stream.refuse("closed")
-    stream.end()
+    stream.refuse(Reason("refused", "closed"))
+    stream.finish(END)
     assert script.heard() == []
     script.side.check_empty()
 
@@ -471,13 +471,13 @@ def test_honest_opening_and_ending_is_no_flood() -> None:
     for _ in range(1_000):
         sender, receiver = pair.channel()
         send(sender, b"x")
-        sender.end()
+        sender.finish(END)
         pair.turn()
         take_all(receiver)
         near, far = pair.open("bytes", by_server=True)
-        near.refuse("closed")
-        near.end()
-        far.refuse("closed")
+        near.refuse(Reason("refused", "closed"))
+        near.finish(END)
+        far.refuse(Reason("refused", "closed"))
         pair.turn()
     pair.check_empty()
 
@@ -568,9 +568,9 @@ def an_application(mux: Any, stream: Stream, act: random.Random) -> None:
         case 3 if act.random() < 0.1:
             stream.discard("not-taken")
         case 4 if act.random() < 0.2 and stream.carries_out:
-            stream.end()
+            stream.finish(END)
         case 5 if act.random() < 0.2 and stream.carries_in:
-            stream.refuse("closed")
+            stream.refuse(Reason("refused", "closed"))
         case _:
             stream.exhausted()
 
@@ -699,9 +699,9 @@ def honest(stream: Stream, act: random.Random, streams: list[Stream]) -> None:
         if stream.room():
             stream.write(message(bytes(act.choice([0, 10, 1_000, 9_000, 30_000, 59_000]))))
         if act.random() < 0.1:
-            stream.end() if act.random() < 0.5 else stream.fail("oops")
+            stream.finish(END) if act.random() < 0.5 else stream.finish(Reason("failed", "oops"))
     if stream.carries_in and act.random() < 0.05:
-        stream.refuse("closed")
+        stream.refuse(Reason("refused", "closed"))
 
 
 def wind_up(pair: Pair, streams: list[Stream]) -> None:
@@ -712,9 +712,9 @@ def wind_up(pair: Pair, streams: list[Stream]) -> None:
             one.opened.clear()
         for stream in streams:
             if stream.carries_in:
-                stream.refuse("closed")
+                stream.refuse(Reason("refused", "closed"))
             if stream.carries_out:
-                stream.end()
+                stream.finish(END)
         pair.turn()
         pair.now += 31
         pair.client.mux.tick(pair.now)

@@ -338,9 +338,9 @@ async def test_a_cancelled_block_fails_its_channels_as_cancelled() -> None:
         tasks.start_soon(accept)
         with anyio.CancelScope() as scope:
             async with Session(here, client_side=True, peer=PEER) as session:
-                await session.open("service")
+                sender = await session.open("service")
                 scope.cancel()
-                await anyio.sleep_forever()
+                await sender.wait_closed()
         assert scope.cancelled_caught
     assert codes == ["cancelled"]
 

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink.errors import END, Reason, SessionClosed
+from chanlink.inbox import Inbox
 from chanlink.limits import Limits, PeerLimits
-from chanlink.stream import MAX_WORDS, Inbox, Kind, Stream, _fit
+from chanlink.stream import MAX_WORDS, Kind, Opening, Stream
 
 from .muxes import message, take, take_all
 
@@ -43,9 +44,7 @@ class Notes:
 
 
 def make(kind: Kind = "receiver", *, ours: bool = False, capacity: int | None = None, **limits: int) -> Stream:
-    return Stream(
-        Notes(**limits), 1, kind, ours=ours, service="service", parent=None, capacity=capacity, opened_at=1_000.0
-    )
+    return Stream(Notes(**limits), 1, Opening(kind, service="service", capacity=capacity), ours=ours, opened_at=1_000.0)
 
 
 # --- the inbox ----------------------------------------------------------------------------------
@@ -157,7 +156,7 @@ def test_what_is_pulled_is_what_was_written(pieces: list[bytes], sizes: list[int
 def test_last_words_wait_for_what_was_written_before() -> None:
     stream = make(ours=True)
     stream.write(message(b"x"))
-    stream.end()
+    stream.finish(END)
     assert stream.last_words() is None
     stream.pull(100)
     assert stream.last_words() == []
@@ -166,25 +165,28 @@ def test_last_words_wait_for_what_was_written_before() -> None:
 
 def test_the_first_last_words_stay() -> None:
     stream = make(ours=True)
-    stream.fail("first")
-    stream.end()
+    stream.finish(Reason("failed", "first"))
+    stream.finish(END)
     assert stream.out_reason == Reason("failed", "first")
     assert stream.last_words() == [(b"code", b"first"), (b"text", b"")]
 
 
 def test_the_first_refusal_stays() -> None:
     stream = make("bytes", ours=True)
-    stream.refused("first", "1")
-    stream.refused("second", "2")
+    stream.refused(Reason("refused", "first", "1"))
+    stream.refused(Reason("refused", "second", "2"))
     assert stream.out_reason == Reason("refused", "first", "1")
 
 
 @given(st.text(), st.text(max_size=3_000))
 @hypothesis.settings(deadline=None)
 def test_last_words_fit_into_the_protocol(code: str, text: str) -> None:
-    code, text = _fit(code, text)
-    assert 1 <= len(code.encode("ascii")) <= 64
-    assert len(code.encode()) + len(text.encode()) <= MAX_WORDS
+    stream = make(ours=True)
+    stream.finish(Reason("failed", code, text))
+    words = dict(stream.last_words() or [])
+    assert 1 <= len(words[b"code"].decode("ascii")) <= 64
+    assert len(words[b"code"]) + len(words[b"text"]) <= MAX_WORDS
+    words[b"text"].decode()
 
 
 # --- what comes in ------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ def test_a_last_message_that_is_none_refuses_the_channel_though_the_end_was_ther
 def test_refusing_what_is_over_changes_nothing() -> None:
     stream = make()
     stream.ended(END)
-    stream.refuse("closed")
+    stream.refuse(Reason("refused", "closed"))
     assert stream.exhausted() == END
     assert stream.last_words() == [(b"taken", b"0")]
 
@@ -275,7 +277,7 @@ def test_refusing_what_is_over_changes_nothing() -> None:
 def test_refusing_drops_what_waits_and_what_still_comes() -> None:
     stream = make()
     stream.arrived(message(b"waits"), 1_000.0)
-    stream.refuse("closed", "enough")
+    stream.refuse(Reason("refused", "closed", "enough"))
     stream.arrived(message(b"comes"), 1_000.0)
     assert stream.waiting == 0
     assert take(stream) is None
@@ -305,8 +307,8 @@ def test_a_lost_stream_gives_what_arrived_and_then_the_reason() -> None:
 def test_what_is_settled_stays_when_the_session_is_lost() -> None:
     ended, refused, closed = make(), make("bytes", ours=True), make("bytes", ours=True)
     ended.ended(END)
-    refused.refused("closed", "")  # its own end has not left yet
-    closed.end()
+    refused.refused(Reason("refused", "closed"))  # its own end has not left yet
+    closed.finish(END)
     closed.out_ended = True
     for stream in (ended, refused, closed):
         stream.lost(LOST, LOST)
@@ -318,7 +320,7 @@ def test_what_is_settled_stays_when_the_session_is_lost() -> None:
 
 def test_a_sender_whose_end_was_not_confirmed_is_lost() -> None:
     stream = make(ours=True)
-    stream.end()
+    stream.finish(END)
     stream.out_ended = True
     stream.lost(LOST, LOST)
     assert stream.out_reason == LOST
@@ -380,5 +382,5 @@ def test_a_refused_stream_pays_back_at_once() -> None:
     notes = stream._mux
     assert isinstance(notes, Notes)
     stream.arrived(message(bytes(100_000))[:100], 1_000.0)
-    stream.refuse("closed")
+    stream.refuse(Reason("refused", "closed"))
     assert notes.repaid == 100_004 - 16_384

@@ -1,0 +1,72 @@
+"""What has arrived on a stream and was not taken yet."""
+
+import struct
+from collections import deque
+from itertools import islice
+
+MESSAGE_HEADER = struct.Struct(">I")
+HAS_TABLE = 0x8000_0000
+"""The bit of a message's header that says so (protocol section 8)."""
+_SMALL = 2_048
+"""Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
+
+
+class Inbox:
+    """Bytes that arrived and were not taken yet: pieces as they came, nothing much is copied together without need."""
+
+    __slots__ = ("_offset", "_pieces", "size")
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._offset = 0
+        self.size = 0
+
+    def append(self, data: bytes) -> None:
+        pieces = self._pieces
+        if pieces and len(pieces[-1]) + len(data) <= _SMALL:
+            pieces[-1] += data
+        else:
+            pieces.append(data)
+        self.size += len(data)
+
+    def clear(self) -> None:
+        self._pieces.clear()
+        self._offset = self.size = 0
+
+    def peek(self) -> int:
+        """The first four bytes as a number; there must be as many."""
+        head = self._pieces[0]
+        if len(head) - self._offset >= 4:  # the common case: a header is seldom cut by a frame
+            return MESSAGE_HEADER.unpack_from(head, self._offset)[0]  # type: ignore[no-any-return]
+        # No piece is empty, so that four are enough; there may be thousands.
+        start = head[self._offset :] + b"".join(piece[:4] for piece in islice(self._pieces, 1, 4))
+        return MESSAGE_HEADER.unpack_from(start)[0]  # type: ignore[no-any-return]
+
+    def take(self, skip: int, size: int) -> bytes:
+        """Drop `skip` bytes and return the next `size`; there must be as many."""
+        self.size -= skip + size
+        head, begin = self._pieces[0], self._offset + skip
+        end = begin + size
+        if end < len(head):  # the common case: many messages in one frame
+            self._offset = end
+            return head[begin:end]
+        return self._take_across(begin, end)
+
+    def _take_across(self, begin: int, end: int) -> bytes:
+        parts = []
+        while True:
+            head = self._pieces[0]
+            parts.append(head[begin:end])
+            if end < len(head):
+                self._offset = end
+                break
+            del self._pieces[0]
+            self._offset = 0
+            if end == len(head):
+                break
+            begin, end = max(begin - len(head), 0), end - len(head)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def take_some(self, limit: int) -> bytes:
+        """At most `limit` bytes, and at most one piece; there must be some."""
+        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))

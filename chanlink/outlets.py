@@ -1,0 +1,213 @@
+"""Streams of a session as the outlets and feeds of cores (port.py), and as the two sides of a relay (relay.py)."""
+
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+from .errors import ChannelClosed, DecodeError, Reason
+from .port import Offer
+from .stream import Stream
+from .waiting import EMPTY, Waiter
+
+PIECE = 64 * 1024
+"""What a relay moves at a time of a byte stream."""
+
+
+class Messages(Protocol):
+    """What turns messages into bytes and back, the ends in them included: the `Carrier` of the session."""
+
+    def offer(self, value: Any) -> Offer: ...
+    def send(self, offer: Offer, stream: Stream) -> None: ...
+    def decode(self, stream: Stream, head: int, payload: bytes) -> object: ...
+    def pass_on(self, stream: Stream, head: int, payload: bytes, *, origin: Self, source: Stream) -> None: ...
+
+
+# --- outlets --------------------------------------------------------------------------------------
+
+
+class _StreamOutlet:
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.capacity = stream.capacity
+        self.room = stream.room
+
+    @property
+    def reason(self) -> Reason | None:
+        reason = self.stream.out_reason
+        return reason if reason is not None and reason.kind in ("refused", "lost") else self._gone()
+
+    def _gone(self) -> Reason | None:
+        # A sender whose last message was taken has lost nothing, but whoever waits for a byte stream's reader has.
+        return self.stream.gone if self.stream.is_bytes else None
+
+    @property
+    def sent(self) -> int:
+        return self.stream.sent
+
+    @property
+    def taken(self) -> int:
+        return self.stream.peer_taken
+
+    @property
+    def queued(self) -> int:
+        return self.stream.queued
+
+    @property
+    def credit(self) -> int:
+        return self.stream.credit - self.stream.queued
+
+    def stand(self, offer: Any, waiter: Waiter) -> None:
+        """As an `Outlet`; the far side does not take from here."""
+
+    def withdraw(self, offer: Any) -> None:
+        """As an `Outlet`."""
+
+    def finish(self, reason: Reason) -> None:
+        self.stream.finish(reason)
+
+    def _accepts(self) -> bool:
+        stream = self.stream
+        if self.reason is not None:
+            raise self.reason.error(stream.peer_taken)
+        if stream.out_reason is not None:
+            raise ChannelClosed("this end has said that nothing more comes")
+        return stream.room()
+
+
+class MessageOutlet(_StreamOutlet):
+    """Messages to a stream."""
+
+    def __init__(self, messages: Messages, stream: Stream) -> None:
+        super().__init__(stream)
+        self.messages = messages
+
+    def prepare(self, value: Any) -> Offer:
+        return self.messages.offer(value)
+
+    def commit(self, offer: Offer) -> bool:
+        if not self._accepts():
+            return False
+        self.messages.send(offer, self.stream)
+        return True
+
+    @property
+    def position(self) -> int:
+        """For a relay: where what was written last ends."""
+        return self.stream.sent
+
+    @property
+    def progress(self) -> int:
+        """For a relay: up to where the far application has taken."""
+        return self.stream.peer_taken
+
+
+class ByteOutlet(_StreamOutlet):
+    """Bytes to a stream."""
+
+    def prepare(self, value: bytes) -> bytes:
+        return value
+
+    def commit(self, offer: bytes) -> bool:
+        if not self._accepts():
+            return False
+        self.stream.write(offer)
+        return True
+
+    @property
+    def position(self) -> int:
+        """As of a `MessageOutlet`."""
+        return self.stream.sent_bytes
+
+    @property
+    def progress(self) -> int:
+        """As of a `MessageOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
+        return self.stream.returned
+
+
+# --- feeds ----------------------------------------------------------------------------------------
+
+
+class _StreamFeed:
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    @property
+    def taken(self) -> int:
+        return self.stream.taken_count
+
+    @property
+    def queued(self) -> int:
+        return self.stream.waiting
+
+    @property
+    def drained(self) -> bool:
+        return self.stream.in_reason is not None and not self.stream.waiting
+
+    def over(self) -> Reason | None:
+        return self.stream.exhausted()
+
+    def refuse(self, reason: Reason) -> None:
+        self.stream.refuse(reason)
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Call this when something has changed."""
+        self.stream.on_readable = look
+
+
+class MessageFeed(_StreamFeed):
+    """Messages from a stream."""
+
+    def __init__(self, messages: Messages, stream: Stream) -> None:
+        super().__init__(stream)
+        self._messages = messages
+
+    def take(self, limit: int) -> Any:
+        message = self.stream.next_message()
+        if message is None:
+            return EMPTY
+        head, payload = message
+        try:
+            value = self._messages.decode(self.stream, head, payload)
+        except DecodeError as exc:
+            self.stream.reject("bad-message", str(exc))
+            raise
+        self.stream.taken(len(payload))
+        return value
+
+    # --- as the source of a relay ---
+
+    def ready(self) -> bool:
+        return self.stream.message_ready()
+
+    def forward(self, outlet: MessageOutlet) -> int:
+        message = self.stream.next_message()
+        assert message is not None
+        head, payload = message
+        outlet.messages.pass_on(outlet.stream, head, payload, origin=self._messages, source=self.stream)
+        return len(payload)
+
+    def forwarded(self, size: int) -> None:
+        self.stream.taken(size)
+
+
+class ByteFeed(_StreamFeed):
+    """Bytes from a stream."""
+
+    def take(self, limit: int) -> Any:
+        data = self.stream.read(limit)
+        if not data:
+            return EMPTY
+        self.stream.consumed(len(data))
+        return data
+
+    # --- as the source of a relay ---
+
+    def ready(self) -> bool:
+        return self.stream.waiting > 0
+
+    def forward(self, outlet: ByteOutlet) -> int:
+        data = self.stream.read(PIECE)
+        outlet.stream.write(data)
+        return len(data)
+
+    def forwarded(self, size: int) -> None:
+        self.stream.consumed(size)

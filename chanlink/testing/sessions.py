@@ -1,0 +1,204 @@
+"""Two sessions joined in memory, and byte streams that misbehave."""
+
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from anyio.abc import ByteStream as AnyByteStream
+from anyio.lowlevel import checkpoint
+
+from chanlink import ByteStream, Limits, Peer, Session, byte_pipe
+from chanlink.limits import PeerLimits
+from chanlink.session import Services
+
+PEER = Peer(None, "the other side", "memory")
+"""Who the other side of a session in memory is."""
+
+
+@asynccontextmanager
+async def session_pair(
+    limits: Limits | None = None,
+    server_limits: Limits | None = None,
+    *,
+    services: Services | None = None,
+    client_services: Services | None = None,
+    allows: Callable[[str], bool] | None = None,
+    wire: Callable[[AnyByteStream], AnyByteStream] | None = None,
+) -> AsyncGenerator[tuple[Session, Session], None]:
+    """Two sessions, joined in memory: an async context manager that gives the client's and the server's.
+
+    There is no handshake between them and nothing is encrypted; all else is as over a network. ``limits`` are the
+    client's, and the server's too if ``server_limits`` is not given. ``services`` are served by the server,
+    ``client_services`` by the client; without them, channels come out of `Session.accept`. ``allows`` says which
+    services the client may use. ``wire`` is called for the byte stream of either side, the client's first, and
+    returns what to use in its place, such as a `FaultyStream`.
+
+    The server's side lives in a task of its own. Both sessions are closed when the block is left; an exception of
+    the block leaves it as it is.
+    """
+    limits = limits or Limits()
+    server_limits = server_limits or limits
+    here, there = (wire(stream) if wire is not None else stream for stream in byte_pipe())
+    client = Session(
+        here,
+        client_side=True,
+        peer=PEER,
+        limits=limits,
+        peer_limits=_announced(server_limits),
+        services=client_services,
+    )
+    server = Session(
+        there,
+        client_side=False,
+        peer=PEER,
+        limits=server_limits,
+        peer_limits=_announced(limits),
+        services=services,
+        allows=allows,
+    )
+    error: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        ready, done = anyio.Event(), anyio.Event()
+        tasks.start_soon(_live, server, ready, done)
+        await ready.wait()
+        try:
+            async with client:
+                yield client, server
+        except Exception as exc:  # a task group would wrap it in a group
+            error = exc
+        done.set()
+    if error is not None:
+        raise error
+
+
+async def _live(session: Session, ready: anyio.Event, done: anyio.Event) -> None:
+    async with session:
+        ready.set()
+        await done.wait()
+
+
+def _announced(limits: Limits) -> PeerLimits:
+    """What the handshake would have told the other side."""
+    return PeerLimits(**{name: getattr(limits, name) for name in PeerLimits.__dataclass_fields__})
+
+
+class FaultyStream(AnyByteStream):
+    """A byte stream around another one, with faults; each is off until it is asked for, and they add up.
+
+    ``cut_after``: once so many bytes were sent, or so many received, the connection breaks, in the middle of
+    whatever it is: both directions raise `anyio.BrokenResourceError` from then on. The other side sees what a broken
+    connection looks like there; when the stream below is a `chanlink.ByteStream` that is a failure, never an end.
+
+    ``piece``: sends and receives at most so many bytes at a time; 1 is the hardest test of a parser.
+
+    ``delay``: seconds that each piece waits before it is sent.
+
+    ``seed``: tasks run in another order than usual. Before each piece there are none to ``steps`` extra turns for
+    other tasks, by a random generator with this seed, so that what fails once fails again.
+    """
+
+    def __init__(
+        self,
+        stream: AnyByteStream,
+        *,
+        cut_after: int | None = None,
+        piece: int | None = None,
+        delay: float = 0.0,
+        seed: int | None = None,
+        steps: int = 5,
+    ) -> None:
+        if piece is not None and piece < 1:
+            raise ValueError("piece must be at least 1")
+        self._stream = stream
+        self._left_to_send = self._left_to_receive = cut_after
+        self._piece = piece
+        self._delay = delay
+        self._random = random.Random(seed) if seed is not None else None
+        self._steps = steps
+        self._is_cut = False
+        self.sent = 0
+        """Bytes that have gone through, so that a test can cut at each of them in turn."""
+        self.received = 0
+
+    async def send(self, item: bytes) -> None:
+        """As the stream below; in pieces, and up to the cut.  Cancelled: some pieces may have been sent."""
+        self._check()
+        left = memoryview(item)
+        while left:
+            await self._disturb()
+            if self._delay:
+                await anyio.sleep(self._delay)
+            self._check()
+            data = bytes(left[: self._allowed(len(left), self._left_to_send)])
+            left = left[len(data) :]
+            if data:
+                await self._stream.send(data)
+                self.sent += len(data)
+            self._left_to_send = await self._count(len(data), self._left_to_send)
+        self._check()
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        """As the stream below; in pieces, and up to the cut."""
+        await self._disturb()
+        self._check()
+        allowed = self._allowed(max_bytes, self._left_to_receive)
+        if allowed == 0:
+            await self.cut()
+            self._check()
+        try:
+            data = await self._stream.receive(allowed)
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            self._check()  # it was cut meanwhile
+            raise
+        self.received += len(data)
+        if self._left_to_receive is not None:
+            self._left_to_receive -= len(data)
+        return data
+
+    async def send_eof(self) -> None:
+        """As the stream below."""
+        self._check()
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        """As the stream below."""
+        await self._stream.aclose()
+
+    async def cut(self) -> None:
+        """Break the connection now."""
+        if self._is_cut:
+            return
+        self._is_cut = True
+        if isinstance(self._stream, ByteStream):
+            if not self._stream.is_void:
+                self._stream.fail("cut")
+            self._stream.close()
+        else:
+            await anyio.aclose_forcefully(self._stream)
+
+    @property
+    def extra_attributes(self) -> Mapping[Any, Callable[[], Any]]:
+        """As the stream below."""
+        return self._stream.extra_attributes
+
+    def _check(self) -> None:
+        if self._is_cut:
+            raise anyio.BrokenResourceError("the connection was cut")
+
+    def _allowed(self, wanted: int, left: int | None) -> int:
+        return min(one for one in (wanted, self._piece, left) if one is not None)
+
+    async def _count(self, done: int, left: int | None) -> int | None:
+        if left is None:
+            return None
+        if left == done:
+            await self.cut()
+        return left - done
+
+    async def _disturb(self) -> None:
+        """Only before something is done: a cancellation here has lost nothing."""
+        if self._random is not None:
+            for _ in range(self._random.randint(0, self._steps)):
+                await checkpoint()

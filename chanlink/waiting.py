@@ -1,0 +1,157 @@
+"""Those who wait at a core: tasks, cases of a select, relays; and the ends that nobody closes any more.
+
+The rules of waiting (DESIGN 3.3):
+
+- A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
+  if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.
+- Who looked and found nothing waits on in front: those who come later don't overtake it for ever.
+- A handle that was closed or sent away is void. Its tasks are woken and see that; those of other handles of the
+  same core look, and wait on.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+import anyio
+from anyio.lowlevel import current_token
+
+from . import codec
+
+EMPTY: Any = object()
+"""What a feed returns while it has nothing."""
+
+
+class Waiter(Protocol):
+    """Who waits: a task (`Ticket`), a case of a select, a relay."""
+
+    def set(self) -> None:
+        """Look: something may have changed."""
+
+    def takes(self) -> bool:
+        """Whether `give` may be called now."""
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        """Have this message of a rendezvous; call `undo` if it can't be had after all."""
+
+
+class Ticket:
+    """A task that waits."""
+
+    __slots__ = ("_event", "_undo", "given")
+
+    def __init__(self) -> None:
+        self._event = anyio.Event()
+        self.given = EMPTY
+        self._undo: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        self._event.set()
+
+    def takes(self) -> bool:
+        return True
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        self.given, self._undo = item, undo
+        self._event.set()
+
+    async def wait(self, queue: "Waiters") -> None:
+        try:
+            await self._event.wait()
+        except BaseException:
+            if queue.discard(self):
+                pass
+            elif self._undo is not None:
+                self._undo()
+            else:
+                queue.wake()  # it was woken and can't look any more: the next one shall
+            raise
+
+
+class Waiters:
+    """Who waits for the same thing, the one that came first at the front."""
+
+    __slots__ = ("_waiting",)
+
+    def __init__(self) -> None:
+        self._waiting: dict[Waiter, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, waiter: Waiter) -> bool:
+        return waiter in self._waiting
+
+    def add(self, waiter: Waiter, *, first: bool = False) -> None:
+        if first:
+            self._waiting = {waiter: None, **self._waiting}
+        else:
+            self._waiting[waiter] = None
+
+    def discard(self, waiter: Waiter) -> bool:
+        """Forget it; False if it has been woken, or never was here."""
+        return self._waiting.pop(waiter, EMPTY) is not EMPTY
+
+    def wake(self) -> None:
+        """Wake the first one, if any."""
+        for waiter in self._waiting:
+            del self._waiting[waiter]
+            waiter.set()
+            return
+
+    def wake_all(self) -> None:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            for waiter in waiting:
+                waiter.set()
+
+    def taker(self) -> Waiter | None:
+        """The first one that can be given a message, taken out of the queue."""
+        for waiter in self._waiting:
+            if waiter.takes():
+                del self._waiting[waiter]
+                return waiter
+        return None
+
+    async def wait(self, ticket: Ticket | None = None, *, again: bool = False) -> Any:
+        """Wait until woken; returns what was given, or `EMPTY`.  Who waits `again` goes to the front."""
+        if ticket is None:
+            ticket = Ticket()
+        self.add(ticket, first=again)
+        await ticket.wait(self)
+        return ticket.given
+
+
+class Forgotten:
+    """Ends that the garbage collector found before anybody closed them.
+
+    `__del__` may run in any thread and in the middle of anything. So it only notes the end here and pokes the event
+    loop of those who wait; the rest is done there.
+    """
+
+    __slots__ = ("_ends", "_poke")
+
+    def __init__(self) -> None:
+        self._ends: list[codec.End] = []
+        self._poke: Callable[[Callable[[], None]], object] | None = None
+
+    def note(self, end: codec.End) -> None:
+        """For `__del__`, in any thread."""
+        self._ends.append(end)
+        if self._poke is not None:
+            with suppress(RuntimeError):  # that event loop is over, and nobody waits there any more
+                self._poke(self.settle)
+
+    def watch(self) -> bool:
+        """Somebody is about to wait here.  True if something was settled just now: look again."""
+        if self._poke is None:
+            token: Any = current_token().native_token
+            self._poke = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
+        if not self._ends:
+            return False
+        self.settle()
+        return True
+
+    def settle(self) -> None:
+        while self._ends:
+            self._ends.pop().forsake("abandoned")
