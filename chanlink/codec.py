@@ -117,11 +117,17 @@ class _Walk(NamedTuple):
             return
         if id(item) in self.ends:
             raise EncodeError("the same end is in this message twice", path)
-        end = item if isinstance(item, End) else self.wrap(item) if self.wrap is not None else None
+        end = item if isinstance(item, End) else self.wrapped(item, path)
         if end is not None:
             self.ends[id(item)] = Attachment(end, path)
         elif self.wrap is not None:
             _check_leaf(item, path)
+
+    def wrapped(self, item: object, path: str) -> End | None:
+        try:
+            return self.wrap(item) if self.wrap is not None else None
+        except EncodeError as exc:
+            raise EncodeError(exc.problem, path) from None
 
     def visit_items(self, container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int) -> None:
         if isinstance(container, dict):

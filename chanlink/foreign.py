@@ -1,4 +1,4 @@
-"""Foreign streams in messages: files, sockets, pipes of processes, anyio's streams.
+"""Foreign streams in messages: files, sockets, pipes of processes, anyio's streams, async iterables of bytes.
 
 Such an object is replaced by one end of a byte pipe; the other end stays, and a task copies between it and the
 object. It is started when the message was accepted, and belongs to the session. The object moves: it is closed
@@ -10,12 +10,12 @@ import io
 import logging
 import math
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncIterable, Callable
 from functools import partial
 from typing import Any
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, UnreliableObjectReceiveStream
 from anyio.abc import ByteStream as AnyByteStream
 
 from .bytestream import ByteStream
@@ -48,13 +48,43 @@ def wrap(source: object) -> ForeignStream | None:
     file = source.wrapped if isinstance(source, anyio.AsyncFile) else source
     if isinstance(file, io.TextIOBase):
         raise EncodeError("a text file can't be sent; open it in binary mode")
-    if not isinstance(file, ByteReceiveStream | ByteSendStream | io.RawIOBase | io.BufferedIOBase | socket.socket):
+    if not isinstance(file, _STREAMS) and not _is_iterable(file):
         return None
     forgotten = Forgotten()
     there, back = ByteLink(forgotten), ByteLink(forgotten)
     end = ForeignStream(there.sender, back.receiver)
     end.source, end.there, end.back = file, there, back
     return end
+
+
+_STREAMS = (ByteReceiveStream, ByteSendStream, io.RawIOBase, io.BufferedIOBase, socket.socket)
+
+
+def _is_iterable(source: object) -> bool:
+    """Whether pieces of bytes may come out of it; what streams of objects bring is none of ours."""
+    return isinstance(source, AsyncIterable) and not isinstance(source, UnreliableObjectReceiveStream)
+
+
+class _Iterable(ByteReceiveStream):
+    """An async iterable of bytes as a stream that can only be read."""
+
+    def __init__(self, source: AsyncIterable[bytes]) -> None:
+        self._pieces = aiter(source)
+        self._left = memoryview(b"")
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        while not self._left:
+            try:
+                self._left = memoryview(await anext(self._pieces))
+            except StopAsyncIteration:
+                raise anyio.EndOfStream from None
+        data, self._left = self._left[:max_bytes], self._left[max_bytes:]
+        return bytes(data)
+
+    async def aclose(self) -> None:
+        close = getattr(self._pieces, "aclose", None)
+        if close is not None:
+            await close()
 
 
 class _File(AnyByteStream):
@@ -124,7 +154,7 @@ async def _opened(source: Any) -> Any:
         return await SocketStream.from_socket(source)
     if isinstance(source, io.RawIOBase | io.BufferedIOBase):
         return _File(source)
-    return source
+    return source if isinstance(source, _STREAMS) else _Iterable(source)
 
 
 async def _close(source: Any) -> None:

@@ -128,7 +128,11 @@ class Handle(codec.End):
         self.check_open()
         offer = core.outlet.prepare(value)
         try:
-            if not core.outlet.commit(offer):
+            # Who comes while others wait goes behind them, and sees to it that the first one looks.
+            if core.room:
+                core.room.wake()
+                await self._until_accepted(core, offer)
+            elif not core.outlet.commit(offer):
                 await self._until_accepted(core, offer)
         except BaseException:
             _keep(core, offer)

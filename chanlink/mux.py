@@ -75,7 +75,8 @@ class Mux:
         self._credit_due: dict[Stream, None] = {}
         self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
         self._drained_at: int | None = None  # we serve no stream above
-        self._peer_drains = False
+        self._said_drained = False
+        self._peer_drains = 0  # DRAIN frames of the peer: it takes nothing new; everything that it accepted has left
         self._h2 = frames.Connection(
             client_side=client_side,
             our_settings=frames.settings(open_channels=limits.open_channels, stream_window=limits.stream_window),
@@ -282,6 +283,21 @@ class Mux:
             self._h2.send_extension(frames.DRAIN, 0, _ID.pack(self._drained_at))
             self._owner.wake_writer()
 
+    def drained(self) -> bool:
+        """Whether a session that drains can end: everything accepted has left here, and there if the peer drains too.
+
+        The first time the former is so, the peer is told.
+        """
+        if self.has_output():
+            return False
+        if not self._said_drained:
+            assert self._drained_at is not None
+            self._said_drained = True
+            self._h2.send_extension(frames.DRAIN, 0, _ID.pack(self._drained_at))
+            self._owner.wake_writer()
+            return False
+        return self._peer_drains != 1
+
     # --- 4. frames that arrived -------------------------------------------------------------------
 
     def receive_data(self, data: bytes, now: float) -> None:
@@ -327,9 +343,10 @@ class Mux:
             end = 1 + event.payload[0]
             self._stop_received(stream, frames.refusal(event.payload[1:end], event.payload[end:]))
         elif event.kind == frames.DRAIN and size == _ID.size and event.stream_id == 0:
-            if self._peer_drains:
+            if self._peer_drains == 2:
                 self._h2.idle.spend(now)
-            self._peer_drains = True
+            self._peer_drains = min(self._peer_drains + 1, 2)
+            self._owner.wake_writer()
         else:
             raise RemoteProtocolError(f"a malformed extension frame {event.kind:#x}")
 
@@ -446,6 +463,7 @@ class Mux:
         if stream.id not in self.streams or not self._h2.reap(stream.id):
             return
         del self.streams[stream.id]
+        stream.over()
         self.unnest(stream)
         self._is_active.discard(stream)
         self._credit_due.pop(stream, None)
@@ -473,7 +491,7 @@ class Mux:
     def lose(self, cause: SessionError, peer: str = "") -> None:
         """The session with `peer` is over: every stream that is not settled is lost."""
         reason = Reason("lost", text=peer, cause=cause)
-        self._peer_drains = True
+        self._peer_drains = 2
         for stream in list(self.streams.values()):
             stream.lost(reason, reason)
         self.streams.clear()

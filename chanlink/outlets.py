@@ -66,10 +66,10 @@ class _StreamOutlet:
 
     def _accepts(self) -> bool:
         stream = self.stream
+        if stream.out_reason is not None and stream.out_reason.kind in ("end", "failed"):
+            raise ChannelClosed("this end has said that nothing more comes")
         if self.reason is not None:
             raise self.reason.error(stream.peer_taken)
-        if stream.out_reason is not None:
-            raise ChannelClosed("this end has said that nothing more comes")
         return stream.room()
 
 

@@ -318,7 +318,7 @@ class Session(AsyncContextManagerMixin):
                     await self._stream.send(data)
                     self._writing_since = None
                     continue
-                if self._closing is not None and not self._mux.has_output():
+                if self._closing is not None and self._mux.drained():
                     self._lose(self._closing)  # here: nothing may be accepted between the last frame and the end
                     return
                 await self._output.wait()
@@ -413,7 +413,7 @@ class Session(AsyncContextManagerMixin):
         """Close the session: take no more, deliver what was accepted (for `Limits.close` seconds at most), say so.
 
         Channels that are still open are lost on both sides: close what you want to end in order. When the peer closes
-        at the same time, its close can come first, and what has not left then is lost (as `SessionLost`). Never raises.
+        at the same time, the session ends once both have delivered. Never raises.
         """
         try:
             with anyio.move_on_after(self._limits.close):

@@ -430,6 +430,12 @@ class Stream:
         if self.carries_out:
             self.finish(Reason("failed", code))
 
+    def over(self) -> None:
+        """Both halves are over."""
+        if self.is_bytes and self.gone is None:
+            self.gone = Reason("refused", "closed")
+            self.on_writable()
+
     # --- the session's end ------------------------------------------------------------------------
 
     def lost(self, outward: Reason, inward: Reason) -> None:
