@@ -562,3 +562,59 @@ async def test_a_foreign_stream_is_not_started_when_the_message_is_not_sent() ->
         await settle()
         assert not source.closed
         assert await source.receive() == b"a part"
+
+
+async def test_an_async_iterable_of_bytes_is_a_stream_that_can_only_be_read() -> None:
+    closed = anyio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        try:
+            yield b"one "
+            yield b""
+            yield b"two " * 50_000
+        finally:
+            closed.set()
+
+    async with session_pair() as (client, server):
+        sender = await client.open("service")
+        await sender.send({"body": pieces()})
+        async with (await (await server.accept()).end.receive())["body"] as body:
+            assert b"".join([piece async for piece in body]) == b"one " + b"two " * 50_000
+            await closed.wait()
+            assert isinstance(await body.wait_closed(), ChannelRefused)
+
+
+async def test_an_iterable_of_what_is_no_bytes_has_failed() -> None:
+    async def pieces() -> AsyncIterator[Any]:
+        yield b"fine"
+        yield "a text"
+
+    async with session_pair() as (client, server):
+        sender = await client.open("service")
+        await sender.send(pieces())
+        async with await (await server.accept()).end.receive() as body:
+            assert await body.receive() == b"fine"
+            with pytest.raises(ChannelFailed, match="read-failed: TypeError"):
+                await body.receive()
+
+
+async def test_a_stream_of_objects_is_no_stream_of_bytes() -> None:
+    send, receive = anyio.create_memory_object_stream[Any]()
+    async with session_pair() as (client, _):
+        sender = await client.open("service")
+        with pytest.raises(EncodeError, match="MemoryObjectReceiveStream can't be sent"):
+            await sender.send(receive)
+    send.close()
+    receive.close()
+
+
+async def test_wait_closed_returns_when_both_directions_are_over() -> None:
+    async with session_pair() as (client, server):
+        near = await client.open_stream("service")
+        far = (await server.accept()).end
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(near.wait_closed)
+            await near.send(b"all")
+            await near.send_eof()
+            assert [piece async for piece in far] == [b"all"]
+            await far.aclose()

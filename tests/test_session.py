@@ -1,11 +1,13 @@
 """Sessions: opening, accepting, services, closing, and what happens to those who wait when a session dies."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import anyio
 import pytest
 import sniffio
+from anyio.lowlevel import checkpoint
 
 import chanlink
 from chanlink import (
@@ -517,3 +519,60 @@ async def test_a_service_that_does_not_notice_the_end_is_cancelled_after_a_while
         await client.open("stubborn")
         await settle()
     assert cancelled
+
+
+async def test_two_sides_that_close_at_once_both_deliver() -> None:
+    here, there = chanlink.byte_pipe()
+    got: dict[str, list[int]] = {"client": [], "server": []}
+    sent: dict[str, int] = {}
+
+    async def run(name: str, stream: chanlink.ByteStream, open_now: anyio.Event) -> None:
+        async with (
+            anyio.create_task_group() as tasks,
+            Session(stream, client_side=name == "client", peer=PEER) as session,
+        ):
+            sender = await session.open("numbers")
+            incoming = await session.accept()
+
+            async def read() -> None:
+                with contextlib.suppress(SessionLost):
+                    async for item in incoming.end:
+                        got[name].append(item["n"])
+                        await checkpoint()
+
+            count = 0
+            with contextlib.suppress(anyio.WouldBlock):
+                while True:  # more than leaves before the other side reads
+                    sender.send_nowait({"n": count, "padding": bytes(500)})
+                    count += 1
+            sent[name] = count
+            await settle()
+            tasks.start_soon(read)
+            await open_now.wait()
+
+    async with anyio.create_task_group() as tasks:
+        both = anyio.Event()
+        tasks.start_soon(run, "client", here, both)
+        tasks.start_soon(run, "server", there, both)
+        while len(sent) < 2:
+            await checkpoint()
+        both.set()
+    assert got["client"] == list(range(sent["server"]))
+    assert got["server"] == list(range(sent["client"]))
+
+
+async def test_what_has_arrived_outlives_a_session_that_is_left_by_an_exception() -> None:
+    receivers: list[chanlink.Receiver[Any]] = []
+    with pytest.raises(ZeroDivisionError):
+        async with session_pair() as (client, server):
+            sender = await server.open("service")
+            receivers.append((await client.accept()).end)
+            await sender.send("arrived")
+            await settle()
+            raise ZeroDivisionError
+    assert await receivers[0].receive() == "arrived"
+    with pytest.raises(SessionLost):
+        await receivers[0].receive()
+    with pytest.raises(ChannelRefused) as caught:
+        await sender.send("too late")
+    assert caught.value.code == "ZeroDivisionError"
