@@ -203,24 +203,27 @@ class Carrier:
         """The value of a message of `stream`.  Raises `DecodeError`; none of its ends is left then."""
         if not head & HAS_TABLE:
             return codec.decode(head, payload, self.limits, _nothing_to_claim)
-        claimed: dict[int, Stream] = {}
         unmade: dict[int, Stream] = {}
+        made: list[Handle] = []
 
         def claim(kind: Kind, stream_id: int) -> Callable[[], End] | None:
             child = self.mux.claim(stream, kind, stream_id)
             if child is None:
                 return None
-            claimed[stream_id] = unmade[stream_id] = child
+            unmade[stream_id] = child
             return partial(make, child)
 
         def make(child: Stream) -> End:
             del unmade[child.id]
-            return self.adopt(child)
+            made.append(self.adopt(child))
+            return made[-1]
 
         try:
             value = codec.decode(head, payload, self.limits, claim)
         except DecodeError:
-            _discard(claimed.values(), "bad-message")
+            for end in made:
+                end.forsake("bad-message")
+            _discard(unmade.values(), "bad-message")
             raise
         _discard(unmade.values(), "not-taken")
         return value

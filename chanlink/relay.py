@@ -21,6 +21,8 @@ from .port import SendCore
 
 CODES = ((MessageTooLarge, "too-large"), (LimitReached, "limit-reached"), (DecodeError, "bad-message"))
 """What both sides are told when something can't be passed on."""
+MAX_UNDER_WAY = 4_096
+"""Messages that a relay has passed on and that were not taken: each is remembered, however short it is."""
 
 
 class Source(Protocol):
@@ -99,6 +101,8 @@ class Relay:
 
     def _move(self, outlet: Any) -> None:
         while self._source.ready():
+            if len(self._under_way) >= MAX_UNDER_WAY:
+                return  # until some were taken
             if not outlet.room():
                 if self not in self._core.room:
                     self._core.room.add(self, first=self._queued)
