@@ -25,7 +25,7 @@ from .mux import Mux
 from .outlets import ByteFeed, ByteOutlet, MessageFeed, MessageOutlet
 from .port import Offer, ReceiveCore, SendCore
 from .relay import Relay
-from .stream import Kind, Stream
+from .stream import Kind, Opening, Stream
 from .waiting import Forgotten
 
 MAX_BACKLOGS = 32
@@ -111,13 +111,14 @@ class Carrier:
 
     def _ship(self, shipment: Shipment, parent: Stream) -> Stream:
         end = shipment.end
-        stream = self.mux.open(
+        opening = Opening(
             end.kind,
             parent=parent.id,
             capacity=end.capacity,
             size=end.receive_core.left if end.receive_core is not None else None,
             answer_size=end.send_core.left if end.send_core is not None else None,
         )
+        stream = self.mux.open(opening)
         if end.receive_core is not None:
             self._receiver_left(end.receive_core, shipment, stream)
         if end.send_core is not None:

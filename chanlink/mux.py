@@ -113,19 +113,9 @@ class Mux:
         if self._next_id + 2 * count >= 2**31:
             raise SessionClosed("exhausted", "all stream ids of this session are used up")
 
-    def open(
-        self,
-        kind: Kind,
-        *,
-        service: str | None = None,
-        parent: int | None = None,
-        capacity: int | None = None,
-        size: int | None = None,
-        answer_size: int | None = None,
-    ) -> Stream:
-        """Open a stream whose acceptor gets an end of `kind`.  Usable at once; never waits (see `check_open`)."""
+    def open(self, opening: Opening) -> Stream:
+        """Open a stream.  Usable at once; never waits (see `check_open`)."""
         self.check_open(1)
-        opening = Opening(kind, service, parent, capacity, size, answer_size)
         stream = Stream(self, self._next_id, opening, ours=True)
         self._next_id += 2
         self._open_ours += 1
@@ -483,10 +473,10 @@ class Mux:
             if stream.stalled(now):
                 stream.reject("too-slow", "a message made no progress")
 
-    def give_up(self, code: str) -> None:
-        """This side is about to leave everything that is open."""
+    def give_up(self, code: str, cause: SessionError, peer: str = "") -> None:
+        """This side is about to leave everything that is open; the peer learns the code."""
         for stream in list(self.streams.values()):
-            stream.give_up(code)
+            stream.give_up(code, Reason("lost", text=peer, cause=cause))
 
     def lose(self, cause: SessionError, peer: str = "") -> None:
         """The session with `peer` is over: every stream that is not settled is lost."""

@@ -159,7 +159,8 @@ class _Set(Chooser):
     def add(self, case: Case) -> int:
         index = self._count
         made = make_case(index, case, self)
-        if any(_face_each_other(made, other) for other in self.cases.values()):
+        others = self.cases.values() if isinstance(made, SendCase) else self._sends
+        if any(_face_each_other(made, other) for other in others):
             made.close()
             raise ValueError("both ends of a rendezvous in one selector would only wake each other")
         self.cases[index] = made
@@ -171,6 +172,8 @@ class _Set(Chooser):
         return index
 
     def remove(self, index: int) -> None:
+        if not isinstance(index, int):
+            raise TypeError("a case is removed by the number that add() returned")
         case = self.cases.pop(index, None)
         if case is not None:
             self._ready.pop(case, None)

@@ -36,7 +36,7 @@ from .limits import Limits, PeerLimits
 from .mux import Mux
 from .port import ReceiveCore, SendCore
 from .secure import NoiseStream
-from .stream import Kind, Stream
+from .stream import Kind, Opening, Stream
 from .waiting import Waiters
 
 T = TypeVar("T")
@@ -166,11 +166,12 @@ class Session(AsyncContextManagerMixin):
         if reason is None:
             await self.aclose()
             return
+        cause = SessionClosed(reason.code)
         if self._cause is None:
-            self._mux.give_up(reason.code)
+            self._mux.give_up(reason.code, cause, self.peer.name)
         with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
-            await self._drain(SessionClosed(reason.code))
-        self._lose(SessionClosed(reason.code))
+            await self._drain(cause)
+        self._lose(cause)
 
     async def _end_tasks(self) -> None:
         """Services see the end of the session at their ends; who has not returned after a while is cancelled."""
@@ -202,7 +203,7 @@ class Session(AsyncContextManagerMixin):
         self._check()
         if not 0 < len(service.encode()) <= 255:
             raise ValueError("the name of a service has 1 to 255 bytes")
-        return self._carrier.adopt(self._mux.open(kind, service=service, capacity=capacity))
+        return self._carrier.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
 
     async def accept(self) -> Incoming:
         """The next top-level channel that the peer opened.  Raises the error that ended the session."""

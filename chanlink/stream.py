@@ -423,12 +423,15 @@ class Stream:
         if self.carries_out:
             self.finish(Reason("failed", code))
 
-    def give_up(self, code: str) -> None:
-        """This side is about to leave: the peer is told why, and what has arrived can still be taken here."""
+    def give_up(self, code: str, lost: Reason) -> None:
+        """This side leaves.  The peer is told why; here it is lost, but what has arrived can still be taken."""
         if self.carries_in and self.in_reason is None:
             self._say_refused(Reason("refused", code))
-        if self.carries_out:
-            self.finish(Reason("failed", code))
+            self.in_reason = lost
+            self.on_readable()
+        if self.carries_out and self.out_reason is None:
+            self._finish(lost, _words(Reason("failed", code)))
+            self.on_writable()
 
     def over(self) -> None:
         """Both halves are over."""

@@ -12,7 +12,7 @@ from chanlink.errors import RemoteProtocolError
 from chanlink.inbox import HAS_TABLE, MESSAGE_HEADER
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
-from chanlink.stream import Kind, Stream
+from chanlink.stream import Kind, Opening, Stream
 
 Cut = Callable[[bytes], Iterable[bytes]]
 KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
@@ -103,7 +103,7 @@ class Pair:
     def open(self, kind: Kind, *, by_server: bool = False, **options: Any) -> tuple[Stream, Stream]:
         """A top-level stream: the opener's and the acceptor's side of it."""
         opener, acceptor = (self.server, self.client) if by_server else (self.client, self.server)
-        ours = opener.mux.open(kind, service="service", **options)
+        ours = opener.mux.open(Opening(kind, service="service", **options))
         self.turn()
         return ours, acceptor.opened[-1]
 

@@ -22,6 +22,7 @@ from chanlink import (
     Session,
     SessionLost,
 )
+from chanlink.stream import Opening
 from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import eventually
 
@@ -151,7 +152,7 @@ async def unmentioned() -> None:
         one, other = chanlink.pipe()
         await sender.send(other)  # mentioned, and not taken for long
         parent = stray_parent.send_core.outlet.stream.id  # type: ignore[union-attr]
-        stray = client._mux.open("receiver", parent=parent)  # an honest peer never does that
+        stray = client._mux.open(Opening("receiver", parent=parent))  # an honest peer never does that
         with anyio.fail_after(5):
             await eventually(lambda: stray.out_reason is not None)
         assert (stray.out_reason.kind, stray.out_reason.code) == ("refused", "not-taken")

@@ -12,7 +12,7 @@ from chanlink import frames
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.mux import TURN
-from chanlink.stream import Kind, Stream
+from chanlink.stream import Kind, Opening, Stream
 
 from .muxes import KINDS, Pair, Transcript, byte_by_byte, message, read_all, send, take, take_all, whole
 
@@ -42,8 +42,8 @@ def test_either_side_opens_streams_of_each_kind(pair: Pair, kind: Kind, by_serve
 
 
 def test_both_sides_open_at_the_same_time(pair: Pair) -> None:
-    pair.client.mux.open("receiver", service="there")
-    pair.server.mux.open("receiver", service="here")
+    pair.client.mux.open(Opening("receiver", service="there"))
+    pair.server.mux.open(Opening("receiver", service="here"))
     pair.turn()
     assert [stream.opening.service for stream in pair.server.opened] == ["there"]
     assert [stream.opening.service for stream in pair.client.opened] == ["here"]
@@ -51,8 +51,8 @@ def test_both_sides_open_at_the_same_time(pair: Pair) -> None:
 
 def test_opening_says_nothing_but_what_the_protocol_has() -> None:
     script = Transcript(client_side=True)
-    script.mux.open("receiver", service="ünï", capacity=0)
-    script.mux.open("bytes", parent=1)
+    script.mux.open(Opening("receiver", service="ünï", capacity=0))
+    script.mux.open(Opening("bytes", parent=1))
     assert script.heard() == [
         ("HEADERS", 1, {"kind": "receiver", "service": "ünï", "capacity": "0"}),
         ("HEADERS", 3, {"kind": "bytes", "parent": "1"}),
@@ -68,16 +68,16 @@ def test_the_settings_are_those_of_the_protocol() -> None:
 
 def test_a_stream_is_opened_before_the_message_that_mentions_it() -> None:
     script = Transcript(client_side=True)
-    parent = script.mux.open("receiver", service="service")
+    parent = script.mux.open(Opening("receiver", service="service"))
     script.answers()
     parent.write(message(b"first"))
-    child = script.mux.open("sender", parent=parent.id)
+    child = script.mux.open(Opening("sender", parent=parent.id))
     parent.write(message(b"\xd4\1\0", ("sender", child.id)))
     assert [(one[0], one[1]) for one in script.heard()] == [("HEADERS", 3), ("DATA", 1)]
 
 
 def test_a_stream_can_be_used_before_the_peer_knows_of_it(pair: Pair) -> None:
-    stream = pair.client.mux.open("receiver", service="service")
+    stream = pair.client.mux.open(Opening("receiver", service="service"))
     send(stream, b"at once")
     stream.finish(END)
     pair.turn()
@@ -88,16 +88,19 @@ def test_a_stream_can_be_used_before_the_peer_knows_of_it(pair: Pair) -> None:
 def test_a_message_over_the_limit_of_channels_fails_before_anything_is_sent() -> None:
     pair = Pair(Limits(open_channels=3))
     for _ in range(3):
-        pair.client.mux.open("receiver", service="service")
+        pair.client.mux.open(Opening("receiver", service="service"))
     pair.turn()
     sent = pair.sent
-    for attempt in (lambda: pair.client.mux.open("bytes", service="one more"), lambda: pair.client.mux.check_open(1)):
+    for attempt in (
+        lambda: pair.client.mux.open(Opening("bytes", service="one more")),
+        lambda: pair.client.mux.check_open(1),
+    ):
         with pytest.raises(LimitReached) as caught:
             attempt()
         assert (caught.value.limit, caught.value.value) == ("open_channels", 3)
     pair.turn()
     assert pair.sent == sent
-    pair.server.mux.open("receiver", service="the other way")  # each side has its own
+    pair.server.mux.open(Opening("receiver", service="the other way"))  # each side has its own
     pair.turn()
 
 
@@ -134,7 +137,7 @@ def test_ten_thousand_streams_leave_nothing_behind(kind: Kind) -> None:
     pair = Pair()
     for _ in range(10 if kind != "receiver" else 1_000):
         for _ in range(10):
-            ours = pair.client.mux.open(kind, service="service")
+            ours = pair.client.mux.open(Opening(kind, service="service"))
             if ours.carries_out:
                 send(ours, b"x")
                 ours.finish(END)
@@ -238,7 +241,7 @@ def test_an_idle_sender_learns_at_once_that_it_is_refused(pair: Pair, channel: t
 
 def test_refused_sender_drops_its_queue_and_ends_its_half() -> None:
     script = Transcript(client_side=True)
-    sender = script.mux.open("receiver", service="service")
+    sender = script.mux.open(Opening("receiver", service="service"))
     send(sender, bytes(100_000))
     assert [one[0] for one in script.heard()] == ["HEADERS", "DATA"]
     script.say(script.headers(1, {"taken": 0, "code": "busy", "text": ""}, end=True))
@@ -292,7 +295,7 @@ def test_an_end_and_a_refusal_that_cross_are_both_heard(
 
 def test_a_stream_opened_and_given_up_in_the_same_turn_is_over_on_both_sides(pair: Pair) -> None:
     for kind in KINDS:
-        pair.client.mux.open(kind, service="service").discard("not-taken")
+        pair.client.mux.open(Opening(kind, service="service")).discard("not-taken")
     pair.turn()
     receiver, sender, both = pair.server.opened
     assert receiver.exhausted() == Reason("failed", "not-taken")
@@ -322,7 +325,7 @@ def test_a_stream_that_nobody_accepts_is_over_on_both_sides(pair: Pair, kind: Ki
 def test_a_receiver_that_is_done_without_taking_everything_has_refused() -> None:
     """Whatever it calls it: a `flush` would wait for ever."""
     script = Transcript(client_side=True)
-    sender = script.mux.open("receiver", service="service")
+    sender = script.mux.open(Opening("receiver", service="service"))
     send(sender, b"1", b"2")
     sender.finish(END)
     script.answers()
@@ -381,7 +384,7 @@ def test_stop_drops_what_is_queued_and_leaves_the_other_half_alone(pair: Pair, e
 
 
 def test_stop_of_a_stream_that_was_opened_in_the_same_turn_follows_its_opening(pair: Pair) -> None:
-    near = pair.client.mux.open("bytes", service="service")
+    near = pair.client.mux.open(Opening("bytes", service="service"))
     near.write(b"only this")
     near.finish(END)
     near.refuse(Reason("refused", "closed"))
@@ -413,7 +416,7 @@ def test_stop_is_not_said_when_the_peer_ends_before_it_could_leave() -> None:
 
 def test_a_stop_that_crosses_our_end_is_noted() -> None:
     script = Transcript(client_side=True)
-    stream = script.mux.open("bytes", service="service")
+    stream = script.mux.open(Opening("bytes", service="service"))
     stream.finish(END)
     script.answers()
     script.say(script.extension(frames.STOP, 1, b"\6closedwhy"))
@@ -647,6 +650,22 @@ def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:
     assert take(receiver) == bytes(limits.message_size)
 
 
+def test_the_memory_of_all_windows_together_is_bounded() -> None:
+    """Channels x window + budget, however quickly the application takes, and whatever the peer has to say."""
+    budget, count = 1024 * 1024, 50
+    pair = Pair(Limits(session_budget=budget, message_size=100_000))
+    streams = [pair.open("bytes") for _ in range(count // 2)] + [pair.channel() for _ in range(count // 2)]
+    for turn in range(60):
+        for near, far in streams:
+            while near.room():
+                send(near, bytes(30_000))
+            if turn < 40:  # after that nobody takes anything any more
+                read_all(far) if far.is_bytes else take_all(far)
+        pair.turn()
+        assert sum(far.waiting for _, far in streams) <= count * WINDOW + budget
+    assert sum(far.waiting for _, far in streams) > count * WINDOW  # they have grown
+
+
 def test_a_channel_that_nobody_reads_slows_no_other() -> None:
     pair = Pair()
     stuck = [pair.channel()[0] for _ in range(10)]
@@ -663,7 +682,7 @@ def test_a_channel_that_nobody_reads_slows_no_other() -> None:
 def test_the_first_turn_waits_for_the_window_of_the_connection() -> None:
     """It is 65,535 until the peer's first frames are there."""
     pair = Pair(start=False)
-    streams = [pair.client.mux.open("bytes", service="service") for _ in range(10)]
+    streams = [pair.client.mux.open(Opening("bytes", service="service")) for _ in range(10)]
     for stream in streams:
         stream.write(bytes(WINDOW))
     data = b""
@@ -694,8 +713,8 @@ def test_more_than_the_window_of_the_connection_gets_through() -> None:
 def test_bulk_and_small_messages_take_turns() -> None:
     script = Transcript(Limits(stream_window=2**24), client_side=True)
     script.say(script.window(0, 2**29))
-    bulk = [script.mux.open("bytes", service="bulk") for _ in range(2)]
-    small = script.mux.open("receiver", service="small")
+    bulk = [script.mux.open(Opening("bytes", service="bulk")) for _ in range(2)]
+    small = script.mux.open(Opening("receiver", service="small"))
     for _ in range(20):
         for stream in bulk:
             stream.write(bytes(65_509))
@@ -710,7 +729,7 @@ def test_bulk_and_small_messages_take_turns() -> None:
 
 def test_what_was_queued_since_the_last_turn_goes_into_one_frame() -> None:
     script = Transcript(client_side=True)
-    sender = script.mux.open("receiver", service="service")
+    sender = script.mux.open(Opening("receiver", service="service"))
     script.answers()
     send(sender, *[b"x"] * 100)
     assert script.heard() == [("DATA", 1, message(b"x") * 100)]
@@ -718,7 +737,7 @@ def test_what_was_queued_since_the_last_turn_goes_into_one_frame() -> None:
 
 def test_thousands_of_streams_that_wait_for_credit_do_not_stop_the_others() -> None:
     pair = Pair(Limits(open_channels=10_000))
-    blocked = [pair.client.mux.open("receiver", service="blocked") for _ in range(5_000)]
+    blocked = [pair.client.mux.open(Opening("receiver", service="blocked")) for _ in range(5_000)]
     for stream in blocked:
         send(stream, bytes(WINDOW - 4))
     pair.turn()
@@ -745,7 +764,7 @@ def test_a_writer_is_woken_for_everything_that_it_has_to_say() -> None:
     near.write(bytes(WINDOW))
     assert wakes(lambda: send(sender, b"x"))
     assert wakes(lambda: read_all(far))
-    assert wakes(lambda: side.mux.open("bytes", service="service"))
+    assert wakes(lambda: side.mux.open(Opening("bytes", service="service")))
     assert wakes(lambda: side.mux.ping(bytes(8)))
     assert wakes(lambda: far.refuse(Reason("refused", "closed")))
     assert wakes(lambda: sender.finish(END))
@@ -755,7 +774,7 @@ def test_a_writer_is_woken_for_everything_that_it_has_to_say() -> None:
 def test_output_is_left_as_long_as_something_accepted_has_not_gone() -> None:
     pair = Pair()
     assert not pair.client.mux.has_output()
-    sender = pair.client.mux.open("receiver", service="service")
+    sender = pair.client.mux.open(Opening("receiver", service="service"))
     assert pair.client.mux.has_output()
     send(sender, bytes(WINDOW), b"x")
     pair.turn()
@@ -824,7 +843,7 @@ def test_what_is_taken_after_the_end_is_still_told() -> None:
 
 def test_a_taken_count_that_falls_or_lies_changes_nothing() -> None:
     script = Transcript(client_side=True)
-    sender = script.mux.open("receiver", service="service")
+    sender = script.mux.open(Opening("receiver", service="service"))
     send(sender, b"1", b"2", b"3")
     script.answers()
     for count, known in ((2, 2), (1, 2), (0, 2), (2**64 - 1, 2), (4, 2), (3, 3)):
@@ -838,13 +857,13 @@ def test_a_taken_count_that_falls_or_lies_changes_nothing() -> None:
 def test_a_draining_side_serves_what_is_open_and_nothing_new(pair: Pair) -> None:
     sender, receiver = pair.channel()
     pair.server.mux.drain()
-    crossing = pair.client.mux.open("receiver", service="it crosses the DRAIN")
+    crossing = pair.client.mux.open(Opening("receiver", service="it crosses the DRAIN"))
     send(crossing, b"x")
     pair.turn()
     assert crossing.out_reason == Reason("refused", "draining")
     assert len(pair.server.opened) == 1
     with pytest.raises(SessionClosed) as caught:
-        pair.client.mux.open("receiver", service="late")
+        pair.client.mux.open(Opening("receiver", service="late"))
     assert caught.value.code == "draining"
     send(sender, b"goes on")
     sender.finish(END)
@@ -873,7 +892,7 @@ def test_a_ping_comes_back(pair: Pair) -> None:
 def nest(pair: Pair, kind: Kind = "bytes", **options: Any) -> tuple[Stream, Stream, Stream, Stream]:
     """A channel, and a stream that was opened for a message of it: the opener's and the acceptor's side of both."""
     sender, receiver = pair.channel()
-    child = pair.client.mux.open(kind, parent=sender.id, **options)
+    child = pair.client.mux.open(Opening(kind, parent=sender.id, **options))
     pair.turn()
     return sender, receiver, child, pair.server.mux.streams[child.id]
 
@@ -928,11 +947,11 @@ def test_a_child_of_a_refused_parent_is_not_taken(pair: Pair) -> None:
 def test_a_child_that_comes_after_its_parent_is_over_is_not_taken(pair: Pair) -> None:
     sender, receiver = pair.channel()
     receiver.refuse(Reason("refused", "closed"))
-    child = pair.client.mux.open("bytes", parent=sender.id)
+    child = pair.client.mux.open(Opening("bytes", parent=sender.id))
     pair.turn()
     check_not_taken(child)
     for parent in (sender.id, 99, pair.open("bytes")[0].id, pair.channel(kind="sender")[0].id):
-        child = pair.client.mux.open("bytes", parent=parent)
+        child = pair.client.mux.open(Opening("bytes", parent=parent))
         pair.turn()
         check_not_taken(child)
 
@@ -971,7 +990,7 @@ def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
     sender, receiver = pair.channel()
     while sender.room():
         send(sender, bytes(1_020))
-    child = pair.client.mux.open("bytes", parent=sender.id)
+    child = pair.client.mux.open(Opening("bytes", parent=sender.id))
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     pair.now += 60
@@ -990,8 +1009,8 @@ def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
 def test_a_child_of_a_child_that_was_not_taken_is_not_taken() -> None:
     pair = Pair()
     sender, _ = pair.channel()
-    child = pair.client.mux.open("receiver", parent=sender.id)
-    grandchild = pair.client.mux.open("bytes", parent=child.id)
+    child = pair.client.mux.open(Opening("receiver", parent=sender.id))
+    grandchild = pair.client.mux.open(Opening("bytes", parent=child.id))
     child.write(message(b"\xd4\1\0", ("bytes", grandchild.id)))
     pair.turn()
     pair.now += 10
@@ -1003,7 +1022,7 @@ def test_a_child_of_a_child_that_was_not_taken_is_not_taken() -> None:
 
 def test_an_end_that_was_over_before_it_was_mentioned_arrives_so(pair: Pair) -> None:
     sender, receiver = pair.channel()
-    child = pair.client.mux.open("bytes", parent=sender.id)
+    child = pair.client.mux.open(Opening("bytes", parent=sender.id))
     child.write(b"all of it")
     child.finish(END)
     child.refuse(Reason("refused", "closed"))
@@ -1026,7 +1045,7 @@ def test_streams_that_wait_to_be_mentioned_are_among_the_open_ones() -> None:
     pair = Pair(Limits(open_channels=10))
     sender, receiver = pair.channel()
     for _ in range(9):
-        child = pair.client.mux.open("bytes", parent=sender.id)
+        child = pair.client.mux.open(Opening("bytes", parent=sender.id))
         child.write(bytes(WINDOW))
         child.finish(END)
         child.refuse(Reason("refused", "closed"))
@@ -1100,7 +1119,7 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
     near, far = pair.open("bytes")
     settled, done = pair.channel()
     refused, refuser = pair.channel()
-    nested = pair.client.mux.open("receiver", parent=sender.id)
+    nested = pair.client.mux.open(Opening("receiver", parent=sender.id))
     send(sender, b"1", b"2")
     near.write(b"abc")
     settled.finish(END)
@@ -1129,12 +1148,12 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
         assert side.mux.budget == Limits().session_budget
         assert side.mux.data_to_send(pair.now) == b""
         with pytest.raises(SessionClosed):
-            side.mux.open("bytes", service="late")
+            side.mux.open(Opening("bytes", service="late"))
 
 
 def test_an_end_in_a_message_that_arrived_can_be_taken_after_the_session_and_is_lost(pair: Pair) -> None:
     sender, receiver = pair.channel()
-    child = pair.client.mux.open("receiver", parent=sender.id)
+    child = pair.client.mux.open(Opening("receiver", parent=sender.id))
     sender.write(message(b"\xd4\1\0", ("receiver", child.id)))
     send(child, b"inside")
     pair.turn()
@@ -1152,7 +1171,7 @@ def test_an_end_in_a_message_that_arrived_can_be_taken_after_the_session_and_is_
 def test_giving_up_everything_tells_every_peer(pair: Pair) -> None:
     _, receiver = pair.channel()
     near, _ = pair.open("bytes", by_server=True)
-    pair.client.mux.give_up("cancelled")
+    pair.client.mux.give_up("cancelled", SessionClosed("cancelled"))
     pair.turn()
     assert receiver.exhausted() == Reason("failed", "cancelled")
     assert near.out_reason == Reason("refused", "cancelled")
@@ -1171,7 +1190,7 @@ def a_life(pair: Pair) -> list[Any]:
     near, far = pair.open("bytes", by_server=True)
     send(sender, b"a", b"b")
     near.write(bytes(40_000))
-    child = pair.client.mux.open("sender", parent=sender.id)
+    child = pair.client.mux.open(Opening("sender", parent=sender.id))
     sender.write(message(b"\xd4\1\0", ("sender", child.id)))
     pair.turn()
     seen += [take(receiver), take(receiver), receiver.next_message()]

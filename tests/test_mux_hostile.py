@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from chanlink import frames
 from chanlink.errors import END, LocalProtocolError, Reason, RemoteProtocolError
 from chanlink.limits import Limits
-from chanlink.stream import Stream
+from chanlink.stream import Opening, Stream
 
 from .muxes import KINDS, Pair, Transcript, message, read_all, send, take, take_all
 
@@ -31,7 +31,7 @@ def opened(kind: str = "receiver", **limits: int) -> tuple[Transcript, Stream]:
 def opening(kind: Any = "receiver") -> tuple[Transcript, Stream]:
     """A stream that we have opened to the peer."""
     script = Transcript(client_side=True)
-    stream = script.mux.open(kind, service="service")
+    stream = script.mux.open(Opening(kind, service="service"))
     script.answers()
     return script, stream
 
@@ -527,7 +527,7 @@ def play(parts: list[bytes], act: random.Random, *, client_side: bool = False) -
     mux = script.mux
     streams: list[Stream] = []
     for kind in KINDS:
-        streams.append(mux.open(kind, service="ours"))
+        streams.append(mux.open(Opening(kind, service="ours")))
         if streams[-1].carries_out:
             send(streams[-1], b"1", bytes(20_000))
     for part in parts:
@@ -659,12 +659,12 @@ def test_two_honest_sides_never_raise_whatever_their_applications_do(seed: int) 
             if parents and act.random() < 0.5:
                 parent = act.choice(parents)
                 kind = act.choice(KINDS)
-                child = side.mux.open(kind, parent=parent.id)
+                child = side.mux.open(Opening(kind, parent=parent.id))
                 streams.append(child)
                 if parent.out_reason is None and act.random() < 0.8:
                     parent.write(message(b"\xd4\1\0", (kind, child.id)))
             else:
-                streams.append(side.mux.open(act.choice(KINDS), service="x", capacity=None))
+                streams.append(side.mux.open(Opening(act.choice(KINDS), service="x", capacity=None)))
         for one in (pair.client, pair.server):
             streams += one.opened
             one.opened.clear()

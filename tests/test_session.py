@@ -26,6 +26,7 @@ from chanlink import (
     SessionLost,
     streams,
 )
+from chanlink.stream import Opening
 
 from .pairs import PEER, session_pair, settle
 
@@ -411,7 +412,7 @@ async def test_a_chain_of_nested_streams_ends_without_recursion() -> None:
         await server.accept()
         parent = top.send_core.outlet.stream.id
         for _ in range(3_000):
-            parent = client._mux.open("receiver", parent=parent).id
+            parent = client._mux.open(Opening("receiver", parent=parent)).id
         top.close()
         await settle()
         again = await client.open("again")

@@ -1,0 +1,270 @@
+"""Cancellation at every await (DESIGN 3.3): by anyio's scopes, and by asyncio itself.  Over every transport.
+
+An operation runs in a task of its own and is cancelled after 0, 1, 2, ... turns of the event loop, while the other
+side does its part, until it has once been left time to be done.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+import chanlink
+from chanlink import ChannelRefused, EndOfChannel
+
+from .transports import Transport, every_direct_session, every_transport
+
+pytestmark = pytest.mark.anyio
+
+TURNS = 25
+Operation = Callable[[], Awaitable[Any]]
+
+
+async def cancel_by_scope(operation: Operation, turns: int) -> None:
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(operation)
+            for _ in range(turns):
+                await checkpoint()
+            scope.cancel()
+
+
+async def cancel_by_asyncio(operation: Operation, turns: int) -> None:
+    """`Task.cancel` also reaches a task that was woken and has not run yet."""
+    task = asyncio.ensure_future(operation())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.result()
+
+
+async def cancel_by_timeout(operation: Operation, turns: int) -> None:
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(None) as timeout:
+
+            def later(left: int) -> None:
+                if left:
+                    loop.call_soon(later, left - 1)
+                elif not over:
+                    timeout.reschedule(loop.time())
+
+            over = False
+            loop.call_soon(later, turns)
+            try:
+                await operation()
+            finally:
+                over = True
+    except TimeoutError:
+        pass
+
+
+@pytest.fixture(params=[cancel_by_scope, cancel_by_asyncio, cancel_by_timeout], ids=lambda one: one.__name__)
+def cancel(request: pytest.FixtureRequest, anyio_backend: Any) -> Any:
+    if anyio_backend[0] != "asyncio" and request.param is not cancel_by_scope:
+        pytest.skip("asyncio's own")
+    return request.param
+
+
+@every_transport
+@pytest.mark.parametrize("capacity", [None, 0, 1])
+async def test_a_cancelled_receive_takes_nothing_with_it(transport: Transport, capacity: Any, cancel: Any) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel(capacity)
+        received: list[Any] = []
+
+        async def receive() -> None:
+            received.append(await receiver.receive())
+
+        async def send() -> None:
+            async with sender:
+                for n in range(TURNS):
+                    await sender.send(n)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            for turns in range(TURNS):
+                await cancel(receive, turns % 13)
+            received += [n async for n in receiver]
+        assert received == list(range(TURNS))
+
+
+@every_transport
+@pytest.mark.parametrize("capacity", [None, 0, 1])
+async def test_a_cancelled_send_is_whole_or_nothing(transport: Transport, capacity: Any, cancel: Any) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel(capacity)
+        accepted: list[Any] = []
+        received: list[Any] = []
+
+        async def receive() -> None:
+            received.extend([message["n"] async for message in receiver])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            for n in range(TURNS):
+
+                async def send() -> None:
+                    await sender.send({"n": n, "data": bytes(2_000)})  # noqa: B023
+                    accepted.append(n)  # noqa: B023
+
+                await cancel(send, n)
+            sender.close()
+        assert received == sorted(set(received))
+        assert set(accepted) <= set(received)
+
+
+@every_transport
+@pytest.mark.parametrize("capacity", [0, 1])
+async def test_a_cancelled_send_gives_back_an_end_or_has_moved_it(
+    transport: Transport, capacity: int, cancel: Any
+) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel(capacity)
+        arrived: list[Any] = []
+
+        async def receive() -> None:
+            async for message in receiver:
+                arrived.append(link.keep(message)["end"])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            for n in range(TURNS):
+                one, other = link.pipe()
+
+                async def send() -> None:
+                    await sender.send({"end": one})  # noqa: B023
+
+                before = len(arrived)
+                await cancel(send, n)
+                await link.settle()
+                assert one.is_void == (len(arrived) > before)
+                await (arrived[-1] if one.is_void else one).send("it works")
+                assert await other.receive() == "it works"
+            sender.close()
+
+
+@every_transport
+async def test_a_cancelled_byte_stream_loses_nothing(transport: Transport, cancel: Any) -> None:
+    async with transport() as link:
+        near, far = await link.byte_stream()
+        received: list[bytes] = []
+        accepted: list[int] = []
+
+        async def receive() -> None:
+            received.append(await far.receive())
+
+        for n in range(TURNS):
+
+            async def send() -> None:
+                await near.send(bytes([n]) * 1_000)  # noqa: B023
+                accepted.append(n)  # noqa: B023
+
+            await cancel(send, n % 7)
+            await cancel(receive, n)
+        await near.send_eof()
+        with pytest.raises(EndOfChannel):
+            while True:
+                await receive()
+        data = b"".join(received)
+        whole = [data[begin] for begin in range(0, len(data), 1_000)]
+        assert data == b"".join(bytes([n]) * 1_000 for n in whole)
+        assert whole == sorted(set(whole))
+        assert set(accepted) <= set(whole)
+
+
+@every_transport
+async def test_a_cancelled_select_takes_and_sends_nothing_or_says_so(transport: Transport, cancel: Any) -> None:
+    async with transport() as link:
+        there, far = await link.channel(1)
+        back, near = await link.channel_back(1)
+        selected: list[Any] = []
+        received: list[Any] = []
+
+        async def feed() -> None:
+            async with back:
+                for n in range(TURNS):
+                    await back.send(n)
+
+        async def drain() -> None:
+            received.extend([n async for n in far])
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(feed)
+            tasks.start_soon(drain)
+            for turn in range(TURNS):
+
+                async def choose() -> None:
+                    selected.append(await chanlink.select(near, there.sending(turn)))  # noqa: B023
+
+                await cancel(choose, turn % 9)
+            taken = [one.value for one in selected if one.index == 0 and one.error is None]
+            taken += [n async for n in near]
+            there.close()
+        assert taken == list(range(TURNS))
+        assert received == sorted(set(received))
+        assert len(received) == sum(one.index == 1 for one in selected)
+
+
+@every_transport
+async def test_cancelled_flush_and_wait_closed_leave_the_channel_as_it_was(transport: Transport, cancel: Any) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel()
+        for n in range(6):
+            await sender.send(n)
+            await cancel(sender.flush, n)
+            await cancel(sender.wait_closed, n)
+        sender.close()
+        await cancel(sender.flush, 3)
+        assert [n async for n in receiver] == list(range(6))
+        await sender.flush()
+
+
+@every_transport
+async def test_a_cancelled_close_has_closed(transport: Transport, cancel: Any) -> None:
+    async with transport() as link:
+        for turns in range(3):
+            sender, receiver = await link.channel()
+            await sender.send(1)
+            await cancel(sender.aclose, turns)
+            sender.close()
+            assert [n async for n in receiver] == [1]
+            sender, receiver = await link.channel()
+            await cancel(receiver.aclose, turns)
+            receiver.close()
+            assert isinstance(await sender.wait_closed(), ChannelRefused)
+
+
+@every_direct_session
+async def test_a_cancelled_open_leaves_no_channel(transport: Transport, cancel: Any) -> None:
+    async with transport() as link:
+        before = link.near.statistics().channels
+        opened: list[Any] = []
+
+        async def open_one() -> None:
+            opened.append(link.keep(await link.near.open("service")))
+
+        for turns in range(5):
+            await cancel(open_one, turns)
+        assert link.near.statistics().channels == before + len(opened)
+
+
+@every_direct_session
+async def test_a_cancelled_accept_takes_no_channel_with_it(transport: Transport, cancel: Any) -> None:
+    async with transport() as link:
+        accepted: list[Any] = []
+
+        async def accept() -> None:
+            accepted.append(link.keep(await link.far.accept()).service)
+
+        for turns in range(10):
+            link.keep(await link.near.open(f"number {turns}"))
+            await cancel(accept, turns)
+        while len(accepted) < 10:
+            await accept()
+        assert accepted == [f"number {n}" for n in range(10)]

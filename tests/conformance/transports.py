@@ -1,0 +1,286 @@
+"""The seven transports that every behaviour runs over, and one way to use them.
+
+A transport is an async context manager that gives a `Link`: two places, **near** and **far**, and ways to make
+channels and byte streams between them.
+
+    memory                 both places are one; a channel is a `chanlink.pipe`
+    memory_codec           the same, but what is sent is first encoded and decoded, with its ends kept. Nothing stands
+                           between the two ends, so that every promise can be tried
+    session                two sessions joined in memory
+    tcp, unix              `listen` and `connect`, with identities, over real sockets
+    one_relay, two_relays  near - R - far, near - R1 - R2 - far: each R has a session in memory to either side. It takes
+                           an end out of the one, sends that very end on into the other, and does nothing more
+"""
+
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import anyio
+import pytest
+from anyio.lowlevel import checkpoint
+
+import chanlink
+from chanlink import ByteStream, Identity, Limits, Receiver, Sender, Session, SessionError, Trust, codec
+from chanlink.codec import End
+from chanlink.limits import PeerLimits
+from chanlink.testing import FaultyStream, session_pair
+from chanlink.testing.promises import Bench
+
+CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
+IN_TIME = 10
+"""Seconds; a guard only, nothing waits for it."""
+
+Channel = tuple[Sender[Any], Receiver[Any]]
+
+
+class Link:
+    """Two places, and what can be made between them.  This one has both in one process.
+
+    What is made here, or is given to `keep`, is closed at the end.
+    """
+
+    def __init__(self) -> None:
+        self._bench = Bench(None)
+        self.keep = self._bench.keep
+        self.forget = self._bench.forget
+        self.pipe = self._bench.pipe
+        self.byte_pipe = self._bench.byte_pipe
+        self.close = self._bench.close
+
+    async def carry(self, end: Any, *, back: bool = False) -> Any:
+        """Send one end from near to far, or back, and return what arrives."""
+        return end
+
+    async def channel(self, capacity: int | None = None) -> Channel:
+        """A channel from near to far; near made it and sent its receiver away."""
+        sender, receiver = self.pipe(capacity)
+        return sender, await self.carry(receiver)
+
+    async def channel_back(self, capacity: int | None = None) -> Channel:
+        """A channel from far to near; near made it and sent its sender away."""
+        sender, receiver = self.pipe(capacity)
+        return await self.carry(sender), receiver
+
+    async def byte_stream(self) -> tuple[ByteStream, ByteStream]:
+        """The near and the far end of a byte stream."""
+        near, far = self.byte_pipe()
+        return near, await self.carry(far)
+
+    async def settle(self) -> None:
+        """Return when all that was under way has arrived and was answered."""
+        for _ in range(100):
+            await checkpoint()
+
+
+class CodecSender(Sender[Any]):
+    """A sender whose messages are encoded and decoded before they are sent on."""
+
+    async def send(self, item: Any) -> None:
+        await super().send(through_codec(item))
+
+    def send_nowait(self, item: Any) -> None:
+        super().send_nowait(through_codec(item))
+
+    def sending(self, item: Any) -> Any:
+        return super().sending(through_codec(item))  # type: ignore[misc]
+
+
+def through_codec(value: Any) -> Any:
+    """What comes out at the other side, with the very ends that went in."""
+    ends = codec.find_ends(value, PeerLimits(), lambda item: None)
+    body = codec.encode(value, ends, PeerLimits())
+    message = codec.frame(body, [(one.end.kind, n) for n, one in enumerate(ends.values())])
+    there: list[End] = [one.end for one in ends.values()]
+    return codec.decode(int.from_bytes(message[:4], "big"), message[4:], Limits(), lambda kind, n: lambda: there[n])
+
+
+class CodecLink(Link):
+    def __init__(self) -> None:
+        super().__init__()
+        self.pipe = self._pipe
+
+    def _pipe(self, capacity: int | None = None) -> Channel:
+        sender, receiver = self._bench.pipe(capacity)
+        sender.__class__ = CodecSender  # an end is more than its two cores; so it stays what `pipe` made of it
+        return sender, receiver
+
+
+class Hop(NamedTuple):
+    """One session on the way, and a channel each way to carry ends over it."""
+
+    near: Session
+    far: Session
+    there: Channel
+    back: Channel
+    cut: Callable[[], Any]
+
+
+class SessionLink(Link):
+    """Two places with one or more sessions between them."""
+
+    def __init__(self, hops: list[Hop]) -> None:
+        super().__init__()
+        self.hops = hops
+        for hop in hops:
+            self.keep((hop.there, hop.back))
+
+    @property
+    def near(self) -> Session:
+        return self.hops[0].near
+
+    @property
+    def far(self) -> Session:
+        return self.hops[-1].far
+
+    async def carry(self, end: Any, *, back: bool = False) -> Any:
+        for hop in reversed(self.hops) if back else self.hops:
+            sender, receiver = hop.back if back else hop.there
+            await sender.send(end)
+            end = self.keep(await receiver.receive())
+        return end
+
+    async def settle(self) -> None:
+        """What was sent before a PING has arrived when it is answered; a relay has to get its turns in between."""
+        for hops in (self.hops, list(reversed(self.hops))):
+            for hop in hops:
+                await super().settle()
+                for session in (hop.near, hop.far):
+                    with suppress(SessionError):  # it is over: nothing is under way any more
+                        await session.ping()
+        await super().settle()
+
+    async def cut(self) -> None:
+        """The last connection on the way to far dies, and everybody has heard of it."""
+        await self.hops[-1].cut()
+        await self.hops[-1].near.wait_closed()
+        await self.hops[-1].far.wait_closed()
+        await self.settle()
+
+
+# --- sessions ---------------------------------------------------------------------------------------
+
+
+class Joined(NamedTuple):
+    client: Session
+    server: Session
+    cut: Callable[[], Any]
+
+
+@asynccontextmanager
+async def in_memory(limits: Limits) -> AsyncIterator[Joined]:
+    wires: list[FaultyStream] = []
+
+    def wire(stream: Any) -> FaultyStream:
+        wires.append(FaultyStream(stream))
+        return wires[-1]
+
+    async with session_pair(limits, wire=wire) as (client, server):
+        yield Joined(client, server, wires[0].cut)
+
+
+@asynccontextmanager
+async def _over(address: str, limits: Limits) -> AsyncIterator[Joined]:
+    trust = Trust.of(CLIENT.public_key)
+    async with (
+        chanlink.listen(address, identity=SERVER, trust=trust, limits=limits) as listener,
+        chanlink.connect(listener.addresses[0], identity=CLIENT, peer=SERVER.public_key, limits=limits) as client,
+    ):
+        server = await listener.accept()
+
+        async def cut() -> None:
+            client.abort()  # no farewell: the socket is closed, and that is all that the server sees
+            await client.wait_closed()
+
+        yield Joined(client, server, cut)
+
+
+def over_tcp(limits: Limits) -> AbstractAsyncContextManager[Joined]:
+    return _over("tcp://127.0.0.1:0", limits)
+
+
+@asynccontextmanager
+async def over_unix(limits: Limits) -> AsyncIterator[Joined]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with _over(f"unix:{Path(folder)}/s", limits) as joined:
+            yield joined
+
+
+@asynccontextmanager
+async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIterator[SessionLink]:
+    async with AsyncExitStack() as stack:
+        hops = []
+        for _ in range(count):
+            joined = await stack.enter_async_context(join(limits or Limits()))
+            there = await joined.client.open("there"), (await joined.server.accept()).end
+            back = await joined.server.open("back"), (await joined.client.accept()).end
+            hops.append(Hop(joined.client, joined.server, there, back, joined.cut))
+        link = SessionLink(hops)
+        with anyio.fail_after(IN_TIME):
+            try:
+                yield link
+            finally:
+                link.close()
+
+
+# --- the seven --------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def memory(limits: Limits | None = None) -> AsyncIterator[Link]:
+    link = Link()
+    with anyio.fail_after(IN_TIME):
+        try:
+            yield link
+        finally:
+            link.close()
+
+
+@asynccontextmanager
+async def memory_codec(limits: Limits | None = None) -> AsyncIterator[Link]:
+    link = CodecLink()
+    with anyio.fail_after(IN_TIME):
+        try:
+            yield link
+        finally:
+            link.close()
+
+
+def session(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+    return chain(in_memory, 1, limits)
+
+
+def tcp(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+    return chain(over_tcp, 1, limits)
+
+
+def unix(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+    return chain(over_unix, 1, limits)
+
+
+def one_relay(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+    return chain(in_memory, 2, limits)
+
+
+def two_relays(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+    return chain(in_memory, 3, limits)
+
+
+LOCAL = [memory, memory_codec]
+DIRECT = [session, tcp, unix]
+RELAYED = [one_relay, two_relays]
+
+Transport = Callable[..., AbstractAsyncContextManager[Any]]
+
+
+def _over_each(transports: list[Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("transport", transports, ids=lambda transport: transport.__name__)
+
+
+every_transport = _over_each([*LOCAL, *DIRECT, *RELAYED])
+every_session = _over_each([*DIRECT, *RELAYED])
+"""Those over which the two places are apart."""
+every_direct_session = _over_each(DIRECT)
+"""For what concerns a session itself, such as top-level channels."""
