@@ -5,7 +5,6 @@ from typing import Any
 import anyio
 import pytest
 
-import chanlink
 from chanlink import ChannelClosed, ChannelFailed, ChannelRefused, EndOfChannel, SessionLost
 
 from .transports import Transport, every_session, every_transport
