@@ -111,6 +111,9 @@ class Carrier:
 
     def _ship(self, shipment: Shipment, parent: Stream) -> Stream:
         end = shipment.end
+        for core in (end.send_core, end.receive_core):
+            if core is not None:
+                core.forgotten.settle()  # nobody looks there any more
         opening = Opening(
             end.kind,
             parent=parent.id,
@@ -142,8 +145,7 @@ class Carrier:
                     stream.write(bytes(data))
             link.receiver = None
             sender.rebind(outlet, self.forgotten)
-        if sender.failure is None:
-            sender.failure = core.failure or _as_failure(core.reason)
+        sender.failure = core.failure or sender.failure or _as_failure(core.reason)
         stream.on_writable = sender.writable
         feeds = [feed for feed in core.feeds if isinstance(feed, MessageFeed | ByteFeed)]
         sender.shares += len(feeds)
@@ -165,7 +167,7 @@ class Carrier:
         """A clone of the sender of a link sends by a stream from now on."""
         receiver = link.receiver
         assert receiver is not None
-        receiver.forgotten = self.forgotten
+        receiver.forgotten = core.forgotten = self.forgotten
         if link.reason is not None:
             feed.refuse(link.reason)  # it arrives as it is: over
         else:

@@ -16,6 +16,7 @@ import anyio
 from .channel import Receiver, Sending
 from .errors import ChanlinkError, ChannelError, DecodeError
 from .handle import Closing, Handle
+from .link import Link
 from .port import Offer
 from .waiting import EMPTY, Forgotten, Waiters
 
@@ -76,6 +77,10 @@ class BaseCase(abc.ABC):
 
     def selected(self, value: Any) -> Selected:
         return Selected(self.index, self.end, value, None)
+
+    def decided(self, value: Any) -> Selected:
+        """The other side of a rendezvous has committed this case."""
+        return self.selected(value)
 
     def leave(self) -> None:
         """Wait no more."""
@@ -146,6 +151,12 @@ class SendCase(BaseCase):
                 raise  # an end in the message is closed: a fault of the caller's
             self._error = exc
 
+    @property
+    def is_rendezvous(self) -> bool:
+        """Whether a receiver in this process takes the message from the offer."""
+        outlet = self._core.outlet
+        return outlet.capacity == 0 and isinstance(outlet, Link)
+
     def poll(self) -> Any:
         if self._error is not None:
             raise self._error
@@ -173,8 +184,17 @@ class SendCase(BaseCase):
         """A receiver has come to the rendezvous."""
         if not self.chooser.free:
             return False
-        self.chooser.decide(self, None, None)
+        self.chooser.decide(self, offer, None)
         return True
+
+    def decided(self, value: Any) -> Selected:
+        """A receiver has the message, whatever became of the sender since then."""
+        try:
+            value.settled()
+        except ChannelError as exc:
+            return Selected(self.index, self.end, None, exc)
+        self._offer = None
+        return self.selected(None)
 
     @property
     def forgotten(self) -> Forgotten:
@@ -184,9 +204,10 @@ class SendCase(BaseCase):
 class CloseCase(BaseCase):
     def poll(self) -> Any:
         sending, receiving = self.end.send_core, self.end.receive_core
-        if sending is not None and sending.outlet.reason is not None:
-            raise sending.outlet.reason.error(sending.taken)
-        if receiving is not None and (reason := receiving.ended()) is not None:
+        if sending is not None:
+            if sending.outlet.reason is not None:
+                raise sending.outlet.reason.error(sending.taken)
+        elif receiving is not None and (reason := receiving.ended()) is not None:
             raise reason.error(receiving.taken)
         return EMPTY
 
@@ -246,7 +267,7 @@ class Chooser:
         if decided is None:
             return None
         case, value = decided
-        return case.look() if isinstance(case, SendCase) else case.selected(value)
+        return case.decided(value)
 
 
 def make_case(index: int, case: Case, chooser: Chooser) -> BaseCase:

@@ -106,15 +106,16 @@ class Handle(codec.End):
         # (Of an object whose __init__ failed there is nothing but the class.)
         if self._void is not None or "_lent" not in self.__dict__ or sys.is_finalizing() or self._is_over():
             return
-        warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
         core = self.send_core or self.receive_core
         assert core is not None
-        core.forgotten.note(self)
+        core.forgotten.note(self)  # first: the warning may be an error
+        warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
 
     def closing(self) -> "Closing":
         """A case for `select`: ready when this end is over.
 
-        For a sender: the receiver is gone. For a receiver: everything was taken, and nothing will come any more.
+        For a sender: the receiver is gone. For a receiver: everything was taken, and nothing will come any more. For a
+        byte stream: the other side reads no more.
         """
         return Closing(self)
 
@@ -139,7 +140,8 @@ class Handle(codec.End):
             core.room.wake()
             raise
         if core.outlet.capacity == 0:
-            await self._until_taken(core, core.sent)
+            if not (isinstance(offer, Offer) and offer.taken):
+                await self._until_taken(core, core.sent)
         elif core.room:
             core.room.wake()  # there may be more room; whoever is woken looks
 
@@ -166,7 +168,7 @@ class Handle(codec.End):
         self.check_open()
         offer = core.outlet.prepare(value)
         try:
-            if not core.outlet.commit(offer):
+            if not core.outlet.commit(offer) and not (core.forgotten.settle() and core.outlet.commit(offer)):
                 raise anyio.WouldBlock
         except BaseException:
             _keep(core, offer)
@@ -213,7 +215,10 @@ class Handle(codec.End):
         """The next message or bytes; raises `anyio.WouldBlock` when there is none now."""
         assert self.receive_core is not None
         self.check_open()
-        item = self.receive_core.take(limit)
+        core = self.receive_core
+        item = core.take(limit)
+        if item is EMPTY and core.forgotten.settle():
+            item = core.take(limit)
         if item is EMPTY:
             raise anyio.WouldBlock
         return item

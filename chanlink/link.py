@@ -1,6 +1,7 @@
 """Links: what joins two cores of one process (port.py).  The outlet of one, a feed of the other."""
 
 import abc
+from bisect import bisect
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -81,6 +82,10 @@ class Link(abc.ABC):
         if self.receiver is not None:
             self.receiver.readable(self)
 
+    def failing(self, reason: Reason) -> None:
+        if self.receiver is not None and self.receiver.failure is None:
+            self.receiver.failure = reason
+
     def finish(self, reason: Reason) -> None:
         if self.finished is None:
             self.finished = reason
@@ -139,6 +144,8 @@ class MessageLink(Link):
         super().__init__(capacity, Forgotten())
         self._room = MEMORY_MESSAGES if capacity is None else capacity
         self._offers: dict[Offer, None] = {}
+        self._given_back: list[int] = []
+        """Of a rendezvous: which of the messages sent are in `items`, because those who had them were cancelled."""
 
     def prepare(self, value: Any) -> Offer:
         return Offer(value, codec.find_ends(value, _NO_LIMITS, None))
@@ -174,16 +181,26 @@ class MessageLink(Link):
             self.receiver.waiting.add(taker, first=True)
             raise
         self._offers.pop(offer, None)
+        offer.taken = True
         self.sent += 1
         self.note_taken()
-        taker.give(_value(item), partial(self._take_back, item))
+        taker.give(_value(item), partial(self._take_back, item, self.sent))
         return True
 
-    def _take_back(self, item: Any) -> None:
+    def _take_back(self, item: Any, position: int) -> None:
         """The task that it was given to was cancelled: it is the next one's, as a message that was sent."""
+        if self.reason is not None:
+            self.drop(item)  # the receiver was closed meanwhile
+            return
+        if self.receiver is None:  # it was sent away meanwhile: the message goes there
+            outlet: Any = self.sender.outlet
+            outlet.write(_value(item))
+            return
         self.taken -= 1
-        self.items.appendleft(item)
-        self.readable()
+        at = bisect(self._given_back, position)
+        self._given_back.insert(at, position)
+        self.items.insert(at, item)
+        self.receiver.readable(self, first=True)
 
     def stand(self, offer: Offer, waiter: Waiter) -> None:
         if self._room == 0:
@@ -217,6 +234,7 @@ class MessageLink(Link):
         item = self.items.popleft() if self.items else self._take_offer() if self._offers else EMPTY
         if item is EMPTY:
             return EMPTY
+        del self._given_back[:1]
         self.note_taken()
         self.sender.writable()
         return _value(item)

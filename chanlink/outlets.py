@@ -61,6 +61,9 @@ class _StreamOutlet:
     def withdraw(self, offer: Any) -> None:
         """As an `Outlet`."""
 
+    def failing(self, reason: Reason) -> None:
+        """As an `Outlet`; the far side learns it at the end."""
+
     def finish(self, reason: Reason) -> None:
         self.stream.finish(reason)
 
@@ -88,6 +91,10 @@ class MessageOutlet(_StreamOutlet):
             return False
         self.messages.send(offer, self.stream)
         return True
+
+    def write(self, value: Any) -> None:
+        """Send a message that was accepted before this was its outlet."""
+        self.messages.send(self.prepare(value), self.stream)
 
     @property
     def position(self) -> int:

@@ -122,6 +122,9 @@ class Outlet(Protocol):
     def withdraw(self, offer: Any) -> None:
         """Its sender waits no more."""
 
+    def failing(self, reason: Reason) -> None:
+        """This will be the reason when the last sender has ended."""
+
     def finish(self, reason: Reason) -> None:
         """Nothing more comes, because of end, failed or lost."""
 
@@ -185,6 +188,7 @@ class SendCore:
         """One of those that send is over; the last one ends the channel."""
         if self.failure is None and reason.kind != "end":
             self.failure = reason
+            self.outlet.failing(reason)
         self.shares -= 1
         self.settle()
 
@@ -260,9 +264,11 @@ class ReceiveCore:
         self.feeds[feed] = None
         self.readable(feed)
 
-    def readable(self, feed: Feed) -> None:
+    def readable(self, feed: Feed, *, first: bool = False) -> None:
         """A feed has something to take, or a reason why nothing will come."""
         if feed in self.feeds:
+            if first:
+                self._ready = {feed: None, **self._ready}
             self._ready[feed] = None
             self.waiting.wake()
             self.changes.wake_all()
@@ -278,6 +284,7 @@ class ReceiveCore:
                     del ready[feed]
                     ready[feed] = None
                 self.waiting.wake()  # there may be more; whoever is woken looks
+                self.changes.wake_all()  # or that was the last one
                 return item
             del ready[feed]
             self._drop_if_over(feed)

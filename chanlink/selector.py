@@ -3,7 +3,7 @@
 import random
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
@@ -11,7 +11,6 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from .cases import BaseCase, Case, Chooser, ReceiveCase, Selected, SendCase, make_case
 from .errors import ChannelError
 from .handle import TURN, let_others_run
-from .link import Link
 
 # --- once ---
 
@@ -23,6 +22,9 @@ async def select(*cases: Case) -> Selected:
     ``end.closing()`` (the end is over). The other cases have no effect: nothing is taken or sent, and ends in their
     messages stay yours. An end that is over is ready, and ``error`` of the outcome says why. Of several that are
     ready one is chosen at random.
+
+    At a rendezvous in memory the receiver may have taken the message in the very turn of the event loop in which this
+    task is cancelled. It was sent then, and that is returned; a `Task.cancel` of asyncio is not repeated.
 
     Raises what `Sender.send` raises for a message that can't be sent (nothing has happened then), `ValueError`
     without a case. Cancelled: nothing happened.
@@ -150,7 +152,7 @@ class _Set(Chooser):
     def __init__(self) -> None:
         super().__init__()
         self.cases: dict[int, BaseCase] = {}
-        self._sends: dict[BaseCase, None] = {}  # a message is offered while the selector waits, and no longer
+        self._sends: dict[BaseCase, None] = {}  # at a rendezvous: offered while the selector waits, and no longer
         self._ready: dict[BaseCase, None] = {}
         self._woken: list[BaseCase] = []  # whose wake-ups were not passed on yet
         self._count = 0
@@ -166,7 +168,7 @@ class _Set(Chooser):
         self.cases[index] = made
         self._count += 1
         self._ready[made] = None
-        if isinstance(made, SendCase):
+        if isinstance(made, SendCase) and made.is_rendezvous:
             self._sends[made] = None
         super().wake(made)
         return index
@@ -246,9 +248,9 @@ class _Set(Chooser):
 
 def _face_each_other(one: BaseCase, other: BaseCase) -> bool:
     for send, receive in ((one, other), (other, one)):
-        if isinstance(send, SendCase) and isinstance(receive, ReceiveCase):
+        if isinstance(send, SendCase) and isinstance(receive, ReceiveCase) and send.is_rendezvous:
             assert send.end.send_core is not None
-            outlet = send.end.send_core.outlet
-            if outlet.capacity == 0 and isinstance(outlet, Link) and outlet.receiver is receive.end.receive_core:
+            outlet: Any = send.end.send_core.outlet
+            if outlet.receiver is receive.end.receive_core:
                 return True
     return False

@@ -133,7 +133,7 @@ class Forgotten:
 
     def __init__(self) -> None:
         self._ends: list[codec.End] = []
-        self._poke: Callable[[Callable[[], None]], object] | None = None
+        self._poke: Callable[[Callable[[], object]], object] | None = None
 
     def note(self, end: codec.End) -> None:
         """For `__del__`, in any thread."""
@@ -152,6 +152,9 @@ class Forgotten:
         self.settle()
         return True
 
-    def settle(self) -> None:
+    def settle(self) -> bool:
+        """For the event loop, or who runs in its place.  True if there was something."""
+        found = bool(self._ends)
         while self._ends:
             self._ends.pop().forsake("abandoned")
+        return found
