@@ -9,6 +9,7 @@ from .channel import Receiver, Sender, pipe
 from .endpoint import Listener, connect, listen, serve
 from .errors import (
     AddressError,
+    AgentError,
     ChanlinkError,
     ChannelBroken,
     ChannelClosed,
@@ -40,6 +41,7 @@ from .errors import (
     WrongPeer,
 )
 from .identity import Identity
+from .known_peers import KnownPeers
 from .limits import Limits
 from .openssh import PublicKey
 from .session import Incoming, Peer, Session, streams
@@ -47,6 +49,7 @@ from .trust import Trust
 
 __all__ = [
     "AddressError",
+    "AgentError",
     "ByteStream",
     "ChanlinkError",
     "ChannelBroken",
@@ -66,6 +69,7 @@ __all__ = [
     "Identity",
     "Incoming",
     "KeyFormatError",
+    "KnownPeers",
     "LimitReached",
     "Limits",
     "Listener",

@@ -199,6 +199,18 @@ class Carrier:
         _discard(unmade.values(), "not-taken")
         return value
 
+    def revoke(self, allows: Callable[[str], bool]) -> None:
+        """The peer may use only these services from now on: both sides of its streams for others are told so."""
+        for stream in list(self.mux.streams.values()):
+            if stream.ours or stream.service is None or allows(stream.service):
+                continue
+            if stream.carries_in:
+                stream.reject("revoked", "")
+            if stream.carries_out and stream.out_reason is None:
+                stream.fail("revoked")
+                stream.out_reason = Reason("refused", "revoked")  # for who sends here, and did not close it
+                stream.on_writable()
+
 
 def _discard(streams: Iterable[Stream], code: str) -> None:
     for stream in streams:

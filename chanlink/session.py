@@ -35,11 +35,11 @@ from .identity import PublicKey
 from .limits import Limits, PeerLimits
 from .mux import Mux
 from .port import ReceiveCore, SendCore, Waiters
-from .secure import NoiseStream
+from .records import NoiseStream, attach, export
 from .stream import Kind, Stream
 
 T = TypeVar("T")
-logger = logging.getLogger("chanlink")
+logger = logging.getLogger(__name__)
 
 FAREWELL = 1.0
 """Seconds that a session takes at most to say why it ends when it does not end in order."""
@@ -119,7 +119,7 @@ class Session(AsyncContextManagerMixin):
         """Set while the session drains: the cause of its end once everything has left."""
         self._incoming: deque[Incoming] = deque()
         self._accepting = Waiters()
-        self._serving = 0
+        self._serving: dict[CancelScope, str] = {}
         self._pings: dict[bytes, tuple[float, anyio.Event]] = {}
         self._ping_count = 0
         self._output = anyio.Event()
@@ -130,6 +130,7 @@ class Session(AsyncContextManagerMixin):
         self._writing_since: float | None = None
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         self._mux.round_trip = round_trip
+        self._has_records = attach(stream, self.wake_writer)  # beside data, to renew its keys
         self._carrier = Carrier(
             self._mux,
             self._limits,
@@ -245,17 +246,19 @@ class Session(AsyncContextManagerMixin):
             stream.discard("no-such-service")
         elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
             stream.discard("wrong-kind")
-        elif self._serving >= self._limits.open_channels:
+        elif len(self._serving) >= self._limits.open_channels:
             # A channel can be over while its service still works: open channels alone don't bound the tasks.
             stream.discard("busy")
         else:
             function = handler.handler if isinstance(handler, streams) else handler
-            self._serving += 1
-            self._tasks.start_soon(self._serve, service, function, self._carrier.adopt(stream))
+            scope = CancelScope()
+            self._serving[scope] = service
+            self._tasks.start_soon(self._serve, scope, service, function, self._carrier.adopt(stream))
 
-    async def _serve(self, service: str, handler: Handler, end: Handle) -> None:
+    async def _serve(self, scope: CancelScope, service: str, handler: Handler, end: Handle) -> None:
         try:
-            await handler(end, self.peer)
+            with scope:
+                await handler(end, self.peer)
         except Exception as exc:
             if self._cause is not None and isinstance(exc, SessionLost):
                 logger.info("the service %r for %s ended with its session", service, self.peer.name)
@@ -275,7 +278,7 @@ class Session(AsyncContextManagerMixin):
             else:
                 end.forsake("done")
         finally:
-            self._serving -= 1
+            del self._serving[scope]
 
     def _start_pump(self, end: Handle) -> None:
         if isinstance(end, foreign.ForeignStream):
@@ -311,7 +314,7 @@ class Session(AsyncContextManagerMixin):
             while self._cause is None:
                 now = time.monotonic()
                 data = self._mux.data_to_send(now)
-                if data:
+                if data or self._has_records():
                     self._writing_since = now
                     await self._stream.send(data)
                     self._writing_since = None
@@ -426,6 +429,17 @@ class Session(AsyncContextManagerMixin):
         self._aborted = True
         self._lose(SessionClosed("aborted"))
 
+    def regrant(self, allows: Callable[[str], bool] | None) -> None:
+        """For the listener: the services that the peer may use have changed; what it may do no more is ``revoked``."""
+        if allows is None:
+            self._lose(SessionClosed("revoked"))
+        else:
+            self._allows = allows
+            self._carrier.revoke(allows)
+        for scope, service in self._serving.items():
+            if allows is None or not allows(service):
+                scope.cancel()  # else it could go on with the ends that travelled to it
+
     async def wait_closed(self) -> SessionError:
         """Return, with the cause, when the session is over."""
         await self._ended.wait()
@@ -457,6 +471,13 @@ class Session(AsyncContextManagerMixin):
             began, event = self._pings[payload]
             self._mux.round_trip = time.monotonic() - began
             event.set()
+
+    def exporter(self, label: str, length: int) -> bytes:
+        """A secret of ``length`` bytes of the two peers for each ``label`` (ASCII), the same on both sides at any time.
+
+        Raises `ValueError` for what can't be, also over a byte stream of your own, which has no secrets.
+        """
+        return export(self._stream, label, length)
 
     def statistics(self) -> SessionStatistics:
         return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.budget)
