@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 SOURCES := chanlink examples tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench clean
+SECONDS ?= 60
+.PHONY: help demo test check lint format bench bench-hostile rekeys fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
@@ -14,6 +15,9 @@ help:
 	@echo "make check   what has to pass before a change is taken: formatting, lint, types, tests"
 	@echo "make format  format the sources"
 	@echo "make bench   measure, beside OpenSSH and plain TCP (some minutes)"
+	@echo "make bench-hostile  floods, of strangers and of peers, and what they cost (a minute; Linux)"
+	@echo "make rekeys  renew the keys of a loaded session ten thousand times, on each event loop (half a minute)"
+	@echo "make fuzz    feed made-up bytes to every parser, SECONDS=60 for each of them"
 	@echo "make clean   remove what these commands made"
 
 # The package with nothing but what it needs to run.
@@ -48,6 +52,17 @@ format: $(VENV)/.dev
 bench: $(VENV)/.dev
 	$(BIN)/python -m tests.bench
 
+bench-hostile: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.hostile
+
+rekeys: $(VENV)/.dev
+	CHANLINK_REKEYS=10000 $(BIN)/python -m pytest -q tests/test_rekey.py -k under_load
+
+# Without atheris, which has no wheels for some systems, it says so and skips.
+fuzz: $(VENV)/.dev
+	-$(BIN)/python -m pip install --quiet --group fuzz
+	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
 clean:
-	rm -rf $(VENV) bench-results .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .fuzz $(VENV) bench-results .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -10,6 +10,7 @@ from .channel import Receiver, Sender, pipe
 from .endpoint import Listener, connect, listen, serve
 from .errors import (
     AddressError,
+    AgentError,
     ChanlinkError,
     ChannelBroken,
     ChannelClosed,
@@ -41,14 +42,17 @@ from .errors import (
     WrongPeer,
 )
 from .identity import Identity
+from .known_peers import KnownPeers
 from .limits import Limits
 from .openssh import PublicKey
 from .selector import Selector, select, select_nowait
-from .session import Incoming, Peer, Session, streams
+from .services import Peer, streams
+from .session import Incoming, Session
 from .trust import Trust
 
 __all__ = [
     "AddressError",
+    "AgentError",
     "ByteStream",
     "ChanlinkError",
     "ChannelBroken",
@@ -68,6 +72,7 @@ __all__ = [
     "Identity",
     "Incoming",
     "KeyFormatError",
+    "KnownPeers",
     "LimitReached",
     "Limits",
     "Listener",

@@ -261,6 +261,18 @@ class Carrier:
             claimed.append(child)
         return [self.adopt(child) for child in claimed]
 
+    def revoke(self, allows: Callable[[str], bool]) -> None:
+        """The peer may use only these services from now on: both sides of its streams for others are told so."""
+        for stream in list(self.mux.streams.values()):
+            if stream.ours or stream.opening.service is None or allows(stream.opening.service):
+                continue
+            if stream.carries_in:
+                stream.reject("revoked", "")
+            if stream.carries_out and stream.out_reason is None:
+                stream.finish(Reason("failed", "revoked"))
+                stream.out_reason = Reason("refused", "revoked")  # for who sends here, and did not close it
+                stream.on_writable()
+
 
 def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
     return None

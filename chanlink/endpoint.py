@@ -7,10 +7,10 @@ the session's life. Sessions live in the listener's scope.
 import errno
 import logging
 import socket
+import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 import anyio
@@ -19,24 +19,27 @@ from anyio.abc import ByteStream, ByteStreamConnectable, TaskGroup, TaskStatus
 from anyio.abc import Listener as AnyListener
 from anyio.lowlevel import checkpoint
 
+from . import suites
+from .admission import Admission, Visitor, source_of
 from .errors import (
-    ConfigError,
     ConnectFailed,
     HandshakeTimeout,
     SessionError,
     UntrustedPeer,
-    WrongPeer,
 )
 from .identity import Identity, Role
-from .limits import Limits
+from .known_peers import Expected, KnownPeers
+from .limits import Bucket, Limits
 from .openssh import PublicKey
-from .secure import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
-from .session import Peer, Services, Session
+from .psk import Psk, load_psk
+from .secure import Credentials, Secured, handshake_as_client, handshake_as_server
+from .services import Peer, Services
+from .session import Session
 from .sockets import ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
-from .trust import Grant, Trust
+from .trust import Grant, Trust, watch
 from .waiting import Waiters
 
-logger = logging.getLogger("chanlink")
+logger = logging.getLogger(__name__)
 
 Connectable = str | ByteStream | ByteStreamConnectable
 
@@ -60,36 +63,37 @@ async def connect(
     *,
     identity: Identity | None = None,
     peer: PublicKey | None = None,
-    trust: Trust | None = None,
+    trust: Trust | KnownPeers | None = None,
     services: Services | None = None,
     timeout: float = 10.0,
     limits: Limits | None = None,
+    psk: Psk | None = None,
     eager: bool = False,
 ) -> AsyncGenerator[Session, None]:
     """Connect to a listener and open a session: an async context manager that gives a `Session`.
 
     ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, or an anyio byte stream or
-    connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public key;
-    ``trust`` may be given instead, and then any server with a key in it will do. ``services`` are served to the
-    other side; with a ``trust``, those that it allows. ``timeout`` (seconds) is for everything until the server's
-    welcome. With ``eager`` the block begins one round trip earlier, and a refusal is then the error that ends the
-    session.
+    connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public key.
+    Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one that
+    the file names for this address, and `KnownPeers.load` with its default file is what decides if neither is given.
+    ``services`` are served to the other side; with a `Trust`, those that it allows. ``timeout`` (seconds) is for
+    everything until the server's welcome. ``psk`` is a key that both sides share beside their identities (32 bytes, or
+    a file with them): a server that has one answers nobody else. With ``eager`` the block begins one round trip
+    earlier, and a refusal is then the error that ends the session.
 
     Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
     does not trust the other's key), `HandshakeError`, `SessionClosed` (the server is busy), or a `ConfigError`. An
     exception of the block leaves it as it is.
     """
-    if peer is None and trust is None:
-        raise ConfigError("say which server you expect: peer=PublicKey.parse('ssh-ed25519 ...')")
+    expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
     limits = limits or Limits()
-    credentials = Credentials(identity or Identity.default(), Role.CLIENT)
-    admit = partial(_admit_server, peer, trust)
+    credentials = Credentials(identity or Identity.default(), Role.CLIENT, load_psk(psk))
     progress: SessionError = ConnectFailed(f"{_name(address)}: no answer within {timeout:g} s")
     try:
         with anyio.fail_after(timeout):
             transport = await _transport(address)
             progress = HandshakeTimeout(f"{_name(address)}: the handshake did not end within {timeout:g} s")
-            secured = await _authenticate(transport, credentials, admit, limits, eager)
+            secured = await _authenticate(transport, credentials, expected, limits, eager)
     except TimeoutError as exc:
         raise progress from exc
     session = Session(
@@ -106,19 +110,6 @@ async def connect(
         yield session
 
 
-def _admit_server(peer: PublicKey | None, trust: Trust | None, key: PublicKey) -> Grant:
-    """What the server with this key may do.  Of `peer` and `trust`, what is given must agree to it."""
-    if peer is not None and key != peer:
-        raise WrongPeer(peer.fingerprint, key.fingerprint)
-    if trust is None:
-        assert peer is not None
-        return Grant(peer.comment or peer.fingerprint, None)
-    grant = trust.check(key)
-    if grant is None:
-        raise UntrustedPeer(key.fingerprint)
-    return grant
-
-
 async def _transport(address: Connectable) -> ByteStream:
     if isinstance(address, ByteStream):
         return address
@@ -131,12 +122,15 @@ async def _transport(address: Connectable) -> ByteStream:
 
 
 async def _authenticate(
-    transport: ByteStream, credentials: Credentials, admit: Admit, limits: Limits, eager: bool
+    transport: ByteStream, credentials: Credentials, expected: Expected, limits: Limits, eager: bool
 ) -> Secured:
     try:
-        return await handshake_as_client(
-            transport, credentials, admit, limits, upgrade=_upgrade(transport), eager=eager
-        )
+        try:
+            return await handshake_as_client(
+                transport, credentials, expected.admit, limits, upgrade=_upgrade(transport), eager=eager
+            )
+        finally:
+            await expected.remember()  # also if the server refuses us: it has proved its key
     except BaseException:
         with CancelScope(shield=True):
             await anyio.aclose_forcefully(transport)
@@ -164,7 +158,7 @@ class Listener(AnyListener[Session]):
         self._tasks = tasks
         self._accepted: deque[Session] = deque()
         self._accepting = Waiters()
-        self._greeting: dict[CancelScope, None] = {}  # the oldest first
+        self._greeting = Admission(limits)
         self._sessions: set[Session] = set()
         self._closed = False
 
@@ -209,8 +203,8 @@ class Listener(AnyListener[Session]):
             self._closed = True
             self._sockets.close()
             self._accepting.wake_all()
-            for scope in self._greeting:
-                scope.cancel()
+            for visitor in self._greeting:
+                visitor.leave()
 
     def _start(self) -> None:
         """Begin to accept connections."""
@@ -219,9 +213,10 @@ class Listener(AnyListener[Session]):
 
     async def _accept_loop(self, sock: socket.socket) -> None:
         """Accept connections until the listener is closed; nothing that a peer does ends this."""
+        complaints = Bucket(1, 1.0)
         while True:
             try:
-                connection, source = sock.accept()
+                connection, address = sock.accept()
             except BlockingIOError:
                 try:
                     await anyio.wait_readable(sock)
@@ -230,30 +225,32 @@ class Listener(AnyListener[Session]):
             except OSError as exc:
                 if self._closed:
                     return
-                if exc.errno not in _OF_ONE_CONNECTION:  # too many open files, no memory: wait until some are closed
-                    logger.warning("can't accept connections: %s", exc.strerror)
-                    await anyio.sleep(0.1)
+                if exc.errno not in _OF_ONE_CONNECTION:  # too many open files, no memory: one who is silent has to go
+                    if complaints.take(time.monotonic()):
+                        logger.warning("can't accept connections: %s", exc.strerror)
+                    await anyio.sleep(0.01 if self._greeting.send_one_away() else 0.1)
             else:
-                self._tasks.start_soon(self._connection, connection, _source(source), self._make_room())
+                self._meet(connection, address)
             await checkpoint()  # who connects faster than we accept must not keep all else from running
 
-    def _make_room(self) -> CancelScope:
-        """The scope of one more handshake.  Of too many strangers the one goes that has been here longest."""
-        if self._greeting and len(self._greeting) >= self._limits.unauthenticated:
-            oldest = next(iter(self._greeting))
-            del self._greeting[oldest]  # here, not when it has gone: the next one to go is another one
-            oldest.cancel()
+    def _meet(self, connection: socket.socket, address: Any) -> None:
+        """Somebody has connected: begin a handshake, or close the connection of who fails all the time."""
+        source = source_of(address)
+        if not self._greeting.may_try(source, time.monotonic()):
+            connection.close()
+            return
         scope = CancelScope()
-        self._greeting[scope] = None
-        return scope
+        visitor = self._greeting.enter(source, scope.cancel)
+        self._tasks.start_soon(self._connection, connection, _source(address), scope, visitor)
 
-    async def _connection(self, connection: socket.socket, source: str, scope: CancelScope) -> None:
+    async def _connection(self, connection: socket.socket, source: str, scope: CancelScope, visitor: Visitor) -> None:
         """The life of one connection."""
-        secured = await self._greet(connection, source, scope)
+        secured = await self._greet(connection, source, scope, visitor)
         if secured is None:
             return
         peer = Peer(secured.key, secured.grant.name, source)
-        logger.info("%s connected from %s with %s", peer.name, source, secured.key.fingerprint)
+        suite = secured.stream.suite
+        logger.info("%s connected from %s with %s (%s)", peer.name, source, secured.key.fingerprint, suite)
         session = Session(
             secured.stream,
             client_side=False,
@@ -266,6 +263,7 @@ class Listener(AnyListener[Session]):
         )
         try:
             async with session:
+                self._regrant(session)  # the trust may have changed since the client came
                 await self._host(session)
         except Exception:  # a defect of ours: the other sessions go on
             logger.exception("the session with %s at %s failed", peer.name, source)
@@ -285,24 +283,45 @@ class Listener(AnyListener[Session]):
             if session in self._accepted:  # nobody wants it any more
                 self._accepted.remove(session)
 
-    async def _greet(self, connection: socket.socket, source: str, scope: CancelScope) -> Secured | None:
+    def _trust_changed(self, trust: Trust) -> None:
+        """The trust file says something else now: what it does not allow any more is cut."""
+        self._greeter.trust = trust
+        for session in self._sessions:
+            self._regrant(session)
+
+    def _regrant(self, session: Session) -> None:
+        assert session.peer.key is not None
+        grant = self._greeter.trust.check(session.peer.key)
+        session.regrant(None if grant is None else grant.allows)
+
+    async def _greet(
+        self, connection: socket.socket, source: str, scope: CancelScope, visitor: Visitor
+    ) -> Secured | None:
         transport = RawStream(connection)
         secured = None
+        ours = False
         try:
             with scope, anyio.fail_after(self._limits.handshake):
+                await transport.readable()
+                self._greeting.spoke(visitor)
                 secured = await self._greeter.greet(transport, source)
-            if scope.cancelled_caught and not self._closed:
+            if visitor.was_sent_away and secured is None:
                 logger.info("%s was closed: too many are in their handshake", source)
         except UntrustedPeer:
             pass  # the greeter has logged it
+        except anyio.BrokenResourceError:
+            logger.info("%s was closed: the connection broke", source)
         except TimeoutError:
             logger.info("%s was closed: no handshake within %g s", source, self._limits.handshake)
         except SessionError as exc:
             logger.info("%s was closed: %s", source, exc)
         except Exception:  # of who signs for our identity
+            ours = True
             logger.exception("%s was closed: the handshake failed on this side", source)
         finally:
-            self._greeting.pop(scope, None)
+            self._greeting.left(visitor)
+            if secured is None and not ours and not self._closed and self._greeting.failed(visitor, time.monotonic()):
+                logger.warning("%s: handshakes from there fail all the time, and are refused for now", source)
             if secured is None:
                 with CancelScope(shield=True):
                     await anyio.aclose_forcefully(transport)
@@ -316,15 +335,18 @@ class Listener(AnyListener[Session]):
 class _Greeter:
     """What every connection of a listener is met with."""
 
-    def __init__(self, identity: Identity, trust: Trust, limits: Limits, services: Services | None) -> None:
-        self._credentials = Credentials(identity, Role.SERVER)
-        self._trust = trust
+    def __init__(
+        self, identity: Identity, trust: Trust, limits: Limits, services: Services | None, psk: Psk | None
+    ) -> None:
+        suites.offer()  # what is wrong with CHANLINK_SUITES is said here, and the first client need not wait for it
+        self._credentials = Credentials(identity, Role.SERVER, load_psk(psk))
+        self.trust = trust
         self._limits = limits
         self.services = services
 
     async def greet(self, transport: RawStream, source: str) -> Secured:
         def admit(key: PublicKey) -> Grant:
-            grant = self._trust.check(key)
+            grant = self.trust.check(key)
             if grant is None:
                 # Before the client is told: it may be slow to read that, and its time may end.
                 logger.warning("%s was refused: its key %s is not trusted", source, key.fingerprint)
@@ -342,21 +364,25 @@ async def listen(
     trust: Trust,
     services: Services | None = None,
     limits: Limits | None = None,
+    psk: Psk | None = None,
 ) -> AsyncGenerator[Listener, None]:
     """Listen on ``tcp://host:port`` or ``unix:/path``: an async context manager that gives a `Listener`.
 
-    ``trust`` says who may connect. ``services`` are served on every session; without them, sessions come out of
-    `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left by an exception,
-    they are ended. Raises `ConnectFailed` when the address can't be listened on.
+    ``trust`` says who may connect; when the file that it was loaded from has changed, sessions and channels that it
+    does not allow any more end as ``revoked``. ``services`` are served on every session; without them, sessions come
+    out of `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left by an
+    exception, they are ended. With a ``psk`` (32 bytes, or a file with them) who lacks it gets no answer. Raises
+    `ConnectFailed` when the address can't be listened on, or a `ConfigError`.
     """
     limits = limits or Limits()
     parsed = parse_address(address)
-    greeter = _Greeter(identity or Identity.default(), trust, limits, services)
+    greeter = _Greeter(identity or Identity.default(), trust, limits, services, psk)
     sockets = await listening_sockets(parsed)
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         listener = Listener(sockets, greeter, limits, tasks)
         listener._start()
+        tasks.start_soon(watch, trust, limits.trust_interval, listener._trust_changed)
         try:
             yield listener
             await listener.aclose()
@@ -376,6 +402,7 @@ async def serve(
     identity: Identity | None = None,
     trust: Trust,
     limits: Limits | None = None,
+    psk: Psk | None = None,
     task_status: TaskStatus[Listener] = TASK_STATUS_IGNORED,
 ) -> None:
     """Serve services, by name, until cancelled.  ``task_status.started`` gets the `Listener`.
@@ -384,7 +411,7 @@ async def serve(
     channel that a peer opens to it runs in a task of its own. When the service returns, its end is closed (``done``);
     an exception is logged, tells the peer ``handler-failed``, and touches nothing else. Otherwise as `listen`.
     """
-    async with listen(address, identity=identity, trust=trust, services=services, limits=limits) as listener:
+    async with listen(address, identity=identity, trust=trust, services=services, limits=limits, psk=psk) as listener:
         task_status.started(listener)
         await anyio.sleep_forever()
 

@@ -27,7 +27,7 @@
     |  |- LocalProtocolError                                   this side broke the protocol
     |  `- RemoteProtocolError                                  the peer broke the protocol
     `- ConfigError         (also ValueError)         what was configured can't be used
-       `- KeyFormatError | TrustFormatError | AddressError
+       `- KeyFormatError | AgentError | TrustFormatError | AddressError
 
 The codes that travel are short words (``"abandoned"``, ``"no-such-service"``); the tables of them stand
 in docs/reference/protocol.md.  Texts that come from the other side are the peer's words: show them,
@@ -195,6 +195,9 @@ class LimitReached(MessageError):
 class SessionError(ChanlinkError):
     """The session can't be used any more, nor any channel on it."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())  # h2's texts quote the peer
+
     def again(self) -> Self:
         """A copy to raise: one exception that is raised twice would carry the tracebacks of both."""
         copy = type(self)(*self.args)
@@ -249,14 +252,18 @@ class WrongPeer(HandshakeError):
 
 
 class UntrustedPeer(HandshakeError):
-    """The peer does not trust a key, or this side does not: ``fingerprint`` (``SHA256:...``) is that key's."""
+    """The peer does not trust a key, or this side does not: ``fingerprint`` (``SHA256:...``) is that key's.
 
-    def __init__(self, fingerprint: str) -> None:
-        super().__init__(fingerprint)
+    ``advice`` says what this side can do about it; it may be empty.
+    """
+
+    def __init__(self, fingerprint: str, advice: str = "") -> None:
+        super().__init__(fingerprint, advice)
         self.fingerprint = fingerprint
+        self.advice = advice
 
     def __str__(self) -> str:
-        return f"the key {self.fingerprint} is not trusted"
+        return f"the key {self.fingerprint} is not trusted" + (f": {self.advice}" if self.advice else "")
 
 
 class LocalProtocolError(SessionError):
@@ -278,6 +285,10 @@ class KeyFormatError(ConfigError):
     """A key or key file can't be read."""
 
 
+class AgentError(ConfigError):
+    """An ssh-agent can't be used: there is none, it lacks the key, it refused, or it said what no agent would say."""
+
+
 class TrustFormatError(ConfigError):
     """A trust file has a line that can't be read."""
 
@@ -286,5 +297,10 @@ class AddressError(ConfigError):
     """An address is not of a form that is known: ``tcp://host:port`` or ``unix:/path``."""
 
 
+def printable(text: str) -> str:
+    """A peer's words in one line, as they may stand in a log or on a terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
 def _code_and_text(code: str, text: str) -> str:
-    return f"{code}: {text}" if text else code
+    return printable(f"{code}: {text}" if text else code)

@@ -4,7 +4,8 @@ The identity never does Diffie-Hellman: Noise wants a static key to be used for 
 hardware key can only sign.  So each process makes an X25519 static key of its own, and a `Certificate` ties that key
 to the identity, for one role and for at most a day (docs/reference/protocol.md, section 2.1).
 
-Opening and reading files is synchronous: key files are small, local, and read before anything is served.
+Opening and reading files is synchronous: key files are small, local, and read before anything is served. Only a
+passphrase takes time, so that there is also `Identity.aload`.
 """
 
 import dataclasses
@@ -16,13 +17,16 @@ import socket
 import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from struct import Struct
 from typing import IO, Self, TypeAlias
 
+import anyio
 import nacl.bindings
 
 from chanlink import openssh
+from chanlink.agent import Agent
 from chanlink.errors import HandshakeError, KeyFormatError
 from chanlink.openssh import PublicKey
 
@@ -47,9 +51,9 @@ _SIGNED_MESSAGE_VERSION = 1
 class Identity:
     """Our own key: a public key, and something that can sign for it.
 
-    `generate`, `load` and `default` make identities whose secret key is in this process.  For a secret that is kept
-    elsewhere (an agent, a hardware key), give ``signer``: an async callable that takes data and returns its 64 bytes
-    of Ed25519 signature.
+    `generate`, `load` and `default` make identities whose secret key is in this process, `from_agent` one whose key
+    stays in an ssh-agent.  For a secret that is kept elsewhere, give ``signer``: an async callable that takes data
+    and returns its 64 bytes of Ed25519 signature.
     """
 
     __slots__ = ("_public_key", "_signer")
@@ -69,15 +73,38 @@ class Identity:
     def load(cls, path: str | os.PathLike[str], passphrase: str | bytes | None = None) -> Self:
         """Read an OpenSSH private key file (synchronously; ``~`` is expanded), as ``ssh-keygen -t ed25519`` writes it.
 
-        Keys with a passphrase are not read yet, whether or not ``passphrase`` is given.  Raises `KeyFormatError` when
-        there is no such file, when it is not an unencrypted Ed25519 key, and when group or others may read it.
+        Keys with a passphrase need the extra ``chanlink[ssh]`` (else `ConfigError`) and at least a tenth of a second:
+        use `aload` when other tasks are running. A passphrase that is not needed is ignored. Raises `KeyFormatError`
+        when there is no such file, when it is not an Ed25519 key, when the passphrase is missing or wrong, and when
+        group or others may read the file.
         """
         data = openssh.read_limited(path, openssh.KEY_FILE_MAX, secret=True)
+        secret = passphrase.encode(errors="surrogateescape") if isinstance(passphrase, str) else passphrase or b""
         try:
-            seed, public_key = openssh.parse_private_key(data)
+            seed, public_key = openssh.parse_private_key(data, secret)
         except KeyFormatError as exc:
             raise KeyFormatError(f"{path}: {exc}") from exc
         return cls(public_key, _SeedSigner(seed))
+
+    @classmethod
+    async def aload(cls, path: str | os.PathLike[str], passphrase: str | bytes | None = None) -> Self:
+        """As `load`, in a worker thread: a passphrase keeps a processor busy for some time."""
+        return await anyio.to_thread.run_sync(cls.load, path, passphrase)
+
+    @classmethod
+    async def from_agent(
+        cls, public_key: PublicKey | None = None, socket: str | os.PathLike[str] | None = None
+    ) -> Self:
+        """Use a key that an ssh-agent holds; it never leaves the agent, which signs once in some hours.
+
+        ``public_key`` says which; without it the agent must hold exactly one Ed25519 key. ``socket`` is the agent's
+        Unix socket, ``$SSH_AUTH_SOCK`` if none is given. Raises `AgentError` when there is no agent, when it does not
+        hold the key or says what no agent would say; `sign`, and so `connect`, raises that, too, when the agent has
+        gone or refuses.
+        """
+        agent = Agent(socket)
+        key = await agent.find(public_key)
+        return cls(key, partial(agent.sign, key))
 
     @classmethod
     def default(cls) -> Self:
@@ -116,7 +143,7 @@ class Identity:
         private = openssh.format_private_key(self._signer.seed, self._public_key)
         file = openssh.expand(path)
         try:
-            _make_private_directory(file.parent)
+            openssh.make_private_directory(file.parent)
             _write_pair(file, private.encode(), f"{self._public_key}\n".encode())
         except (OSError, ValueError) as exc:
             raise KeyFormatError(openssh.file_problem(file, exc)) from exc
@@ -235,13 +262,6 @@ async def certify(
 
 
 # --- writing key files --------------------------------------------------------------------------
-
-
-def _make_private_directory(directory: Path) -> None:
-    """As ``mkdir -p``, but the parents too are for us alone."""
-    if not directory.is_dir():
-        _make_private_directory(directory.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)
 
 
 def _write_pair(file: Path, private: bytes, public: bytes) -> None:

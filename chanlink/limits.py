@@ -1,6 +1,7 @@
 """Every bound that a peer can reach, by name (SECURITY: "Bad input, and what it gets")."""
 
 import dataclasses
+import math
 
 from .errors import ConfigError
 
@@ -17,6 +18,9 @@ class Limits:
     """From the first byte to the welcome, all in all."""
     unauthenticated: int = 1_000
     """Connections of one listener that are still in their handshake."""
+    source_failures: int = 100
+    """Handshakes of one source (an IPv4 address, an IPv6 /64) that may fail, and one more a second; then its
+    connections are closed unread."""
     message_size: int = 4 * 1024 * 1024
     """The longest message that we take, as it is on the wire, without its header."""
     message_depth: int = 64
@@ -45,6 +49,8 @@ class Limits:
     """How long closing waits for what was accepted to leave."""
     progress: float = 30.0
     """A write, or a large message that has begun to arrive, fails after this time without progress."""
+    trust_interval: float = 1.0
+    """How often a listener looks at its trust file; one that has changed and been the same for so long is read."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -77,3 +83,27 @@ class PeerLimits:
     message_ends: int = _DEFAULT.message_ends
     open_channels: int = _DEFAULT.open_channels
     stream_window: int = _DEFAULT.stream_window
+
+
+class Bucket:
+    """So many of something at once, and so many more a second."""
+
+    __slots__ = ("_a_second", "_at", "_burst", "_left")
+
+    def __init__(self, burst: float, a_second: float) -> None:
+        self._burst = self._left = burst
+        self._a_second = a_second
+        self._at = -math.inf
+
+    def left(self, now: float) -> float:
+        """How many there may be at once, now."""
+        self._left = min(self._burst, self._left + (now - self._at) * self._a_second)
+        self._at = now
+        return self._left
+
+    def take(self, now: float) -> bool:
+        """Take one, if there is one left."""
+        if self.left(now) < 1:
+            return False
+        self._left -= 1
+        return True

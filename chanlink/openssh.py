@@ -5,7 +5,7 @@ forgives is a second spelling of the same thing:
 
     blob                    string "ssh-ed25519", string key; 51 bytes (RFC 8709 section 4)
     public key line         "ssh-ed25519 AAAA... comment"; AAAA... is the blob in base64
-    private key file        openssh-key-v1, without a passphrase (OpenSSH PROTOCOL.key)
+    private key file        openssh-key-v1 (OpenSSH PROTOCOL.key); with a passphrase see also passphrase.py
     signature               SSHSIG, the binary blob (OpenSSH PROTOCOL.sshsig)
 
 `PublicKey` guarantees 32 bytes in one spelling, and `PublicKey.verify` is the only way from here to libsodium's
@@ -28,6 +28,7 @@ import nacl.bindings
 import nacl.exceptions
 
 from chanlink.errors import KeyFormatError
+from chanlink.passphrase import BLOCK, Encryption, check_method
 
 KEY_TYPE = "ssh-ed25519"
 KEY_LENGTH = 32
@@ -98,7 +99,7 @@ class PublicKey:
     @classmethod
     def from_blob(cls, blob: bytes, comment: str = "") -> Self:
         """Read the wire form (RFC 8709 section 4).  Raises `KeyFormatError`."""
-        reader = _Reader(blob)
+        reader = Reader(blob)
         key_type = reader.string()
         if key_type != KEY_TYPE.encode():
             raise KeyFormatError(_other_type(key_type.decode("ascii", "replace")))
@@ -109,7 +110,7 @@ class PublicKey:
     @property
     def blob(self) -> bytes:
         """The wire form: string ``ssh-ed25519``, string key (RFC 8709 section 4); 51 bytes."""
-        return _string(KEY_TYPE.encode()) + _string(self.raw)
+        return pack_string(KEY_TYPE.encode()) + pack_string(self.raw)
 
     @property
     def fingerprint(self) -> str:
@@ -148,20 +149,43 @@ def _other_type(key_type: str) -> str:
 # --- the private key file: openssh-key-v1 (PROTOCOL.key) ----------------------------------------
 
 
-def parse_private_key(text: bytes) -> tuple[bytes, PublicKey]:
-    """Read the contents of a private key file: the seed of the key (32 bytes), and its public half (PROTOCOL.key)."""
-    reader = _Reader(_dearmor(text))
+def parse_private_key(text: bytes, passphrase: bytes = b"") -> tuple[bytes, PublicKey]:
+    """Read the contents of a private key file: the seed of the key (32 bytes), and its public half (PROTOCOL.key).
+
+    A passphrase that is not needed is ignored.  Raises `KeyFormatError`, and `ConfigError` as `Encryption.decrypt`.
+    """
+    reader = Reader(_dearmor(text))
     if reader.take(len(_PRIVATE_MAGIC)) != _PRIVATE_MAGIC:
         raise KeyFormatError("not an openssh-key-v1 file")
-    cipher, kdf, kdf_options = reader.string(), reader.string(), reader.string()
-    if (cipher, kdf) != (b"none", b"none"):
-        raise KeyFormatError(f"keys with a passphrase are not read yet; {HOW_TO_MAKE_ONE}")
-    if kdf_options or reader.uint32() != 1:
-        raise KeyFormatError("a key file without a passphrase has one key and no kdf options")
+    encryption = _parse_encryption(reader)
+    if reader.uint32() != 1:
+        raise KeyFormatError("a key file has one key")
     public_key = _parse_public_half(reader.string())
     private = reader.string()
+    tag = reader.take(encryption.tag_length if encryption else 0)
     reader.end()
-    return _parse_private_half(private, public_key)
+    if encryption is None:
+        return _parse_private_half(private, public_key, _PRIVATE_BLOCK, "the check numbers differ")
+    if not passphrase:
+        raise KeyFormatError("the key has a passphrase; give it with passphrase=..., or use ssh-agent")
+    private = encryption.decrypt(private, tag, passphrase)
+    return _parse_private_half(private, public_key, BLOCK, "the passphrase is wrong")
+
+
+def _parse_encryption(reader: "Reader") -> Encryption | None:
+    """How the secret half is encrypted; None if it is not."""
+    cipher, kdf = (reader.string().decode("latin-1") for _ in range(2))
+    options = reader.string()
+    if (cipher, kdf) == ("none", "none"):
+        if options:
+            raise KeyFormatError("a key file without a passphrase has no kdf options")
+        return None
+    check_method(cipher, kdf)
+    inner = Reader(options)
+    encryption = Encryption(cipher, inner.string(), inner.uint32())
+    inner.end()
+    encryption.check()
+    return encryption
 
 
 def _parse_public_half(blob: bytes) -> PublicKey:
@@ -171,16 +195,17 @@ def _parse_public_half(blob: bytes) -> PublicKey:
         raise KeyFormatError(f"{exc}; {HOW_TO_MAKE_ONE}") from exc
 
 
-def _parse_private_half(data: bytes, public_key: PublicKey) -> tuple[bytes, PublicKey]:
-    reader = _Reader(data)
+def _parse_private_half(data: bytes, public_key: PublicKey, block: int, mismatch: str) -> tuple[bytes, PublicKey]:
+    """``mismatch`` is what it means that the check numbers differ."""
+    reader = Reader(data)
     if reader.uint32() != reader.uint32():
-        raise KeyFormatError("the check numbers differ")
-    if PublicKey.from_blob(_string(reader.string()) + _string(reader.string())) != public_key:
+        raise KeyFormatError(mismatch)
+    if PublicKey.from_blob(pack_string(reader.string()) + pack_string(reader.string())) != public_key:
         raise KeyFormatError("the two halves of the file hold different public keys")
     seed = _parse_secret_key(reader.string(), public_key)
     comment = reader.string()
     padding = reader.rest()
-    if padding != _padding(len(data) - len(padding)):
+    if padding != _padding(len(data) - len(padding), block):
         raise KeyFormatError("the padding is wrong")
     try:
         return seed, PublicKey(public_key.raw, comment.decode())
@@ -202,15 +227,17 @@ def _parse_secret_key(secret_key: bytes, public_key: PublicKey) -> bytes:
 def format_private_key(seed: bytes, public_key: PublicKey) -> str:
     """The contents of a private key file without a passphrase (PROTOCOL.key)."""
     check = secrets.token_bytes(_UINT32.size)
-    private = check + check + public_key.blob + _string(seed + public_key.raw) + _string(public_key.comment.encode())
-    private += _padding(len(private))
-    head = _PRIVATE_MAGIC + _string(b"none") + _string(b"none") + _string(b"") + _UINT32.pack(1)
-    return _armor(_PRIVATE_LABEL, head + _string(public_key.blob) + _string(private))
+    private = (
+        check + check + public_key.blob + pack_string(seed + public_key.raw) + pack_string(public_key.comment.encode())
+    )
+    private += _padding(len(private), _PRIVATE_BLOCK)
+    head = _PRIVATE_MAGIC + pack_string(b"none") + pack_string(b"none") + pack_string(b"") + _UINT32.pack(1)
+    return _armor(_PRIVATE_LABEL, head + pack_string(public_key.blob) + pack_string(private))
 
 
-def _padding(length: int) -> bytes:
+def _padding(length: int, block: int) -> bytes:
     """1, 2, 3, ... up to a whole block."""
-    return bytes(range(1, -length % _PRIVATE_BLOCK + 1))
+    return bytes(range(1, -length % block + 1))
 
 
 # --- signatures: SSHSIG (PROTOCOL.sshsig) -------------------------------------------------------
@@ -219,14 +246,14 @@ def _padding(length: int) -> bytes:
 def sshsig_signed_data(namespace: bytes, message: bytes) -> bytes:
     """What the Ed25519 signature of ``message`` is over (PROTOCOL.sshsig section 3)."""
     digest = hashlib.sha512(message).digest()
-    return _SSHSIG_MAGIC + _string(namespace) + _string(b"") + _string(_SSHSIG_HASH) + _string(digest)
+    return _SSHSIG_MAGIC + pack_string(namespace) + pack_string(b"") + pack_string(_SSHSIG_HASH) + pack_string(digest)
 
 
 def encode_sshsig(public_key: PublicKey, namespace: bytes, signature: bytes) -> bytes:
     """The binary SSHSIG blob around an Ed25519 signature (PROTOCOL.sshsig section 2)."""
-    head = _SSHSIG_MAGIC + _UINT32.pack(_SSHSIG_VERSION) + _string(public_key.blob)
-    fields = _string(namespace) + _string(b"") + _string(_SSHSIG_HASH)
-    return head + fields + _string(_string(KEY_TYPE.encode()) + _string(signature))
+    head = _SSHSIG_MAGIC + _UINT32.pack(_SSHSIG_VERSION) + pack_string(public_key.blob)
+    fields = pack_string(namespace) + pack_string(b"") + pack_string(_SSHSIG_HASH)
+    return head + fields + pack_string(pack_string(KEY_TYPE.encode()) + pack_string(signature))
 
 
 def parse_sshsig(blob: bytes, namespace: bytes) -> tuple[PublicKey, bytes]:
@@ -234,7 +261,7 @@ def parse_sshsig(blob: bytes, namespace: bytes) -> tuple[PublicKey, bytes]:
 
     Nothing is verified yet: that takes `sshsig_signed_data` and `PublicKey.verify`.
     """
-    reader = _Reader(blob)
+    reader = Reader(blob)
     if reader.take(len(_SSHSIG_MAGIC)) != _SSHSIG_MAGIC or reader.uint32() != _SSHSIG_VERSION:
         raise KeyFormatError("not SSHSIG version 1")
     public_key = PublicKey.from_blob(reader.string())
@@ -246,7 +273,7 @@ def parse_sshsig(blob: bytes, namespace: bytes) -> tuple[PublicKey, bytes]:
         raise KeyFormatError("another hash than sha512")
     signature = reader.string()
     reader.end()
-    return public_key, _parse_signature(signature)
+    return public_key, parse_signature(signature)
 
 
 def armor_sshsig(blob: bytes) -> str:
@@ -254,9 +281,9 @@ def armor_sshsig(blob: bytes) -> str:
     return _armor(_SSHSIG_LABEL, blob)
 
 
-def _parse_signature(blob: bytes) -> bytes:
-    """The 64 bytes (RFC 8709 section 6)."""
-    reader = _Reader(blob)
+def parse_signature(blob: bytes) -> bytes:
+    """The 64 bytes of an ``ssh-ed25519`` signature (RFC 8709 section 6).  Raises `KeyFormatError`."""
+    reader = Reader(blob)
     if reader.string() != KEY_TYPE.encode():
         raise KeyFormatError("a signature of another type")
     signature = reader.string()
@@ -269,7 +296,7 @@ def _parse_signature(blob: bytes) -> bytes:
 # --- encodings ----------------------------------------------------------------------------------
 
 
-class _Reader:
+class Reader:
     """Takes SSH's data types (RFC 4251 section 5) off a buffer; `KeyFormatError` when it is too short or too long."""
 
     def __init__(self, data: bytes) -> None:
@@ -298,7 +325,8 @@ class _Reader:
             raise KeyFormatError("something follows its end")
 
 
-def _string(data: bytes) -> bytes:
+def pack_string(data: bytes) -> bytes:
+    """SSH's data type ``string`` (RFC 4251 section 5)."""
     return _UINT32.pack(len(data)) + data
 
 
@@ -368,3 +396,10 @@ def file_problem(file: Path, exc: OSError | ValueError) -> str:
     if not isinstance(exc, OSError):
         return f"{str(file)!r}: {exc}"  # a zero byte in the name
     return f"{exc.filename2 or exc.filename or file}: {exc.strerror}"
+
+
+def make_private_directory(directory: Path) -> None:
+    """As ``mkdir -p``, but the parents too are for us alone."""
+    if not directory.is_dir():
+        make_private_directory(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)

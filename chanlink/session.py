@@ -7,15 +7,14 @@ What happens to a message, in the order of the functions below:
     3. `_read_loop` of the other side brings them to the inbox of their stream, and stops there.
     4. `Receiver.receive` decodes it; the credit for it leaves with the next turn of the write loop.
 
-This is the only module that starts tasks (but for one per accepted connection, in endpoint.py): a reader, a writer
-and a keeper per session; one per top-level channel of a service; one per foreign stream that was sent.
+All tasks are of the session's group (but for one per accepted connection, in endpoint.py): a reader, a writer and a
+keeper; one per top-level channel of a service (services.py); one per foreign stream that was sent (foreign.py).
 """
 
 import logging
-import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -29,31 +28,21 @@ from . import foreign
 from .bytestream import ByteStream
 from .carrier import Carrier
 from .channel import Sender, failure, make_channel_end
-from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError, SessionLost
+from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
 from .handle import Handle
-from .identity import PublicKey
 from .limits import Limits, PeerLimits
 from .mux import Mux
 from .port import ReceiveCore, SendCore
-from .secure import NoiseStream
+from .records import NoiseStream, attach, export
+from .services import Peer, Services, Serving
 from .stream import Kind, Opening, Stream
 from .waiting import Waiters
 
 T = TypeVar("T")
-logger = logging.getLogger("chanlink")
+logger = logging.getLogger(__name__)
 
 FAREWELL = 1.0
 """Seconds that a session takes at most to say why it ends when it does not end in order."""
-
-
-class Peer(NamedTuple):
-    """The other side of a session."""
-
-    key: PublicKey | None
-    """Its identity; None only for a session over a byte stream of your own without one."""
-    name: str
-    """The name that we know it by: the comment in the trust file, or else its fingerprint."""
-    address: str
 
 
 class Incoming(NamedTuple):
@@ -73,19 +62,6 @@ class SessionStatistics(NamedTuple):
     unaccepted: int
     budget: int
     """Bytes by which windows may still grow."""
-
-
-Handler = Callable[[Any, Peer], Awaitable[None]]
-
-
-class streams:
-    """Marks a service that takes byte streams instead of channels: ``{"echo": streams(echo)}``."""
-
-    def __init__(self, handler: Handler) -> None:
-        self.handler = handler
-
-
-Services = Mapping[str, Handler | streams]
 
 
 class Session(AsyncContextManagerMixin):
@@ -112,7 +88,6 @@ class Session(AsyncContextManagerMixin):
         self.peer = peer
         self._stream = stream
         self._limits = limits or Limits()
-        self._services = services
         self._allows = allows
         self._cause: SessionError | None = None
         self._aborted = False
@@ -120,7 +95,6 @@ class Session(AsyncContextManagerMixin):
         """Set while the session drains: the cause of its end once everything has left."""
         self._incoming: deque[Incoming] = deque()
         self._accepting = Waiters()
-        self._serving = 0
         self._pings: dict[bytes, tuple[float, anyio.Event]] = {}
         self._ping_count = 0
         self._output = anyio.Event()
@@ -131,6 +105,7 @@ class Session(AsyncContextManagerMixin):
         self._writing_since: float | None = None
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         self._mux.round_trip = round_trip
+        self._has_records = attach(stream, self.wake_writer)  # beside data, to renew its keys
         self._carrier = Carrier(
             self._mux,
             self._limits,
@@ -139,6 +114,10 @@ class Session(AsyncContextManagerMixin):
             wrap=foreign.wrap,
             start=self._start_pump,
         )
+        self._serving: Serving | None = None
+        if services is not None:
+            limit = self._limits.open_channels
+            self._serving = Serving(services, peer, limit=limit, adopt=self._carrier.adopt)
         self._tasks: TaskGroup
         # Shielded: a block that is cancelled has something to say to the peer yet. `_lose` ends it, in any case.
         self._io_scope = CancelScope(shield=True)
@@ -233,52 +212,13 @@ class Session(AsyncContextManagerMixin):
             # The same answer as for one that does not exist: what there is, is nobody's business.
             logger.info("%s asked for the service %r, which it may not use", self.peer.name, service[:64])
             stream.discard("no-such-service")
-        elif self._services is not None:
-            self._start_service(service, stream)
+        elif self._serving is not None:
+            self._serving.start(self._tasks, service, stream)
         elif len(self._incoming) >= self._limits.unaccepted:
             stream.discard("busy")
         else:
             self._incoming.append(Incoming(service, self._carrier.adopt(stream), self.peer))
             self._accepting.wake()
-
-    def _start_service(self, service: str, stream: Stream) -> None:
-        assert self._services is not None
-        handler = self._services.get(service)
-        if handler is None:
-            stream.discard("no-such-service")
-        elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
-            stream.discard("wrong-kind")
-        elif self._serving >= self._limits.open_channels:
-            # A channel can be over while its service still works: open channels alone don't bound the tasks.
-            stream.discard("busy")
-        else:
-            function = handler.handler if isinstance(handler, streams) else handler
-            self._serving += 1
-            self._tasks.start_soon(self._serve, service, function, self._carrier.adopt(stream))
-
-    async def _serve(self, service: str, handler: Handler, end: Handle) -> None:
-        try:
-            await handler(end, self.peer)
-        except Exception as exc:
-            if self._cause is not None and isinstance(exc, SessionLost):
-                logger.info("the service %r for %s ended with its session", service, self.peer.name)
-            else:
-                logger.exception("the service %r failed for %s", service, self.peer.name)
-            end.forsake("handler-failed")
-        except anyio.get_cancelled_exc_class():
-            if anyio.current_effective_deadline() == -math.inf:
-                end.forsake("cancelled")
-                raise
-            # It leaked from a task that the service cancelled by itself: asyncio would take it for ours.
-            logger.exception("the service %r failed for %s", service, self.peer.name)
-            end.forsake("handler-failed")
-        else:
-            if isinstance(end, ByteStream):
-                end.close()
-            else:
-                end.forsake("done")
-        finally:
-            self._serving -= 1
 
     def _start_pump(self, end: Handle) -> None:
         if isinstance(end, foreign.ForeignStream):
@@ -314,7 +254,7 @@ class Session(AsyncContextManagerMixin):
             while self._cause is None:
                 now = time.monotonic()
                 data = self._mux.data_to_send(now)
-                if data:
+                if data or self._has_records():
                     self._writing_since = now
                     await self._stream.send(data)
                     self._writing_since = None
@@ -429,6 +369,16 @@ class Session(AsyncContextManagerMixin):
         self._aborted = True
         self._lose(SessionClosed("aborted"))
 
+    def regrant(self, allows: Callable[[str], bool] | None) -> None:
+        """For the listener: the services that the peer may use have changed; what it may do no more is ``revoked``."""
+        if allows is None:
+            self._lose(SessionClosed("revoked"))
+        else:
+            self._allows = allows
+            self._carrier.revoke(allows)
+        if self._serving is not None:
+            self._serving.stop(allows)
+
     async def wait_closed(self) -> SessionError:
         """Return, with the cause, when the session is over."""
         await self._ended.wait()
@@ -460,6 +410,13 @@ class Session(AsyncContextManagerMixin):
             began, event = self._pings[payload]
             self._mux.round_trip = time.monotonic() - began
             event.set()
+
+    def exporter(self, label: str, length: int) -> bytes:
+        """A secret of ``length`` bytes of the two peers for each ``label`` (ASCII), the same on both sides at any time.
+
+        Raises `ValueError` for what can't be, also over a byte stream of your own, which has no secrets.
+        """
+        return export(self._stream, label, length)
 
     def statistics(self) -> SessionStatistics:
         return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.budget)

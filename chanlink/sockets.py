@@ -21,7 +21,8 @@ from anyio.lowlevel import checkpoint
 from .errors import AddressError, ConnectFailed
 
 DEFAULT_PORT = 9323
-BACKLOG = 1_024
+BACKLOG = 4_096
+"""What Linux allows if nobody has changed it. A full one costs a good client a second: its first packet is dropped."""
 MAX_PATH = 107
 """sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
 
@@ -258,6 +259,20 @@ class RawStream(ByteStream):
         except (OSError, ValueError) as exc:  # anyio raises ValueError for a connection that was reset meanwhile
             raise anyio.BrokenResourceError from exc
         return upgraded
+
+    async def readable(self) -> None:
+        """Wait until there is something to receive, or the end."""
+        try:
+            if not self._peek():
+                await anyio.wait_readable(self._sock)
+        except OSError as exc:
+            raise self._problem() from exc
+
+    def _peek(self) -> bool:
+        with suppress(BlockingIOError):
+            self._sock.recv(1, socket.MSG_PEEK)
+            return True
+        return False
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         await checkpoint()  # there is always something to read from a peer that floods us

@@ -12,13 +12,18 @@ types of keys, the same key twice.
 """
 
 import dataclasses
+import logging
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Self
 
+import anyio
+
 from chanlink.errors import KeyFormatError, TrustFormatError
-from chanlink.openssh import PublicKey, read_limited
+from chanlink.openssh import PublicKey, expand, read_limited
+
+logger = logging.getLogger(__name__)
 
 TRUST_FILE_MAX = 1024 * 1024  # ten thousand keys
 LINE_MAX = 8 * 1024  # a line of one mebibyte took 0.4 s to refuse
@@ -44,10 +49,17 @@ class Grant:
 class Trust:
     """Who may connect.  Make one with `of`, `load`, `anyone` or `nobody`; it does not change afterwards."""
 
-    __slots__ = ("_for_anyone", "_grants")
+    __slots__ = ("_for_anyone", "grants", "path")
 
-    def __init__(self, grants: dict[PublicKey, Grant], for_anyone: frozenset[str] = frozenset()) -> None:
-        self._grants = grants
+    def __init__(
+        self,
+        grants: dict[PublicKey, Grant],
+        for_anyone: frozenset[str] = frozenset(),
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        self.grants = grants
+        self.path = path
+        """The file that it was read from."""
         self._for_anyone = for_anyone
 
     @classmethod
@@ -71,6 +83,9 @@ class Trust:
     def load(cls, path: str | os.PathLike[str]) -> Self:
         """Read a trust file (synchronously; ``~`` is expanded).
 
+        A listener reads it again when it has changed (`Limits.trust_interval`), and ends with code ``revoked`` what
+        it does not allow any more. One that can't be read then leaves things as they are: to trust nobody, empty it.
+
         Raises `TrustFormatError`, ``FILE:LINE: what is wrong``, for the first line that is not understood, and
         ``FILE: why`` for a file that can't be read or is larger than 1 MiB.
         """
@@ -80,14 +95,14 @@ class Trust:
                 _add_line(grants, line)
             except (KeyFormatError, TrustFormatError) as exc:
                 raise TrustFormatError(f"{path}:{number}: {exc}") from exc
-        return cls(grants)
+        return cls(grants, path=path)
 
     def check(self, key: PublicKey) -> Grant | None:
         """Return what ``key`` may do, or ``None`` when it is not trusted.
 
         The name in it is ours: a comment that came with ``key`` does not count.
         """
-        grant = self._grants.get(key)
+        grant = self.grants.get(key)
         if grant is None and self._for_anyone:
             return Grant(key.fingerprint, self._for_anyone)
         return grant
@@ -112,20 +127,34 @@ def _check_services(names: Iterable[str]) -> frozenset[str]:
 
 def _read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
-        return read_limited(path, TRUST_FILE_MAX).decode().split("\n")
+        return decode_lines(path, read_limited(path, TRUST_FILE_MAX))
     except KeyFormatError as exc:
         raise TrustFormatError(str(exc)) from exc
+
+
+def decode_lines(path: str | os.PathLike[str], data: bytes) -> list[str]:
+    """The lines of a file's contents.  Raises `TrustFormatError` when they are not UTF-8."""
+    try:
+        return data.decode().split("\n")
     except UnicodeDecodeError as exc:
         number = exc.object[: exc.start].count(b"\n") + 1
         raise TrustFormatError(f"{path}:{number}: not UTF-8") from exc
 
 
-def _add_line(grants: dict[PublicKey, Grant], line: str) -> None:
+def clean_line(line: str) -> str:
+    """A line without what does not count; empty for an empty line and a comment.  Raises `TrustFormatError`."""
     text = line.removesuffix("\r").replace("\t", " ").strip(" ")
-    if not text or text.startswith("#"):
-        return
+    if text.startswith("#"):
+        return ""
     if len(text) > LINE_MAX:
         raise TrustFormatError(f"the line is longer than {LINE_MAX} characters")
+    return text
+
+
+def _add_line(grants: dict[PublicKey, Grant], line: str) -> None:
+    text = clean_line(line)
+    if not text:
+        return
     services, key_text = _split_options(text)
     key = PublicKey.parse(key_text)
     if key in grants:  # which of the two lines holds?
@@ -148,3 +177,59 @@ def _split_options(text: str) -> tuple[frozenset[str] | None, str]:
         services = _check_services(option["value"].replace('\\"', '"').split(","))
         at, more = option.end(), option["after"] == ","
     return services, text[at:]
+
+
+# --- when the file changes ----------------------------------------------------------------------
+
+
+class TrustWatch:
+    """Reads the file of a `Trust` again when it has changed; call `look` at regular times."""
+
+    def __init__(self, trust: Trust) -> None:
+        assert trust.path is not None
+        self._path = trust.path
+        self._grants = trust.grants
+        self._seen: object = None
+        # Nothing, so that the second look reads it: it may have changed since it was loaded, in the same instant even.
+        self._read: object = None
+
+    def look(self) -> Trust | None:
+        """The trust that is in force from now on, if it is another one.
+
+        A file is read once it has been the same at two looks: whoever writes it may not be done yet. Raises
+        `TrustFormatError`, once for each state that can't be read; the old trust stays in force then.
+        """
+        before, self._seen = self._seen, self._state()
+        if self._seen != before or self._seen == self._read:
+            return None
+        self._read = self._seen
+        trust = Trust.load(self._path)
+        if trust.grants == self._grants:
+            return None
+        self._grants = trust.grants
+        return trust
+
+    def _state(self) -> object:
+        """What is another one after each change; also when there is no such file."""
+        try:
+            status = os.stat(expand(self._path))
+        except (OSError, ValueError) as exc:
+            return str(exc)
+        return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+async def watch(trust: Trust, interval: float, changed: Callable[[Trust], None]) -> None:
+    """Call ``changed`` with what the trust's file says now, whenever that has changed.  Runs until cancelled."""
+    if trust.path is None:
+        return
+    file = TrustWatch(trust)
+    while True:
+        await anyio.sleep(interval)
+        try:
+            trust_now = await anyio.to_thread.run_sync(file.look, abandon_on_cancel=True)
+        except TrustFormatError as exc:
+            logger.error("%s; what this file said before stays in force", exc)
+        else:
+            if trust_now is not None:
+                logger.info("%s was read again: it has %d keys now", trust.path, len(trust_now.grants))
+                changed(trust_now)

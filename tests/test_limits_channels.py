@@ -30,7 +30,7 @@ from .pairs import settle
 
 pytestmark = pytest.mark.anyio
 
-NOT_OF_CHANNELS = {"handshake", "unauthenticated", "keepalive", "peer_timeout"}
+NOT_OF_CHANNELS = {"handshake", "unauthenticated", "source_failures", "trust_interval", "keepalive", "peer_timeout"}
 """Bounds of connections; tests/test_endpoint.py and tests/test_session.py reach them."""
 
 Pair = tuple[Session, Session, Sender[Any], Receiver[Any]]

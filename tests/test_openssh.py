@@ -242,8 +242,8 @@ def test_private_key_file_may_have_windows_line_ends_and_lack_the_last_one() -> 
     ("body", "problem"),
     [
         pytest.param(b"openssh-key-v2\0" + BODY[15:], "not an openssh-key-v1", id="magic"),
-        pytest.param(BODY.replace(string(b"none"), string(b"aes256-ctr"), 1), "passphrase", id="cipher"),
-        pytest.param(BODY.replace(string(b"none") * 2, string(b"none") + string(b"bcrypt")), "passphrase", id="kdf"),
+        pytest.param(BODY.replace(string(b"none"), string(b"aes256-ctr"), 1), "'aes256-ctr'", id="cipher"),
+        pytest.param(BODY.replace(string(b"none") * 2, string(b"none") + string(b"bcrypt")), "'none'", id="kdf"),
         pytest.param(
             BODY.replace(string(b"none") + string(b""), string(b"none") + string(b"x")), "kdf options", id="options"
         ),

@@ -25,11 +25,14 @@ from chanlink import (
     UntrustedPeer,
     WrongPeer,
     secure,
+    suites,
 )
 from chanlink.identity import Certificate, Role, certify
 from chanlink.limits import PeerLimits
-from chanlink.noise import CipherState, KeyPair, generate_keypair
-from chanlink.secure import Admit, Credentials, NoiseStream, Secured, handshake_as_client, handshake_as_server
+from chanlink.noise import KeyPair, generate_keypair
+from chanlink.records import NoiseStream
+from chanlink.rekey import RecordKeys, Secrets
+from chanlink.secure import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
 from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from chanlink.trust import Grant
 
@@ -63,6 +66,12 @@ FULL_BODY = 65_518
 TO_MESSAGE_3 = len(HELLO) + 2 + 32
 """What a client sends before it shows who it is: the hello, and an ephemeral key."""
 Outcome = Secured | Exception
+
+
+@pytest.fixture(autouse=True)
+def _one_suite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the hello is the same everywhere; test_suites.py has the others."""
+    monkeypatch.setenv("CHANLINK_SUITES", "chachapoly")
 
 
 def anybody(key: PublicKey) -> Grant:
@@ -1011,7 +1020,9 @@ async def test_no_secret_stands_in_any_representation() -> None:
     client, server = map(secured, await pair.handshake(client_end, server_end))
     static, certificate = await pair.client.current()
     secrets: list[bytes | None] = [static.private]
-    secrets += [state.k for side in (client, server) for state in (side.stream._sending, side.stream._receiving)]
+    keys = [side.stream._keys for side in (client, server)]
+    secrets += [state.k for each in keys for state in (each._sending, each._receiving)]
+    secrets += [secret for side in (client, server) for secret in side.stream.secrets[:3]]
     shown = " ".join(map(repr, [pair.client, static, certificate, client, server, client.stream, ALICE]))
     shown += " ".join(map(str, [client, server]))
     for secret in secrets:
@@ -1026,10 +1037,14 @@ async def test_no_secret_stands_in_any_representation() -> None:
 def link(piece: int = 65_536) -> tuple[NoiseStream, NoiseStream, Wire, Wire]:
     """Two joined `NoiseStream` objects, and the wires under them."""
     one, two = wires(piece)
-    here, there = os.urandom(32), os.urandom(32)
-    left = NoiseStream(one, CipherState(here), CipherState(there))
-    right = NoiseStream(two, CipherState(there), CipherState(here))
-    return left, right, one, two
+    secrets = Secrets(*(os.urandom(32) for _ in range(4)))
+    return stream_over(one, secrets, True), stream_over(two, secrets, False), one, two
+
+
+def stream_over(transport: ByteStream, secrets: Secrets | None = None, client_side: bool = True) -> NoiseStream:
+    secrets = secrets or Secrets(*(os.urandom(32) for _ in range(4)))
+    keys = RecordKeys(secrets, suites.suite("chachapoly"), client_side=client_side, now=time.monotonic())
+    return NoiseStream(transport, keys, secrets)
 
 
 async def received(stream: NoiseStream, size: int) -> bytes:
@@ -1218,7 +1233,7 @@ async def test_a_record_of_another_kind_ends_it(kind: int) -> None:
 @one_backend
 async def test_a_record_without_a_kind_ends_it() -> None:
     left, right, _, other = link()
-    other.feed(prefixed(left._sending.encrypt_with_ad(b"", b"")))
+    other.feed(prefixed(left._keys._sending.encrypt_with_ad(b"", b"")))
     await left.send(b"last")
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match="empty"):
@@ -1278,7 +1293,7 @@ def stuck() -> Stuck:
 
 async def test_after_a_cancelled_send_nothing_more_is_sent() -> None:
     transport = stuck()
-    stream = NoiseStream(transport, CipherState(bytes(32)), CipherState(bytes(32)))
+    stream = stream_over(transport)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(stream.send, b"data")
         await anyio.wait_all_tasks_blocked()
@@ -1294,7 +1309,7 @@ async def test_after_a_cancelled_send_nothing_more_is_sent() -> None:
 
 async def test_closing_by_force_does_not_wait_for_a_stuck_connection() -> None:
     transport = stuck()
-    stream = NoiseStream(transport, CipherState(bytes(32)), CipherState(bytes(32)))
+    stream = stream_over(transport)
     with anyio.fail_after(10):
         await anyio.aclose_forcefully(stream)
     assert transport.closed
@@ -1367,6 +1382,6 @@ async def test_attributes_of_the_connection_can_be_asked_for() -> None:
     one, two = socket.socketpair()
     with two:
         stream = await anyio.abc.UNIXSocketStream.from_socket(one)
-        secure_stream = NoiseStream(stream, CipherState(bytes(32)), CipherState(bytes(32)))
+        secure_stream = stream_over(stream)
         assert secure_stream.extra(anyio.abc.SocketAttribute.family) == socket.AF_UNIX
         await anyio.aclose_forcefully(secure_stream)

@@ -11,7 +11,7 @@ from anyio.lowlevel import checkpoint
 
 from chanlink import ByteStream, Limits, Peer, Session, byte_pipe
 from chanlink.limits import PeerLimits
-from chanlink.session import Services
+from chanlink.services import Services
 
 PEER = Peer(None, "the other side", "memory")
 """Who the other side of a session in memory is."""

@@ -10,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from . import channels, messages, rexec, traps
+from . import channels, handshakes, messages, rexec, traps
 from .harness import ROOT, Bench, Missing, Result, Row, measure, table
 
-GROUPS = (rexec, messages, channels, traps)
+GROUPS = (rexec, messages, channels, handshakes, traps)
 RESULTS = ROOT / "bench-results"
 SERVER_PROFILE = RESULTS / "server.prof"
 

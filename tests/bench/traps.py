@@ -18,8 +18,8 @@ from chanlink import frames, mux
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
 from chanlink.noise import CipherState
-from chanlink.secure import MAX_BODY
 from chanlink.stream import Stream
+from chanlink.suites import suite
 
 from .harness import Row
 
@@ -176,7 +176,8 @@ class _Wire:
         sending, receiving = self._ciphers[one]
         while data := one.data_to_send(0.0):
             records = [
-                sending.encrypt_with_ad(b"", b"\0" + data[at : at + MAX_BODY]) for at in range(0, len(data), MAX_BODY)
+                sending.encrypt_with_ad(b"", b"\0" + data[at : at + suite("chachapoly").max_body])
+                for at in range(0, len(data), suite("chachapoly").max_body)
             ]
             written = b"".join(records)
             size = len(records[0])  # of all but the last one

@@ -40,12 +40,22 @@ async def echo(requests: chanlink.Receiver[dict[str, Any]], peer: chanlink.Peer)
         await request["reply"].send(peer.name)
 
 
+async def keys() -> None:
+    assert_type(chanlink.Identity.load("id_ed25519", "secret"), chanlink.Identity)
+    assert_type(await chanlink.Identity.aload("id_ed25519", b"secret"), chanlink.Identity)
+    me = await chanlink.Identity.from_agent(chanlink.PublicKey.load("id_ed25519.pub"), socket="/run/agent")
+    known = chanlink.KnownPeers.load(first_use=True)
+    async with chanlink.connect("tcp://server", identity=me, trust=known) as session:
+        assert_type(session, chanlink.Session)
+
+
 async def endpoints(me: chanlink.Identity, trust: chanlink.Trust) -> None:
     async with chanlink.listen("tcp://localhost:0", identity=me, trust=trust, services={"echo": echo}) as listener:
         assert_type(listener, chanlink.Listener)
         assert_type(listener.addresses, list[str])
-    async with chanlink.connect("unix:/run/it", peer=me.public_key) as session:
+    async with chanlink.connect("unix:/run/it", peer=me.public_key, psk="psk") as session:
         assert_type(session, chanlink.Session)
         assert_type(await session.ping(), float)
+        assert_type(session.exporter("label", 32), bytes)
         async for service, _end, _peer in session:
             assert_type(service, str)

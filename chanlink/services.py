@@ -1,0 +1,99 @@
+"""Services: the functions that take the top-level channels which a peer opens, one task for each channel."""
+
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import anyio
+from anyio import CancelScope
+from anyio.abc import TaskGroup
+
+from .bytestream import ByteStream
+from .errors import SessionLost
+from .handle import Handle
+from .identity import PublicKey
+from .stream import Stream
+
+logger = logging.getLogger(__name__)
+
+
+class Peer(NamedTuple):
+    """The other side of a session."""
+
+    key: PublicKey | None
+    """Its identity; None only for a session over a byte stream of your own without one."""
+    name: str
+    """The name that we know it by: the comment in the trust file, or else its fingerprint."""
+    address: str
+
+
+Handler = Callable[[Any, Peer], Awaitable[None]]
+
+
+class streams:
+    """Marks a service that takes byte streams instead of channels: ``{"echo": streams(echo)}``."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+
+Services = Mapping[str, Handler | streams]
+
+
+class Serving:
+    """The services of one session, and the tasks that work in them."""
+
+    def __init__(self, services: Services, peer: Peer, *, limit: int, adopt: Callable[[Stream], Handle]) -> None:
+        self._services = services
+        self._peer = peer
+        self._limit = limit
+        self._adopt = adopt
+        self._running: dict[CancelScope, str] = {}
+
+    def start(self, tasks: TaskGroup, service: str, stream: Stream) -> None:
+        """Give a stream that the peer has opened to its service, or say why not."""
+        handler = self._services.get(service)
+        if handler is None:
+            stream.discard("no-such-service")
+        elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
+            stream.discard("wrong-kind")
+        elif len(self._running) >= self._limit:
+            # A channel can be over while its service still works: open channels alone don't bound the tasks.
+            stream.discard("busy")
+        else:
+            function = handler.handler if isinstance(handler, streams) else handler
+            scope = CancelScope()
+            self._running[scope] = service
+            tasks.start_soon(self._serve, scope, service, function, self._adopt(stream))
+
+    async def _serve(self, scope: CancelScope, service: str, handler: Handler, end: Handle) -> None:
+        try:
+            with scope:
+                await handler(end, self._peer)
+        except SessionLost:
+            logger.info("the service %r for %s ended with a session", service, self._peer.name)
+            end.forsake("handler-failed")
+        except Exception:
+            logger.exception("the service %r failed for %s", service, self._peer.name)
+            end.forsake("handler-failed")
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() == -math.inf:
+                end.forsake("cancelled")
+                raise
+            # It leaked from a task that the service cancelled by itself: asyncio would take it for ours.
+            logger.exception("the service %r failed for %s", service, self._peer.name)
+            end.forsake("handler-failed")
+        else:
+            if isinstance(end, ByteStream):
+                end.close()
+            else:
+                end.forsake("done")
+        finally:
+            del self._running[scope]
+
+    def stop(self, allows: Callable[[str], bool] | None) -> None:
+        """Cancel those that the peer may not use any more (None: all): they hold ends that travelled to them."""
+        for scope, service in self._running.items():
+            if allows is None or not allows(service):
+                scope.cancel()

@@ -1,0 +1,180 @@
+"""Handshakes a second, both ends in one process over TCP: ours, and TLS 1.3 of asyncio with Ed25519 certificates.
+
+Of ours: TCP connection, the whole handshake with welcome, both verified, closed. Of TLS: the same with a byte each way,
+so that the client's certificate is checked, too.
+"""
+
+import asyncio
+import datetime
+import ssl
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+
+from chanlink import Identity, Limits
+from chanlink.identity import Role
+from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
+from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
+from chanlink.trust import Grant
+
+from .harness import Bench, Goal, Missing, Row
+
+COUNT = 300
+
+
+def rows(bench: Bench) -> list[Row]:
+    peers = {"mutual TLS 1.3": lambda: asyncio.run(_tls())}
+    what = f"{COUNT} handshakes one after the other"
+    return [
+        Row("handshake", what, "1/s", lambda: anyio.run(_ours), peers, Goal("ratio", ">=", 1.3)),
+        Row(
+            "handshake-server",
+            "processor time of the server's half, no socket",
+            "ms",
+            _server_alone,
+            {},
+            Goal("ours", "<=", 0.8),
+        ),
+    ]
+
+
+def _anybody(key: Any) -> Grant:
+    return Grant("", None)
+
+
+async def _ours() -> float:
+    listening = await listening_sockets(parse_address("tcp://127.0.0.1:0"))
+    address = parse_address(listening.addresses[0])
+    server_side, client_side = (Credentials(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
+
+    async def serve(connection: Any) -> None:
+        transport = RawStream(connection)
+        await handshake_as_server(transport, server_side, _anybody, Limits())
+        await transport.aclose()
+
+    async def accept() -> None:
+        (sock,) = listening.sockets
+        while True:
+            await anyio.wait_readable(sock)
+            tasks.start_soon(serve, sock.accept()[0])
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(accept)
+        began = time.perf_counter()
+        for _ in range(COUNT):
+            transport = await connect_socket(address)
+            await handshake_as_client(transport, client_side, _anybody, Limits())
+            await transport.aclose()
+        took = time.perf_counter() - began
+        tasks.cancel_scope.cancel()
+    listening.close()
+    return COUNT / took
+
+
+def _server_alone() -> float:
+    """The processor time of this process less that of the client's half, which is measured in a run with both."""
+    return anyio.run(_server_share)
+
+
+async def _server_share() -> float:
+    from tests.wires import wires
+
+    spent = 0.0
+    server_side, client_side = (Credentials(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
+    for _ in range(COUNT):
+        client_end, server_end = wires()
+        server = handshake_as_server(server_end, server_side, _anybody, Limits())
+
+        async def serve(server: Any = server) -> None:
+            nonlocal spent
+            sent: Any = None
+            while True:  # drive it by hand, to count only its own time
+                began = time.process_time()
+                try:
+                    waits_for = server.send(sent)
+                except StopIteration:
+                    spent += time.process_time() - began
+                    return
+                spent += time.process_time() - began
+                sent = await _wait(waits_for)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(serve)
+            await handshake_as_client(client_end, client_side, _anybody, Limits())
+    return spent / COUNT * 1_000
+
+
+class _wait:
+    """Hands what a coroutine waits for to the event loop."""
+
+    def __init__(self, waits_for: Any) -> None:
+        self._waits_for = waits_for
+
+    def __await__(self) -> Any:
+        return (yield self._waits_for)
+
+
+async def _tls() -> float:
+    with TemporaryDirectory() as name:
+        contexts = _contexts(Path(name))
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(1)
+        writer.write(b"x")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=contexts[0])
+    port = server.sockets[0].getsockname()[1]
+    began = time.perf_counter()
+    for _ in range(COUNT):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=contexts[1], server_hostname="localhost")
+        writer.write(b"x")
+        await reader.readexactly(1)
+        writer.close()
+    took = time.perf_counter() - began
+    server.close()
+    return COUNT / took
+
+
+def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server and a client that both want the other's certificate."""
+    for who in ("server", "client"):
+        _write_certificate(folder, who)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    for context, us, them in ((server, "server", "client"), (client, "client", "server")):
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_cert_chain(folder / f"{us}.pem")
+        context.load_verify_locations(folder / f"{them}.pem")
+    server.num_tickets = 0
+    return server, client
+
+
+def _write_certificate(folder: Path, who: str) -> None:
+    try:
+        from cryptography import x509
+        from cryptography.hazmat.primitives import serialization
+        from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    except ImportError as exc:
+        raise Missing("cryptography is not installed: pip install cryptography") from exc
+    key, now = Ed25519PrivateKey.generate(), datetime.datetime.now(datetime.UTC)
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, who)])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, None)
+    )
+    form = serialization.PrivateFormat.PKCS8
+    private = key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    (folder / f"{who}.pem").write_bytes(private + certificate.public_bytes(serialization.Encoding.PEM))

@@ -1,0 +1,291 @@
+"""``python -m tests.bench.hostile [name ...]``: floods, and what they cost (SECURITY, "Bad input, and what it gets").
+
+The server is a process of its own; so is a good client, which connects anew (against strangers) or calls on an open
+session (against peers that passed the handshake) all the while. Printed for each: closed after, processor time of the
+server, growth of its memory, and the 99th percentile of the good client. Linux only.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import anyio
+
+import chanlink
+from chanlink import Identity, Limits, PublicKey, SessionError, Trust, frames
+from chanlink.identity import Role
+from chanlink.secure import Credentials, handshake_as_client
+from chanlink.sockets import connect_socket, parse_address
+from chanlink.trust import Grant
+from tests.muxes import Transcript
+
+SECONDS = 4.0
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+# --- the server and the good client -----------------------------------------------------------------------
+
+
+async def echo(requests: Any, peer: chanlink.Peer) -> None:
+    async for request in requests:
+        await request["reply"].send(request["n"])
+
+
+async def run_server(folder: Path) -> None:
+    keys = [PublicKey.parse((folder / f"{name}.pub").read_text()) for name in ("good", "bad")]
+    me, services = Identity.load(folder / "server"), {"echo": echo}
+    async with chanlink.listen("tcp://127.0.0.1:0", identity=me, trust=Trust.of(*keys), services=services) as listener:
+        print(listener.addresses[0], flush=True)
+        await anyio.sleep_forever()
+
+
+async def run_good(folder: Path, address: str, connects: bool) -> None:
+    """Measure until stdin is closed; then print how long each took."""
+    me, key = Identity.load(folder / "good"), PublicKey.parse((folder / "server.pub").read_text())
+    took: list[float] = []
+
+    async def call(session: chanlink.Session) -> None:
+        async with await session.open("echo") as requests:
+            reply, replies = chanlink.pipe()
+            await requests.send({"n": 1, "reply": reply})
+            await replies.receive()
+
+    async def again_and_again() -> None:
+        if not connects:
+            async with chanlink.connect(address, identity=me, peer=key) as session:
+                while True:
+                    began = time.perf_counter()
+                    await call(session)
+                    took.append(time.perf_counter() - began)
+                    await anyio.sleep(0.01)
+        while True:
+            began = time.perf_counter()
+            with suppress(SessionError):
+                async with chanlink.connect(address, identity=me, peer=key) as session:
+                    await call(session)
+                    took.append(time.perf_counter() - began)
+                    began = 0.0
+            if began:
+                took.append(10.0)  # it was not let in
+            await anyio.sleep(0.02)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(again_and_again)
+        await anyio.to_thread.run_sync(sys.stdin.read)
+        tasks.cancel_scope.cancel()
+    print(json.dumps(sorted(took)))
+
+
+# --- floods of a peer that passed the handshake -----------------------------------------------------------
+
+
+def raw(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
+    return frames.FRAME_HEADER.pack(len(payload) >> 8, len(payload) & 0xFF, kind, flags, stream_id) + payload
+
+
+def odd() -> Iterator[int]:
+    return itertools.count(1, 2)
+
+
+def opened_and(then: Callable[[Transcript, int], bytes]) -> Callable[[Transcript], Iterator[bytes]]:
+    return lambda script: (script.opening(number) + then(script, number) for number in odd())
+
+
+def hpack_bomb(script: Transcript) -> Iterator[bytes]:
+    """One field of 4,000 bytes goes into the table, and is then said thousands of times by one byte each."""
+    big = b"\x40\x01x" + b"\x7f" + b"\xa1\x1e" + bytes(4_000)
+    yield raw(1, 4, 1, big)
+    for number in itertools.count(3, 2):
+        yield raw(1, 4, number, b"\xbe" * 16_000)
+
+
+FLOODS: dict[str, Callable[[Transcript], Iterator[bytes]]] = {
+    "rapid reset": opened_and(lambda script, number: script.reset(number)),
+    "MadeYouReset": opened_and(lambda script, number: raw(8, 0, number, bytes(4))),
+    "CONTINUATION": lambda script: itertools.chain([raw(1, 0, 1, b"")], itertools.repeat(raw(9, 0, 1, b""))),
+    "HPACK bomb": hpack_bomb,
+    "PING": lambda script: itertools.repeat(raw(6, 0, 0, bytes(8))),
+    "SETTINGS": lambda script: itertools.repeat(raw(4, 0, 0)),
+    "empty DATA": lambda script: itertools.chain([script.opening(1)], itertools.repeat(raw(0, 0, 1))),
+    "WINDOW_UPDATE": lambda script: itertools.repeat(script.window(0, 1)),
+    "over-long frame": lambda script: itertools.chain(
+        [b"\xff\xff\xff\0\0" + bytes(4)], itertools.repeat(bytes(60_000))
+    ),
+    "even stream ids": lambda script: (script.opening(number) for number in itertools.count(2, 2)),
+    "falling stream ids": lambda script: (script.opening(number) for number in itertools.count(2**31 - 1, -2)),
+    "unknown frames": lambda script: itertools.repeat(raw(0xEE, 0, 0, bytes(100))),
+    "more channels than allowed": opened_and(lambda script, number: b""),
+}
+
+
+async def flood(folder: Path, address: str, make: Callable[[Transcript], Iterator[bytes]]) -> float:
+    """Send until the server has closed; returns how long that took."""
+    transport = await connect_socket(parse_address(address))
+    secured = await handshake_as_client(
+        transport, Credentials(Identity.load(folder / "bad"), Role.CLIENT), lambda key: Grant("", None), Limits()
+    )
+    stream, script = secured.stream, Transcript(greet=False)
+    await stream.send(frames.PREFACE + script.settings(Limits()))
+    parts = make(script)
+    began = time.perf_counter()
+    closed = anyio.Event()
+
+    async def send() -> None:
+        with suppress(SessionError):
+            while True:
+                await stream.send(b"".join(itertools.islice(parts, 200)))
+
+    async def receive() -> None:
+        with suppress(SessionError, anyio.EndOfStream):
+            while True:
+                await stream.receive()
+        closed.set()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(send)
+        tasks.start_soon(receive)
+        with anyio.move_on_after(10):
+            await closed.wait()
+        took = time.perf_counter() - began
+        tasks.cancel_scope.cancel()
+    await anyio.aclose_forcefully(stream)
+    return took
+
+
+# --- floods of strangers ----------------------------------------------------------------------------------
+
+
+def dial(address: str, number: int) -> socket.socket:
+    """From one of 253 addresses; never waits."""
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.bind((f"127.0.0.{2 + number % 253}", 0))
+    parsed = parse_address(address)
+    sock.connect_ex((parsed.host, parsed.port))
+    return sock
+
+
+async def silent(address: str) -> None:
+    socks = [dial(address, number) for number in range(5_000)]
+    await anyio.sleep(SECONDS)
+    for sock in socks:
+        sock.close()
+
+
+async def dribbling(address: str) -> None:
+    socks = [dial(address, number) for number in range(500)]
+    until = time.monotonic() + SECONDS
+    for byte in itertools.cycle(b"chanlink\1\0\xff"):
+        await anyio.sleep(0.5)
+        for sock in socks:
+            with suppress(OSError):
+                sock.send(bytes([byte]))
+        if time.monotonic() > until:
+            break
+    for sock in socks:
+        sock.close()
+
+
+async def junk(address: str) -> None:
+    """3,000 connections a second that speak HTTP."""
+    socks: list[socket.socket] = []
+    began = time.monotonic()
+    for number in itertools.count():
+        ahead = number / 3_000 - (time.monotonic() - began)
+        if ahead > 0:
+            await anyio.sleep(ahead)
+        if number / 3_000 > SECONDS:
+            break
+        socks.append(dial(address, number))
+        if len(socks) > 300:
+            sock = socks.pop(0)
+            with suppress(OSError):
+                sock.send(b"GET / HTTP/1.1\r\n\r\n")
+            sock.close()
+    for sock in socks:
+        sock.close()
+
+
+STRANGERS = {"5,000 silent": silent, "500 dribbling": dribbling, "3,000 junk a second": junk}
+
+
+# --- measuring --------------------------------------------------------------------------------------------
+
+
+def processor(pid: int) -> float:
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+
+
+def memory(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * PAGE
+
+
+@asynccontextmanager
+async def child(*arguments: str) -> AsyncIterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.bench.hostile", *arguments]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+async def measure(name: str, folder: Path) -> str:
+    async with child("--server", str(folder)) as server:
+        assert server.stdout is not None
+        address = server.stdout.readline().strip()
+        kind = "connects" if name in STRANGERS else "calls"
+        async with child("--good", str(folder), address, kind) as good:
+            await anyio.sleep(1.0)
+            cpu, rss = processor(server.pid), memory(server.pid)
+            began, closed = time.perf_counter(), "-"
+            if name in STRANGERS:
+                await STRANGERS[name](address)
+            else:
+                closed = f"{await flood(folder, address, FLOODS[name]):.2f} s"
+            cpu, took = processor(server.pid) - cpu, time.perf_counter() - began
+            await anyio.sleep(1.0)
+            rss = memory(server.pid) - rss
+            latencies = json.loads((await anyio.to_thread.run_sync(good.communicate, ""))[0])
+    worst = latencies[int(len(latencies) * 0.99)] * 1_000 if latencies else float("nan")
+    share = f"{cpu * 1_000:7.0f} ms in {took:4.1f} s"
+    return f"{name:28} {closed:>8} {share:>18} {rss / 1_024:8.0f} KiB   {worst:7.1f} ms of {len(latencies)} {kind}"
+
+
+async def main(names: list[str]) -> None:
+    print(f"{'flood':28} {'closed':>8} {'server processor':>18} {'memory':>12}   good client, 99th percentile")
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        for who in ("server", "good", "bad"):
+            Identity.generate(who).save(folder / who)
+        for flood_name in names or [*STRANGERS, *FLOODS]:
+            print(await measure(flood_name, folder), flush=True)
+
+
+if __name__ == "__main__":
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.hostile", description=__doc__)
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--server", help=argparse.SUPPRESS)
+    parser.add_argument("--good", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.server:
+        anyio.run(run_server, Path(options.server))
+    elif options.good:
+        anyio.run(run_good, Path(options.good[0]), options.good[1], options.good[2] == "connects")
+    else:
+        anyio.run(main, options.names)

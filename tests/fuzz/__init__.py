@@ -1,0 +1,1 @@
+"""Fuzzing of everything that a stranger's bytes reach: see targets.py, and `make fuzz SECONDS=n`."""

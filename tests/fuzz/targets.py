@@ -1,0 +1,303 @@
+"""One function a target: takes any bytes, and raises what must not escape.
+
+Where bytes are encrypted, a fuzzer that changes the ciphertext gets no further than the tag. Such targets have a
+second mode, in which a peer that knows the keys says what the fuzzer has made up.
+"""
+
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import anyio
+import msgpack
+from anyio.abc import ByteStream
+
+from chanlink import agent, codec, known_peers, openssh, secure, suites, trust
+from chanlink.errors import (
+    AgentError,
+    ConfigError,
+    ConnectionLost,
+    DecodeError,
+    HandshakeError,
+    RemoteProtocolError,
+    SessionClosed,
+)
+from chanlink.identity import Identity, Role, _SeedSigner, certify
+from chanlink.limits import Limits, PeerLimits
+from chanlink.mux import Mux
+from chanlink.noise import HandshakeState, KeyPair
+from chanlink.openssh import PublicKey
+from chanlink.records import NoiseStream
+from chanlink.rekey import RecordKeys, Secrets, Thresholds
+from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
+from chanlink.stream import Opening
+from chanlink.trust import Grant
+from tests.muxes import Pair, Side
+from tests.wires import HELLO, prefixed
+
+CLIENT_KEYS = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
+SERVER_KEYS = "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"
+LIMITS = Limits()
+
+
+class Bytes(ByteStream):
+    """A connection that never waits: it has what it has, and then it is over."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        if not self.data:
+            raise anyio.EndOfStream
+        data, self.data = self.data[:max_bytes], self.data[max_bytes:]
+        return data
+
+    async def send(self, item: bytes) -> None:
+        pass
+
+    async def send_eof(self) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        pass
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run what never waits, without an event loop."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        return stop.value
+    finally:
+        coroutine.close()
+    raise AssertionError("it waits for something that is not there")
+
+
+# --- hello and handshake --------------------------------------------------------------------------------
+
+
+def hello(data: bytes) -> None:
+    """Raw bytes, or an offer made up behind the fixed bytes."""
+    if data[:1] == b"\0":
+        data = b"chanlink\1" + prefixed(data[1:])
+    for pattern in ("XX", "XXpsk0"):
+        with suppress(HandshakeError):
+            run(secure._receive_hello(Bytes(data), pattern))
+
+
+def anybody(key: PublicKey) -> Grant:
+    return Grant("somebody", None)
+
+
+def _identity(key: str, seed: int) -> Identity:
+    return Identity(PublicKey(bytes.fromhex(key)), _SeedSigner(bytes([seed]) * 32))
+
+
+class _Certified:
+    """Keys and certificates of both sides, made when first needed."""
+
+    def __init__(self) -> None:
+        self.sides: dict[Role, Credentials] = {}
+        for role, identity in ((Role.CLIENT, _identity(CLIENT_KEYS, 1)), (Role.SERVER, _identity(SERVER_KEYS, 2))):
+            self.sides[role] = Credentials(identity, role)
+            static = KeyPair(bytes([0x11 + role]) * 32)
+            self.sides[role]._current = static, run(certify(identity, static.public, role, int(time.time())))
+
+
+_certified: list[_Certified] = []
+
+
+def certified() -> dict[Role, Credentials]:
+    if not _certified:
+        _certified.append(_Certified())
+    return _certified[0].sides
+
+
+class Answering(Bytes):
+    """A peer that does its part of the handshake, and says ``payload`` in it."""
+
+    def __init__(self, role: Role, payload: bytes) -> None:
+        super().__init__(b"")
+        self.payload = payload
+        static = KeyPair(bytes([0x11 + role]) * 32)
+        self.role = role
+        self.static = static
+        if role is Role.CLIENT:
+            self.noise = HandshakeState(secure.PROTOCOL_NAME.format("XX"), True, prologue=HELLO, s=static)
+            self.data = HELLO + prefixed(self.noise.write_message())
+
+    async def send(self, item: bytes) -> None:
+        if self.role is Role.SERVER:
+            length = 11 + int.from_bytes(item[9:11], "big")
+            if item[:8] != b"chanlink":
+                return  # message 3
+            prologue, item = item[:length], item[length:]
+            name = secure.PROTOCOL_NAME.format("XX")
+            self.noise = HandshakeState(name, False, prologue=prologue, s=self.static)
+        if self.noise.our_turn or self.noise.finished:
+            return
+        self.noise.read_message(item[2:])
+        self.data += prefixed(self.noise.write_message(self.payload))
+
+
+def edited(payload: bytes, edits: bytes) -> bytes:
+    """A good payload with some bytes replaced: three bytes an edit, the place and the new one."""
+    changed = bytearray(payload)
+    for at in range(0, len(edits) - 2, 3):
+        changed[int.from_bytes(edits[at : at + 2], "big") % len(changed)] = edits[at + 2]
+    return bytes(changed)
+
+
+def good_payload(role: Role) -> bytes:
+    credentials = certified()
+    current = credentials[role]._current
+    assert current is not None
+    said = {"certificate": current[1].to_map(), "suite": "chachapoly", "limits": {"message_size": 1_000}}
+    packed: bytes = msgpack.packb(said | {"peer": credentials[Role.SERVER].identity.public_key.raw})
+    return packed
+
+
+def handshake(data: bytes) -> None:
+    """Raw messages to a server; or the payload of a peer that does the rest as it should, made up or a good one with
+    changes."""
+    mode, data = data[0] % 5 if data else 0, data[1:]
+    sides = certified()
+    with suppress(HandshakeError):
+        if mode == 4:
+            run(handshake_as_server(Bytes(HELLO + data), sides[Role.SERVER], anybody, LIMITS))
+        elif mode % 2:
+            payload = data[:3_900] if mode == 1 else edited(good_payload(Role.SERVER), data)
+            run(handshake_as_client(Answering(Role.SERVER, payload), sides[Role.CLIENT], anybody, LIMITS))
+        else:
+            payload = data[:3_900] if mode == 0 else edited(good_payload(Role.CLIENT), data)
+            run(handshake_as_server(Answering(Role.CLIENT, payload), sides[Role.SERVER], anybody, LIMITS))
+
+
+# --- records --------------------------------------------------------------------------------------------
+
+SECRETS = Secrets(*(bytes([number]) * 32 for number in range(4)))
+
+
+def _keys(client_side: bool) -> RecordKeys:
+    thresholds = Thresholds(burst=1_000, server_seconds=1e18, seconds=1e18)
+    return RecordKeys(SECRETS, suites.suite("chachapoly"), client_side=client_side, now=0.0, thresholds=thresholds)
+
+
+def pieces(data: bytes) -> Iterator[bytes]:
+    """The parts of the input, each behind its length in one byte."""
+    while data:
+        length = data[0]
+        yield data[1 : 1 + length]
+        data = data[1 + length :]
+
+
+def record(data: bytes) -> None:
+    """Raw records; or the plaintext of records that are well encrypted, to a client that waits for its welcome or to a
+    server. Rekey records go on with keys that nobody has renewed, and fail where they must."""
+    mode, data = data[:1], data[1:]
+    if mode == b"\2":
+        client_side, sent = False, data
+    else:
+        client_side = mode == b"\0"
+        sealing = _keys(not client_side)
+        sent = b"".join(prefixed(sealing._sending.encrypt_with_ad(b"", piece)) for piece in pieces(data))
+    stream = NoiseStream(Bytes(sent), _keys(client_side), SECRETS)
+    if client_side:
+        stream.expect_welcome(PublicKey(bytes.fromhex(CLIENT_KEYS)))
+    try:
+        while True:
+            run(stream.receive())
+            if stream.has_output():
+                run(stream.send(b"x"))
+    except (RemoteProtocolError, ConnectionLost, HandshakeError, SessionClosed, anyio.EndOfStream):
+        pass
+
+
+# --- frames and messages --------------------------------------------------------------------------------
+
+
+class Talk:
+    """What the other side of a connection says at its beginning; some streams are open in both directions."""
+
+    def __init__(self) -> None:
+        pair = Pair(start=False)
+        self.said: dict[bool, bytes] = {}
+        for side, client_side in ((pair.client, True), (pair.server, False)):
+            open_some(side.mux)
+            self.said[not client_side] = side.mux.data_to_send(0.0)
+
+
+def open_some(mux: Mux) -> None:
+    mux.open(Opening("receiver", service="one"))
+    mux.open(Opening("bytes", service="two"))
+
+
+def frames(data: bytes) -> None:
+    """HTTP/2 frames to either side of a connection that has begun."""
+    client_side = data[:1] < b"\x80"
+    side = Side(client_side=client_side, limits=LIMITS, peer=PeerLimits())
+    mux = side.mux
+    open_some(mux)
+    mux.receive_data(TALK.said[client_side], 0.0)
+    mux.data_to_send(0.0)
+    try:
+        for number, piece in enumerate(pieces(data[1:])):
+            mux.receive_data(piece, number / 10)
+            mux.data_to_send(number / 10)
+            mux.tick(number / 10)
+    except RemoteProtocolError:
+        pass
+
+
+TALK = Talk()
+
+
+def message(data: bytes) -> None:
+    """A message with or without a table; any end in it may be claimed."""
+
+    class Mentioned:
+        pass
+
+    head = int.from_bytes(data[:4], "big")
+    with suppress(DecodeError):
+        codec.decode(head, data[4:], LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
+
+
+# --- files and agents -----------------------------------------------------------------------------------
+
+
+def key_file(data: bytes) -> None:
+    """A private key file, armoured or not yet; a public key; a signature."""
+    calls: list[Callable[[], object]] = [
+        lambda: openssh.parse_private_key(data),
+        lambda: PublicKey.parse(data.decode("latin-1")),
+        lambda: PublicKey.from_blob(data),
+        lambda: openssh.parse_sshsig(data, b"chanlink-static-v1"),
+    ]
+    for call in calls:
+        with suppress(ConfigError):
+            call()
+
+
+def trust_file(data: bytes) -> None:
+    """A file in the syntax of authorized_keys, and one in that of known_hosts."""
+    grants: dict[PublicKey, Grant] = {}
+    with suppress(ConfigError):
+        for line in trust.decode_lines("file", data):
+            trust._add_line(grants, line)
+    with suppress(ConfigError):
+        known_peers._parse(Path("file"), data)
+
+
+def agent_reply(data: bytes) -> None:
+    """What an ssh-agent answers to either request."""
+    for parse in (agent.parse_identities, agent.parse_sign_response):
+        with suppress(AgentError, ConfigError):
+            parse(data)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    target.__name__: target for target in (hello, handshake, record, frames, message, key_file, trust_file, agent_reply)
+}

@@ -1,0 +1,307 @@
+"""Strangers must not keep good clients out: who has to go when there are too many, and who is not let in at all."""
+
+import logging
+import os
+import resource
+import socket
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import anyio
+import pytest
+
+import chanlink
+from chanlink import ChannelFailed, Identity, Limits, RemoteProtocolError, SessionClosed, Trust, admission
+from chanlink.admission import Admission, Visitor, source_of
+from chanlink.sockets import RawStream
+
+pytestmark = pytest.mark.anyio
+
+ALICE, SERVER = Identity.generate("alice"), Identity.generate("server")
+IN_TIME = 20
+
+
+class Gone:
+    """Remembers who was sent away."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def leave(self, name: str) -> Callable[[], None]:
+        return lambda: self.names.append(name)
+
+
+def admit(count: int, **limits: Any) -> tuple[Admission, Gone, list[Visitor]]:
+    room, gone = Admission(Limits(**limits)), Gone()
+    return room, gone, [room.enter("", gone.leave(str(number))) for number in range(count)]
+
+
+# --- who has to go --------------------------------------------------------------------------------------
+
+
+def test_of_too_many_the_one_silent_longest_goes_though_others_are_older() -> None:
+    room, gone, visitors = admit(3, unauthenticated=3)
+    room.spoke(visitors[0])
+    for name in ("3", "4"):
+        room.enter("", gone.leave(name))
+    assert gone.names == ["1", "2"]
+    assert visitors[1].was_sent_away
+    assert not visitors[0].was_sent_away
+    assert len(room) == 3
+
+
+def test_when_all_have_spoken_a_random_one_goes() -> None:
+    first = set()
+    for _ in range(200):
+        room, gone, visitors = admit(4, unauthenticated=4)
+        for visitor in visitors:
+            room.spoke(visitor)
+        room.enter("", gone.leave("new"))
+        assert len(gone.names) == 1
+        first.add(gone.names[0])
+    assert first == {"0", "1", "2", "3"}
+
+
+def test_who_left_by_itself_makes_room_and_who_was_sent_away_comes_not_back() -> None:
+    room, gone, visitors = admit(2, unauthenticated=2)
+    room.left(visitors[0])
+    room.enter("", gone.leave("2"))
+    assert gone.names == []
+    room.enter("", gone.leave("3"))
+    assert gone.names == ["1"]
+    room.spoke(visitors[1])
+    room.left(visitors[1])
+    assert len(room) == 2
+    assert len(list(room)) == 2
+
+
+def test_there_may_be_nobody_to_send_away() -> None:
+    room, gone, _ = admit(0)
+    assert not room.send_one_away()
+    room.enter("", gone.leave("0"))
+    assert room.send_one_away()
+    assert gone.names == ["0"]
+    assert not room.send_one_away()
+
+
+# --- sources --------------------------------------------------------------------------------------------
+
+
+def test_a_source_that_fails_too_often_is_not_let_in_and_others_are() -> None:
+    room = Admission(Limits(source_failures=3))
+    bad = Visitor("192.0.2.1", lambda: None)
+    assert [room.failed(bad, 10.0) for _ in range(5)] == [False, False, True, False, False]
+    assert not room.may_try("192.0.2.1", 10.0)
+    assert room.may_try("192.0.2.2", 10.0)
+    assert not room.may_try("192.0.2.1", 10.9)
+    assert room.may_try("192.0.2.1", 11.0)
+    assert room.failed(bad, 11.0)
+    assert not room.may_try("192.0.2.1", 11.0)
+    assert room.may_try("192.0.2.1", 100.0)
+
+
+def test_sources_are_addresses_and_networks_of_64_bits() -> None:
+    assert source_of(("192.0.2.1", 5)) == source_of(("192.0.2.1", 6)) == "192.0.2.1"
+    assert source_of(("2001:db8::1", 5, 0, 0)) == source_of(("2001:db8::ffff:1:2:3", 6, 0, 0))
+    assert source_of(("2001:db8:0:1::1", 5, 0, 0)) != source_of(("2001:db8::1", 5, 0, 0))
+    assert source_of(("fe80::1%eth0", 5, 0, 2)) == "fe80::/64"
+    assert source_of("") == source_of(b"") == ""
+
+
+def test_a_local_process_is_not_charged() -> None:
+    room = Admission(Limits(source_failures=1))
+    for _ in range(5):
+        assert not room.failed(Visitor("", lambda: None), 0.0)
+    assert room.may_try("", 0.0)
+
+
+def test_what_is_remembered_of_sources_is_bounded_and_who_failed_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_SOURCES", 10)
+    room = Admission(Limits(source_failures=1))
+    for number in range(1_000):
+        room.failed(Visitor("the same", lambda: None), 0.0)
+        room.failed(Visitor(str(number), lambda: None), 0.0)
+    assert len(room._failures) == 10
+    assert not room.may_try("the same", 0.0)
+    assert not room.may_try("999", 0.0)
+
+
+# --- a listener -----------------------------------------------------------------------------------------
+
+
+async def echo(requests: Any, peer: chanlink.Peer) -> None:
+    async for request in requests:
+        await request["reply"].send(request["say"])
+
+
+@asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[chanlink.Listener]:
+    trust = Trust.of(ALICE.public_key)
+    options: Any = {"identity": SERVER, "trust": trust, "services": {"echo": echo}, "limits": Limits(**limits)}
+    async with chanlink.listen("tcp://127.0.0.1:0", **options) as listener:
+        yield listener
+    assert not listener._greeting
+
+
+async def ask(listener: chanlink.Listener, address: Any = None) -> None:
+    with anyio.fail_after(IN_TIME):
+        address = address or listener.addresses[0]
+        async with (
+            chanlink.connect(address, identity=ALICE, peer=SERVER.public_key) as session,
+            await session.open("echo") as requests,
+        ):
+            reply: Any
+            replies: Any
+            reply, replies = chanlink.pipe()
+            await requests.send({"say": "hello", "reply": reply})
+            assert await replies.receive() == "hello"
+
+
+def dial(listener: chanlink.Listener, source: str = "127.0.0.1") -> socket.socket:
+    address = ("127.0.0.1", int(listener.addresses[0].rpartition(":")[2]))
+    return socket.create_connection(address, source_address=(source, 0))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    with anyio.fail_after(IN_TIME):
+        while not condition():
+            await anyio.sleep(0.002)
+
+
+def is_closed(sock: socket.socket) -> bool:
+    sock.setblocking(False)
+    try:
+        return sock.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
+
+
+async def test_a_good_client_is_served_while_silent_and_dribbling_strangers_fill_the_room() -> None:
+    async with serving(unauthenticated=20, handshake=600, source_failures=10**6) as listener, AsyncExitStack() as stack:
+        dribblers = [stack.enter_context(dial(listener)) for _ in range(10)]
+        for sock in dribblers:
+            sock.send(b"c")
+        await until(lambda: len(listener._greeting._speaking) == 10)
+        silent = [stack.enter_context(dial(listener)) for _ in range(30)]
+        await until(lambda: sum(map(is_closed, silent)) == 20)
+        assert [is_closed(sock) for sock in silent] == [True] * 20 + [False] * 10
+        assert not any(map(is_closed, dribblers))
+        for _ in range(5):
+            await ask(listener)
+        for sock in silent:
+            sock.close()
+        more = [stack.enter_context(dial(listener)) for _ in range(30)]
+        for sock in more:
+            sock.send(b"c")
+        await until(lambda: len(listener._greeting._speaking) >= 19)
+        await ask(listener)
+        await until(lambda: sum(map(is_closed, dribblers + more)) >= 20)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has all of 127.0.0.0/8 without being told")
+async def test_a_source_that_fails_all_the_time_is_closed_unread_and_a_good_client_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "chanlink")
+    async with serving(source_failures=3) as listener:
+        for number in range(10):
+            with dial(listener, "127.0.0.2") as stranger:
+                stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+                with anyio.fail_after(IN_TIME):
+                    await until(lambda stranger=stranger: is_closed(stranger))
+            assert number > 3 or caplog.text.count("does not speak chanlink") == min(number + 1, 3)
+        assert caplog.text.count("are refused for now") == 1
+        assert caplog.text.count("does not speak chanlink") <= 4  # one more a second
+        await ask(listener)
+
+
+async def test_good_clients_are_not_charged() -> None:
+    async with serving(source_failures=2) as listener:
+        for _ in range(5):
+            await ask(listener)
+        assert not listener._greeting._failures
+
+
+async def test_running_out_of_descriptors_sends_silent_strangers_away_and_a_good_client_is_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving(handshake=600) as listener:
+        port = int(listener.addresses[0].rpartition(":")[2])
+        good = socket.socket()  # while there are descriptors
+        # In another process, which has a table of its own, and is given time to connect all of them.
+        code = (
+            "import socket, sys, time\n"
+            f"made = [socket.create_connection(('127.0.0.1', {port})) for _ in range(100)]\n"
+            "print('done', flush=True); sys.stdin.read()"
+        )
+        lowest = os.dup(0)
+        os.close(lowest)
+        with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as strangers:
+            assert strangers.stdout is not None
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 30, hard))
+            try:
+                await until(lambda: "can't accept connections" in caplog.text)
+                good.connect(("127.0.0.1", port))
+                await ask(listener, RawStream(good))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+                strangers.kill()
+        assert 1 <= caplog.text.count("can't accept connections") <= 10  # one a second
+        await until(lambda: not listener._greeting)
+
+
+@pytest.mark.parametrize("said", [b"", b"chanlink\1\0"], ids=["silent", "has begun"])
+async def test_an_unauthenticated_connection_holds_16_kib_at_most(said: bytes, anyio_backend: Any) -> None:
+    count = 300
+    async with serving(handshake=600) as listener, AsyncExitStack() as stack:
+        await ask(listener)
+        tracemalloc.start()
+        try:
+            before, _ = tracemalloc.get_traced_memory()
+            for _ in range(count):
+                stack.enter_context(dial(listener)).send(said)
+            await until(lambda: len(listener._greeting) == count)
+            if said:
+                await until(lambda: len(listener._greeting._speaking) == count)
+            await anyio.wait_all_tasks_blocked()
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert (after - before) / count < 16_384
+
+
+# --- what is logged -------------------------------------------------------------------------------------
+
+
+def test_words_of_peers_stay_in_their_line() -> None:
+    for error in [
+        SessionClosed("code", "one\ntwo\x1b[31m"),
+        ChannelFailed("x\r\ny", "tab\there\u2028"),
+        RemoteProtocolError("h2 says: b'\n'"),
+    ]:
+        assert str(error).isprintable()
+    assert "\\n" in str(SessionClosed("code", "one\ntwo"))
+
+
+async def test_an_event_is_one_line_under_a_logger_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "chanlink")
+    async with serving() as listener:
+        await ask(listener)
+        with dial(listener) as stranger:
+            stranger.send(b"\n\x1b[31mGET / HTTP/1.1\r\n\r\n")
+            await until(lambda: is_closed(stranger))
+    assert caplog.records
+    for record in caplog.records:
+        assert record.name.startswith("chanlink.")
+        assert record.getMessage().isprintable()
+    text = caplog.text
+    assert "alice connected from 127.0.0.1" in text
+    assert ALICE.public_key.fingerprint in text
+    assert "does not speak chanlink" in text

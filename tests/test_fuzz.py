@@ -1,0 +1,52 @@
+"""The fuzz targets hold on their kept corpus and on some thousand changes of it; `make fuzz` has millions."""
+
+import random
+import time
+from pathlib import Path
+
+import pytest
+
+from .fuzz.targets import TARGETS
+
+CORPUS = Path(__file__).parent / "fuzz" / "corpus"
+
+
+def changed(data: bytes, lot: random.Random) -> bytes:
+    for _ in range(lot.randint(1, 4)):
+        at = lot.randrange(len(data) + 1)
+        data = lot.choice(
+            [
+                data[:at] + bytes([lot.randrange(256)]) + data[at + 1 :],
+                data[:at] + bytes([lot.randrange(256)]) + data[at:],
+                data[:at] + data[at + lot.randint(1, 8) :],
+                data[:at],
+                data[:at] + data[lot.randrange(len(data) + 1) :],
+                data[:at]
+                + lot.choice([b"\xff" * 4, b"\0" * 4, b"\xdd\xff\xff\xff\xff", b"\x7f\xff\xff\xff"])
+                + data[at:],
+            ]
+        )
+    return data
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_nothing_escapes_and_nothing_takes_long(name: str) -> None:
+    target = TARGETS[name]
+    lot = random.Random(name)  # the same each time
+    seeds = [path.read_bytes() for path in sorted((CORPUS / name).iterdir())]
+    assert len(seeds) > 2
+    slow = [b""]
+    for number in range(600):
+        data = seeds[number] if number < len(seeds) else changed(lot.choice(seeds), lot)
+        began = time.perf_counter()
+        target(data)
+        if time.perf_counter() - began > 0.1:
+            slow.append(data)
+    for data in slow:  # again, since the machine has other work
+        began = time.perf_counter()
+        target(data)
+        assert time.perf_counter() - began < 0.1, data[:100]
+
+
+def test_every_target_has_its_corpus() -> None:
+    assert {path.name for path in CORPUS.iterdir()} == set(TARGETS)
