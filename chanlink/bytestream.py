@@ -84,15 +84,15 @@ class ByteStream(Handle, AnyByteStream):
 
     async def _send_sized(self, core: SendCore, item: bytes, size: int) -> None:
         assert core.left is not None
-        if size > core.left:
+        if size > core.left - core.waiting_bytes:
             self.check_open()
-            raise self._wrong_size(f"{size - core.left} bytes more than were said")
-        core.left -= size
+            raise self._wrong_size(f"{size + core.waiting_bytes - core.left} bytes more than were said")
+        core.waiting_bytes += size
         try:
             await self.put(bytes(item))
-        except BaseException:
-            core.left += size
-            raise
+            core.left -= size
+        finally:
+            core.waiting_bytes -= size
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """At least one byte, at most `max_bytes`.

@@ -10,6 +10,7 @@ A message with ends goes out in two steps, so that a failure leaves everything a
 A message that comes in is decoded when the application takes it; the streams that its table names become ends then.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
@@ -62,6 +63,8 @@ class Carrier:
         self.limits = limits
         self.peer_limits = peer_limits
         self.forgotten = Forgotten()
+        self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
+        self._shipping = False
         self._make_end = make_end
         self._wrap = wrap
         self._start = start
@@ -106,8 +109,16 @@ class Carrier:
         return Shipment(end, backlog)
 
     def _write(self, stream: Stream, body: bytes, shipments: list[Shipment]) -> None:
-        entries = [(one.end.kind, self._ship(one, stream).id) for one in shipments]
-        stream.write(codec.frame(body, entries))
+        outermost, self._shipping = not self._shipping, True
+        try:
+            entries = [(one.end.kind, self._ship(one, stream).id) for one in shipments]
+            stream.write(codec.frame(body, entries))
+            # Only now: they may open more streams. A list, no recursion: each may begin with messages with ends.
+            while outermost and self._relays:
+                Relay(*self._relays.popleft())
+        finally:
+            if outermost:
+                self._shipping = False
 
     def _ship(self, shipment: Shipment, parent: Stream) -> Stream:
         end = shipment.end
@@ -150,7 +161,7 @@ class Carrier:
         feeds = [feed for feed in core.feeds if isinstance(feed, MessageFeed | ByteFeed)]
         sender.shares += len(feeds)
         for feed in feeds:
-            Relay(feed, sender)
+            self._relays.append((feed, sender))
         sender.settle()
 
     def _sender_left(self, end: Handle, core: SendCore, stream: Stream) -> None:
@@ -159,7 +170,7 @@ class Carrier:
         if not end.sends():
             feed.refuse(Reason("refused", "closed"))  # it has said before that nothing more comes
         elif not isinstance(core.outlet, Link):
-            Relay(feed, core)  # which has the share of the handle now
+            self._relays.append((feed, core))  # which has the share of the handle now
         else:
             self._receive_from(core, core.outlet, feed)
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import anyio
 
 from .channel import Receiver, Sending
-from .errors import ChanlinkError, ChannelError, DecodeError
+from .errors import ChanlinkError, ChannelClosed, ChannelError, DecodeError
 from .handle import Closing, Handle
 from .link import Link
 from .port import Offer
@@ -72,11 +72,17 @@ class BaseCase(abc.ABC):
             self.end.check_open()
             value = self.poll()
         except (ChannelError, DecodeError) as exc:
-            return Selected(self.index, self.end, None, exc)
+            return self.over(exc)
         return None if value is EMPTY else self.selected(value)
 
     def selected(self, value: Any) -> Selected:
         return Selected(self.index, self.end, value, None)
+
+    def over(self, exc: ChannelError | DecodeError) -> Selected:
+        """The outcome of an error; raises it if it is not of this end, but of one in the message."""
+        if isinstance(exc, ChannelClosed) and not self.end.is_void:
+            raise exc
+        return Selected(self.index, self.end, None, exc)
 
     def decided(self, value: Any) -> Selected:
         """The other side of a rendezvous has committed this case."""
@@ -192,7 +198,7 @@ class SendCase(BaseCase):
         try:
             value.settled()
         except ChannelError as exc:
-            return Selected(self.index, self.end, None, exc)
+            return self.over(exc)
         self._offer = None
         return self.selected(None)
 

@@ -111,6 +111,9 @@ class Handle(codec.End):
         core.forgotten.note(self)  # first: the warning may be an error
         warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise TypeError("an end can't be copied or pickled; send it, or clone a sender")
+
     def closing(self) -> "Closing":
         """A case for `select`: ready when this end is over.
 

@@ -194,7 +194,11 @@ class MessageLink(Link):
             return
         if self.receiver is None:  # it was sent away meanwhile: the message goes there
             outlet: Any = self.sender.outlet
-            outlet.write(_value(item))
+            try:
+                outlet.write(_value(item))
+            except ChanlinkError as exc:
+                self.drop(item)
+                outlet.finish(Reason("failed", "not-sent", str(exc)))
             return
         self.taken -= 1
         at = bisect(self._given_back, position)
@@ -291,6 +295,9 @@ class ByteLink(Link):
         self._size -= len(item)
         self.sender.writable()
         return bytes(item)
+
+    def drop(self, item: bytes) -> None:
+        self._size -= len(item)
 
     @property
     def queued(self) -> int:

@@ -228,6 +228,8 @@ class Mux:
         left = TURN
         # The window of the connection is small only until the peer's first frames are there.
         while self._active and left > 0 and (window := self._h2.outbound_flow_control_window) > 0:
+            if self._opening:  # by a relay, for a message that may leave in this turn
+                self._send_openings()
             stream = self._active.popleft()
             left -= self._send_from(stream, min(window, frames.MAX_FRAME_SIZE))
             if stream.has_output() and not stream.out_ended:
@@ -466,7 +468,7 @@ class Mux:
             parent = self.streams.get(stream.parent or 0)
             # The message that mentions it may still wait in the inbox, or may just have got the credit to come.
             since = stream.opened_at if parent is None else max(stream.opened_at, parent.progress_at)
-            if now - since >= self.limits.unmentioned and (parent is None or not parent.waiting):
+            if now - since >= self.limits.unmentioned and (parent is None or not (parent.waiting or parent.held)):
                 self.unnest(stream)
                 stream.discard("not-taken")
         for stream in list(self.streams.values()):

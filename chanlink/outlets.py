@@ -33,7 +33,9 @@ class _StreamOutlet:
     @property
     def reason(self) -> Reason | None:
         reason = self.stream.out_reason
-        return reason if reason is not None and reason.kind in ("refused", "lost") else self._gone()
+        if reason is not None and reason is not self.stream.said and reason.kind in ("refused", "lost"):
+            return reason
+        return self._gone()
 
     def _gone(self) -> Reason | None:
         # A sender whose last message was taken has lost nothing, but whoever waits for a byte stream's reader has.
@@ -69,7 +71,7 @@ class _StreamOutlet:
 
     def _accepts(self) -> bool:
         stream = self.stream
-        if stream.out_reason is not None and stream.out_reason.kind in ("end", "failed"):
+        if stream.out_reason is not None and stream.out_reason is stream.said:
             raise ChannelClosed("this end has said that nothing more comes")
         if self.reason is not None:
             raise self.reason.error(stream.peer_taken)
@@ -93,7 +95,9 @@ class MessageOutlet(_StreamOutlet):
         return True
 
     def write(self, value: Any) -> None:
-        """Send a message that was accepted before this was its outlet."""
+        """Send a message that was accepted before this was its outlet.  Raises `ChanlinkError`."""
+        if self.reason is not None:
+            raise self.reason.error(self.taken)
         self.messages.send(self.prepare(value), self.stream)
 
     @property
@@ -127,7 +131,7 @@ class ByteOutlet(_StreamOutlet):
     @property
     def progress(self) -> int:
         """As of a `MessageOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
-        return self.stream.returned
+        return self.stream.returned + self.stream.withheld
 
 
 # --- feeds ----------------------------------------------------------------------------------------

@@ -156,7 +156,19 @@ class Feed(Protocol):
 class SendCore:
     """The core of senders of one channel, or of the sending half of a byte stream."""
 
-    __slots__ = ("_base", "bytes", "changes", "failure", "forgotten", "left", "outlet", "room", "shares", "turn")
+    __slots__ = (
+        "_base",
+        "bytes",
+        "changes",
+        "failure",
+        "forgotten",
+        "left",
+        "outlet",
+        "room",
+        "shares",
+        "turn",
+        "waiting_bytes",
+    )
 
     def __init__(self, outlet: Outlet, forgotten: Forgotten, *, shares: int = 1) -> None:
         self.outlet = outlet
@@ -171,6 +183,8 @@ class SendCore:
         """Those that wait for what the far side does: `flush`, `wait_closed`, a rendezvous, a relay."""
         self.left: int | None = None
         """Of a byte stream with a size: the bytes that are still to be sent."""
+        self.waiting_bytes = 0
+        """Of those, the ones that tasks are waiting to send."""
         self.bytes = 0
         """Of a byte stream: how many were sent."""
         self.turn = 0
@@ -222,6 +236,7 @@ class ReceiveCore:
 
     __slots__ = (
         "_base",
+        "_last",
         "_ready",
         "bytes",
         "capacity",
@@ -254,6 +269,7 @@ class ReceiveCore:
         """Of a byte stream: how many were taken."""
         self.turn = 0
         self._ready: dict[Feed, None] = {}  # that may have something, the next one first
+        self._last: Feed | None = None  # that was over
         self._base = 0
 
     @property
@@ -308,6 +324,7 @@ class ReceiveCore:
         if self.failure is None and reason.kind != "end":
             self.failure = reason
         if not self.feeds and self.reason is None:
+            self._last = feed
             self.reason = self.failure or END
             self.wake_all()
 
@@ -319,6 +336,8 @@ class ReceiveCore:
         """The receiver is gone: every sender is told, and what was not taken is dropped."""
         if self.reason is None:
             self._close(reason, reason)
+        elif self._last is not None:
+            self._last.refuse(reason)  # nothing is lost, but somebody may wait for it
         self.wake_all()
 
     def fail(self, reason: Reason) -> None:

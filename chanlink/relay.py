@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from .errors import END, ChanlinkError, DecodeError, LimitReached, MessageTooLarge, Reason
 from .port import SendCore
+from .waiting import Waiter
 
 CODES = ((MessageTooLarge, "too-large"), (LimitReached, "limit-reached"), (DecodeError, "bad-message"))
 """What both sides are told when something can't be passed on."""
@@ -54,23 +55,30 @@ class Relay:
         self._source = source
         self._core = core
         self._under_way: deque[tuple[int, int]] = deque()  # position in the outlet, and size
-        self._queued = False
         self._released = False
         self._done = False
         self._looking = False
         self._again = False
-        source.watch(self.set)
-        self.set()
+        self._move_due = True  # the source may have something to move
+        self._turn: Waiter = _Listener(self._turn_came)
+        """It waits in the core's room as one of those that have something to send."""
+        self._has_turn = False
+        self._changes: Waiter = _Listener(self._look_again)
+        source.watch(self.arrived)
+        self._look_again()
 
-    # --- as a waiter of the core ---
+    # --- what wakes it ---
 
-    def takes(self) -> bool:
-        return False
+    def arrived(self) -> None:
+        """The source has something, or is over."""
+        self._move_due = True
+        self._look_again()
 
-    def give(self, item: Any, undo: Callable[[], None]) -> None:
-        raise AssertionError("a relay takes nothing from a rendezvous")
+    def _turn_came(self) -> None:
+        self._has_turn = True
+        self.arrived()
 
-    def set(self) -> None:
+    def _look_again(self) -> None:
         """Something has changed on one side; perhaps because of what is being done just now."""
         self._again = True
         if self._looking:
@@ -85,48 +93,72 @@ class Relay:
 
     def _look(self) -> None:
         outlet: Any = self._core.outlet
-        while self._under_way and self._under_way[0][0] <= outlet.progress:
-            self._source.forwarded(self._under_way.popleft()[1])
+        was_full = len(self._under_way) >= MAX_UNDER_WAY
+        self._acknowledge(outlet)
         if outlet.reason is not None:
             self._stop(outlet.reason, END)
             return
-        if not self._released:
+        if not self._released and (self._move_due or was_full):
+            self._move_due = False
             self._move(outlet)
+            if not self._done:
+                self._acknowledge(outlet)
         if self._released and not self._under_way:
             self._done = True
         if self._done:
-            self._core.changes.discard(self)
+            self._core.changes.discard(self._changes)
         else:
-            self._core.changes.add(self)
+            self._core.changes.add(self._changes)
+
+    def _acknowledge(self, outlet: Any) -> None:
+        while self._under_way and self._under_way[0][0] <= outlet.progress:
+            self._source.forwarded(self._under_way.popleft()[1])
 
     def _move(self, outlet: Any) -> None:
-        while self._source.ready():
-            if len(self._under_way) >= MAX_UNDER_WAY:
-                return  # until some were taken
-            if not outlet.room():
-                if self not in self._core.room:
-                    self._core.room.add(self, first=self._queued)
-                    self._queued = True
+        room = self._core.room
+        turn, self._has_turn = self._has_turn, False
+        while self._source.ready() and len(self._under_way) < MAX_UNDER_WAY:
+            if not outlet.room() or (room and not turn):
+                if self._turn not in room:
+                    if not turn:
+                        room.wake()  # who waits in front of us shall look
+                    room.add(self._turn, first=turn)
                 return
-            self._queued = False
+            turn = False
             try:
                 size = self._source.forward(outlet)
             except ChanlinkError as exc:
                 code = next((code for kind, code in CODES if isinstance(exc, kind)), "relay-failed")
                 self._stop(Reason("refused", code, str(exc)), Reason("failed", code, str(exc)))
+                room.wake()
                 return
             self._under_way.append((outlet.position, size))
+        room.discard(self._turn)
         reason = self._source.over()
         if reason is not None:
             self._released = True
             self._core.release(reason)
         if outlet.room():
-            self._core.room.wake()  # the wake-up may have been for somebody else
+            room.wake()  # the wake-up may have been for somebody else
 
     def _stop(self, backward: Reason, forward: Reason) -> None:
         self._done = True
-        self._core.changes.discard(self)
-        self._core.room.discard(self)
+        self._core.changes.discard(self._changes)
+        self._core.room.discard(self._turn)
         self._source.refuse(backward)
         if not self._released:
+            self._released = True
             self._core.release(forward)
+
+
+class _Listener:
+    """A waiter that only listens."""
+
+    def __init__(self, set_: Callable[[], None]) -> None:
+        self.set = set_
+
+    def takes(self) -> bool:
+        return False
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        raise AssertionError("a relay takes nothing from a rendezvous")

@@ -137,6 +137,9 @@ class Session(AsyncContextManagerMixin):
             else:
                 await self._leave(None)
             await self._end_tasks()
+        for incoming in self._incoming:
+            incoming.end.forsake("not-taken")
+        self._incoming.clear()
         if error is not None:
             raise error
 

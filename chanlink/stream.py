@@ -104,6 +104,7 @@ class Stream:
         "progress_at",
         "queued",
         "returned",
+        "said",
         "sent",
         "sent_bytes",
         "stop_due",
@@ -111,6 +112,7 @@ class Stream:
         "taken_due",
         "unreturned",
         "window",
+        "withheld",
     )
 
     def __init__(
@@ -122,16 +124,11 @@ class Stream:
         ours: bool,
         opened_at: float = 0.0,
     ) -> None:
-        self._mux = mux
-        self.id = stream_id
-        self.opening = opening
-        self.kind = kind = opening.kind
-        self.capacity = opening.capacity
-        self.parent = opening.parent
-        self.ours = ours
-        self.opened_at = opened_at
-        self.is_bytes = kind == "bytes"
-        self.carries_out = self.is_bytes or (kind == "receiver") == ours
+        self._mux, self.id = mux, stream_id
+        self.opening, self.ours, self.opened_at = opening, ours, opened_at
+        self.kind, self.capacity, self.parent = opening.kind, opening.capacity, opening.parent
+        self.is_bytes = self.kind == "bytes"
+        self.carries_out = self.is_bytes or (self.kind == "receiver") == ours
         self.carries_in = self.is_bytes or not self.carries_out
         self.children: dict[int, Stream] | None = None
         """Streams with this one as parent that no message has mentioned yet, also such that are over."""
@@ -146,8 +143,12 @@ class Stream:
         self.gone: Reason | None = None
         self.credit = mux.peer_limits.stream_window
         self.queued = self.sent = self.sent_bytes = self.peer_taken = 0
+        self.said: Reason | None = None
+        """Our own last words, as long as the other side has said nothing else."""
         self.returned = 0
         """Credit that came, all in all."""
+        self.withheld = mux.peer_limits.stream_window // 2
+        """So much may have been taken without credit for it (protocol section 7)."""
         self._outbox: deque[bytes | memoryview] = deque()
         self._to_send_last: Headers | None = None
 
@@ -192,6 +193,8 @@ class Stream:
 
     def finish(self, reason: Reason) -> None:
         """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
+        if self.out_reason is None:
+            self.said = reason
         self._finish(reason, [] if reason.kind == "end" else _words(reason))
 
     def _finish(self, reason: Reason, last_words: Headers) -> None:
@@ -252,7 +255,8 @@ class Stream:
     def refused(self, reason: Reason) -> None:
         """The peer reads no more: drop what is queued, and end our half at once (protocol section 6)."""
         # Also after an end of our own: what was sent before it will not be taken any more.
-        if self.out_reason is None or self.out_reason.kind not in ("refused", "lost"):
+        ours = self.out_reason is None or self.out_reason is self.said
+        if ours or self.out_reason.kind not in ("refused", "lost"):  # type: ignore[union-attr]
             self.out_reason = reason
         self._outbox.clear()
         self.queued = 0
@@ -388,6 +392,8 @@ class Stream:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
         if now - self.progress_at < self._mux.limits.progress or self.is_bytes or self.in_reason is not None:
             return False
+        if self.held or self.credit_needed or self.missing() > 0:
+            return False  # for want of credit
         return self._inbox.size > 0 and not self.message_ready()
 
     def reject(self, code: str, text: str) -> None:
