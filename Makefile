@@ -7,7 +7,8 @@ SOURCES := chanlink examples tests
 
 .DEFAULT_GOAL := help
 SECONDS ?= 60
-.PHONY: help demo test check lint format bench bench-hostile rekeys fuzz clean
+STEPS ?= 100000
+.PHONY: help demo test check lint format bench bench-hostile rekeys machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
@@ -17,6 +18,9 @@ help:
 	@echo "make bench   measure, beside OpenSSH and plain TCP (some minutes)"
 	@echo "make bench-hostile  floods, of strangers and of peers, and what they cost (a minute; Linux)"
 	@echo "make rekeys  renew the keys of a loaded session ten thousand times, on each event loop (half a minute)"
+	@echo "make machine two peers and a relay against a model, STEPS=100000 (minutes)"
+	@echo "make soak    a hundred thousand channels, used and abandoned in every way (minutes)"
+	@echo "make select-soak  a hundred thousand selects under random cancellation, on each event loop (half a minute)"
 	@echo "make fuzz    feed made-up bytes to every parser, SECONDS=60 for each of them"
 	@echo "make clean   remove what these commands made"
 
@@ -54,6 +58,15 @@ bench: $(VENV)/.dev
 
 bench-hostile: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.hostile
+
+machine: $(VENV)/.dev
+	$(BIN)/python -m tests.machine --steps $(STEPS)
+
+soak: $(VENV)/.dev
+	$(BIN)/python -m tests.soak
+
+select-soak: $(VENV)/.dev
+	CHANLINK_SELECT_ROUNDS=100000 $(BIN)/python -m pytest -q -s --timeout 600 tests/test_select.py -k conserve
 
 rekeys: $(VENV)/.dev
 	CHANLINK_REKEYS=10000 $(BIN)/python -m pytest -q tests/test_rekey.py -k under_load
