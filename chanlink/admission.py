@@ -1,8 +1,9 @@
 """Who may be in a handshake with a listener at a time: strangers must not keep good clients out (SECURITY).
 
 No I/O and no clock. A listener has room for `Limits.unauthenticated` connections whose peer is not known yet. When
-one more comes, the one goes that has been silent longest: of honest clients the first bytes come at once. If all
-have said something, a random one goes: who dribbles can't choose not to be it.
+one more comes, one has to go. If most are silent, it is the one that has been so longest: of honest clients the first
+bytes come at once. If most have said something, it is a random one of those: who dribbles can't choose not to be it,
+and a good client that has just come, and is silent yet, does not make room for them.
 
 A source (an IPv4 address, an IPv6 /64) whose handshakes fail is charged for each; one that has failed too often gets
 no handshake at all for a while. Sources on Unix sockets are our own machine, and are not charged.
@@ -71,7 +72,7 @@ class Admission:
 
     def send_one_away(self) -> bool:
         """Make room for another one.  Returns whether there was somebody to send away."""
-        if self._silent:
+        if self._silent and len(self._silent) >= len(self._speaking):
             visitor = next(iter(self._silent))
         elif self._speaking:
             visitor = next(islice(self._speaking, secrets.randbelow(len(self._speaking)), None))

@@ -35,7 +35,14 @@ from .psk import Psk, load_psk
 from .secure import Credentials, Secured, handshake_as_client, handshake_as_server
 from .services import Peer, Services
 from .session import Session
-from .sockets import ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
+from .sockets import (
+    ListeningSockets,
+    RawStream,
+    connect_socket,
+    listening_sockets,
+    parse_address,
+    reset_when_closed,
+)
 from .trust import Grant, Trust, watch
 from .waiting import Waiters
 
@@ -237,9 +244,10 @@ class Listener(AnyListener[Session]):
         """Somebody has connected: begin a handshake, or close the connection of who fails all the time."""
         source = source_of(address)
         if not self._greeting.may_try(source, time.monotonic()):
+            reset_when_closed(connection)
             connection.close()
             return
-        scope = CancelScope()
+        scope = CancelScope(deadline=anyio.current_time() + self._limits.handshake)
         visitor = self._greeting.enter(source, scope.cancel)
         self._tasks.start_soon(self._connection, connection, _source(address), scope, visitor)
 
@@ -299,20 +307,20 @@ class Listener(AnyListener[Session]):
     ) -> Secured | None:
         transport = RawStream(connection)
         secured = None
-        ours = False
+        ours = told = False
         try:
-            with scope, anyio.fail_after(self._limits.handshake):
+            with scope:  # its deadline is that of the handshake: a second scope would be a tenth of the memory
                 await transport.readable()
                 self._greeting.spoke(visitor)
                 secured = await self._greeter.greet(transport, source)
-            if visitor.was_sent_away and secured is None:
-                logger.info("%s was closed: too many are in their handshake", source)
+            if scope.cancelled_caught and not self._closed:
+                in_time = f"no handshake within {self._limits.handshake:g} s"
+                why = "too many are in their handshake" if visitor.was_sent_away else in_time
+                logger.info("%s was closed: %s", source, why)
         except UntrustedPeer:
-            pass  # the greeter has logged it
+            told = True  # and the greeter has logged it
         except anyio.BrokenResourceError:
             logger.info("%s was closed: the connection broke", source)
-        except TimeoutError:
-            logger.info("%s was closed: no handshake within %g s", source, self._limits.handshake)
         except SessionError as exc:
             logger.info("%s was closed: %s", source, exc)
         except Exception:  # of who signs for our identity
@@ -323,6 +331,8 @@ class Listener(AnyListener[Session]):
             if secured is None and not ours and not self._closed and self._greeting.failed(visitor, time.monotonic()):
                 logger.warning("%s: handshakes from there fail all the time, and are refused for now", source)
             if secured is None:
+                if not told:  # all failures look alike
+                    transport.reset_when_closed()
                 with CancelScope(shield=True):
                     await anyio.aclose_forcefully(transport)
         return secured

@@ -184,6 +184,10 @@ class ExtensionReceived(h2.events.Event):
         self.kind, self.stream_id, self.payload = frame
 
 
+LATE = 8
+"""STOP, and WINDOW_UPDATE of a half that is over, are free so often for each stream: they cross last words."""
+
+
 class Allowance:
     """So many of something at once, and so many more a second: who sends more floods us."""
 
@@ -233,7 +237,7 @@ class Connection(h2.connection.H2Connection):
         self.idle = Allowance(200, 20)
         """For what changes nothing."""
         self._now = 0.0
-        self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0}
+        self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0, "late": 0}
         self._open_count = [0, 0]  # of even and of odd ids
         for quiet in _KNOWN.values():
             _, plain = quiet.__bases__
@@ -252,6 +256,7 @@ class Connection(h2.connection.H2Connection):
     def _begin_new_stream(self, stream_id: int, allowed_ids: Any) -> Any:
         stream = super()._begin_new_stream(stream_id, allowed_ids)
         self._open_count[stream_id % 2] += 1
+        self._expected["late"] += LATE
         return stream
 
     def reap(self, stream_id: int) -> bool:
@@ -277,6 +282,8 @@ class Connection(h2.connection.H2Connection):
 
     def _receive_frame(self, frame: hf.Frame | Extension) -> list[h2.events.Event]:
         if isinstance(frame, Extension):
+            if frame.type == STOP:
+                self._expect("late")
             return [ExtensionReceived(frame)]
         if type(frame) is _Data and not frame.flags and frame.data:  # the common case
             stream = self.streams.get(frame.stream_id)
@@ -311,6 +318,12 @@ class Connection(h2.connection.H2Connection):
                 self.idle.spend(self._now)
         elif frame.stream_id == 0:  # WINDOW_UPDATE of the connection: one in 512 MiB is enough
             self.idle.spend(self._now)
+        elif isinstance(frame, hf.WindowUpdateFrame) and not self._may_send(frame.stream_id):
+            self._expect("late")
+
+    def _may_send(self, stream_id: int) -> bool:
+        stream = self.streams.get(stream_id)
+        return stream is not None and stream.state_machine.state in _SENDING
 
     def _expect(self, what: str) -> None:
         """A frame that answers one of ours, or that comes once, is free; others are spent."""

@@ -23,6 +23,7 @@ from .errors import (
     SessionError,
     UntrustedPeer,
 )
+from .limits import Bucket
 from .openssh import PublicKey
 from .rekey import REKEY, RecordKeys, Secrets
 
@@ -34,6 +35,8 @@ LENGTH = Struct(">H")
 RECEIVE = 256 * 1024
 """Bytes asked of the transport at a time: several records for one system call."""
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
+_EMPTY, _EMPTY_A_SECOND = 200, 20
+"""Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
 _MAX_ITEMS = 256
 """Of a list or map in a payload: msgpack would make room for as many as a header claims."""
 
@@ -68,14 +71,15 @@ class NoiseStream(ByteStream):
     def __init__(self, transport: ByteStream, keys: RecordKeys, secrets: Secrets) -> None:
         self._transport = transport
         self._keys = keys
-        self.secrets = secrets
-        """Of epoch 0."""
+        self.secrets = secrets.without_keys()
+        """Of epoch 0, to derive others from."""
         self._max_body = keys.suite.max_body
         self._data = b""
         self._offset = 0
         self._rest = b""  # of a record of which the caller wanted less
         self._identity: PublicKey | None = None  # the welcome must confirm it
         self._over: anyio.EndOfStream | SessionError | None = None
+        self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
         self._in_send = False
         self._closed = False
         self.wake_writer: Callable[[], None] = lambda: None
@@ -160,6 +164,8 @@ class NoiseStream(ByteStream):
             if kind == DATA:  # the common case
                 if body:
                     return body
+                if not self._empty.take(time.monotonic()):
+                    raise self._fail(RemoteProtocolError("too many empty records"))
             elif kind == CLOSE:
                 said = self._said(body)
                 self.peer_close = _word(said, "code"), _word(said, "text")

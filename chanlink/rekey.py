@@ -64,6 +64,10 @@ class Secrets(NamedTuple):
     def __repr__(self) -> str:
         return "<Secrets>"
 
+    def without_keys(self) -> "Secrets":
+        """What may be kept: who learns it can read none of the records."""
+        return self._replace(client_key=b"", server_key=b"")
+
     def export(self, label: str, length: int) -> bytes:
         """A further secret of the two sides (protocol section 3.6).  Raises `ValueError` for what there is none for."""
         if not (label.isascii() and 0 < len(label) <= 255):
@@ -97,7 +101,8 @@ class RecordKeys:
         self.suite = suite
         self._client_side = client_side
         self._thresholds = thresholds or Thresholds()
-        self._secrets = secrets
+        # The keys themselves are only in the cipher states, which forget them: by REKEY, and with the epoch.
+        self._secrets = secrets.without_keys()
         self._sending = self._cipher_state(secrets.client_key if client_side else secrets.server_key)
         self._receiving = self._cipher_state(secrets.server_key if client_side else secrets.client_key)
         self._began = now
@@ -243,7 +248,7 @@ class RecordKeys:
 
     def _finish(self, now: float) -> None:
         """The new epoch has begun in both directions."""
-        self._secrets = self._new()
+        self._secrets = self._new().without_keys()
         self._next = self._noise = self._waits_since = None
         self.epoch += 1
         self._began = now

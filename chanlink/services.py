@@ -10,7 +10,7 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from .bytestream import ByteStream
-from .errors import SessionLost
+from .errors import ChannelFailed, DecodeError, SessionLost
 from .handle import Handle
 from .identity import PublicKey
 from .stream import Stream
@@ -73,6 +73,9 @@ class Serving:
                 await handler(end, self._peer)
         except SessionLost:
             logger.info("the service %r for %s ended with a session", service, self._peer.name)
+            end.forsake("handler-failed")
+        except (ChannelFailed, DecodeError) as exc:  # the peer's doing: no traceback for each of its messages
+            logger.info("the service %r for %s ended: %s", service, self._peer.name, exc)
             end.forsake("handler-failed")
         except Exception:
             logger.exception("the service %r failed for %s", service, self._peer.name)

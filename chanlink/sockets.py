@@ -9,6 +9,7 @@ import os
 import re
 import socket
 import stat
+import struct
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -25,6 +26,8 @@ BACKLOG = 4_096
 """What Linux allows if nobody has changed it. A full one costs a good client a second: its first packet is dropped."""
 MAX_PATH = 107
 """sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
+
+_RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 _HOST = r"\[(?P<ipv6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|(?P<host>[^\s\[\]:/?#@%]+)"
 _TCP = re.compile(rf"tcp://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
@@ -92,8 +95,13 @@ async def connect_socket(address: Address) -> "RawStream":
 
 async def _look_up(address: Address, flags: int = 0) -> list[tuple[int, Any]]:
     """The families and socket addresses of a name, each once.  Raises `ConnectFailed`."""
+    kind = socket.SOCK_STREAM
     try:
-        found = await anyio.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=flags)
+        found: Sequence[tuple[int, int, int, str, Any]]
+        try:  # a number needs no look-up, and no thread for it
+            found = socket.getaddrinfo(address.host, address.port, type=kind, flags=flags | socket.AI_NUMERICHOST)
+        except socket.gaierror:
+            found = await anyio.getaddrinfo(address.host, address.port, type=kind, flags=flags)
     except (OSError, UnicodeError) as exc:
         raise ConnectFailed(f"{address}: no such host ({_text(exc)})") from exc
     return list(dict.fromkeys((int(family), sockaddr) for family, _, _, _, sockaddr in found))
@@ -236,6 +244,13 @@ def _remove_stale(path: str) -> None:
 # --- a connection before the peer is authenticated ----------------------------------------------
 
 
+def reset_when_closed(sock: socket.socket) -> None:
+    """Let the end look the same whatever was read: else TCP says by a reset that something was not."""
+    if sock.family != socket.AF_UNIX:
+        with suppress(OSError):  # it is closed already
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+
+
 class RawStream(ByteStream):
     """A connected socket, read only as far as asked."""
 
@@ -305,6 +320,10 @@ class RawStream(ByteStream):
     async def send_eof(self) -> None:
         with suppress(OSError):  # the peer has gone already: it sees the end in any case
             self._sock.shutdown(socket.SHUT_WR)
+
+    def reset_when_closed(self) -> None:
+        """See the function of this name."""
+        reset_when_closed(self._sock)
 
     async def aclose(self) -> None:
         if self._upgraded is not None:

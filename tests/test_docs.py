@@ -43,17 +43,21 @@ def test_links_to_other_pages_lead_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
-PROMISES = ROOT / "docs" / "explanation" / "promises.md"
+PROMISES = [
+    pytest.param(ROOT / "docs" / "explanation" / f"{name}.md", least, id=name)
+    for name, least in (("promises", 80), ("security", 100))
+]
 TESTS = {
     path.relative_to(ROOT / "tests").with_suffix("").as_posix(): set(re.findall(r"def (test_\w+)", path.read_text()))
     for path in (ROOT / "tests").rglob("test_*.py")
 }
 
 
-def test_every_promise_names_tests_that_exist() -> None:
+@pytest.mark.parametrize(("page", "least"), PROMISES)
+def test_every_promise_names_tests_that_exist(page: Path, least: int) -> None:
     """A cell of the last column has lines of `file`: `test`, `test`."""
     named = 0
-    for cell in re.findall(r"\| ([^|]*) \|$", PROMISES.read_text(), re.MULTILINE):
+    for cell in re.findall(r"\| ([^|]*) \|$", page.read_text(), re.MULTILINE):
         file = ""
         for word in re.findall(r"`([\w/]+)`", cell):
             if word in TESTS:
@@ -61,4 +65,4 @@ def test_every_promise_names_tests_that_exist() -> None:
             else:
                 named += 1
                 assert word in TESTS.get(file, set()), f"{file}: {word}"
-    assert named > 80
+    assert named > least

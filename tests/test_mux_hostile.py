@@ -439,6 +439,27 @@ def test_a_flood_of_frames_that_change_nothing_ends_the_connection(name: str) ->
     assert ("GOAWAY", 11) in script.heard()
 
 
+LATE_FLOODS = {
+    "STOP of nothing": Transcript.extension(frames.STOP, 99, b"\3abc"),
+    "STOP of a half that is over": Transcript.extension(frames.STOP, 1, b"\3abc"),
+    "STOP of a stream that is over": Transcript.extension(frames.STOP, 3, b"\3abc"),
+    "credit for a half that is over": Transcript.window(1, 1),
+    "credit for a stream that is over": Transcript.window(3, 1),
+}
+
+
+@pytest.mark.parametrize("name", LATE_FLOODS)
+def test_a_flood_of_what_may_cross_last_words_ends_the_connection(name: str) -> None:
+    script, half = opened("bytes")
+    script.say(script.opening(3, "bytes"), script.data(3, end=True))
+    half.finish(END)
+    script.side.opened[1].finish(END)
+    script.answers()
+    assert list(script.mux.streams) == [1]
+    assert flood(script, lambda _: LATE_FLOODS[name], 1_000) == 200 + 2 * frames.LATE
+    assert ("GOAWAY", 11) in script.heard()
+
+
 def test_what_comes_now_and_then_is_no_flood() -> None:
     for name in FLOODS:
         script, _ = opened()

@@ -1,8 +1,10 @@
 """New keys for records while data flows on (protocol sections 3.4 to 3.6)."""
 
+import gc
 import hashlib
 import hmac
 import os
+import types
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -161,7 +163,7 @@ def test_the_inner_handshake_is_that_of_the_protocol_page() -> None:
     assert client.keys._receiving.k == secrets.server_key
     client.keys.next_record(0.0)
     assert client.keys._sending.k == secrets.client_key
-    assert client.keys._secrets == secrets
+    assert client.keys._secrets == secrets.without_keys()
 
 
 def test_a_server_asks_by_volume_and_the_client_starts() -> None:
@@ -493,6 +495,41 @@ async def test_a_session_that_gets_no_new_keys_is_lost() -> None:
     with pytest.raises(ConnectionLost, match="renew"):
         for _ in range(100):
             await client.send(bytes(2_000))  # nobody answers
+
+
+def held(root: Any) -> set[bytes]:
+    """All byte strings that an object leads to, through whatever is not a module, a class or a function."""
+    found, seen, left = set(), set(), [root]
+    while left:
+        one = left.pop()
+        if id(one) in seen or isinstance(one, type | types.ModuleType | types.FunctionType):
+            continue
+        seen.add(id(one))
+        if type(one) is bytes:
+            found.add(one)
+        left += gc.get_referents(one)
+    return found
+
+
+@one_backend
+async def test_keys_that_were_replaced_are_kept_nowhere() -> None:
+    """Else who gets hold of a process could read what was recorded before (forward secrecy)."""
+    client_end, server_end = wires()
+    streams = await secured(client_end, server_end, Thresholds(records=16, volume=10_000))
+    client, server = streams
+    used: set[bytes | None] = set()
+    while client._keys.epoch < 2 or server._keys.epoch < 2 or client._keys._sending.n < 20:
+        keys = {state.k for each in streams for state in (each._keys._sending, each._keys._receiving)}
+        assert len(keys) in (2, 3)  # while the keys of one direction are changed
+        now = held(streams)
+        assert {*keys} <= now  # so it is found where there is something to find
+        assert not (used - keys) & now
+        used |= keys
+        for one, other in ((client, server), (server, client)):
+            await one.send(bytes(100))
+            await other.receive()
+    assert len(used) > 8
+    assert client.secrets.export("test", 32) == server.secrets.export("test", 32)
 
 
 async def test_a_replayed_record_of_an_old_epoch_ends_the_stream() -> None:

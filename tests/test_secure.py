@@ -1022,7 +1022,7 @@ async def test_no_secret_stands_in_any_representation() -> None:
     secrets: list[bytes | None] = [static.private]
     keys = [side.stream._keys for side in (client, server)]
     secrets += [state.k for each in keys for state in (each._sending, each._receiving)]
-    secrets += [secret for side in (client, server) for secret in side.stream.secrets[:3]]
+    secrets += [side.stream.secrets.exporter_secret for side in (client, server)]
     shown = " ".join(map(repr, [pair.client, static, certificate, client, server, client.stream, ALICE]))
     shown += " ".join(map(str, [client, server]))
     for secret in secrets:
@@ -1098,6 +1098,17 @@ async def test_empty_data_records_are_nothing() -> None:
     assert await right.receive() == b"x"
     with pytest.raises(anyio.EndOfStream):
         await right.receive()
+
+
+async def test_a_flood_of_empty_data_records_ends_it() -> None:
+    left, right, *_ = link()
+    await left.send(b"x")
+    for _ in range(300):
+        await left.send_record(DATA, b"")
+    assert await right.receive() == b"x"
+    for _ in range(2):
+        with pytest.raises(RemoteProtocolError, match="empty"):
+            await right.receive()
 
 
 @pytest.mark.parametrize("max_bytes", [1, 3, FULL_BODY - 1])

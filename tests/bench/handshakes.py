@@ -1,7 +1,8 @@
-"""Handshakes a second, both ends in one process over TCP: ours, and TLS 1.3 of asyncio with Ed25519 certificates.
+"""Handshakes a second, both ends in one process over TCP: ours, TLS 1.3 of asyncio with Ed25519 certificates, asyncssh.
 
 Of ours: TCP connection, the whole handshake with welcome, both verified, closed. Of TLS: the same with a byte each way,
-so that the client's certificate is checked, too.
+so that the client's certificate is checked, too. Of asyncssh: until the client is authenticated by an Ed25519 key; the
+key exchange is X25519 alone, as the others have it.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ COUNT = 300
 
 
 def rows(bench: Bench) -> list[Row]:
-    peers = {"mutual TLS 1.3": lambda: asyncio.run(_tls())}
+    peers = {"mutual TLS 1.3": lambda: asyncio.run(_tls()), "asyncssh": lambda: asyncio.run(_ssh())}
     what = f"{COUNT} handshakes one after the other"
     return [
         Row("handshake", what, "1/s", lambda: anyio.run(_ours), peers, Goal("ratio", ">=", 1.3)),
@@ -138,6 +139,28 @@ async def _tls() -> float:
     took = time.perf_counter() - began
     server.close()
     return COUNT / took
+
+
+async def _ssh() -> float:
+    try:
+        import asyncssh
+    except ImportError as exc:
+        raise Missing("not installed: pip install --group bench") from exc
+    host, client = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
+    allowed = asyncssh.import_authorized_keys(client.export_public_key().decode())
+    server = await asyncssh.listen(
+        "127.0.0.1", 0, server_host_keys=[host], authorized_client_keys=allowed, kex_algs=["curve25519-sha256"]
+    )
+    known = ([host.convert_to_public()], [], [])
+    options: Any = {"username": "me", "client_keys": [client], "known_hosts": known, "config": None, "agent_path": None}
+    count = COUNT // 10
+    began = time.perf_counter()
+    for _ in range(count):
+        async with asyncssh.connect("127.0.0.1", server.get_port(), **options):
+            pass
+    took = time.perf_counter() - began
+    server.close()
+    return count / took
 
 
 def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:

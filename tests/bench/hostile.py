@@ -1,8 +1,8 @@
 """``python -m tests.bench.hostile [name ...]``: floods, and what they cost (SECURITY, "Bad input, and what it gets").
 
-The server is a process of its own; so is a good client, which connects anew (against strangers) or calls on an open
-session (against peers that passed the handshake) all the while. Printed for each: closed after, processor time of the
-server, growth of its memory, and the 99th percentile of the good client. Linux only.
+The server is a process of its own, on a core of its own. A good client is another one, which connects anew (against
+strangers) or calls on an open session (against peers that passed the handshake) all the while. Printed for each: closed
+after, processor time of the server, growth of its memory, and the 99th percentile of the good client. Linux only.
 """
 
 import argparse
@@ -25,10 +25,12 @@ import anyio
 import chanlink
 from chanlink import Identity, Limits, PublicKey, SessionError, Trust, frames
 from chanlink.identity import Role
+from chanlink.noise import generate_keypair
 from chanlink.secure import Credentials, handshake_as_client
 from chanlink.sockets import connect_socket, parse_address
 from chanlink.trust import Grant
 from tests.muxes import Transcript
+from tests.wires import HELLO, prefixed
 
 SECONDS = 4.0
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -42,9 +44,14 @@ async def echo(requests: Any, peer: chanlink.Peer) -> None:
         await request["reply"].send(request["n"])
 
 
+async def pour(stream: chanlink.ByteStream, peer: chanlink.Peer) -> None:
+    while True:
+        await stream.send(bytes(65_536))
+
+
 async def run_server(folder: Path) -> None:
     keys = [PublicKey.parse((folder / f"{name}.pub").read_text()) for name in ("good", "bad")]
-    me, services = Identity.load(folder / "server"), {"echo": echo}
+    me, services = Identity.load(folder / "server"), {"echo": echo, "pour": chanlink.streams(pour)}
     async with chanlink.listen("tcp://127.0.0.1:0", identity=me, trust=Trust.of(*keys), services=services) as listener:
         print(listener.addresses[0], flush=True)
         await anyio.sleep_forever()
@@ -110,6 +117,22 @@ def hpack_bomb(script: Transcript) -> Iterator[bytes]:
         yield raw(1, 4, number, b"\xbe" * 16_000)
 
 
+def stall(script: Transcript) -> Iterator[bytes]:
+    """A thousand streams that pour out bytes, and never any credit."""
+    openings = (script.opening(number, "bytes", service="pour") for number in range(1, 2_000, 2))
+    return itertools.chain([script.window(0, 2**30)], openings)
+
+
+def greed(script: Transcript) -> Iterator[bytes]:
+    """The same with more credit than the connection can carry, and what comes is not read."""
+    return itertools.chain(stall(script), (script.window(number, 10**7) for number in range(1, 2_000, 2)))
+
+
+def drip(script: Transcript) -> Iterator[bytes]:
+    """Credit byte by byte: each is answered by a frame with one byte."""
+    return itertools.chain([script.opening(1, "bytes", service="pour")], itertools.repeat(script.window(1, 1)))
+
+
 FLOODS: dict[str, Callable[[Transcript], Iterator[bytes]]] = {
     "rapid reset": opened_and(lambda script, number: script.reset(number)),
     "MadeYouReset": opened_and(lambda script, number: raw(8, 0, number, bytes(4))),
@@ -119,6 +142,9 @@ FLOODS: dict[str, Callable[[Transcript], Iterator[bytes]]] = {
     "SETTINGS": lambda script: itertools.repeat(raw(4, 0, 0)),
     "empty DATA": lambda script: itertools.chain([script.opening(1)], itertools.repeat(raw(0, 0, 1))),
     "WINDOW_UPDATE": lambda script: itertools.repeat(script.window(0, 1)),
+    "WINDOW_UPDATE, one byte": drip,
+    "window stall": stall,
+    "window stall, nothing read": greed,
     "over-long frame": lambda script: itertools.chain(
         [b"\xff\xff\xff\0\0" + bytes(4)], itertools.repeat(bytes(60_000))
     ),
@@ -129,8 +155,9 @@ FLOODS: dict[str, Callable[[Transcript], Iterator[bytes]]] = {
 }
 
 
-async def flood(folder: Path, address: str, make: Callable[[Transcript], Iterator[bytes]]) -> float:
+async def flood(folder: Path, address: str, name: str) -> str:
     """Send until the server has closed; returns how long that took."""
+    make, patience = FLOODS[name], 40 if "nothing read" in name else 10
     transport = await connect_socket(parse_address(address))
     secured = await handshake_as_client(
         transport, Credentials(Identity.load(folder / "bad"), Role.CLIENT), lambda key: Grant("", None), Limits()
@@ -143,8 +170,12 @@ async def flood(folder: Path, address: str, make: Callable[[Transcript], Iterato
 
     async def send() -> None:
         with suppress(SessionError):
-            while True:
-                await stream.send(b"".join(itertools.islice(parts, 200)))
+            while some := b"".join(itertools.islice(parts, 200)):
+                await stream.send(some)
+            while True:  # a word now and then finds out whether somebody still hears it
+                await anyio.sleep(0.2)
+                await stream.send(raw(6, 0, 0, bytes(8)))
+        closed.set()
 
     async def receive() -> None:
         with suppress(SessionError, anyio.EndOfStream):
@@ -154,13 +185,14 @@ async def flood(folder: Path, address: str, make: Callable[[Transcript], Iterato
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(send)
-        tasks.start_soon(receive)
-        with anyio.move_on_after(10):
+        if "nothing read" not in name:
+            tasks.start_soon(receive)
+        with anyio.move_on_after(patience):
             await closed.wait()
         took = time.perf_counter() - began
         tasks.cancel_scope.cancel()
     await anyio.aclose_forcefully(stream)
-    return took
+    return f"{took:.2f} s" if closed.is_set() else "no"
 
 
 # --- floods of strangers ----------------------------------------------------------------------------------
@@ -197,8 +229,8 @@ async def dribbling(address: str) -> None:
         sock.close()
 
 
-async def junk(address: str) -> None:
-    """3,000 connections a second that speak HTTP."""
+async def junk(address: str, said: bytes = b"GET / HTTP/1.1\r\n\r\n") -> None:
+    """3,000 connections a second that say something, and go."""
     socks: list[socket.socket] = []
     began = time.monotonic()
     for number in itertools.count():
@@ -211,16 +243,48 @@ async def junk(address: str) -> None:
         if len(socks) > 300:
             sock = socks.pop(0)
             with suppress(OSError):
-                sock.send(b"GET / HTTP/1.1\r\n\r\n")
+                sock.send(said)
             sock.close()
     for sock in socks:
         sock.close()
 
 
-STRANGERS = {"5,000 silent": silent, "500 dribbling": dribbling, "3,000 junk a second": junk}
+async def half(address: str) -> None:
+    """A hello and a good first message cost the server two operations on the curve, and the stranger nothing."""
+    await junk(address, HELLO + prefixed(generate_keypair().public))
+
+
+async def replaced(address: str) -> None:
+    """As many dribblers as there is room for, and 500 more a second."""
+    socks = [dial(address, number) for number in range(1_000)]
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        await anyio.sleep(0.1)
+        socks += [dial(address, number) for number in range(50)]
+        for sock in socks[-1_050:]:
+            with suppress(OSError):
+                sock.send(b"c")
+    for sock in socks:
+        sock.close()
+
+
+STRANGERS = {
+    "5,000 silent": silent,
+    "500 dribbling": dribbling,
+    "1,000 dribbling, 500 a second": replaced,
+    "3,000 junk a second": junk,
+    "3,000 half a second": half,
+}
 
 
 # --- measuring --------------------------------------------------------------------------------------------
+
+
+def take_cores(*, server: bool) -> None:
+    """The server has the first core, if there are two, and all else the others."""
+    cores = range(os.cpu_count() or 1)
+    with suppress(OSError):  # where we may not choose
+        os.sched_setaffinity(0, {0} if server or len(cores) == 1 else set(cores[1:]))
 
 
 def processor(pid: int) -> float:
@@ -255,18 +319,18 @@ async def measure(name: str, folder: Path) -> str:
             if name in STRANGERS:
                 await STRANGERS[name](address)
             else:
-                closed = f"{await flood(folder, address, FLOODS[name]):.2f} s"
+                closed = await flood(folder, address, name)
             cpu, took = processor(server.pid) - cpu, time.perf_counter() - began
             await anyio.sleep(1.0)
             rss = memory(server.pid) - rss
             latencies = json.loads((await anyio.to_thread.run_sync(good.communicate, ""))[0])
     worst = latencies[int(len(latencies) * 0.99)] * 1_000 if latencies else float("nan")
     share = f"{cpu * 1_000:7.0f} ms in {took:4.1f} s"
-    return f"{name:28} {closed:>8} {share:>18} {rss / 1_024:8.0f} KiB   {worst:7.1f} ms of {len(latencies)} {kind}"
+    return f"{name:30} {closed:>8} {share:>18} {rss / 1_024:8.0f} KiB   {worst:7.1f} ms of {len(latencies)} {kind}"
 
 
 async def main(names: list[str]) -> None:
-    print(f"{'flood':28} {'closed':>8} {'server processor':>18} {'memory':>12}   good client, 99th percentile")
+    print(f"{'flood':30} {'closed':>8} {'server processor':>18} {'memory':>12}   good client, 99th percentile")
     with TemporaryDirectory() as name:
         folder = Path(name)
         for who in ("server", "good", "bad"):
@@ -283,6 +347,7 @@ if __name__ == "__main__":
     parser.add_argument("--server", help=argparse.SUPPRESS)
     parser.add_argument("--good", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    take_cores(server=bool(options.server))
     if options.server:
         anyio.run(run_server, Path(options.server))
     elif options.good:
