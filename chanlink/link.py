@@ -198,7 +198,7 @@ class MessageLink(Link):
                 outlet.write(_value(item))
             except ChanlinkError as exc:
                 self.drop(item)
-                outlet.finish(Reason("failed", "not-sent", str(exc)))
+                outlet.spoil(Reason("failed", "not-sent", str(exc)))
             return
         self.taken -= 1
         at = bisect(self._given_back, position)

@@ -100,6 +100,12 @@ class MessageOutlet(_StreamOutlet):
             raise self.reason.error(self.taken)
         self.messages.send(self.prepare(value), self.stream)
 
+    def spoil(self, reason: Reason) -> None:
+        """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left yet."""
+        if not self.stream.out_ended:
+            self.stream.out_reason = None
+            self.stream.finish(reason)
+
     @property
     def position(self) -> int:
         """For a relay: where what was written last ends."""
