@@ -156,7 +156,10 @@ class Carrier:
                     stream.write(bytes(data))
             link.receiver = None
             sender.rebind(outlet, self.forgotten)
-        sender.failure = core.failure or sender.failure or _as_failure(core.reason)
+        if core.reason is not None:  # it is over already
+            sender.failure = _as_failure(core.reason)
+        else:
+            sender.failure = core.failure or sender.failure
         stream.on_writable = sender.writable
         feeds = [feed for feed in core.feeds if isinstance(feed, MessageFeed | ByteFeed)]
         sender.shares += len(feeds)
@@ -299,11 +302,11 @@ def _feed_from(core: ReceiveCore, feed: "MessageFeed | ByteFeed") -> None:
     core.readable(feed)
 
 
-def _as_failure(reason: Reason | None) -> Reason | None:
+def _as_failure(reason: Reason) -> Reason | None:
     """The reason of a receiver that is over already, for who receives it."""
-    if reason is not None and reason.kind == "refused":  # by its owner until now
+    if reason.kind == "refused":  # by its owner until now
         return Reason("failed", reason.code, reason.text)
-    return reason if reason is not None and reason.kind != "end" else None
+    return None if reason.kind == "end" else reason
 
 
 def _discard(streams: Iterable[Stream], code: str) -> None:

@@ -106,9 +106,9 @@ class Handle(codec.End):
         # (Of an object whose __init__ failed there is nothing but the class.)
         if self._void is not None or "_lent" not in self.__dict__ or sys.is_finalizing() or self._is_over():
             return
-        core = self.send_core or self.receive_core
-        assert core is not None
-        core.forgotten.note(self)  # first: the warning may be an error
+        # First: the warning may be an error. At both: the halves of a byte stream may be bound to different things.
+        for forgotten in {core.forgotten for core in (self.send_core, self.receive_core) if core is not None}:
+            forgotten.note(self)
         warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
