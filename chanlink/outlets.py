@@ -101,7 +101,7 @@ class MessageOutlet(_StreamOutlet):
         self.messages.send(self.prepare(value), self.stream)
 
     def spoil(self, reason: Reason) -> None:
-        """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left yet."""
+        """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left."""
         if not self.stream.out_ended:
             self.stream.out_reason = None
             self.stream.finish(reason)
