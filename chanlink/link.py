@@ -4,6 +4,7 @@ import abc
 from bisect import bisect
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -148,7 +149,11 @@ class MessageLink(Link):
         """Of a rendezvous: which of the messages sent are in `items`, because those who had them were cancelled."""
 
     def prepare(self, value: Any) -> Offer:
-        return Offer(value, codec.find_ends(value, _NO_LIMITS, None))
+        ends = codec.find_ends(value, _NO_LIMITS, None)
+        if ends:
+            with suppress(RuntimeError):  # there is no event loop, and so nobody who waits
+                self.sender.forgotten.watch()  # who forgets the receiver drops them, though nobody may wait here
+        return Offer(value, ends)
 
     def commit(self, offer: Offer) -> bool:
         self.check_open()

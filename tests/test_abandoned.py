@@ -435,3 +435,13 @@ async def test_an_end_is_settled_once_however_often_it_is_looked_at() -> None:
     assert clone.statistics().failure.code == "abandoned"
     clone.close()
     assert (await failure(receiver)).code == "abandoned"
+
+
+async def test_a_forgotten_receiver_drops_the_ends_in_its_queue_though_nobody_waits_there() -> None:
+    sender, receiver = chanlink.pipe()
+    carrier, carried = chanlink.pipe()
+    await carrier.send(receiver)
+    del receiver, carried
+    with anyio.fail_after(5):
+        assert (await sender.wait_closed()).args[0] in ("not-taken", "abandoned")
+    carrier.close()
