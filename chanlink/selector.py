@@ -183,7 +183,7 @@ class _Set(Chooser):
             case.leave()
             case.pass_on()
             case.close()
-            self.wake_up()
+            super().wake(case)  # the set may be empty now
 
     def wake(self, case: BaseCase) -> None:
         self._ready[case] = None
@@ -191,11 +191,6 @@ class _Set(Chooser):
             case.pass_on()  # who knows when there is a next turn
         else:
             self._woken.append(case)
-            self._event.set()
-
-    def wake_up(self) -> None:
-        """The set may be empty now."""
-        if self._event is not None:
             self._event.set()
 
     async def turn(self) -> Selected | None:

@@ -367,3 +367,23 @@ async def test_a_session_that_is_closing_takes_no_ends_from_a_relay() -> None:
                 await receiver.receive()
             with pytest.raises(ChannelFailed, match="not-taken"):
                 await other.receive()
+
+
+async def test_a_relay_has_no_more_messages_under_way_than_it_remembers_and_goes_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("chanlink.relay.MAX_UNDER_WAY", 3)
+    async with relayed() as link:
+        await link.begin()
+        sender, receiver = await link.channel()
+        for n in range(20):
+            await sender.send(n)
+        sender.close()
+        await settle()
+        assert receiver.receive_nowait() == 0
+        assert receiver.receive_nowait() == 1
+        assert receiver.receive_nowait() == 2
+        with pytest.raises(anyio.WouldBlock):  # the others wait until these are known to be taken
+            receiver.receive_nowait()
+        with anyio.fail_after(5):
+            assert [n async for n in receiver] == list(range(3, 20))
