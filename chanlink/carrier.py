@@ -63,6 +63,8 @@ class Carrier:
         self.limits = limits
         self.peer_limits = peer_limits
         self.forgotten = Forgotten()
+        self.plain = codec.PlainEncoder(peer_limits).encode
+        """A message of plain values as it is on the wire; None for any other."""
         self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
         self._shipping = False
         self._make_end = make_end

@@ -3,15 +3,15 @@
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
-import anyio
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
 from .errors import END, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
-from .handle import Handle
+from .handle import Handle, let_others_run
 from .link import MessageLink
 from .port import ReceiveCore, SendCore
 from .stream import Kind
+from .waiting import EMPTY
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -106,7 +106,13 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         (this sender, or an end in the message), `ChannelRefused` (the receiver is gone), `SessionLost`. Cancelled:
         it was accepted whole or not at all, and the channel is usable.
         """
-        await self.put(item)
+        core = self.send_core
+        assert core is not None
+        await let_others_run(core)
+        if self._void is not None:
+            self.check_open()
+        if core.room or not core.outlet.post(item):
+            await self._put(core, item)
 
     def send_nowait(self, item: T_contra) -> None:
         """As `send`, but raises `anyio.WouldBlock` instead of waiting."""
@@ -201,7 +207,13 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         `DecodeError` when the peer sent what is no message (its sender is refused, the channel is over).
         Cancelled: no message is lost.
         """
-        return await self.get()  # type: ignore[no-any-return]
+        core = self.receive_core
+        assert core is not None
+        await let_others_run(core)
+        if self._void is not None:
+            self.check_open()
+        item = core.take(0)
+        return item if item is not EMPTY else await self._wait_for_item(core, 0)  # type: ignore[no-any-return]
 
     def receive_nowait(self) -> T_co:
         """As `receive`, but raises `anyio.WouldBlock` instead of waiting."""
@@ -210,10 +222,12 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
     async def receive_many(self, limit: int = 1_000) -> list[T_co]:
         """At least one message, and as many more as are there already, up to `limit`.  Raises as `receive`."""
         items = [await self.receive()]
+        core = self.receive_core
+        assert core is not None
         try:
-            while len(items) < limit:
-                items.append(self.receive_nowait())
-        except (anyio.WouldBlock, ChannelError, DecodeError):
+            while len(items) < limit and (item := core.take(0)) is not EMPTY:
+                items.append(item)
+        except (ChannelError, DecodeError):
             pass  # a reason is sticky: the next call raises it, also that of a message which could not be read
         return items
 

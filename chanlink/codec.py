@@ -37,6 +37,8 @@ _PLAIN_KEYS = frozenset([str, int, bytes])
 _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
 """Up to this size, few containers can't claim much."""
+_BUFFER = 4_096
+"""What a session keeps to encode messages in."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 """Every byte that never begins an array or a map."""
 
@@ -88,6 +90,39 @@ Wrap = Callable[[object], End | None]
 
 
 # --- going out ----------------------------------------------------------------------------------
+
+
+def is_plain(value: object) -> bool:
+    """Whether a value holds nothing but plain data, at most one level deep.  False for much that is data, too."""
+    kind = type(value)
+    if kind is dict:
+        return _PLAIN_KEYS.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
+    if kind is list:
+        return _PLAIN.issuperset(map(type, value))  # type: ignore[call-overload]
+    return kind in _PLAIN
+
+
+class PlainEncoder:
+    """Encodes what `is_plain`, which is nearly every message, in as few steps as there can be."""
+
+    def __init__(self, limits: PeerLimits) -> None:
+        self._limit = min(limits.message_size, MAX_SIZE)
+        self._packer = msgpack.Packer(buf_size=_BUFFER)
+
+    def encode(self, value: object) -> bytes | None:
+        """The message as it is on the wire; None for what is not plain or can't be sent: `encode` says why."""
+        if not is_plain(value):
+            return None
+        try:
+            body: bytes = self._packer.pack(value)
+        except Exception:  # msgpack raises half a dozen kinds; the caller goes the long way, and meets them there
+            return None
+        size = len(body)
+        if size > _BUFFER:
+            self._packer = msgpack.Packer(buf_size=_BUFFER)  # it would keep the room that the largest one took
+        if size > self._limit:
+            return None
+        return MESSAGE_HEADER.pack(size) + body
 
 
 def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachments:
@@ -241,6 +276,11 @@ def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
     Raises `DecodeError`; the ends of its table that were claimed by then are left to the caller.
     """
     if not head & HAS_TABLE:
+        if _is_small(payload, limits.message_depth):  # the common case
+            try:
+                return msgpack.unpackb(payload, ext_hook=_no_ext, timestamp=3)
+            except Exception:  # what is wrong with it, the long way says
+                pass
         return _unpack(payload, limits, _no_ext)
     entries, body = read_table(payload, limits)
     makers: list[Callable[[], End] | None] = [_claim(kind, stream_id, claim) for kind, stream_id in entries]
@@ -318,13 +358,18 @@ def _checked_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 def _check_claims(body: bytes, depth: int) -> bool:
     """Raise when `body` claims more than it holds; return whether it may nest deeper than `depth`."""
-    # Each level takes a byte that begins a container: few such bytes, no depth.  Runs in C.
-    if len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth:
+    if _is_small(body, depth):
         return False
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)
     unpacker.skip()
     return True
+
+
+def _is_small(body: bytes, depth: int) -> bool:
+    """Whether a body neither can claim much nor nest deeper than `depth`."""
+    # Each level takes a byte that begins a container: few such bytes, no depth.  Runs in C.
+    return len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth
 
 
 def _depth(value: object) -> int:

@@ -6,6 +6,7 @@ task that waited looks again, so that closing or moving an end is seen by everyb
 
 import sys
 import warnings
+from collections.abc import Awaitable
 from typing import Any, NamedTuple, Self
 
 import anyio
@@ -129,7 +130,13 @@ class Handle(codec.End):
         core = self.send_core
         assert core is not None
         await let_others_run(core)
-        self.check_open()
+        if self._void is not None:
+            self.check_open()
+        if not core.room and core.outlet.post(value):
+            return
+        await self._put(core, value)
+
+    async def _put(self, core: SendCore, value: Any) -> None:
         offer = core.outlet.prepare(value)
         try:
             # Who comes while others wait goes behind them, and sees to it that the first one looks.
@@ -202,17 +209,23 @@ class Handle(codec.End):
         core = self.receive_core
         assert core is not None
         await let_others_run(core)
+        if self._void is not None:
+            self.check_open()
+        item = core.take(limit)
+        return item if item is not EMPTY else await self._wait_for_item(core, limit)
+
+    async def _wait_for_item(self, core: ReceiveCore, limit: int) -> Any:
         again = False
         while True:
-            self.check_open()
-            item = core.take(limit)
-            if item is not EMPTY:
-                return item
             if not core.forgotten.watch():
                 item = await core.waiting.wait(again=again)
                 if item is not EMPTY:
                     return item
                 again = True
+            self.check_open()
+            item = core.take(limit)
+            if item is not EMPTY:
+                return item
 
     def get_nowait(self, limit: int = 0) -> Any:
         """The next message or bytes; raises `anyio.WouldBlock` when there is none now."""
@@ -240,11 +253,10 @@ def _keep(core: SendCore, offer: Any) -> None:
         offer.keep()
 
 
-async def let_others_run(core: SendCore | ReceiveCore) -> None:
+def let_others_run(core: SendCore | ReceiveCore) -> Awaitable[None]:
     """Notice a cancellation each time, and yield now and then; a yield each time would be half of the cost."""
     core.turn += 1
-    if core.turn >= TURN:
-        core.turn = 0
-        await checkpoint()
-    else:
-        await checkpoint_if_cancelled()
+    if core.turn < TURN:
+        return checkpoint_if_cancelled()
+    core.turn = 0
+    return checkpoint()

@@ -37,6 +37,10 @@ class Link(abc.ABC):
         self._after: deque[tuple[int, Callable[[], None]]] = deque()
 
     @abc.abstractmethod
+    def post(self, value: Any) -> bool:
+        """As an `Outlet`."""
+
+    @abc.abstractmethod
     def prepare(self, value: Any) -> Any:
         """As an `Outlet`."""
 
@@ -148,6 +152,14 @@ class MessageLink(Link):
         self._given_back: list[int] = []
         """Of a rendezvous: which of the messages sent are in `items`, because those who had them were cancelled."""
 
+    def post(self, value: Any) -> bool:
+        if self.reason is not None or self.finished is not None or len(self.items) >= self._room:
+            return False
+        if not codec.is_plain(value):
+            return False
+        self.accept(value)
+        return True
+
     def prepare(self, value: Any) -> Offer:
         ends = codec.find_ends(value, _NO_LIMITS, None)
         if ends:
@@ -243,7 +255,8 @@ class MessageLink(Link):
         item = self.items.popleft() if self.items else self._take_offer() if self._offers else EMPTY
         if item is EMPTY:
             return EMPTY
-        del self._given_back[:1]
+        if self._given_back:
+            del self._given_back[0]
         self.note_taken()
         self.sender.writable()
         return _value(item)
@@ -276,6 +289,9 @@ class ByteLink(Link):
     def __init__(self, forgotten: Forgotten) -> None:
         super().__init__(None, forgotten)
         self._size = 0
+
+    def post(self, value: bytes) -> bool:
+        return self.reason is None and self.finished is None and self.commit(value)
 
     def prepare(self, value: Any) -> Any:
         return value

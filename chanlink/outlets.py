@@ -15,6 +15,7 @@ PIECE = 64 * 1024
 class Messages(Protocol):
     """What turns messages into bytes and back, the ends in them included: the `Carrier` of the session."""
 
+    def plain(self, value: Any) -> bytes | None: ...
     def offer(self, value: Any) -> Offer: ...
     def send(self, offer: Offer, stream: Stream) -> None: ...
     def decode(self, stream: Stream, head: int, payload: bytes) -> object: ...
@@ -85,6 +86,16 @@ class MessageOutlet(_StreamOutlet):
         super().__init__(stream)
         self.messages = messages
 
+    def post(self, value: Any) -> bool:
+        stream = self.stream
+        if self.capacity == 0 or stream.out_reason is not None or not stream.room():
+            return False
+        data = self.messages.plain(value)
+        if data is None:
+            return False
+        stream.write(data)
+        return True
+
     def prepare(self, value: Any) -> Offer:
         return self.messages.offer(value)
 
@@ -119,6 +130,9 @@ class MessageOutlet(_StreamOutlet):
 
 class ByteOutlet(_StreamOutlet):
     """Bytes to a stream."""
+
+    def post(self, value: bytes) -> bool:
+        return self.stream.out_reason is None and self.stream.gone is None and self.commit(value)
 
     def prepare(self, value: bytes) -> bytes:
         return value

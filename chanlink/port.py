@@ -110,6 +110,9 @@ class Outlet(Protocol):
     def credit(self) -> int | None:
         """How much more would be accepted now: bytes, or messages in memory; None if that has no bound."""
 
+    def post(self, value: Any) -> bool:
+        """Accept a value at once, if it is a plain one and all is well: what `prepare` and `commit` do for any."""
+
     def prepare(self, value: Any) -> Any:
         """What `commit` needs of a value.  Raises when it can't be sent at all."""
 
@@ -213,11 +216,13 @@ class SendCore:
 
     def writable(self) -> None:
         """There is room, or something else has changed at the outlet."""
-        if self.outlet.reason is not None:
-            self.room.wake_all()
-        else:
-            self.room.wake()
-        self.changes.wake_all()
+        if self.room:
+            if self.outlet.reason is not None:
+                self.room.wake_all()
+            else:
+                self.room.wake()
+        if self.changes:
+            self.changes.wake_all()
 
     def wake_all(self) -> None:
         self.room.wake_all()
@@ -286,8 +291,10 @@ class ReceiveCore:
             if first:
                 self._ready = {feed: None, **self._ready}
             self._ready[feed] = None
-            self.waiting.wake()
-            self.changes.wake_all()
+            if self.waiting:
+                self.waiting.wake()
+            if self.changes:
+                self.changes.wake_all()
 
     def take(self, limit: int) -> Any:
         """The next message or bytes, or `EMPTY`.  Raises the reason when there will be none."""
@@ -299,8 +306,10 @@ class ReceiveCore:
                 if len(ready) > 1:  # the others' turn
                     del ready[feed]
                     ready[feed] = None
-                self.waiting.wake()  # there may be more; whoever is woken looks
-                self.changes.wake_all()  # or that was the last one
+                if self.waiting:
+                    self.waiting.wake()  # there may be more; whoever is woken looks
+                if self.changes:
+                    self.changes.wake_all()  # or that was the last one
                 return item
             del ready[feed]
             self._drop_if_over(feed)

@@ -356,7 +356,8 @@ class Stream:
         self.consumed(size)
         if self._inbox.size:  # the next one may need credit to come
             self.message_ready()
-        self._settle()
+        if self.in_reason is not None:
+            self._settle()
 
     def consumed(self, size: int) -> None:
         """The application has `size` bytes more."""
@@ -367,7 +368,8 @@ class Stream:
             self._mux.credit_due(self)
         if back:
             self._mux.repay(back)
-        self._release()
+        if self.in_reason is not None:
+            self._release()
 
     def _release(self) -> None:
         """Give back what the session's budget gave, once nothing more can lie in the inbox."""

@@ -68,48 +68,45 @@ class Ticket:
             raise
 
 
-class Waiters:
-    """Who waits for the same thing, the one that came first at the front."""
+class Waiters(dict[Waiter, None]):
+    """Who waits for the same thing, the one that came first at the front.
 
-    __slots__ = ("_waiting",)
+    A dict, so that to ask whether anybody waits costs next to nothing: it is asked for each message.
+    """
 
-    def __init__(self) -> None:
-        self._waiting: dict[Waiter, None] = {}
-
-    def __len__(self) -> int:
-        return len(self._waiting)
-
-    def __contains__(self, waiter: Waiter) -> bool:
-        return waiter in self._waiting
+    __slots__ = ()
 
     def add(self, waiter: Waiter, *, first: bool = False) -> None:
+        behind = list(self) if first else ()
         if first:
-            self._waiting = {waiter: None, **self._waiting}
-        else:
-            self._waiting[waiter] = None
+            self.clear()
+        self[waiter] = None
+        for other in behind:
+            self[other] = None
 
     def discard(self, waiter: Waiter) -> bool:
         """Forget it; False if it has been woken, or never was here."""
-        return self._waiting.pop(waiter, EMPTY) is not EMPTY
+        return self.pop(waiter, EMPTY) is not EMPTY
 
     def wake(self) -> None:
         """Wake the first one, if any."""
-        for waiter in self._waiting:
-            del self._waiting[waiter]
+        for waiter in self:
+            del self[waiter]
             waiter.set()
             return
 
     def wake_all(self) -> None:
-        if self._waiting:
-            waiting, self._waiting = self._waiting, {}
+        if self:
+            waiting = list(self)
+            self.clear()
             for waiter in waiting:
                 waiter.set()
 
     def taker(self) -> Waiter | None:
         """The first one that can be given a message, taken out of the queue."""
-        for waiter in self._waiting:
+        for waiter in self:
             if waiter.takes():
-                del self._waiting[waiter]
+                del self[waiter]
                 return waiter
         return None
 
