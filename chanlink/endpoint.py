@@ -9,7 +9,7 @@ import logging
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -133,19 +133,13 @@ async def _authenticate(
 ) -> Secured:
     try:
         try:
-            return await handshake_as_client(
-                transport, credentials, expected.admit, limits, upgrade=_upgrade(transport), eager=eager
-            )
+            return await handshake_as_client(transport, credentials, expected.admit, limits, eager=eager)
         finally:
             await expected.remember()  # also if the server refuses us: it has proved its key
     except BaseException:
         with CancelScope(shield=True):
             await anyio.aclose_forcefully(transport)
         raise
-
-
-def _upgrade(transport: ByteStream) -> Callable[[], Awaitable[ByteStream]] | None:
-    return transport.upgrade if isinstance(transport, RawStream) else None
 
 
 def _name(address: Connectable) -> str:
@@ -363,7 +357,7 @@ class _Greeter:
                 raise UntrustedPeer(key.fingerprint)
             return grant
 
-        return await handshake_as_server(transport, self._credentials, admit, self._limits, upgrade=transport.upgrade)
+        return await handshake_as_server(transport, self._credentials, admit, self._limits)
 
 
 @asynccontextmanager

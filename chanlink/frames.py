@@ -114,7 +114,8 @@ class FrameCutter:
         self._data = b""
         self._offset = 0
 
-    def add_data(self, data: bytes) -> None:
+    def add_data(self, data: bytes | bytearray) -> None:
+        data = bytes(data)  # which costs nothing if they are
         # Mostly a record ends with a frame, so that nothing is left and nothing is copied.
         self._data = self._data[self._offset :] + data if self._offset < len(self._data) else data
         self._offset = 0
@@ -273,7 +274,7 @@ class Connection(h2.connection.H2Connection):
 
     # --- what arrives ---
 
-    def receive(self, data: bytes, now: float) -> Iterator[h2.events.Event]:
+    def receive(self, data: bytes | bytearray, now: float) -> Iterator[h2.events.Event]:
         """The events of what arrived, one frame after the other.  Raises h2's `ProtocolError`."""
         self._now = now
         self.incoming_buffer.add_data(data)
@@ -370,6 +371,11 @@ class Connection(h2.connection.H2Connection):
     def has_output(self) -> bool:
         """Whether `data_to_send` would return something."""
         return bool(self._data_to_send)
+
+    def take_output(self) -> bytearray:
+        """As `data_to_send`, but not a copy."""
+        output, self._data_to_send = self._data_to_send, bytearray()
+        return output
 
     def send_extension(self, kind: int, stream_id: int, payload: bytes) -> None:
         size = len(payload)

@@ -167,7 +167,7 @@ class Mux:
 
     # --- 3. making frames -------------------------------------------------------------------------
 
-    def data_to_send(self, now: float) -> bytes:
+    def data_to_send(self, now: float) -> bytearray:
         """The frames of one turn, or nothing.  Call it again until it returns nothing."""
         try:
             self._send_openings()
@@ -176,7 +176,7 @@ class Mux:
             self._send_active()
         except h2.exceptions.H2Error as exc:
             raise LocalProtocolError(f"h2: {exc}") from exc
-        return self._h2.data_to_send()
+        return self._h2.take_output()
 
     def has_output(self) -> bool:
         """Whether accepted messages, last words or openings have not left yet, for want of credit or of a turn."""
@@ -292,7 +292,7 @@ class Mux:
 
     # --- 4. frames that arrived -------------------------------------------------------------------
 
-    def receive_data(self, data: bytes, now: float) -> None:
+    def receive_data(self, data: bytes | bytearray, now: float) -> None:
         """Take what the connection brought.  Raises `RemoteProtocolError`; the session is over then.
 
         A GOAWAY waits in `data_to_send` in that case.

@@ -7,14 +7,18 @@ renewal of keys has to say waits for the next `send`, and `wake_writer` asks for
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from struct import Struct
 from typing import Any
 
 import anyio
 import msgpack
 from anyio.abc import ByteStream
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from .buffers import MAX_RECORD, RECEIVE, Buffers
 from .errors import (
     ConnectionLost,
     HandshakeError,
@@ -26,14 +30,13 @@ from .errors import (
 from .limits import Bucket
 from .openssh import PublicKey
 from .rekey import REKEY, RecordKeys, Secrets
+from .sockets import RawStream
 
 logger = logging.getLogger(__name__)
 
 DATA, CLOSE, WELCOME = 0, 1, 3
 """Kinds of records, beside REKEY."""
 LENGTH = Struct(">H")
-RECEIVE = 256 * 1024
-"""Bytes asked of the transport at a time: several records for one system call."""
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
@@ -68,15 +71,17 @@ class NoiseStream(ByteStream):
     peer_close: tuple[str, str] = ("", "")
     """Code and text of the peer's close record."""
 
-    def __init__(self, transport: ByteStream, keys: RecordKeys, secrets: Secrets) -> None:
+    def __init__(self, transport: ByteStream, keys: RecordKeys, secrets: Secrets, buffers: Buffers) -> None:
         self._transport = transport
+        self._socket = transport if isinstance(transport, RawStream) else None
         self._keys = keys
         self.secrets = secrets.without_keys()
         """Of epoch 0, to derive others from."""
+        self._buffers = buffers
         self._max_body = keys.suite.max_body
-        self._data = b""
-        self._offset = 0
-        self._rest = b""  # of a record of which the caller wanted less
+        self._left = b""  # the part of a record
+        self._bodies: deque[bytes] = deque()  # of data records, not received yet
+        self._socket_is_empty = True
         self._identity: PublicKey | None = None  # the welcome must confirm it
         self._over: anyio.EndOfStream | SessionError | None = None
         self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
@@ -87,43 +92,69 @@ class NoiseStream(ByteStream):
 
     # --- out ---
 
-    async def send(self, item: bytes) -> None:
+    async def send(self, item: bytes | bytearray) -> None:
         """Send bytes in as few records as possible.  Raises `ConnectionLost`; a cancelled `send` was the last.
 
         What the renewal of keys has to say goes first; `send` of nothing sends just that.
         """
-        size = self._max_body
-        await self._send_records([(DATA, item[at : at + size]) for at in range(0, len(item), size)])
+        self._check_send()
+        self._in_send = True
+        left = memoryview(item)
+        while True:
+            end = self._seal_rekey()
+            while left and end + LENGTH.size + MAX_RECORD <= len(self._buffers.sealed):
+                end = self._seal(end, DATA, left[: self._max_body])
+                left = left[self._max_body :]
+            await self._transmit(end)
+            if not left:
+                break
+            await checkpoint()
+        self._in_send = False
 
     def has_output(self) -> bool:
         """Whether the renewal of keys has something to say: `send`, if only of nothing."""
         return self._keys.has_record(time.monotonic())
 
     async def send_record(self, kind: int, body: bytes) -> None:
-        """Send one record of another kind than data."""
-        await self._send_records([(kind, body)])
+        """Send one record."""
+        await checkpoint_if_cancelled()  # who is closed forcefully says nothing more
+        self._check_send()
+        end = self._seal(self._seal_rekey(), kind, body)
+        self._in_send = True
+        await self._transmit(end)
+        self._in_send = False
 
-    async def _send_records(self, records: list[tuple[int, bytes]]) -> None:
+    def _check_send(self) -> None:
         if self._in_send or self._closed:
             # A send that was cancelled half-way has left a part of a record: nothing can follow it.
             raise ConnectionLost("the connection was closed on this side")
+        self._keys.check(time.monotonic())
+
+    def _seal_rekey(self) -> int:
+        """Put what the renewal of keys has to say into the buffer; returns where that ends."""
         now = time.monotonic()
-        self._keys.check(now)
-        parts = []
-        if self._keys.has_record(now):
-            parts.append(prefixed(self._keys.next_record(now)))
-            logger.debug("keys: sent a rekey record in epoch %d", self._keys.epoch)
-        for kind, body in records:
-            ciphertext = self._keys.seal(kind, body)
-            parts += [LENGTH.pack(len(ciphertext)), ciphertext]
-        if not parts:
-            return
-        self._in_send = True
+        if not self._keys.has_record(now):
+            return 0
+        logger.debug("keys: sends a rekey record in epoch %d", self._keys.epoch)
+        return self._prefix(0, self._keys.next_record(now, self._buffers.sealed[LENGTH.size :]))
+
+    def _seal(self, at: int, kind: int, body: bytes | memoryview) -> int:
+        """Put a record into the buffer; returns where it ends."""
+        return self._prefix(at, self._keys.seal(kind, body, self._buffers.sealed[at + LENGTH.size :]))
+
+    def _prefix(self, at: int, length: int) -> int:
+        LENGTH.pack_into(self._buffers.sealed, at, length)
+        return at + LENGTH.size + length
+
+    async def _transmit(self, end: int) -> None:
+        """Send what is in the buffer up to there.  It is others' as soon as this task waits."""
+        sealed = self._buffers.sealed[:end]
         try:
-            await self._transport.send(b"".join(parts))
+            sent = 0 if self._socket is None or not end else self._socket.send_now(sealed)
+            if sent < end:
+                await self._transport.send(bytes(sealed[sent:]))
         except BROKEN as exc:
             raise ConnectionLost("the connection broke") from exc
-        self._in_send = False
 
     async def send_close(self, code: str, text: str = "") -> None:
         """Send the close record and end this half of the connection."""
@@ -154,63 +185,84 @@ class NoiseStream(ByteStream):
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         if max_bytes < 1:
             raise ValueError("max_bytes is at least 1")
-        data = self._rest or await self._receive_data()
-        self._rest = data[max_bytes:]
-        return data[:max_bytes] if self._rest else data
-
-    async def _receive_data(self) -> bytes:
-        while True:
-            kind, body = await self._receive_record()
-            if kind == DATA:  # the common case
-                if body:
-                    return body
-                if not self._empty.take(time.monotonic()):
-                    raise self._fail(RemoteProtocolError("too many empty records"))
-            elif kind == CLOSE:
-                said = self._said(body)
-                self.peer_close = _word(said, "code"), _word(said, "text")
-                self._over = anyio.EndOfStream()
-                raise anyio.EndOfStream
-            elif kind == REKEY:
-                self._rekey(body)
-            elif kind == WELCOME and self._identity is not None:
-                self._welcomed(body)
-            else:
-                raise self._fail(RemoteProtocolError(f"a record of kind {kind}"))
-
-    async def _receive_record(self) -> tuple[int, bytes]:
-        if self._over is not None:
-            raise type(self._over)(*self._over.args)
-        while (record := self._cut()) is None:
+        while not self._bodies:
             await self._receive_more()
-        try:
-            plaintext = self._keys.open(record)
-        except RemoteProtocolError as exc:
-            raise self._fail(exc) from None
-        if not plaintext:
-            raise self._fail(RemoteProtocolError("an empty record"))
-        if self._identity is not None and plaintext[0] != WELCOME:
-            raise self._fail(RemoteProtocolError("no welcome"))
-        return plaintext[0], plaintext[1:]
-
-    def _cut(self) -> bytes | None:
-        begin = self._offset + LENGTH.size
-        if len(self._data) < begin:
-            return None
-        end = begin + LENGTH.unpack_from(self._data, self._offset)[0]
-        if len(self._data) < end:
-            return None
-        self._offset = end
-        return self._data[begin:end]
+        body = self._bodies.popleft()
+        if len(body) > max_bytes:
+            self._bodies.appendleft(body[max_bytes:])
+            return body[:max_bytes]
+        return body
 
     async def _receive_more(self) -> None:
+        """Wait for something, and open all records that are whole then."""
+        self._check_receive()
         self._look_at_keys(time.monotonic())
         try:
-            data = await self._transport.receive(RECEIVE)
+            data = await self._read()
         except (anyio.EndOfStream, *BROKEN) as exc:
             raise self._fail(ConnectionLost("the connection ended without a farewell")) from exc
-        self._data = self._data[self._offset :] + data if self._offset < len(self._data) else data
-        self._offset = 0
+        with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first
+            self._open_records(data)
+
+    def _check_receive(self) -> None:
+        if self._over is not None:
+            raise type(self._over)(*self._over.args) from self._over.__cause__
+
+    async def _read(self) -> memoryview:
+        """What has arrived and was not opened yet, in the buffer of all: it must be used without waiting."""
+        if self._socket is None:
+            return memoryview(self._left + await self._transport.receive(RECEIVE))
+        arrived, begin = self._buffers.arrived, len(self._left)
+        while True:
+            if self._socket_is_empty:
+                await self._socket.wait_readable()
+            else:
+                await checkpoint()  # there is always something to read from a peer that floods us
+            size = self._socket.receive_now(arrived[begin:])
+            self._socket_is_empty = size is None or size < len(arrived) - begin
+            if size == 0:
+                raise anyio.EndOfStream
+            if size is not None:
+                arrived[:begin] = self._left
+                return arrived[: begin + size]
+
+    def _open_records(self, data: memoryview) -> None:
+        at, size = 0, len(data)
+        self._left = b""
+        while size - at >= LENGTH.size:
+            begin = at + LENGTH.size
+            end = begin + LENGTH.unpack_from(data, at)[0]
+            if end > size:
+                break
+            at = end
+            try:
+                plaintext = self._keys.open(data[begin:end])
+            except RemoteProtocolError as exc:
+                raise self._fail(exc) from None
+            if not plaintext:
+                raise self._fail(RemoteProtocolError("an empty record"))
+            self._opened(plaintext[0], bytes(plaintext[1:]))
+        self._left = bytes(data[at:])
+
+    def _opened(self, kind: int, body: bytes) -> None:
+        if self._identity is not None and kind != WELCOME:
+            raise self._fail(RemoteProtocolError("no welcome"))
+        if kind == DATA:  # the common case
+            if body:
+                self._bodies.append(body)
+            elif not self._empty.take(time.monotonic()):
+                raise self._fail(RemoteProtocolError("too many empty records"))
+        elif kind == CLOSE:
+            said = self._said(body)
+            self.peer_close = _word(said, "code"), _word(said, "text")
+            self._over = anyio.EndOfStream()
+            raise self._over
+        elif kind == REKEY:
+            self._rekey(body)
+        elif kind == WELCOME and self._identity is not None:
+            self._welcomed(body)
+        else:
+            raise self._fail(RemoteProtocolError(f"a record of kind {kind}"))
 
     def _rekey(self, body: bytes) -> None:
         now = time.monotonic()
@@ -234,7 +286,6 @@ class NoiseStream(ByteStream):
         if self._identity is not None and not isinstance(exc, HandshakeError):
             exc = HandshakeError(f"the server's welcome did not come: {exc}")
         self._over = exc
-        self._data, self._offset = b"", 0
         return exc
 
     def _said(self, body: bytes) -> dict[str, Any]:
@@ -252,8 +303,10 @@ class NoiseStream(ByteStream):
 
     async def receive_welcome(self) -> None:
         """Wait for the welcome.  Raises `UntrustedPeer` or `SessionClosed` when it is a refusal."""
-        _, body = await self._receive_record()
-        self._welcomed(body)
+        while self._identity is not None:
+            await self._receive_more()
+        if isinstance(self._over, SessionError):
+            self._check_receive()
 
     def _welcomed(self, body: bytes) -> None:
         said, identity = self._said(body), self._identity
@@ -277,22 +330,6 @@ class NoiseStream(ByteStream):
     @property
     def extra_attributes(self) -> Any:
         return self._transport.extra_attributes
-
-
-def attach(stream: ByteStream, wake_writer: Callable[[], None]) -> Callable[[], bool]:
-    """Who writes to a stream says how to wake it, and learns how to ask whether `send` must be called, if only with
-    nothing."""
-    if not isinstance(stream, NoiseStream):
-        return lambda: False
-    stream.wake_writer = wake_writer
-    return stream.has_output
-
-
-def export(stream: ByteStream, label: str, length: int) -> bytes:
-    """A secret of the two sides of a `NoiseStream` for a purpose of theirs (protocol section 3.6)."""
-    if not isinstance(stream, NoiseStream):
-        raise ValueError("a byte stream without a handshake has no secrets")
-    return stream.secrets.export(label, length)
 
 
 def _word(said: dict[str, Any], name: str) -> str:

@@ -96,9 +96,17 @@ class RecordKeys:
     epoch = 0
 
     def __init__(
-        self, secrets: Secrets, suite: Suite, *, client_side: bool, now: float, thresholds: Thresholds | None = None
+        self,
+        secrets: Secrets,
+        suite: Suite,
+        *,
+        client_side: bool,
+        now: float,
+        plain: memoryview,
+        thresholds: Thresholds | None = None,
     ) -> None:
         self.suite = suite
+        self._plain = plain  # room for one plaintext
         self._client_side = client_side
         self._thresholds = thresholds or Thresholds()
         # The keys themselves are only in the cipher states, which forget them: by REKEY, and with the epoch.
@@ -124,23 +132,32 @@ class RecordKeys:
 
     # --- records --------------------------------------------------------------------------------
 
-    def seal(self, kind: int, body: bytes) -> bytes:
-        """The ciphertext of our next record.  Raises `LocalProtocolError` for a body that is too long."""
+    def seal(self, kind: int, body: bytes | memoryview, out: memoryview) -> int:
+        """Write the ciphertext of our next record to the beginning of ``out``; returns its length.
+
+        Raises `LocalProtocolError` for a body that is too long.
+        """
+        size = 1 + len(body)
+        if size > len(self._plain):
+            raise LocalProtocolError("the body does not fit in a record")
+        self._plain[0] = kind
+        self._plain[1:size] = body
         sending = self._sending
-        ciphertext = sending.encrypt_with_ad(b"", bytes([kind]) + body)
-        self._volume += len(ciphertext)
+        length = sending.encrypt_into(self._plain[:size], out)
+        self._volume += length
         if sending.n % self._thresholds.records == 0:
             sending.rekey()
-        return ciphertext
+        return length
 
-    def open(self, ciphertext: bytes) -> bytes:
-        """The plaintext of the peer's next record.  Raises `RemoteProtocolError` if it is not that."""
+    def open(self, ciphertext: memoryview) -> memoryview:
+        """The plaintext of the peer's next record, until the next call.  Raises `RemoteProtocolError` if it is not
+        that."""
         receiving = self._receiving
-        plaintext = receiving.decrypt_with_ad(b"", ciphertext)
+        length = receiving.decrypt_into(ciphertext, self._plain)
         self._volume += len(ciphertext)
         if receiving.n % self._thresholds.records == 0:
             receiving.rekey()
-        return plaintext
+        return self._plain[:length]
 
     # --- renewal --------------------------------------------------------------------------------
 
@@ -158,12 +175,13 @@ class RecordKeys:
         if self._volume > limits.lost_volume:
             raise ConnectionLost("the peer did not renew the keys, and too much was sent under the old ones")
 
-    def next_record(self, now: float) -> bytes:
-        """Our next rekey record, sealed; what is sealed after it may be under a new key.  Only if `has_record`."""
+    def next_record(self, now: float, out: memoryview) -> int:
+        """Write our next rekey record as `seal`; what is sealed after it may be under a new key.  Only if
+        `has_record`."""
         if self._queued is None:
             self._queued = (START, self._start()) if self._client_side else (ASK, b"")
         (number, message), self._queued = self._queued, None
-        sealed = self.seal(REKEY, bytes([number]) + message)
+        length = self.seal(REKEY, bytes([number]) + message, out)
         self._waits_since = now
         if number == START:
             self._expected.add(ANSWER)
@@ -173,7 +191,7 @@ class RecordKeys:
         elif number == DONE:
             self._sending = self._cipher_state(self._new().client_key)
             self._finish(now)
-        return sealed
+        return length
 
     def receive(self, body: bytes, now: float) -> None:
         """Take the body of the peer's rekey record.  Raises `RemoteProtocolError`, and the session is over then."""

@@ -9,7 +9,7 @@ failed is for our log only.
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -18,13 +18,14 @@ import msgpack
 from anyio.abc import ByteStream
 
 from . import suites
+from .buffers import RECEIVE, loop_buffers
 from .errors import ConnectionLost, HandshakeError, SessionError, UntrustedPeer
 from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
 from .limits import Limits, PeerLimits
 from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
 from .openssh import PublicKey
 from .psk import FirstMessages
-from .records import BROKEN, LENGTH, RECEIVE, WELCOME, NoiseStream, prefixed, unpack
+from .records import BROKEN, LENGTH, WELCOME, NoiseStream, prefixed, unpack
 from .rekey import RecordKeys, Thresholds, secrets_of
 from .suites import Suite
 from .trust import Grant
@@ -131,15 +132,13 @@ async def handshake_as_client(
     admit: Admit,
     limits: Limits,
     *,
-    upgrade: Callable[[], Awaitable[ByteStream]] | None = None,
     eager: bool = False,
     thresholds: Thresholds | None = None,
 ) -> Secured:
     """Authenticate as the side that connected.
 
-    ``admit`` is asked before this side shows its own identity. ``upgrade`` gives the stream to use once the server is
-    authenticated. Raises `HandshakeError`, or `SessionClosed` when the server refuses for another reason than the
-    client's key; the caller closes the transport then.
+    ``admit`` is asked before this side shows its own identity. Raises `HandshakeError`, or `SessionClosed` when the
+    server refuses for another reason than the client's key; the caller closes the transport then.
     """
     hello = _hello(credentials.pattern)
     noise, certificate = await credentials.begin(hello)
@@ -154,7 +153,7 @@ async def handshake_as_client(
     grant = admit(key)
     answer = {"certificate": certificate.to_map(), "peer": key.raw, "limits": _limits_map(limits)}
     await _send(transport, prefixed(noise.write_message(msgpack.packb(answer))))
-    stream = _stream(await _upgraded(transport, upgrade), noise, suite, Role.CLIENT, thresholds)
+    stream = _stream(transport, noise, suite, Role.CLIENT, thresholds)
     stream.expect_welcome(credentials.identity.public_key)
     if not eager:
         await stream.receive_welcome()
@@ -167,7 +166,6 @@ async def handshake_as_server(
     admit: Admit,
     limits: Limits,
     *,
-    upgrade: Callable[[], Awaitable[ByteStream]] | None = None,
     thresholds: Thresholds | None = None,
 ) -> Secured:
     """Authenticate as the side that accepted the connection.
@@ -191,7 +189,7 @@ async def handshake_as_server(
     except UntrustedPeer:
         await _refuse(transport, _stream(transport, noise, suite, Role.SERVER, thresholds), key)
         raise
-    stream = _stream(await _upgraded(transport, upgrade), noise, suite, Role.SERVER, thresholds)
+    stream = _stream(transport, noise, suite, Role.SERVER, thresholds)
     await _send_welcome(stream, "", key)
     return Secured(stream, key, peer_limits, grant, round_trip)
 
@@ -212,15 +210,9 @@ def _stream(
     """What remains of a handshake."""
     secrets = secrets_of(noise)
     client_side, now = role is Role.CLIENT, time.monotonic()
-    keys = RecordKeys(secrets, suite, client_side=client_side, now=now, thresholds=thresholds)
-    return NoiseStream(transport, keys, secrets)
-
-
-async def _upgraded(transport: ByteStream, upgrade: Callable[[], Awaitable[ByteStream]] | None) -> ByteStream:
-    try:
-        return transport if upgrade is None else await upgrade()
-    except BROKEN as exc:
-        raise HandshakeError(_HUNG_UP) from exc
+    buffers = loop_buffers()
+    keys = RecordKeys(secrets, suite, client_side=client_side, now=now, plain=buffers.plain, thresholds=thresholds)
+    return NoiseStream(transport, keys, secrets, buffers)
 
 
 async def _send_welcome(stream: NoiseStream, code: str, key: PublicKey) -> None:

@@ -31,9 +31,9 @@ from .channel import Sender, failure, make_channel_end
 from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
 from .handle import Handle
 from .limits import Limits, PeerLimits
-from .mux import Mux
+from .mux import TURN, Mux
 from .port import ReceiveCore, SendCore
-from .records import NoiseStream, attach, export
+from .records import NoiseStream
 from .services import Peer, Services, Serving
 from .stream import Kind, Opening, Stream
 from .waiting import Waiters
@@ -105,7 +105,9 @@ class Session(AsyncContextManagerMixin):
         self._writing_since: float | None = None
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         self._mux.round_trip = round_trip
-        self._has_records = attach(stream, self.wake_writer)  # beside data, to renew its keys
+        self._records = stream if isinstance(stream, NoiseStream) else None
+        if self._records is not None:
+            self._records.wake_writer = self.wake_writer  # for what it has to say beside data
         self._carrier = Carrier(
             self._mux,
             self._limits,
@@ -257,9 +259,9 @@ class Session(AsyncContextManagerMixin):
             while self._cause is None:
                 now = time.monotonic()
                 data = self._mux.data_to_send(now)
-                if data or self._has_records():
+                if data or (self._records is not None and self._records.has_output()):
                     self._writing_since = now
-                    await self._stream.send(data)
+                    await self._send(data)
                     self._writing_since = None
                     continue
                 if self._closing is not None and self._mux.drained():
@@ -270,6 +272,14 @@ class Session(AsyncContextManagerMixin):
         except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             self._lose(_lost(exc))
 
+    async def _send(self, data: bytearray) -> None:
+        if self._records is None:
+            await self._stream.send(bytes(data))
+            return
+        await self._records.send(data)
+        if len(data) >= TURN:  # it may not have had to wait, and there may be more for long
+            await checkpoint()
+
     async def _read_loop(self) -> None:
         try:
             while True:
@@ -279,7 +289,7 @@ class Session(AsyncContextManagerMixin):
                 self._heard = time.monotonic()
                 self._mux.receive_data(data, self._heard)
         except anyio.EndOfStream:
-            code, text = self._stream.peer_close if isinstance(self._stream, NoiseStream) else ("", "")
+            code, text = self._records.peer_close if self._records is not None else ("", "")
             self._lose(SessionClosed(code, text))
         except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
             self._lose(_lost(exc))
@@ -306,10 +316,10 @@ class Session(AsyncContextManagerMixin):
                 if self._aborted or cause is None or isinstance(cause, ConnectionLost | PeerTimeout):
                     return
                 if isinstance(cause, RemoteProtocolError):
-                    await self._stream.send(self._mux.data_to_send(time.monotonic()))  # h2's GOAWAY
-                if isinstance(self._stream, NoiseStream):
+                    await self._send(self._mux.data_to_send(time.monotonic()))  # h2's GOAWAY
+                if self._records is not None:
                     code = cause.code if isinstance(cause, SessionClosed) else "protocol-error"
-                    await self._stream.send_close(code)
+                    await self._records.send_close(code)
                 else:
                     await self._stream.send_eof()
                 while True:  # until the peer has done the same: a reset could overtake what it did not read yet
@@ -419,7 +429,9 @@ class Session(AsyncContextManagerMixin):
 
         Raises `ValueError` for what can't be, also over a byte stream of your own, which has no secrets.
         """
-        return export(self._stream, label, length)
+        if self._records is None:
+            raise ValueError("a byte stream without a handshake has no secrets")
+        return self._records.secrets.export(label, length)
 
     def statistics(self) -> SessionStatistics:
         return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.budget)

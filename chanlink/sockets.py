@@ -1,7 +1,8 @@
-"""Addresses and raw sockets: what an endpoint needs before a peer is authenticated.
+"""Addresses and sockets.
 
-anyio's streams on asyncio read before anyone receives (a stranger could make us hold 8 MB in 0.2 s), so the handshake
-reads a non-blocking socket by itself, just what it needs, and `RawStream.upgrade` wraps it afterwards.
+A connection is a non-blocking socket and what anyio has to wait for one. anyio's own streams on asyncio read before
+anyone receives (a stranger could make us hold 8 MB in 0.2 s), and can't be asked to send what can be sent without
+waiting (docs/decisions/0010-sockets.md).
 """
 
 import errno
@@ -15,8 +16,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 import anyio
-from anyio import CancelScope
-from anyio.abc import ByteStream, SocketStream
+from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
 from .errors import AddressError, ConnectFailed
@@ -260,20 +260,6 @@ class RawStream(ByteStream):
             with suppress(OSError):  # of a connection that is over already; `receive` says so
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
-        self._upgraded: ByteStream | None = None
-
-    async def upgrade(self) -> ByteStream:
-        """The same connection as a stream for the session, to be used instead of this one (but for closing)."""
-        if self._sock.family == socket.AF_UNIX:
-            # anyio's stream for these reads only when asked, too, but on uvloop now and then sets a result twice.
-            return self
-        try:
-            # Cancelled half-way, uvloop 0.21 closes the descriptor, and the socket would close it a second time.
-            with CancelScope(shield=True):
-                self._upgraded = upgraded = await SocketStream.from_socket(self._sock)
-        except (OSError, ValueError) as exc:  # anyio raises ValueError for a connection that was reset meanwhile
-            raise anyio.BrokenResourceError from exc
-        return upgraded
 
     async def readable(self) -> None:
         """Wait until there is something to receive, or the end."""
@@ -303,16 +289,45 @@ class RawStream(ByteStream):
                 raise anyio.EndOfStream
             return data
 
+    async def wait_readable(self) -> None:
+        """Wait until `receive_now` has something, or should be tried."""
+        try:
+            await anyio.wait_readable(self._sock)
+        except (OSError, ValueError) as exc:  # of a socket that is closed
+            raise self._problem() from exc
+
+    def receive_now(self, buffer: memoryview) -> int | None:
+        """Receive into a buffer what is there: how many bytes, 0 at the end; None when it is nothing yet."""
+        try:
+            return self._sock.recv_into(buffer)
+        except BlockingIOError:
+            return None
+        except OSError as exc:
+            raise self._problem() from exc
+
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Send as much as can be sent without waiting: how many bytes."""
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            return 0
+        except OSError as exc:
+            raise self._problem() from exc
+
     async def send(self, item: bytes) -> None:
         await checkpoint()
         left = memoryview(item)
         while left:
-            try:
-                left = left[self._sock.send(left) :]
-            except BlockingIOError:
-                await anyio.wait_writable(self._sock)
-            except OSError as exc:
-                raise self._problem() from exc
+            sent = self.send_now(left)
+            left = left[sent:]
+            if not sent:
+                await self._wait_writable()
+
+    async def _wait_writable(self) -> None:
+        try:
+            await anyio.wait_writable(self._sock)
+        except (OSError, ValueError) as exc:
+            raise self._problem() from exc
 
     def _problem(self) -> Exception:
         return anyio.ClosedResourceError() if self._sock.fileno() < 0 else anyio.BrokenResourceError()
@@ -326,9 +341,7 @@ class RawStream(ByteStream):
         reset_when_closed(self._sock)
 
     async def aclose(self) -> None:
-        if self._upgraded is not None:
-            await self._upgraded.aclose()
-        elif self._sock.fileno() >= 0:
+        if self._sock.fileno() >= 0:
             anyio.notify_closing(self._sock)
             with suppress(OSError):
                 self._sock.close()

@@ -13,14 +13,14 @@ public ones, which are used otherwise (docs/decisions/0005-suites.md).
 import functools
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from nacl.exceptions import CryptoError
 from nacl.exceptions import TypeError as NaclTypeError
 
 from .errors import ConfigError
-from .noise import AEGIS256, CHACHAPOLY, KEYLEN, MAX_MESSAGE, Cipher
+from .noise import AEGIS256, CHACHAPOLY, KEYLEN, MAX_MESSAGE, Cipher, Crypt, CryptInto
 
 
 class Suite(NamedTuple):
@@ -124,15 +124,18 @@ def _direct(name: str) -> Cipher | None:
     try:
         from nacl import _sodium
 
-        encrypt = _encryptor(_sodium.ffi, getattr(_sodium.lib, f"{_C_NAMES[name]}_encrypt"), _PUBLIC[name].tag_length)
-        decrypt = _decryptor(_sodium.ffi, getattr(_sodium.lib, f"{_C_NAMES[name]}_decrypt"), _PUBLIC[name].tag_length)
-        cipher = _PUBLIC[name]._replace(encrypt=encrypt, decrypt=decrypt)
+        tag_length = _PUBLIC[name].tag_length
+        encrypt, encrypt_into = _encryptors(_sodium.ffi, getattr(_sodium.lib, f"{_C_NAMES[name]}_encrypt"), tag_length)
+        decrypt, decrypt_into = _decryptors(_sodium.ffi, getattr(_sodium.lib, f"{_C_NAMES[name]}_decrypt"), tag_length)
+        cipher = _PUBLIC[name]._replace(
+            encrypt=encrypt, decrypt=decrypt, encrypt_into=encrypt_into, decrypt_into=decrypt_into
+        )
         return cipher if _knows(name, cipher) and _agree(cipher, _PUBLIC[name]) else None
     except Exception:  # another PyNaCl: anything may be missing or be called otherwise
         return None
 
 
-def _encryptor(ffi: Any, function: Any, tag_length: int) -> Callable[[bytes, bytes | None, bytes, bytes], bytes]:
+def _encryptors(ffi: Any, function: Any, tag_length: int) -> tuple[Crypt, CryptInto]:
     # Lengths of keys and nonces are `CipherState`'s business: nothing else calls these.
     from_buffer, null = ffi.from_buffer, ffi.NULL
 
@@ -145,10 +148,17 @@ def _encryptor(ffi: Any, function: Any, tag_length: int) -> Callable[[bytes, byt
             raise CryptoError("encryption failed")
         return bytes(out)
 
-    return encrypt
+    def encrypt_into(message: memoryview, out: memoryview, nonce: bytes, key: bytes) -> None:
+        size = len(message)
+        if len(out) != size + tag_length:
+            raise ValueError("a ciphertext is as long as its message and the tag")
+        if function(from_buffer(out), null, from_buffer(message), size, b"", 0, null, nonce, key):
+            raise CryptoError("encryption failed")
+
+    return encrypt, encrypt_into
 
 
-def _decryptor(ffi: Any, function: Any, tag_length: int) -> Callable[[bytes, bytes | None, bytes, bytes], bytes]:
+def _decryptors(ffi: Any, function: Any, tag_length: int) -> tuple[Crypt, CryptInto]:
     from_buffer, null = ffi.from_buffer, ffi.NULL
 
     def decrypt(ciphertext: bytes, ad: bytes | None, nonce: bytes, key: bytes) -> bytes:
@@ -162,7 +172,14 @@ def _decryptor(ffi: Any, function: Any, tag_length: int) -> Callable[[bytes, byt
             raise CryptoError("decryption failed")
         return bytes(out)
 
-    return decrypt
+    def decrypt_into(ciphertext: memoryview, out: memoryview, nonce: bytes, key: bytes) -> None:
+        size = len(ciphertext)
+        if len(out) != size - tag_length:
+            raise ValueError("a message is as long as its ciphertext without the tag")
+        if function(from_buffer(out), null, null, from_buffer(ciphertext), size, b"", 0, nonce, key):
+            raise CryptoError("decryption failed")
+
+    return decrypt, decrypt_into
 
 
 def _agree(one: Cipher, other: Cipher) -> bool:
@@ -173,6 +190,11 @@ def _agree(one: Cipher, other: Cipher) -> bool:
         sealed = one.encrypt(message, b"", nonce, key)
         if sealed != other.encrypt(message, b"", nonce, key) or one.decrypt(sealed, b"", nonce, key) != message:
             return False
+        ciphertext, plaintext = (memoryview(bytearray(length)) for length in (len(sealed), size))
+        one.encrypt_into(memoryview(message), ciphertext, nonce, key)
+        one.decrypt_into(ciphertext, plaintext, nonce, key)
+        if ciphertext != sealed or plaintext != message:
+            return False
         for at in {0, size // 2, len(sealed) - 1}:
             if _opens(one, sealed[:at] + bytes([sealed[at] ^ 1]) + sealed[at + 1 :], nonce, key):
                 return False
@@ -180,8 +202,15 @@ def _agree(one: Cipher, other: Cipher) -> bool:
 
 
 def _opens(cipher: Cipher, sealed: bytes, nonce: bytes, key: bytes) -> bool:
-    try:
-        cipher.decrypt(sealed, b"", nonce, key)
-    except CryptoError:
-        return False
-    return True
+    """Whether either way to decrypt takes it."""
+    out = memoryview(bytearray(len(sealed) - cipher.tag_length))
+    for attempt in (
+        lambda: cipher.decrypt(sealed, b"", nonce, key),
+        lambda: cipher.decrypt_into(memoryview(sealed), out, nonce, key),
+    ):
+        try:
+            attempt()
+        except CryptoError:
+            continue
+        return True
+    return False

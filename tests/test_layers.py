@@ -18,9 +18,11 @@ EXAMPLES = ROOT.parent / "examples"
 ROWS: list[list[str]] = [
     ["errors", "limits"],
     [
+        "noise.cipher",
         "noise.patterns",
         "noise.state",
         "noise",
+        "buffers",
         "sockets",
         "passphrase",
         "openssh",

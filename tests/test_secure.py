@@ -27,6 +27,7 @@ from chanlink import (
     secure,
     suites,
 )
+from chanlink.buffers import loop_buffers
 from chanlink.identity import Certificate, Role, certify
 from chanlink.limits import PeerLimits
 from chanlink.noise import KeyPair, generate_keypair
@@ -114,19 +115,11 @@ class Pair:
                 await end.aclose()
 
         async with anyio.create_task_group() as tasks:
-            client = handshake_as_client(
-                client_end, self.client, client_admit, limits[0], upgrade=upgrade_of(client_end), eager=eager
-            )
-            server = handshake_as_server(
-                server_end, self.server, server_admit, limits[1], upgrade=upgrade_of(server_end)
-            )
+            client = handshake_as_client(client_end, self.client, client_admit, limits[0], eager=eager)
+            server = handshake_as_server(server_end, self.server, server_admit, limits[1])
             tasks.start_soon(run, client_end, client)
             tasks.start_soon(run, server_end, server)
         return outcomes[client_end], outcomes[server_end]
-
-
-def upgrade_of(end: ByteStream) -> Callable[[], Awaitable[ByteStream]] | None:
-    return end.upgrade if isinstance(end, RawStream) else None
 
 
 def secured(outcome: Outcome) -> Secured:
@@ -705,25 +698,6 @@ async def test_a_client_that_believes_in_another_server_is_refused_before_it_is_
 
 
 @one_backend
-@pytest.mark.parametrize("side", ["client", "server"])
-async def test_a_connection_that_breaks_before_the_first_record_fails_the_handshake(side: str) -> None:
-    async def upgrade() -> ByteStream:
-        raise anyio.BrokenResourceError
-
-    static = generate_keypair()
-    near, far = wires()
-    async with anyio.create_task_group() as tasks:
-        if side == "client":
-            tasks.start_soon(speak_as_server, far, static, await good_offer(static))
-            handshake = handshake_as_client(near, Credentials(ALICE, Role.CLIENT), anybody, Limits(), upgrade=upgrade)
-        else:
-            tasks.start_soon(speak_as_client, far, static, await good_answer(static))
-            handshake = handshake_as_server(near, Credentials(SERVER, Role.SERVER), anybody, Limits(), upgrade=upgrade)
-        with pytest.raises(HandshakeError):
-            await handshake
-
-
-@one_backend
 @pytest.mark.parametrize("header", [b"\xdc\x03\xff", b"\xdd\x00\x00\x03\xff"])
 async def test_a_payload_that_claims_to_be_large_costs_no_memory(header: bytes) -> None:
     _, server_end = wires()
@@ -803,15 +777,13 @@ async def test_an_eager_client_that_is_refused_finds_it_in_its_stream(ends: tupl
 
     async def server() -> None:
         try:
-            await handshake_as_server(server_end, pair.server, nobody, Limits(), upgrade=upgrade_of(server_end))
+            await handshake_as_server(server_end, pair.server, nobody, Limits())
         except UntrustedPeer as exc:
             server_outcome.append(exc)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(server)
-        client = await handshake_as_client(
-            client_end, pair.client, anybody, Limits(), upgrade=upgrade_of(client_end), eager=True
-        )
+        client = await handshake_as_client(client_end, pair.client, anybody, Limits(), eager=True)
         await client.stream.send(bytes(100_000))  # it crosses the refusal
         for _ in range(2):
             with pytest.raises(UntrustedPeer) as caught:
@@ -1043,8 +1015,11 @@ def link(piece: int = 65_536) -> tuple[NoiseStream, NoiseStream, Wire, Wire]:
 
 def stream_over(transport: ByteStream, secrets: Secrets | None = None, client_side: bool = True) -> NoiseStream:
     secrets = secrets or Secrets(*(os.urandom(32) for _ in range(4)))
-    keys = RecordKeys(secrets, suites.suite("chachapoly"), client_side=client_side, now=time.monotonic())
-    return NoiseStream(transport, keys, secrets)
+    buffers = loop_buffers()
+    keys = RecordKeys(
+        secrets, suites.suite("chachapoly"), client_side=client_side, now=time.monotonic(), plain=buffers.plain
+    )
+    return NoiseStream(transport, keys, secrets, buffers)
 
 
 async def received(stream: NoiseStream, size: int) -> bytes:

@@ -11,7 +11,6 @@ from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
 
 from chanlink import AddressError, ConfigError, ConnectFailed, sockets
 from chanlink.sockets import Address, ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
@@ -653,50 +652,54 @@ async def test_a_cancelled_receive_has_taken_nothing(family: int) -> None:
         assert await stream.receive() == b"x"
 
 
-# --- the change to a stream of anyio --------------------------------------------------------------------
+# --- without waiting ------------------------------------------------------------------------------------
 
 
 @both_families
-async def test_an_upgraded_stream_goes_on_where_the_raw_one_was(family: int) -> None:
+async def test_what_can_be_received_now_is_and_the_end_is_nothing(family: int) -> None:
+    buffer = memoryview(bytearray(3))
     async with raw_pair(family) as (stream, far):
+        assert stream.receive_now(buffer) is None
         far.send(b"0123")
-        assert await stream.receive(2) == b"01"
-        upgraded: ByteStream = await stream.upgrade()
-        assert await upgraded.receive() == b"23"
-        await upgraded.send(b"answer")
-        await anyio.wait_readable(far)
-        assert far.recv(100) == b"answer"
-        await stream.aclose()  # closes both
-        with pytest.raises(anyio.ClosedResourceError):
-            await upgraded.receive()
-        await anyio.wait_readable(far)
-        assert far.recv(1) == b""
+        await stream.wait_readable()
+        assert stream.receive_now(buffer) == 3
+        assert stream.receive_now(buffer[:2]) == 1
+        assert bytes(buffer) == b"312"
+        assert stream.receive_now(buffer) is None
+        far.close()
+        await stream.wait_readable()
+        assert stream.receive_now(buffer) == 0
 
 
-async def test_a_connection_that_was_reset_is_not_upgraded() -> None:
+@both_families
+async def test_what_can_be_sent_now_is_and_no_more(family: int) -> None:
+    async with raw_pair(family) as (stream, far):
+        sent = 0
+        while count := stream.send_now(memoryview(bytes(100_000))):
+            sent += count
+        received = 0
+        while received < sent:
+            received += len(far.recv(1_000_000))
+        await stream.send(b"and on")
+        assert far.recv(10) == b"and on"
+
+
+async def test_a_connection_that_was_reset_is_broken_for_all_of_them() -> None:
     async with raw_pair(socket.AF_INET) as (stream, far):
         reset(far)
         with pytest.raises(anyio.BrokenResourceError):
             await stream.receive()
         with pytest.raises(anyio.BrokenResourceError):
-            await stream.upgrade()
+            stream.send_now(b"x")
 
 
 @both_families
-async def test_a_cancelled_upgrade_leaves_one_owner_of_the_descriptor(family: int) -> None:
-    for _ in range(20):
-        async with raw_pair(family) as (stream, far):
-            with anyio.CancelScope() as scope:
-                scope.cancel()
-                await stream.upgrade()
-                await anyio.lowlevel.checkpoint()
-            assert scope.cancelled_caught
-            # If it is closed by now, one of these has its descriptor, and loses it when it is closed once more.
-            others = [socket.socket() for _ in range(5)]
-            await stream.aclose()
-            await anyio.lowlevel.checkpoint()
-            for other in others:
-                assert os.fstat(other.fileno())
-                other.close()
-            await anyio.wait_readable(far)
-            assert far.recv(1) == b""
+async def test_what_is_closed_is_closed_for_all_of_them(family: int) -> None:
+    async with raw_pair(family) as (stream, _far):
+        await stream.aclose()
+        with pytest.raises(anyio.ClosedResourceError):
+            stream.receive_now(memoryview(bytearray(1)))
+        with pytest.raises(anyio.ClosedResourceError):
+            stream.send_now(b"x")
+        with pytest.raises(anyio.ClosedResourceError):
+            await stream.wait_readable()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
 import anyio
@@ -201,20 +202,28 @@ def test_what_is_not_bytes_is_our_fault(name: str, value: Any) -> None:
     assert state.n == 0
 
 
-@pytest.mark.parametrize("broken", ["missing", "wrong", "opens anything"])
+@pytest.mark.parametrize("broken", ["missing", "wrong", "opens anything", "wrong in place", "opens anything in place"])
 def test_a_libsodium_that_fails_the_self_test_is_left_for_the_public_functions(
     broken: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = suites._encryptor, suites._decryptor
+    real = suites._encryptors, suites._decryptors
 
-    def encryptor(*args: Any) -> Any:
+    def encryptors(*args: Any) -> Any:
         if broken == "missing":
             raise AttributeError("crypto_aead")
-        encrypt = real[0](*args)
-        return (lambda *a: encrypt(*a)[:-1] + b"\0") if broken == "wrong" else encrypt
+        encrypt, encrypt_into = real[0](*args)
 
-    def decryptor(*args: Any) -> Any:
-        decrypt = real[1](*args)
+        def wrong_in_place(message: memoryview, out: memoryview, *rest: Any) -> None:
+            encrypt_into(message, out, *rest)
+            out[-1] ^= 1
+
+        return (
+            (lambda *a: encrypt(*a)[:-1] + b"\0") if broken == "wrong" else encrypt,
+            wrong_in_place if broken == "wrong in place" else encrypt_into,
+        )
+
+    def decryptors(*args: Any) -> Any:
+        decrypt, decrypt_into = real[1](*args)
 
         def anything(message: bytes, *rest: Any) -> bytes:
             try:
@@ -222,10 +231,17 @@ def test_a_libsodium_that_fails_the_self_test_is_left_for_the_public_functions(
             except CryptoError:
                 return b""
 
-        return anything if broken == "opens anything" else decrypt
+        def anything_in_place(*args: Any) -> None:
+            with suppress(CryptoError):
+                decrypt_into(*args)
 
-    monkeypatch.setattr(suites, "_encryptor", encryptor)
-    monkeypatch.setattr(suites, "_decryptor", decryptor)
+        return (
+            anything if broken == "opens anything" else decrypt,
+            anything_in_place if broken == "opens anything in place" else decrypt_into,
+        )
+
+    monkeypatch.setattr(suites, "_encryptors", encryptors)
+    monkeypatch.setattr(suites, "_decryptors", decryptors)
     for name in CIPHERS:
         assert suites._direct(name) is None
     usable = suites._usable.__wrapped__()

@@ -7,16 +7,12 @@ Errors: `HandshakeError` for whatever is wrong with a handshake message, `Remote
 that is not the peer's next one, `LocalProtocolError` for a call out of turn or with wrong arguments.
 """
 
+from chanlink.noise.cipher import AEGIS256, CHACHAPOLY, KEYLEN, TAGLEN, Cipher, Crypt, CryptInto
 from chanlink.noise.patterns import HandshakePattern, ProtocolName, find_pattern, parse_protocol_name
 from chanlink.noise.state import (
-    AEGIS256,
-    CHACHAPOLY,
     DHLEN,
-    KEYLEN,
     MAX_MESSAGE,
     MAX_NONCE,
-    TAGLEN,
-    Cipher,
     CipherState,
     HandshakeState,
     KeyPair,
@@ -37,6 +33,8 @@ __all__ = [
     "TAGLEN",
     "Cipher",
     "CipherState",
+    "Crypt",
+    "CryptInto",
     "HandshakePattern",
     "HandshakeState",
     "KeyPair",

@@ -29,24 +29,18 @@ All key agreement goes through `dh`, which checks.  A handshake that failed can'
 
 import hashlib
 import hmac
-from collections.abc import Callable, Sequence
-from struct import Struct
-from typing import NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import TypeVar
 
 from nacl import bindings
 from nacl.exceptions import CryptoError
 
 from chanlink.errors import HandshakeError, LocalProtocolError, RemoteProtocolError
+from chanlink.noise.cipher import CHACHAPOLY, KEYLEN, TAGLEN, Cipher
 from chanlink.noise.patterns import MessagePattern, ProtocolName, Token, parse_protocol_name
 
 DHLEN = 32
 """Length of public and private keys (section 12.1)."""
-
-KEYLEN = 32
-"""Length of cipher keys and of pre-shared keys (sections 4.2 and 9)."""
-
-TAGLEN = 16
-"""Length of the tag of every cipher of the specification (section 4.2)."""
 
 MAX_MESSAGE = 65535
 """Longest message of handshake and transport, tags included (section 3)."""
@@ -97,36 +91,6 @@ def dh(key_pair: KeyPair, public_key: bytes) -> bytes:
     except CryptoError as exc:  # the shared secret would be zero
         raise HandshakeError("a public key is not valid") from exc
 
-
-class Cipher(NamedTuple):
-    """The functions of an AEAD, and what differs between two of them.  Keys have 32 bytes in all of them."""
-
-    encrypt: Callable[[bytes, bytes | None, bytes, bytes], bytes]
-    """message, associated data, nonce, key -> ciphertext with tag"""
-
-    decrypt: Callable[[bytes, bytes | None, bytes, bytes], bytes]
-    """ciphertext with tag, associated data, nonce, key -> message"""
-
-    nonce: Callable[[int], bytes]
-    """counter -> nonce"""
-
-    tag_length: int
-
-
-CHACHAPOLY = Cipher(
-    encrypt=bindings.crypto_aead_chacha20poly1305_ietf_encrypt,
-    decrypt=bindings.crypto_aead_chacha20poly1305_ietf_decrypt,
-    nonce=Struct("<4xQ").pack,  # 4 zero bytes, then little endian (section 12.3)
-    tag_length=TAGLEN,
-)
-
-AEGIS256 = Cipher(
-    encrypt=bindings.crypto_aead_aegis256_encrypt,
-    decrypt=bindings.crypto_aead_aegis256_decrypt,
-    nonce=Struct("<24xQ").pack,
-    tag_length=32,
-)
-"""For records only.  It is no cipher of the Noise specification, so no protocol name has it."""
 
 CIPHERS = {"ChaChaPoly": CHACHAPOLY}
 
@@ -205,6 +169,35 @@ class CipherState:
             raise RemoteProtocolError("a record failed authentication") from exc
         self.n += 1
         return plaintext
+
+    def encrypt_into(self, plaintext: memoryview, out: memoryview) -> int:
+        """Encrypt the next message, without associated data, to the beginning of ``out``; returns its length.
+
+        Only with a key. Raises as `encrypt_with_ad`.
+        """
+        size = len(plaintext) + self._cipher.tag_length
+        if size > MAX_MESSAGE:
+            raise LocalProtocolError("the plaintext does not fit in a message")
+        assert self.k is not None
+        self._cipher.encrypt_into(plaintext, out[:size], self._next_nonce(), self.k)
+        self.n += 1
+        return size
+
+    def decrypt_into(self, ciphertext: memoryview, out: memoryview) -> int:
+        """Decrypt the next message, without associated data, to the beginning of ``out``; returns its length.
+
+        Only with a key. Raises as `decrypt_with_ad`; what ``out`` holds is undefined then.
+        """
+        size = len(ciphertext) - self._cipher.tag_length
+        if not 0 <= size <= MAX_MESSAGE:
+            raise RemoteProtocolError("a record failed authentication")
+        assert self.k is not None
+        try:
+            self._cipher.decrypt_into(ciphertext, out[:size], self._next_nonce(), self.k)
+        except CryptoError as exc:
+            raise RemoteProtocolError("a record failed authentication") from exc
+        self.n += 1
+        return size
 
     def rekey(self) -> None:
         """Replace the key by a one-way function of itself; the counter goes on (Rekey, sections 4.2 and 11.3)."""

@@ -15,6 +15,7 @@ import msgpack
 from anyio.abc import ByteStream
 
 from chanlink import agent, codec, known_peers, openssh, secure, suites, trust
+from chanlink.buffers import Buffers
 from chanlink.errors import (
     AgentError,
     ConfigError,
@@ -177,12 +178,20 @@ def handshake(data: bytes) -> None:
 
 # --- records --------------------------------------------------------------------------------------------
 
+BUFFERS = Buffers()
 SECRETS = Secrets(*(bytes([number]) * 32 for number in range(4)))
 
 
 def _keys(client_side: bool) -> RecordKeys:
     thresholds = Thresholds(burst=1_000, server_seconds=1e18, seconds=1e18)
-    return RecordKeys(SECRETS, suites.suite("chachapoly"), client_side=client_side, now=0.0, thresholds=thresholds)
+    return RecordKeys(
+        SECRETS,
+        suites.suite("chachapoly"),
+        client_side=client_side,
+        now=0.0,
+        plain=BUFFERS.plain,
+        thresholds=thresholds,
+    )
 
 
 def pieces(data: bytes) -> Iterator[bytes]:
@@ -203,7 +212,7 @@ def record(data: bytes) -> None:
         client_side = mode == b"\0"
         sealing = _keys(not client_side)
         sent = b"".join(prefixed(sealing._sending.encrypt_with_ad(b"", piece)) for piece in pieces(data))
-    stream = NoiseStream(Bytes(sent), _keys(client_side), SECRETS)
+    stream = NoiseStream(Bytes(sent), _keys(client_side), SECRETS, BUFFERS)
     if client_side:
         stream.expect_welcome(PublicKey(bytes.fromhex(CLIENT_KEYS)))
     try:

@@ -1,0 +1,38 @@
+"""Buffers that all connections of an event loop use, one after the other.
+
+A buffer for each connection would be memory for each idle one, and one made for each use costs more than what is done
+in it: over 128 KiB, memory is mapped anew each time. Nobody keeps anything in here over an `await`.
+"""
+
+from anyio.lowlevel import RunVar
+
+MAX_RECORD = 65_535
+"""The longest record, without its length (protocol section 3)."""
+RECORDS = 4
+"""How many of them leave at a time."""
+RECEIVE = 256 * 1024
+"""Bytes asked of a socket at a time: several records for one system call."""
+
+
+class Buffers:
+    """What is used in turn: the plaintext of one record, records to send, and what was received."""
+
+    __slots__ = ("arrived", "plain", "sealed")
+
+    def __init__(self) -> None:
+        self.plain = memoryview(bytearray(MAX_RECORD))
+        self.sealed = memoryview(bytearray(RECORDS * (2 + MAX_RECORD)))
+        self.arrived = memoryview(bytearray(2 + MAX_RECORD + RECEIVE))
+
+
+_BUFFERS: RunVar[Buffers] = RunVar("chanlink.buffers")
+
+
+def loop_buffers() -> Buffers:
+    """Those of the event loop that runs."""
+    try:
+        return _BUFFERS.get()
+    except LookupError:
+        made = Buffers()
+        _BUFFERS.set(made)
+        return made
