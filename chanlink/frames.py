@@ -89,6 +89,14 @@ class Extension(NamedTuple):
     body: bytes
 
 
+class Data(NamedTuple):
+    """DATA inside a stream, for the same reason: what h2's `DataReceived` would be."""
+
+    stream_id: int
+    data: bytes
+    stream_ended: None = None
+
+
 # PRIORITY, PUSH_PROMISE, ALTSVC and CONTINUATION are not in the protocol (a header block of 4,096 bytes needs none).
 _KNOWN: dict[int, type[hf.Frame]] = {
     frame.type: frame for frame in (_Data, _Headers, _RstStream, _Settings, _Ping, _GoAway, _WindowUpdate)
@@ -105,7 +113,7 @@ _PRIORITY = 0x20
 class FrameCutter:
     """Cuts frames from what arrives; stands in for h2's `FrameBuffer`.
 
-    It is fed with `add_data` and then iterated until it has no whole frame left.
+    It is fed with `add_data`, and then gives its frames until it has no whole one left.
     """
 
     def __init__(self, *, preface: bytes) -> None:
@@ -129,25 +137,24 @@ class FrameCutter:
         self._preface = self._preface[size:]
         self._offset = size
 
-    def __iter__(self) -> "FrameCutter":
-        return self
-
-    def __next__(self) -> hf.Frame | Extension:
+    def cut(self) -> tuple[int, int, int, bytes] | None:
+        """Type, flags, stream id and payload of the next frame, if it is there whole."""
         begin = self._offset + FRAME_HEADER_SIZE
         if len(self._data) < begin:
-            raise StopIteration
+            return None
         high, low, kind, flags, stream_id = FRAME_HEADER.unpack_from(self._data, self._offset)
         length = high << 8 | low
         if length > self.max_frame_size:
             raise h2.exceptions.FrameTooLargeError(f"a frame of {length} bytes")
         end = begin + length
         if len(self._data) < end:
-            raise StopIteration
+            return None
         self._offset = end
-        return _parse(kind, flags, stream_id & 0x7FFFFFFF, self._data[begin:end])
+        return kind, flags, stream_id & 0x7FFFFFFF, self._data[begin:end]
 
 
-def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame | Extension:
+def parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
+    """The frame of h2's for what was cut, of any type but ours.  Raises h2's `ProtocolError`."""
     try:
         if kind == _Data.type and not flags & _PADDED:  # the common case: nothing to parse
             data = _Data(stream_id, body)
@@ -155,8 +162,6 @@ def _parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame | Ext
                 data.flags.add("END_STREAM")
             data.body_len = len(body)
             return data
-        if kind in _EXTENSIONS:
-            return Extension(kind, stream_id, body)
         if kind not in _KNOWN:
             raise h2.exceptions.ProtocolError(f"a frame of type {kind:#x}")
         _check_flags(kind, flags, len(body))
@@ -176,13 +181,6 @@ def _check_flags(kind: int, flags: int, size: int) -> None:
             raise h2.exceptions.ProtocolError("a frame with a priority")
         if not flags & _END_HEADERS or size > MAX_HEADER_LIST_SIZE:
             raise h2.exceptions.ProtocolError("a header block of more than one frame, or over the limit")
-
-
-class ExtensionReceived(h2.events.Event):
-    """A frame of protocol section 4.2 arrived."""
-
-    def __init__(self, frame: Extension) -> None:
-        self.kind, self.stream_id, self.payload = frame
 
 
 LATE = 8
@@ -274,26 +272,23 @@ class Connection(h2.connection.H2Connection):
 
     # --- what arrives ---
 
-    def receive(self, data: bytes | bytearray, now: float) -> Iterator[h2.events.Event]:
+    def receive(self, data: bytes | bytearray, now: float) -> Iterator[h2.events.Event | Data | Extension]:
         """The events of what arrived, one frame after the other.  Raises h2's `ProtocolError`."""
         self._now = now
-        self.incoming_buffer.add_data(data)
-        for frame in self.incoming_buffer:
-            yield from self._receive_frame(frame)
+        cutter = self.incoming_buffer
+        cutter.add_data(data)
+        while (frame := cutter.cut()) is not None:
+            kind, flags, stream_id, body = frame
+            if kind == _Data.type and not flags and body and self._take_inside(stream_id, len(body)):
+                yield Data(stream_id, body)  # the common case
+            elif kind in _EXTENSIONS:
+                if kind == STOP:
+                    self._expect("late")
+                yield Extension(kind, stream_id, body)
+            else:
+                yield from self._receive_frame(parse(*frame))
 
-    def _receive_frame(self, frame: hf.Frame | Extension) -> list[h2.events.Event]:
-        if isinstance(frame, Extension):
-            if frame.type == STOP:
-                self._expect("late")
-            return [ExtensionReceived(frame)]
-        if type(frame) is _Data and not frame.flags and frame.data:  # the common case
-            stream = self.streams.get(frame.stream_id)
-            if (
-                stream is not None
-                and stream.state_machine.state in _RECEIVING
-                and stream.state_machine.headers_received
-            ):
-                return [self._receive_data_inside(stream, frame)]
+    def _receive_frame(self, frame: hf.Frame) -> list[h2.events.Event]:
         if not isinstance(frame, _Headers) and not (isinstance(frame, _Data) and frame.data):
             self._admit(frame)
         events = super()._receive_frame(frame)
@@ -344,10 +339,14 @@ class Connection(h2.connection.H2Connection):
 
     # --- DATA inside a stream: what h2 does, without what it does for all other cases. Two thirds of a frame's cost ---
 
-    def _receive_data_inside(self, stream: Any, frame: _Data) -> h2.events.Event:
-        self._inbound_flow_control_window_manager.window_consumed(frame.body_len)
-        stream._inbound_window_manager.window_consumed(frame.body_len)
-        return h2.events.DataReceived(stream_id=frame.stream_id, data=frame.data)
+    def _take_inside(self, stream_id: int, size: int) -> bool:
+        """Account for DATA inside a stream; False where h2 has to look at it."""
+        stream = self.streams.get(stream_id)
+        if stream is None or stream.state_machine.state not in _RECEIVING or not stream.state_machine.headers_received:
+            return False
+        self._inbound_flow_control_window_manager.window_consumed(size)
+        stream._inbound_window_manager.window_consumed(size)
+        return True
 
     def send_data(
         self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: Any = None

@@ -86,10 +86,11 @@ class Mux:
         )
         self._h2.initiate_connection()
         self._h2.open_connection_window()
-        self._h2_events: dict[type[ev.Event], Callable[[Any, float], None]] = {
+        self._h2_events: dict[type[object], Callable[[Any, float], None]] = {
             ev.DataReceived: self._data_received,
             ev.WindowUpdated: self._window_updated,
-            frames.ExtensionReceived: self._extension_received,
+            frames.Data: self._data_received,
+            frames.Extension: self._extension_received,
             ev.RequestReceived: self._request_received,
             ev.ResponseReceived: self._headers_received,
             ev.TrailersReceived: self._headers_received,
@@ -170,10 +171,12 @@ class Mux:
     def data_to_send(self, now: float) -> bytearray:
         """The frames of one turn, or nothing.  Call it again until it returns nothing."""
         try:
-            self._send_openings()
+            if self._opening:
+                self._send_openings()
             if self._credit_due:
                 self._send_credit(now)
-            self._send_active()
+            if self._active:
+                self._send_active()
         except h2.exceptions.H2Error as exc:
             raise LocalProtocolError(f"h2: {exc}") from exc
         return self._h2.take_output()
@@ -311,7 +314,7 @@ class Mux:
         if self._h2.has_output:  # what h2 answers by itself: acknowledgements of SETTINGS and PING
             self._owner.wake_writer()
 
-    def _data_received(self, event: ev.DataReceived, now: float) -> None:
+    def _data_received(self, event: ev.DataReceived | frames.Data, now: float) -> None:
         stream = self.streams[event.stream_id]
         ended = event.stream_ended is not None
         if not stream.carries_in and (event.data or ended):
@@ -326,21 +329,22 @@ class Mux:
         if event.stream_id:
             self.streams[event.stream_id].credited(event.delta)
 
-    def _extension_received(self, event: frames.ExtensionReceived, now: float) -> None:
-        stream = self.streams.get(event.stream_id)
-        size = len(event.payload)
-        if event.kind == frames.TAKEN and size == _COUNT.size:
-            self._taken_received(stream, _COUNT.unpack(event.payload)[0], now)
-        elif event.kind == frames.STOP and size and size > event.payload[0]:
-            end = 1 + event.payload[0]
-            self._stop_received(stream, frames.refusal(event.payload[1:end], event.payload[end:]))
-        elif event.kind == frames.DRAIN and size == _ID.size and event.stream_id == 0:
+    def _extension_received(self, frame: frames.Extension, now: float) -> None:
+        kind, stream_id, body = frame
+        stream = self.streams.get(stream_id)
+        size = len(body)
+        if kind == frames.TAKEN and size == _COUNT.size:
+            self._taken_received(stream, _COUNT.unpack(body)[0], now)
+        elif kind == frames.STOP and size and size > body[0]:
+            end = 1 + body[0]
+            self._stop_received(stream, frames.refusal(body[1:end], body[end:]))
+        elif kind == frames.DRAIN and size == _ID.size and stream_id == 0:
             if self._peer_drains == 2:
                 self._h2.idle.spend(now)
             self._peer_drains = min(self._peer_drains + 1, 2)
             self._owner.wake_writer()
         else:
-            raise RemoteProtocolError(f"a malformed extension frame {event.kind:#x}")
+            raise RemoteProtocolError(f"a malformed extension frame {kind:#x}")
 
     def _taken_received(self, stream: Stream | None, count: int, now: float) -> None:
         if stream is not None and (stream.is_bytes or not stream.carries_out):

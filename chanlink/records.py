@@ -86,6 +86,8 @@ class NoiseStream(ByteStream):
         self._over: anyio.EndOfStream | SessionError | None = None
         self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
         self._in_send = False
+        self._unsent = b""  # of records, after `send_now`
+        self._unsealed = memoryview(b"")  # behind them
         self._closed = False
         self.wake_writer: Callable[[], None] = lambda: None
         """Called when a rekey record waits to be sent, also while nothing else does: `send` must be called then."""
@@ -99,29 +101,51 @@ class NoiseStream(ByteStream):
         """
         self._check_send()
         self._in_send = True
-        left = memoryview(item)
-        while True:
-            end = self._seal_rekey()
-            while left and end + LENGTH.size + MAX_RECORD <= len(self._buffers.sealed):
-                end = self._seal(end, DATA, left[: self._max_body])
-                left = left[self._max_body :]
-            await self._transmit(end)
-            if not left:
-                break
-            await checkpoint()
+        if self._unsent:
+            await self._transmit(self._unsent)
+            self._unsent = b""
+        for left in (self._unsealed, memoryview(item)):
+            while True:
+                sealed, left = self._seal_some(left)
+                await self._transmit(sealed)
+                if not left:
+                    break
+                await checkpoint()
+        self._unsealed = memoryview(b"")
         self._in_send = False
 
+    @property
+    def can_send_now(self) -> bool:
+        """Whether `send_now` may be called: nothing else is being sent, over a socket."""
+        return not (self._socket is None or self._in_send or self._closed or self._unsent)
+
+    def send_now(self, item: bytes | bytearray) -> bool:
+        """As `send`, but without waiting.  False if not everything has left: `send` must be called for the rest."""
+        assert self._socket is not None
+        self._keys.check(time.monotonic())
+        left = memoryview(item)
+        while True:
+            sealed, left = self._seal_some(left)
+            sent = self._socket.send_now(sealed) if sealed else 0
+            if sent < len(sealed):
+                self._unsent, self._unsealed = bytes(sealed[sent:]), left
+                return False
+            if not left:
+                return True
+
     def has_output(self) -> bool:
-        """Whether the renewal of keys has something to say: `send`, if only of nothing."""
-        return self._keys.has_record(time.monotonic())
+        """Whether there is something to say beside data, to renew keys, or a rest: `send`, if only nothing."""
+        return bool(self._unsent) or self._keys.has_record(time.monotonic())
 
     async def send_record(self, kind: int, body: bytes) -> None:
         """Send one record."""
         await checkpoint_if_cancelled()  # who is closed forcefully says nothing more
         self._check_send()
+        if self._unsent:
+            await self.send(b"")
         end = self._seal(self._seal_rekey(), kind, body)
         self._in_send = True
-        await self._transmit(end)
+        await self._transmit(self._buffers.sealed[:end])
         self._in_send = False
 
     def _check_send(self) -> None:
@@ -129,6 +153,15 @@ class NoiseStream(ByteStream):
             # A send that was cancelled half-way has left a part of a record: nothing can follow it.
             raise ConnectionLost("the connection was closed on this side")
         self._keys.check(time.monotonic())
+
+    def _seal_some(self, left: memoryview) -> tuple[memoryview, memoryview]:
+        """As many records as there is room for, with a rekey record first if there is one; and what is left."""
+        buffer = self._buffers.sealed
+        end = self._seal_rekey()
+        while left and end + LENGTH.size + MAX_RECORD <= len(buffer):
+            end = self._seal(end, DATA, left[: self._max_body])
+            left = left[self._max_body :]
+        return buffer[:end], left
 
     def _seal_rekey(self) -> int:
         """Put what the renewal of keys has to say into the buffer; returns where that ends."""
@@ -146,12 +179,11 @@ class NoiseStream(ByteStream):
         LENGTH.pack_into(self._buffers.sealed, at, length)
         return at + LENGTH.size + length
 
-    async def _transmit(self, end: int) -> None:
-        """Send what is in the buffer up to there.  It is others' as soon as this task waits."""
-        sealed = self._buffers.sealed[:end]
+    async def _transmit(self, sealed: bytes | memoryview) -> None:
+        """Send records.  The buffer that they are in is others' as soon as this task waits."""
         try:
-            sent = 0 if self._socket is None or not end else self._socket.send_now(sealed)
-            if sent < end:
+            sent = self._socket.send_now(sealed) if self._socket is not None and sealed else 0
+            if sent < len(sealed):
                 await self._transport.send(bytes(sealed[sent:]))
         except BROKEN as exc:
             raise ConnectionLost("the connection broke") from exc

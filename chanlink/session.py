@@ -33,7 +33,7 @@ from .handle import Handle
 from .limits import Limits, PeerLimits
 from .mux import TURN, Mux
 from .port import ReceiveCore, SendCore
-from .records import NoiseStream
+from .records import BROKEN, NoiseStream
 from .services import Peer, Services, Serving
 from .stream import Kind, Opening, Stream
 from .waiting import Waiters
@@ -116,6 +116,7 @@ class Session(AsyncContextManagerMixin):
             wrap=foreign.wrap,
             start=self._start_pump,
         )
+        self._carrier.forgotten.before_wait = self._flush
         self._serving: Serving | None = None
         if services is not None:
             limit = self._limits.open_channels
@@ -248,11 +249,35 @@ class Session(AsyncContextManagerMixin):
                 io.start_soon(self._write_loop)
                 await self._keep()
         except Exception as exc:
-            # A defect, ours or of the byte stream below: an end of the session like others, not of the block.
-            logger.exception("session with %s at %s failed on this side", self.peer.name, self.peer.address)
-            lost = ConnectionLost("the session failed on this side; the log says why")
-            lost.__cause__ = exc
-            self._lose(lost)
+            self._fail(exc)
+
+    def _fail(self, exc: Exception) -> None:
+        """A defect, ours or of the byte stream below: an end of the session like others, not of the block."""
+        logger.error("session with %s at %s failed on this side", self.peer.name, self.peer.address, exc_info=exc)
+        lost = ConnectionLost("the session failed on this side; the log says why")
+        lost.__cause__ = exc
+        self._lose(lost)
+
+    def _flush(self) -> bool:
+        """Send what can be sent without waiting: somebody is about to wait, perhaps for the answer.
+
+        It saves the way over the event loop to the writer, which sends the rest, and what nobody waits for.
+        """
+        records = self._records
+        if records is None or self._cause is not None or not self._output.is_set() or not records.can_send_now:
+            return False
+        try:
+            now = time.monotonic()
+            data = self._mux.data_to_send(now)
+            if not data:
+                return False
+            if not records.send_now(data):
+                self._writing_since = now
+        except (SessionError, *BROKEN) as exc:
+            self._lose(_lost(exc))
+        except Exception as exc:
+            self._fail(exc)
+        return True
 
     async def _write_loop(self) -> None:
         try:
@@ -269,7 +294,7 @@ class Session(AsyncContextManagerMixin):
                     return
                 await self._output.wait()
                 self._output = anyio.Event()
-        except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+        except (SessionError, *BROKEN) as exc:
             self._lose(_lost(exc))
 
     async def _send(self, data: bytearray) -> None:
@@ -291,7 +316,7 @@ class Session(AsyncContextManagerMixin):
         except anyio.EndOfStream:
             code, text = self._records.peer_close if self._records is not None else ("", "")
             self._lose(SessionClosed(code, text))
-        except (SessionError, anyio.BrokenResourceError, anyio.ClosedResourceError) as exc:
+        except (SessionError, *BROKEN) as exc:
             self._lose(_lost(exc))
 
     async def _keep(self) -> None:
@@ -324,7 +349,7 @@ class Session(AsyncContextManagerMixin):
                     await self._stream.send_eof()
                 while True:  # until the peer has done the same: a reset could overtake what it did not read yet
                     await self._stream.receive()
-        except (SessionError, anyio.EndOfStream, anyio.BrokenResourceError, anyio.ClosedResourceError):
+        except (SessionError, anyio.EndOfStream, *BROKEN):
             pass  # it is over in any case; why, is in self._cause
         finally:
             with CancelScope(shield=True):

@@ -119,6 +119,11 @@ class Waiters(dict[Waiter, None]):
         return ticket.given
 
 
+def _nothing() -> bool:
+    """The place of a callback that nobody has set."""
+    return False
+
+
 class Forgotten:
     """Ends that the garbage collector found before anybody closed them.
 
@@ -126,9 +131,11 @@ class Forgotten:
     loop of those who wait; the rest is done there.
     """
 
-    __slots__ = ("_ends", "_poke")
+    __slots__ = ("_ends", "_poke", "before_wait")
 
     def __init__(self) -> None:
+        self.before_wait: Callable[[], bool] = _nothing
+        """What else is to be done before somebody waits here.  True if something was: look again."""
         self._ends: list[codec.End] = []
         self._poke: Callable[[Callable[[], object]], object] | None = None
 
@@ -144,10 +151,10 @@ class Forgotten:
         if self._poke is None:
             token: Any = current_token().native_token
             self._poke = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
-        if not self._ends:
-            return False
-        self.settle()
-        return True
+        if self._ends:
+            self.settle()
+            return True
+        return self.before_wait()
 
     def settle(self) -> bool:
         """For the event loop, or who runs in its place.  True if there was something."""

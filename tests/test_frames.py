@@ -50,6 +50,13 @@ def exchange(client: Connection, server: Connection) -> list[Any]:
     return events + list(client.receive(server.data_to_send(), 0.0))
 
 
+def cut_all(cutter: FrameCutter) -> list[Any]:
+    got = []
+    while (frame := cutter.cut()) is not None:
+        got.append(frames.parse(*frame))
+    return got
+
+
 # --- cutting ------------------------------------------------------------------------------------
 
 
@@ -61,7 +68,7 @@ def test_frames_come_whole_wherever_the_bytes_are_cut(sizes: list[int]) -> None:
     while at < len(data):
         size = sizes[at % len(sizes)]
         cutter.add_data(data[at : at + size])
-        got += list(cutter)
+        got += cut_all(cutter)
         at += size
     assert [frame.serialize() for frame in got] == [frame.serialize() for frame in TRANSCRIPT]
     assert [frame.body_len for frame in got] == [len(frame.serialize()) - 9 for frame in TRANSCRIPT]
@@ -71,17 +78,17 @@ def test_frames_of_every_kind_come_byte_by_byte() -> None:
     cutter, got = FrameCutter(preface=b""), []
     for byte in b"".join(frame.serialize() for frame in TRANSCRIPT):
         cutter.add_data(bytes([byte]))
-        got += list(cutter)
+        got += cut_all(cutter)
     assert [frame.serialize() for frame in got] == [frame.serialize() for frame in TRANSCRIPT]
 
 
 def test_an_over_long_frame_is_refused_at_its_header() -> None:
     cutter = FrameCutter(preface=b"")
     cutter.add_data((MAX_FRAME_SIZE + 1).to_bytes(3, "big") + b"\0\0\0\0\0")
-    assert list(cutter) == []
+    assert cutter.cut() is None
     cutter.add_data(b"\1")
     with pytest.raises(h2.exceptions.FrameTooLargeError):
-        next(cutter)
+        cutter.cut()
 
 
 def test_the_longest_frame_fills_one_record() -> None:
@@ -89,7 +96,7 @@ def test_the_longest_frame_fills_one_record() -> None:
     frame = hf.DataFrame(1, bytes(MAX_FRAME_SIZE)).serialize()
     assert 1 + len(frame) + 16 == 65_535
     cutter.add_data(frame)
-    assert len(next(cutter).data) == MAX_FRAME_SIZE
+    assert len(frames.parse(*cutter.cut()).data) == MAX_FRAME_SIZE
 
 
 @pytest.mark.parametrize("at", range(len(frames.PREFACE)))
@@ -103,14 +110,14 @@ def test_a_preface_with_another_byte_is_refused_at_that_byte(at: int) -> None:
 def test_the_reserved_bit_of_a_stream_id_is_ignored() -> None:
     cutter = FrameCutter(preface=b"")
     cutter.add_data(frames.FRAME_HEADER.pack(0, 1, 0, 0, 0x80000001) + b"x")
-    assert next(cutter).stream_id == 1
+    assert cutter.cut()[2] == 1
 
 
 def test_a_repr_does_not_show_the_payload() -> None:
     cutter = FrameCutter(preface=b"")
     for frame in TRANSCRIPT:
         cutter.add_data(frame.serialize())
-        assert repr(next(cutter)) == "a frame"
+        assert repr(frames.parse(*cutter.cut())) == "a frame"
 
 
 # --- the connection -----------------------------------------------------------------------------
