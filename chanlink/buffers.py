@@ -29,10 +29,12 @@ _BUFFERS: RunVar[Buffers] = RunVar("chanlink.buffers")
 
 
 def loop_buffers() -> Buffers:
-    """Those of the event loop that runs."""
+    """Those of the event loop that runs; if there is none, new ones."""
     try:
         return _BUFFERS.get()
     except LookupError:
         made = Buffers()
         _BUFFERS.set(made)
         return made
+    except RuntimeError:
+        return Buffers()

@@ -10,8 +10,8 @@ from .channel import failure
 from .errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
 from .handle import Handle
 from .link import ByteLink
+from .opening import Kind
 from .port import ReceiveCore, SendCore
-from .stream import Kind
 from .waiting import Forgotten
 
 WRONG_SIZE = "wrong-size"

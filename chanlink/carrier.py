@@ -19,16 +19,19 @@ from . import codec
 from .codec import Attachments, End
 from .errors import END, ChannelMoved, DecodeError, EncodeError, LimitReached, MessageTooLarge, Reason
 from .handle import Handle
-from .inbox import HAS_TABLE
+from .inbox import HAS_TABLE, MESSAGE_HEADER
 from .limits import Limits, PeerLimits
 from .link import ByteLink, Link, MessageLink
 from .mux import Mux
+from .opening import Kind, Opening
 from .outlets import ByteFeed, ByteOutlet, MessageFeed, MessageOutlet
 from .port import Offer, ReceiveCore, SendCore
 from .relay import Relay
-from .stream import Kind, Opening, Stream
+from .stream import Stream
 from .waiting import Forgotten
 
+LONG = 8 * 1024
+"""From this size on the body of a message is not copied behind its header."""
 MAX_BACKLOGS = 32
 """How deep ends may wait in the messages of ends that leave."""
 
@@ -63,8 +66,7 @@ class Carrier:
         self.limits = limits
         self.peer_limits = peer_limits
         self.forgotten = Forgotten()
-        self.plain = codec.PlainEncoder(peer_limits).encode
-        """A message of plain values as it is on the wire; None for any other."""
+        self._encode_plain = codec.PlainEncoder(peer_limits).encode
         self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
         self._shipping = False
         self._make_end = make_end
@@ -72,6 +74,14 @@ class Carrier:
         self._start = start
 
     # --- going out --------------------------------------------------------------------------------
+
+    def post(self, value: Any, stream: Stream) -> bool:
+        """Write a message of plain values to its stream; False for any other."""
+        body = self._encode_plain(value)
+        if body is None:
+            return False
+        _write_body(stream, body)
+        return True
 
     def offer(self, value: Any) -> Offer:
         """Encode a message and lend its ends.  Raises `MessageError`, `ChannelClosed`, `anyio.BusyResourceError`."""
@@ -87,7 +97,7 @@ class Carrier:
         if offer.body is None:  # it was offered to a channel in memory, whose receiver has left since then
             offer.ends, offer.body = self._encode(offer.value)
         if not offer.ends:
-            stream.write(codec.frame(offer.body))
+            _write_body(stream, offer.body)
             return
         shipments = self._plan(offer.ends)
         self.mux.check_open(_count(shipments))
@@ -188,7 +198,7 @@ class Carrier:
             feed.refuse(link.reason)  # it arrives as it is: over
         else:
             receiver.feeds[feed] = None
-            link.after(partial(_feed_from, receiver, feed))  # what the clone sent before comes first
+            link.after(partial(feed.feed, receiver))  # what the clone sent before comes first
         core.release(END)
 
     # --- coming in --------------------------------------------------------------------------------
@@ -209,7 +219,7 @@ class Carrier:
             receive_core = ReceiveCore(self.forgotten, stream.capacity)
             feed = self.feed(stream)
             receive_core.feeds[feed] = None
-            _feed_from(receive_core, feed)
+            feed.feed(receive_core)
         if stream.is_bytes:
             assert send_core is not None
             assert receive_core is not None
@@ -257,7 +267,7 @@ class Carrier:
         if len(payload) > self.peer_limits.message_size:
             raise MessageTooLarge(f"the message has {len(payload)} bytes, the next peer takes less")
         if not head & HAS_TABLE:
-            stream.write(codec.frame(payload))
+            _write_body(stream, payload)
             return
         entries, body = codec.read_table(payload, origin.limits)
         if len(entries) > self.peer_limits.message_ends:
@@ -290,6 +300,15 @@ class Carrier:
                 stream.on_writable()
 
 
+def _write_body(stream: Stream, body: bytes) -> None:
+    """Write a message without ends."""
+    header = MESSAGE_HEADER.pack(len(body))
+    if len(body) < LONG:
+        stream.write(header + body)
+    else:
+        stream.write(header, body)
+
+
 def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
     return None
 
@@ -297,11 +316,6 @@ def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
 def _link(core: ReceiveCore | None) -> Link | None:
     """The link in memory that a core takes from, if any."""
     return next((feed for feed in core.feeds if isinstance(feed, Link)), None) if core is not None else None
-
-
-def _feed_from(core: ReceiveCore, feed: "MessageFeed | ByteFeed") -> None:
-    feed.watch(partial(core.readable, feed))
-    core.readable(feed)
 
 
 def _as_failure(reason: Reason) -> Reason | None:

@@ -9,8 +9,8 @@ from anyio.lowlevel import checkpoint
 from .errors import END, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
 from .handle import Handle, let_others_run
 from .link import MessageLink
+from .opening import Kind
 from .port import ReceiveCore, SendCore
-from .stream import Kind
 from .waiting import EMPTY
 
 T = TypeVar("T")
@@ -111,7 +111,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         await let_others_run(core)
         if self._void is not None:
             self.check_open()
-        if core.room or not core.outlet.post(item):
+        if not (core.may_post() and core.outlet.post(item)):
             await self._put(core, item)
 
     def send_nowait(self, item: T_contra) -> None:

@@ -20,7 +20,7 @@ import msgpack
 from .errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
 from .inbox import HAS_TABLE, MESSAGE_HEADER
 from .limits import Limits, PeerLimits
-from .stream import KINDS, Kind
+from .opening import KINDS, Kind
 
 END_TYPE = 1
 """The msgpack extension type of a reference to an end."""
@@ -38,7 +38,7 @@ _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
 """Up to this size, few containers can't claim much."""
 _BUFFER = 4_096
-"""What a session keeps to encode messages in."""
+"""What a session keeps at most to encode messages in."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 """Every byte that never begins an array or a map."""
 
@@ -107,10 +107,10 @@ class PlainEncoder:
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limit = min(limits.message_size, MAX_SIZE)
-        self._packer = msgpack.Packer(buf_size=_BUFFER)
+        self._packer = msgpack.Packer(buf_size=256)
 
     def encode(self, value: object) -> bytes | None:
-        """The message as it is on the wire; None for what is not plain or can't be sent: `encode` says why."""
+        """The body of the message; None for what is not plain or can't be sent: `find_ends` and `encode` say why."""
         if not is_plain(value):
             return None
         try:
@@ -119,10 +119,8 @@ class PlainEncoder:
             return None
         size = len(body)
         if size > _BUFFER:
-            self._packer = msgpack.Packer(buf_size=_BUFFER)  # it would keep the room that the largest one took
-        if size > self._limit:
-            return None
-        return MESSAGE_HEADER.pack(size) + body
+            self._packer = msgpack.Packer(buf_size=256)  # it would keep the room that the largest one took
+        return body if size <= self._limit else None
 
 
 def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachments:

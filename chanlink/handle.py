@@ -17,6 +17,8 @@ from .errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reas
 from .port import Offer, ReceiveCore, SendCore
 from .waiting import EMPTY, Ticket
 
+LEASE = 32
+"""Who had to wait for room may send so many more before those behind it: a task is switched to once for all of them."""
 TURN = 64
 """After so many operations that did not have to wait, a task lets the others run."""
 
@@ -132,9 +134,8 @@ class Handle(codec.End):
         await let_others_run(core)
         if self._void is not None:
             self.check_open()
-        if not core.room and core.outlet.post(value):
-            return
-        await self._put(core, value)
+        if not (core.may_post() and core.outlet.post(value)):
+            await self._put(core, value)
 
     async def _put(self, core: SendCore, value: Any) -> None:
         offer = core.outlet.prepare(value)
@@ -169,6 +170,7 @@ class Handle(codec.End):
                 return
             self.check_open()
             if core.outlet.commit(offer):
+                core.lease = LEASE
                 return
 
     def put_nowait(self, value: Any) -> None:

@@ -14,9 +14,7 @@ Half-states are our own (`Stream.out_ended`, `in_ended`, `accepted`): h2 closes 
 it is asked for something illegal, so it is only asked for what is legal.
 
 What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all
-that goes beyond (windows that grow, messages longer than the window) by one budget of the session. Growth leaves
-as much of it as one message may need, and messages borrow one after the other, each all that it needs: so the
-budget may be too small for all of them at a time, and still each gets through as long as the application takes.
+that goes beyond by one budget of the session (windows.py).
 """
 
 import struct
@@ -30,12 +28,12 @@ import h2.exceptions
 from . import frames
 from .errors import END, LimitReached, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed, SessionError
 from .limits import Limits, PeerLimits
-from .stream import Kind, Opening, Stream
+from .opening import Kind, Opening
+from .stream import Stream
+from .windows import Windows
 
 TURN = 4 * frames.MAX_FRAME_SIZE
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
-GROWTH = 0.004
-"""A window is too small when half of it is used up in less than this (seconds, or twice a longer round trip)."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
 
@@ -59,9 +57,6 @@ class Mux:
     def __init__(self, owner: Owner, *, client_side: bool, limits: Limits, peer_limits: PeerLimits) -> None:
         self.limits = limits
         self.peer_limits = peer_limits
-        self.budget = limits.session_budget
-        self.round_trip = 0.0
-        """Seconds, as the session has measured it; windows grow by it."""
         self.streams: dict[int, Stream] = {}
         self._owner = owner
         self._next_id = 1 if client_side else 2
@@ -73,7 +68,6 @@ class Mux:
         self._active: deque[Stream] = deque()
         self._is_active: set[Stream] = set()
         self._credit_due: dict[Stream, None] = {}
-        self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
         self._drained_at: int | None = None  # we serve no stream above
         self._said_drained = False
         self._peer_drains = 0  # DRAIN frames of the peer: it takes nothing new; everything that it accepted has left
@@ -86,6 +80,7 @@ class Mux:
         )
         self._h2.initiate_connection()
         self._h2.open_connection_window()
+        self.windows = Windows(limits, credit_due=self.credit_due, ping=self._h2.ping)
         self._h2_events: dict[type[object], Callable[[Any, float], None]] = {
             ev.DataReceived: self._data_received,
             ev.WindowUpdated: self._window_updated,
@@ -142,30 +137,6 @@ class Mux:
             self._credit_due[stream] = None
             self._owner.wake_writer()
 
-    def lend(self, stream: Stream) -> None:
-        """The message at the head of the inbox is longer than the window: credit the rest (protocol section 7)."""
-        self._borrowers[stream] = None
-        self._lend_on()
-
-    def repay(self, size: int) -> None:
-        """So much of the budget is free again."""
-        self.budget += size
-        self._lend_on()
-
-    def _lend_on(self) -> None:
-        while self._borrowers:
-            stream = next(iter(self._borrowers))
-            missing = stream.missing()
-            if missing > self.budget and self.budget < self.limits.session_budget:
-                return  # (one message may always arrive, even if the whole budget is less)
-            del self._borrowers[stream]
-            if missing > 0:
-                self.budget -= missing
-                stream.lent += missing
-                stream.loan_due += missing
-                stream.credit_needed = True
-                self.credit_due(stream)
-
     # --- 3. making frames -------------------------------------------------------------------------
 
     def data_to_send(self, now: float) -> bytearray:
@@ -210,22 +181,11 @@ class Mux:
         if not half_used and not stream.credit_needed:
             return
         if half_used:
-            self._grow(stream, now)
+            self.windows.grow(stream, now)
         self._h2.increment_flow_control_window(stream.unreturned + stream.loan_due, stream.id)
         stream.unreturned = stream.loan_due = 0
         stream.credit_needed = False
         stream.progress_at = now
-
-    def _grow(self, stream: Stream, now: float) -> None:
-        """Double the window of a stream that used half of it up faster than credit can travel."""
-        quick = now - stream.credited_at < max(GROWTH, 2 * self.round_trip)
-        stream.credited_at = now
-        free = self.budget - self.limits.message_size
-        extra = min(stream.window, self.limits.stream_window_max - stream.window, free)
-        if quick and extra > 0:
-            self.budget -= extra
-            stream.window += extra
-            stream.unreturned += extra
 
     def _send_active(self) -> None:
         left = TURN
@@ -447,7 +407,8 @@ class Mux:
         self._reap(stream)
 
     def _ping_acknowledged(self, event: ev.PingAckReceived, now: float) -> None:
-        self._owner.pong(event.ping_data)
+        if not self.windows.pong(event.ping_data, now):
+            self._owner.pong(event.ping_data)
 
     def _connection_terminated(self, event: ev.ConnectionTerminated, now: float) -> None:
         raise RemoteProtocolError(f"the peer gave up: GOAWAY {event.error_code}")
@@ -496,4 +457,4 @@ class Mux:
         self._active.clear()
         self._is_active.clear()
         self._credit_due.clear()
-        self._borrowers.clear()
+        self.windows.clear()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 from .errors import ChannelClosed, DecodeError, Reason
-from .port import Offer
+from .port import Offer, ReceiveCore
 from .stream import Stream
 from .waiting import EMPTY, Waiter
 
@@ -15,7 +15,7 @@ PIECE = 64 * 1024
 class Messages(Protocol):
     """What turns messages into bytes and back, the ends in them included: the `Carrier` of the session."""
 
-    def plain(self, value: Any) -> bytes | None: ...
+    def post(self, value: Any, stream: Stream) -> bool: ...
     def offer(self, value: Any) -> Offer: ...
     def send(self, offer: Offer, stream: Stream) -> None: ...
     def decode(self, stream: Stream, head: int, payload: bytes) -> object: ...
@@ -26,6 +26,8 @@ class Messages(Protocol):
 
 
 class _StreamOutlet:
+    __slots__ = ("capacity", "room", "stream")
+
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.capacity = stream.capacity
@@ -82,6 +84,8 @@ class _StreamOutlet:
 class MessageOutlet(_StreamOutlet):
     """Messages to a stream."""
 
+    __slots__ = ("messages",)
+
     def __init__(self, messages: Messages, stream: Stream) -> None:
         super().__init__(stream)
         self.messages = messages
@@ -90,11 +94,7 @@ class MessageOutlet(_StreamOutlet):
         stream = self.stream
         if self.capacity == 0 or stream.out_reason is not None or not stream.room():
             return False
-        data = self.messages.plain(value)
-        if data is None:
-            return False
-        stream.write(data)
-        return True
+        return self.messages.post(value, stream)
 
     def prepare(self, value: Any) -> Offer:
         return self.messages.offer(value)
@@ -131,6 +131,8 @@ class MessageOutlet(_StreamOutlet):
 class ByteOutlet(_StreamOutlet):
     """Bytes to a stream."""
 
+    __slots__ = ()
+
     def post(self, value: bytes) -> bool:
         return self.stream.out_reason is None and self.stream.gone is None and self.commit(value)
 
@@ -158,6 +160,8 @@ class ByteOutlet(_StreamOutlet):
 
 
 class _StreamFeed:
+    __slots__ = ("_core", "stream")
+
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
 
@@ -179,6 +183,16 @@ class _StreamFeed:
     def refuse(self, reason: Reason) -> None:
         self.stream.refuse(reason)
 
+    def feed(self, core: ReceiveCore) -> None:
+        """Tell this core when something has come."""
+        self._core = core
+        self.stream.on_readable = self._readable
+        if self.stream.waiting or self.stream.in_reason is not None:
+            self._readable()
+
+    def _readable(self) -> None:
+        self._core.readable(self)  # type: ignore[arg-type]  # `take` is that of the classes below
+
     def watch(self, look: Callable[[], None]) -> None:
         """Call this when something has changed."""
         self.stream.on_readable = look
@@ -186,6 +200,8 @@ class _StreamFeed:
 
 class MessageFeed(_StreamFeed):
     """Messages from a stream."""
+
+    __slots__ = ("_messages",)
 
     def __init__(self, messages: Messages, stream: Stream) -> None:
         super().__init__(stream)
@@ -222,6 +238,8 @@ class MessageFeed(_StreamFeed):
 
 class ByteFeed(_StreamFeed):
     """Bytes from a stream."""
+
+    __slots__ = ()
 
     def take(self, limit: int) -> Any:
         data = self.stream.read(limit)

@@ -165,6 +165,7 @@ class SendCore:
         "changes",
         "failure",
         "forgotten",
+        "lease",
         "left",
         "outlet",
         "room",
@@ -191,6 +192,8 @@ class SendCore:
         self.bytes = 0
         """Of a byte stream: how many were sent."""
         self.turn = 0
+        self.lease = 0
+        """So many may be sent at once though others wait: who had to wait does not send just one."""
         self._base = 0
 
     @property
@@ -200,6 +203,13 @@ class SendCore:
     @property
     def taken(self) -> int:
         return self._base + self.outlet.taken
+
+    def may_post(self) -> bool:
+        """Whether who comes now may send at once: nobody waits, or the one that did goes on."""
+        if not self.room:
+            return True
+        self.lease -= 1
+        return self.lease >= 0
 
     def release(self, reason: Reason) -> None:
         """One of those that send is over; the last one ends the channel."""

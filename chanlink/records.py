@@ -139,7 +139,6 @@ class NoiseStream(ByteStream):
 
     async def send_record(self, kind: int, body: bytes) -> None:
         """Send one record."""
-        await checkpoint_if_cancelled()  # who is closed forcefully says nothing more
         self._check_send()
         if self._unsent:
             await self.send(b"")
@@ -206,6 +205,7 @@ class NoiseStream(ByteStream):
         """Say goodbye if that was not done, and close the connection."""
         try:
             if not self._closed and not self._in_send:
+                await checkpoint_if_cancelled()  # who is closed forcefully says nothing
                 await self.send_close("")
         except ConnectionLost:
             pass  # nobody is there to hear it

@@ -32,10 +32,11 @@ from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClo
 from .handle import Handle
 from .limits import Limits, PeerLimits
 from .mux import TURN, Mux
+from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
 from .records import BROKEN, NoiseStream
 from .services import Peer, Services, Serving
-from .stream import Kind, Opening, Stream
+from .stream import Stream
 from .waiting import Waiters
 
 T = TypeVar("T")
@@ -104,7 +105,8 @@ class Session(AsyncContextManagerMixin):
         self._heard = time.monotonic()
         self._writing_since: float | None = None
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
-        self._mux.round_trip = round_trip
+        if round_trip:
+            self._mux.windows.measured(round_trip)
         self._records = stream if isinstance(stream, NoiseStream) else None
         if self._records is not None:
             self._records.wake_writer = self.wake_writer  # for what it has to say beside data
@@ -446,7 +448,7 @@ class Session(AsyncContextManagerMixin):
         """For the mux: a PING came back."""
         if payload in self._pings:
             began, event = self._pings[payload]
-            self._mux.round_trip = time.monotonic() - began
+            self._mux.windows.measured(time.monotonic() - began)
             event.set()
 
     def exporter(self, label: str, length: int) -> bytes:
@@ -459,7 +461,7 @@ class Session(AsyncContextManagerMixin):
         return self._records.secrets.export(label, length)
 
     def statistics(self) -> SessionStatistics:
-        return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.budget)
+        return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.windows.budget)
 
 
 def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

@@ -27,6 +27,9 @@ BACKLOG = 4_096
 MAX_PATH = 107
 """sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
 
+UNSENT = 128 * 1024
+"""Bytes that the system may hold before it sends them: what lies there, nothing can overtake."""
+
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 _HOST = r"\[(?P<ipv6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|(?P<host>[^\s\[\]:/?#@%]+)"
@@ -259,6 +262,8 @@ class RawStream(ByteStream):
         if sock.family != socket.AF_UNIX:
             with suppress(OSError):  # of a connection that is over already; `receive` says so
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._sock = sock
 
     async def readable(self) -> None:

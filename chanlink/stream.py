@@ -16,40 +16,24 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 `on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Literal, NamedTuple, Protocol
+from typing import Protocol
 
 from .errors import END, Reason
 from .inbox import HAS_TABLE, Inbox
 from .limits import Limits, PeerLimits
-
-Kind = Literal["receiver", "sender", "bytes"]
-KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
-"""In the order of their numbers in a message's table, from 1 (protocol section 8)."""
-Headers = list[tuple[bytes, bytes]]
-
-MAX_WORDS = 1_024
-"""The bytes that code and text of last words may have together (protocol section 6)."""
-
-
-class Opening(NamedTuple):
-    """What a stream is opened for."""
-
-    kind: Kind
-    """The end that the acceptor gets."""
-    service: str | None = None
-    parent: int | None = None
-    """The stream in a message of which it will be mentioned; either this or a service is there."""
-    capacity: int | None = None
-    size: int | None = None
-    """Of bytes, if that is known: how many the opener sends."""
-    answer_size: int | None = None
-    """The same of the acceptor."""
+from .opening import Headers, Kind, Opening, words
 
 
 def _nothing() -> None:
     """The place of a callback that nobody has set yet."""
+
+
+class Lender(Protocol):
+    """What a stream asks of windows.py, which has the docstrings."""
+
+    def lend(self, stream: "Stream") -> None: ...
+    def repay(self, size: int) -> None: ...
 
 
 class Scheduler(Protocol):
@@ -60,9 +44,10 @@ class Scheduler(Protocol):
 
     def activate(self, stream: "Stream") -> None: ...
     def credit_due(self, stream: "Stream") -> None: ...
-    def lend(self, stream: "Stream") -> None: ...
-    def repay(self, size: int) -> None: ...
     def forsake(self, streams: "Iterable[Stream]") -> None: ...
+
+    @property
+    def windows(self) -> Lender: ...
 
 
 class Stream:
@@ -89,7 +74,6 @@ class Stream:
         "in_ended",
         "in_reason",
         "is_bytes",
-        "kind",
         "lent",
         "loan_due",
         "on_readable",
@@ -99,7 +83,6 @@ class Stream:
         "ours",
         "out_ended",
         "out_reason",
-        "parent",
         "peer_taken",
         "progress_at",
         "queued",
@@ -126,9 +109,9 @@ class Stream:
     ) -> None:
         self._mux, self.id = mux, stream_id
         self.opening, self.ours, self.opened_at = opening, ours, opened_at
-        self.kind, self.capacity, self.parent = opening.kind, opening.capacity, opening.parent
-        self.is_bytes = self.kind == "bytes"
-        self.carries_out = self.is_bytes or (self.kind == "receiver") == ours
+        self.capacity = opening.capacity
+        self.is_bytes = opening.kind == "bytes"
+        self.carries_out = self.is_bytes or (opening.kind == "receiver") == ours
         self.carries_in = self.is_bytes or not self.carries_out
         self.children: dict[int, Stream] | None = None
         """Streams with this one as parent that no message has mentioned yet, also such that are over."""
@@ -149,7 +132,7 @@ class Stream:
         """Credit that came, all in all."""
         self.withheld = mux.peer_limits.stream_window // 2
         """So much may have been taken without credit for it (protocol section 7)."""
-        self._outbox: deque[bytes | memoryview] = deque()
+        self._outbox: list[bytes | memoryview] | None = None  # made when it is needed: most channels are idle
         self._to_send_last: Headers | None = None
 
         # What comes in.
@@ -175,6 +158,14 @@ class Stream:
         self.taken_due = False
         self._consumed_since_taken = 0
 
+    @property
+    def kind(self) -> Kind:
+        return self.opening.kind
+
+    @property
+    def parent(self) -> int | None:
+        return self.opening.parent
+
     # --- going out --------------------------------------------------------------------------------
 
     def room(self) -> bool:
@@ -183,19 +174,29 @@ class Stream:
             return False
         return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
 
-    def write(self, data: bytes) -> None:
-        """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog)."""
-        self._outbox.append(data)
-        self.queued += len(data)
+    def write(self, data: bytes, body: bytes = b"") -> None:
+        """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog).
+
+        The `body` of a long message comes by itself, so that nobody has to copy it behind the rest.
+        """
+        outbox = self._outbox
+        if outbox is None:
+            outbox = self._outbox = []
+        size = len(data)
+        outbox.append(data)
+        if body:
+            outbox.append(body)
+            size += len(body)
+        self.queued += size
         self.sent += 1
-        self.sent_bytes += len(data)
+        self.sent_bytes += size
         self._mux.activate(self)
 
     def finish(self, reason: Reason) -> None:
         """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
         if self.out_reason is None:
             self.said = reason
-        self._finish(reason, [] if reason.kind == "end" else _words(reason))
+        self._finish(reason, [] if reason.kind == "end" else words(reason))
 
     def _finish(self, reason: Reason, last_words: Headers) -> None:
         if self.out_reason is None:
@@ -203,21 +204,24 @@ class Stream:
             self._to_send_last = last_words
             self._mux.activate(self)
 
-    def pull(self, size: int) -> bytes:
+    def pull(self, size: int) -> bytes | memoryview:
         """The next bytes for a DATA frame: what was queued, joined, up to `size` and the credit."""
         size = min(size, self.credit)
         parts: list[bytes | memoryview] = []
-        outbox = self._outbox
-        while outbox and size > 0:
-            part = outbox[0]
-            if len(part) <= size:
-                del outbox[0]
-            else:
+        outbox = self._outbox or []
+        whole = 0
+        for part in outbox:
+            if size <= 0:
+                break
+            if len(part) > size:
                 view = memoryview(part)
-                part, outbox[0] = view[:size], view[size:]
+                part, outbox[whole] = view[:size], view[size:]
+            else:
+                whole += 1
             parts.append(part)
             size -= len(part)
-        data = parts[0] if len(parts) == 1 and isinstance(parts[0], bytes) else b"".join(parts)
+        del outbox[:whole]
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
         self.credit -= len(data)
         self.queued -= len(data)
         return data
@@ -258,7 +262,7 @@ class Stream:
         ours = self.out_reason is None or self.out_reason is self.said
         if ours or self.out_reason.kind not in ("refused", "lost"):  # type: ignore[union-attr]
             self.out_reason = reason
-        self._outbox.clear()
+        self._outbox = None
         self.queued = 0
         if not self.out_ended:
             self._to_send_last = []
@@ -303,7 +307,7 @@ class Stream:
     def _make_way(self, size: int) -> None:
         """A part of a message of `size` bytes is at the head: see that the rest can come (protocol section 7)."""
         if self.missing() > 0:
-            self._mux.lend(self)
+            self._mux.windows.lend(self)
         if not self.credit_needed and self.unreturned and size + self.unreturned > self.window + self.lent:
             self.credit_needed = True
             self._mux.credit_due(self)
@@ -367,7 +371,7 @@ class Stream:
         if self.unreturned >= self.window // 2 and self.in_reason is None:
             self._mux.credit_due(self)
         if back:
-            self._mux.repay(back)
+            self._mux.windows.repay(back)
         if self.in_reason is not None:
             self._release()
 
@@ -376,7 +380,7 @@ class Stream:
         beyond = self.lent + self.window - self._mux.limits.stream_window
         if self.in_reason is not None and not self._inbox.size and beyond:
             self.lent, self.window = 0, self._mux.limits.stream_window
-            self._mux.repay(beyond)
+            self._mux.windows.repay(beyond)
 
     def _settle(self) -> None:
         """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
@@ -417,9 +421,9 @@ class Stream:
 
     def _say_refused(self, reason: Reason) -> None:
         if not self.is_bytes:
-            self._say_taken(_words(reason))
+            self._say_taken(words(reason))
         elif not self.in_ended:
-            fields = dict(_words(reason))
+            fields = dict(words(reason))
             code = fields.get(b"code", b"")  # none: lost
             self.stop_due = bytes([len(code)]) + code + (fields.get(b"lost") or fields.get(b"text", b""))
             self._mux.credit_due(self)
@@ -438,7 +442,7 @@ class Stream:
             self.in_reason = lost
             self.on_readable()
         if self.carries_out and self.out_reason is None:
-            self._finish(lost, _words(Reason("failed", code)))
+            self._finish(lost, words(Reason("failed", code)))
             self.on_writable()
 
     def over(self) -> None:
@@ -460,21 +464,9 @@ class Stream:
             self.in_reason = inward
         self.gone = outward
         self.in_ended = self.out_ended = True
-        self._outbox.clear()
+        self._outbox = None
         self._to_send_last = None
         self.queued = 0
         self._release()
         self.on_readable()
         self.on_writable()
-
-
-def _words(reason: Reason) -> Headers:
-    """The fields that say why a half is over, cut to what the protocol allows: codes are ASCII, 1 to 64 bytes."""
-    if reason.kind == "lost":
-        return [(b"lost", _cut(reason.lost_words(), MAX_WORDS))]
-    code = reason.code.encode("ascii", errors="replace")[:64] or b"unknown"
-    return [(b"code", code), (b"text", _cut(reason.text, MAX_WORDS - len(code)))]
-
-
-def _cut(text: str, size: int) -> bytes:
-    return text.encode(errors="replace")[:size].decode(errors="ignore").encode()

@@ -12,7 +12,8 @@ from chanlink.errors import RemoteProtocolError
 from chanlink.inbox import HAS_TABLE, MESSAGE_HEADER
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
-from chanlink.stream import Kind, Opening, Stream
+from chanlink.opening import Kind, Opening
+from chanlink.stream import Stream
 
 Cut = Callable[[bytes], Iterable[bytes]]
 KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
@@ -63,11 +64,11 @@ class Side:
         mux = self.mux
         h2 = mux._h2
         tables: list[Any] = [mux.streams, mux._nested, mux._opening, mux._active, mux._is_active]
-        tables += [mux._credit_due, mux._borrowers, h2.streams]
+        tables += [mux._credit_due, mux.windows._borrowers, h2.streams]
         assert [len(table) for table in tables] == [0] * len(tables)
         assert mux._open_ours == 0
         assert h2._open_count == [0, 0]
-        assert mux.budget == mux.limits.session_budget
+        assert mux.windows.budget == mux.limits.session_budget
 
 
 class Pair:

@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from chanlink import codec
 from chanlink.codec import Attachments, End
 from chanlink.errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
+from chanlink.inbox import HAS_TABLE
 from chanlink.limits import Limits, PeerLimits
-from chanlink.stream import HAS_TABLE, Kind
+from chanlink.opening import Kind
 
 UTC = datetime.UTC
 PEER = PeerLimits()

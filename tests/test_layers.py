@@ -32,7 +32,7 @@ ROWS: list[list[str]] = [
         "known_peers",
     ],
     ["admission", "suites", "psk", "rekey", "records"],
-    ["inbox", "stream", "frames", "mux", "codec", "secure"],
+    ["inbox", "opening", "stream", "windows", "frames", "mux", "codec", "secure"],
     ["waiting", "port", "relay", "link", "handle", "outlets", "carrier"],
     ["channel", "bytestream", "foreign", "cases", "selector"],
     ["services", "session"],

@@ -12,7 +12,8 @@ from chanlink import frames
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.mux import TURN
-from chanlink.stream import Kind, Opening, Stream
+from chanlink.opening import Kind, Opening
+from chanlink.stream import Stream
 
 from .muxes import KINDS, Pair, Transcript, byte_by_byte, message, read_all, send, take, take_all, whole
 
@@ -448,9 +449,9 @@ def test_a_byte_stream_with_unread_bytes_gives_its_budget_back_when_they_are_rea
     pair.turn()
     budget = pair.server.mux.limits.session_budget
     assert not pair.server.mux.streams
-    assert pair.server.mux.budget < budget
+    assert pair.server.mux.windows.budget < budget
     read_all(far)
-    assert pair.server.mux.budget == budget
+    assert pair.server.mux.windows.budget == budget
     pair.check_empty()
 
 
@@ -509,7 +510,7 @@ def test_long_messages_arrive_though_the_budget_is_too_small_for_all_at_a_time()
     got = [0] * len(channels)
     for _ in range(100):
         pair.turn()
-        assert pair.server.mux.budget >= 0
+        assert pair.server.mux.windows.budget >= 0
         for index, (_, receiver) in enumerate(channels):
             if take(receiver) is not None:
                 got[index] += 1
@@ -609,7 +610,7 @@ def test_a_window_grows_with_what_is_read_quickly_up_to_its_bound() -> None:
         pump(pair, near, far, 1, 4_096)
         windows.add(far.window)
     assert max(windows) == 256 * 1024
-    assert pair.server.mux.budget == Limits().session_budget - 256 * 1024 + WINDOW
+    assert pair.server.mux.windows.budget == Limits().session_budget - 256 * 1024 + WINDOW
     near.finish(END)
     far.finish(END)
     pair.check_empty()
@@ -628,7 +629,7 @@ def test_a_window_does_not_grow_for_a_slow_reader_nor_for_one_that_never_reads()
 
 def test_a_long_round_trip_lets_windows_grow() -> None:
     pair = Pair()
-    pair.server.mux.round_trip = 0.2
+    pair.server.mux.windows.round_trip = 0.2
     near, far = pair.open("bytes")
     pump(pair, near, far, 10, 4_096, seconds=0.1)
     assert far.window > WINDOW
@@ -643,7 +644,7 @@ def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:
             pump(pair, near, far, 1, 4_096)
     grown = sum(far.window - WINDOW for _, far in streams)
     assert grown == 424 * 1024
-    assert pair.server.mux.budget == limits.session_budget - grown
+    assert pair.server.mux.windows.budget == limits.session_budget - grown
     sender, receiver = pair.channel()
     send(sender, bytes(limits.message_size))
     pair.turn()
@@ -1145,7 +1146,7 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
     for side in (pair.client, pair.server):
         assert not side.mux.streams
         assert not side.mux._credit_due
-        assert side.mux.budget == Limits().session_budget
+        assert side.mux.windows.budget == Limits().session_budget
         assert side.mux.data_to_send(pair.now) == b""
         with pytest.raises(SessionClosed):
             side.mux.open(Opening("bytes", service="late"))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from chanlink import frames
 from chanlink.errors import END, LocalProtocolError, Reason, RemoteProtocolError
 from chanlink.limits import Limits
-from chanlink.stream import Opening, Stream
+from chanlink.opening import Opening
+from chanlink.stream import Stream
 
 from .muxes import KINDS, Pair, Transcript, message, read_all, send, take, take_all
 

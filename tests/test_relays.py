@@ -22,7 +22,7 @@ from chanlink import (
     Sender,
     Session,
 )
-from chanlink.stream import Opening
+from chanlink.opening import Opening
 from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import eventually
 

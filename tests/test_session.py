@@ -26,7 +26,7 @@ from chanlink import (
     SessionLost,
     streams,
 )
-from chanlink.stream import Opening
+from chanlink.opening import Opening
 
 from .pairs import PEER, session_pair, settle
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from chanlink.errors import END, Reason, SessionClosed
 from chanlink.inbox import Inbox
 from chanlink.limits import Limits, PeerLimits
-from chanlink.stream import MAX_WORDS, Kind, Opening, Stream
+from chanlink.opening import MAX_WORDS, Kind, Opening
+from chanlink.stream import Stream
 
 from .muxes import message, take, take_all
 
@@ -25,6 +26,7 @@ class Notes:
         self.due: list[Stream] = []
         self.lent: list[int] = []
         self.repaid = 0
+        self.windows = self
 
     def activate(self, stream: Stream) -> None:
         self.active.append(stream)

@@ -29,11 +29,11 @@ from chanlink.identity import Identity, Role, _SeedSigner, certify
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
 from chanlink.noise import HandshakeState, KeyPair
+from chanlink.opening import Opening
 from chanlink.openssh import PublicKey
 from chanlink.records import NoiseStream
 from chanlink.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
-from chanlink.stream import Opening
 from chanlink.trust import Grant
 from tests.muxes import Pair, Side
 from tests.wires import HELLO, prefixed

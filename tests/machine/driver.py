@@ -123,12 +123,12 @@ def leftovers(session: Any) -> dict[str, object]:
     left: dict[str, object] = {name: len(table) for name, table in tables.items() if table}
     if mux._open_ours:
         left["open_ours"] = mux._open_ours
-    if mux.budget != session._limits.session_budget:
-        left["budget"] = mux.budget - session._limits.session_budget
+    if mux.windows.budget != session._limits.session_budget:
+        left["budget"] = mux.windows.budget - session._limits.session_budget
     return left
 
 
-TABLES = ("streams", "_nested", "_forsaken", "_opening", "_active", "_is_active", "_credit_due", "_borrowers")
+TABLES = ("streams", "_nested", "_forsaken", "_opening", "_active", "_is_active", "_credit_due")
 
 
 class Clock:

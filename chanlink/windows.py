@@ -1,0 +1,95 @@
+"""How wide the windows of a session's streams are (protocol section 7).  No I/O, no clock.
+
+All that goes beyond the window that a stream begins with (windows that grow, messages longer than the window) is taken
+from one budget of the session. Growth leaves as much of it as one message may need, and messages borrow one after the
+other, each all that it needs: so the budget may be too small for all of them at a time, and still each gets through as
+long as the application takes.
+"""
+
+import math
+from collections.abc import Callable
+
+from .limits import Limits
+from .stream import Stream
+
+QUICK = 0.0005
+"""A window is too small when half of it is used up in less than this (seconds), or than one and a half round trips."""
+_PAYLOAD = b"measured"
+"""Of the PINGs that measure the round trip."""
+
+
+class Windows:
+    """The budget, and what is done with it."""
+
+    def __init__(self, limits: Limits, *, credit_due: Callable[[Stream], None], ping: Callable[[bytes], None]) -> None:
+        self.budget = limits.session_budget
+        self.round_trip = 0.0
+        """Seconds, the shortest that was measured."""
+        self._limits = limits
+        self._credit_due = credit_due
+        self._ping = ping
+        self._pinged_at = -math.inf
+        self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
+
+    # --- messages longer than the window ---
+
+    def lend(self, stream: Stream) -> None:
+        """The message at the head of the inbox is longer than the window: credit the rest."""
+        self._borrowers[stream] = None
+        self._lend_on()
+
+    def repay(self, size: int) -> None:
+        """So much of the budget is free again."""
+        self.budget += size
+        self._lend_on()
+
+    def _lend_on(self) -> None:
+        while self._borrowers:
+            stream = next(iter(self._borrowers))
+            missing = stream.missing()
+            if missing > self.budget and self.budget < self._limits.session_budget:
+                return  # (one message may always arrive, even if the whole budget is less)
+            del self._borrowers[stream]
+            if missing > 0:
+                self.budget -= missing
+                stream.lent += missing
+                stream.loan_due += missing
+                stream.credit_needed = True
+                self._credit_due(stream)
+
+    def clear(self) -> None:
+        """The session is over."""
+        self._borrowers.clear()
+
+    # --- growth ---
+
+    def grow(self, stream: Stream, now: float) -> None:
+        """Widen the window of a stream that used half of it up faster than credit can travel.
+
+        Not by more than it needs: what is under way is what every other stream has to wait for.
+        """
+        far = 1.5 * self.round_trip
+        quick = now - stream.credited_at < max(QUICK, far)
+        stream.credited_at = now
+        if not quick:
+            return
+        if now - self._pinged_at >= 1:
+            self._pinged_at = now
+            self._ping(_PAYLOAD)
+        free = self.budget - self._limits.message_size
+        step = stream.window if far < QUICK else 3 * stream.window  # the longer the way, the fewer the steps
+        extra = min(step, self._limits.stream_window_max - stream.window, free)
+        if extra > 0:
+            self.budget -= extra
+            stream.window += extra
+            stream.unreturned += extra
+
+    def pong(self, payload: bytes, now: float) -> bool:
+        """A PING has come back; False if it is not one of these."""
+        if payload == _PAYLOAD:
+            self.measured(now - self._pinged_at)
+        return payload == _PAYLOAD
+
+    def measured(self, round_trip: float) -> None:
+        """How long a round trip took."""
+        self.round_trip = min(self.round_trip or math.inf, round_trip)
