@@ -14,6 +14,8 @@ from .stream import Stream
 
 QUICK = 0.0005
 """A window is too small when half of it is used up in less than this (seconds), or than one and a half round trips."""
+FAR = 0.01
+"""From this round trip on (seconds) windows grow in longer steps."""
 _PAYLOAD = b"measured"
 """Of the PINGs that measure the round trip."""
 
@@ -68,8 +70,7 @@ class Windows:
 
         Not by more than it needs: what is under way is what every other stream has to wait for.
         """
-        far = 1.5 * self.round_trip
-        quick = now - stream.credited_at < max(QUICK, far)
+        quick = now - stream.credited_at < max(QUICK, 1.5 * self.round_trip)
         stream.credited_at = now
         if not quick:
             return
@@ -77,7 +78,7 @@ class Windows:
             self._pinged_at = now
             self._ping(_PAYLOAD)
         free = self.budget - self._limits.message_size
-        step = stream.window if far < QUICK else 3 * stream.window  # the longer the way, the fewer the steps
+        step = stream.window if self.round_trip < FAR else 7 * stream.window  # each step takes a round trip
         extra = min(step, self._limits.stream_window_max - stream.window, free)
         if extra > 0:
             self.budget -= extra
