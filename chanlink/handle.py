@@ -19,7 +19,7 @@ from .waiting import EMPTY, Ticket
 
 LEASE = 32
 """Who had to wait for room may send so many more before those behind it: a task is switched to once for all of them."""
-TURN = 64
+TURN = 128
 """After so many operations that did not have to wait, a task lets the others run."""
 
 
@@ -161,7 +161,7 @@ class Handle(codec.End):
             offer.by = self
         again = False
         while True:
-            if not core.forgotten.watch():
+            if not core.forgotten.about_to_wait():
                 ticket = Ticket()
                 core.outlet.stand(offer, ticket)
                 await core.room.wait(ticket, again=again)
@@ -192,7 +192,7 @@ class Handle(codec.End):
                 self.check_open()
             if core.outlet.reason is not None:
                 raise core.outlet.reason.error(core.taken)
-            if not core.forgotten.watch():
+            if not core.forgotten.about_to_wait():
                 await core.changes.wait()
 
     async def until_refused(self) -> ChannelError:
@@ -202,7 +202,7 @@ class Handle(codec.End):
         await checkpoint()
         while core.outlet.reason is None:
             self.check_open()
-            if not core.forgotten.watch():
+            if not core.forgotten.about_to_wait():
                 await core.changes.wait()
         return core.outlet.reason.error(core.taken)
 
@@ -219,7 +219,7 @@ class Handle(codec.End):
     async def _wait_for_item(self, core: ReceiveCore, limit: int) -> Any:
         again = False
         while True:
-            if not core.forgotten.watch():
+            if not core.forgotten.about_to_wait():
                 item = await core.waiting.wait(again=again)
                 if item is not EMPTY:
                     return item

@@ -147,14 +147,18 @@ class Forgotten:
                 self._poke(self.settle)
 
     def watch(self) -> bool:
-        """Somebody is about to wait here.  True if something was settled just now: look again."""
+        """Somebody is about to look here, and perhaps to wait.  True if something was settled just now: look again."""
         if self._poke is None:
             token: Any = current_token().native_token
             self._poke = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
-        if self._ends:
-            self.settle()
-            return True
-        return self.before_wait()
+        if not self._ends:
+            return False
+        self.settle()
+        return True
+
+    def about_to_wait(self) -> bool:
+        """As `watch`, for who has looked and found nothing."""
+        return self.watch() or self.before_wait()
 
     def settle(self) -> bool:
         """For the event loop, or who runs in its place.  True if there was something."""
