@@ -177,15 +177,12 @@ class Mux:
                 self._return_credit(stream, now)
 
     def _return_credit(self, stream: Stream, now: float) -> None:
-        half_used = stream.unreturned >= stream.window // 2
-        if not half_used and not stream.credit_needed:
+        if stream.unreturned < stream.window // 2 and not stream.credit_needed:
             return
-        if half_used:
-            self.windows.grow(stream, now)
-        self._h2.increment_flow_control_window(stream.unreturned + stream.loan_due, stream.id)
-        stream.unreturned = stream.loan_due = 0
-        stream.credit_needed = False
-        stream.progress_at = now
+        credit = self.windows.credit(stream, self._h2.remote_flow_control_window(stream.id), now)
+        if credit:
+            self._h2.increment_flow_control_window(credit, stream.id)
+            stream.progress_at = now
 
     def _send_active(self) -> None:
         left = TURN
@@ -281,6 +278,7 @@ class Mux:
             raise RemoteProtocolError(f"DATA on the half of stream {stream.id} that carries none")
         if event.data:
             stream.arrived(event.data, now)
+            self.windows.arrived(stream, now)
         if ended:
             stream.ended(END)
             self._reap(stream)

@@ -16,6 +16,10 @@ QUICK = 0.0005
 """A window is too small when half of it is used up in less than this (seconds), or than one and a half round trips."""
 FAR = 0.01
 """From this round trip on (seconds) windows grow in longer steps."""
+CALM = 128 * 1024
+"""What a byte stream may have under way while others on the session exchange messages: those wait behind it."""
+CALM_FOR = 0.1
+"""Seconds after the last message that this holds."""
 _PAYLOAD = b"measured"
 """Of the PINGs that measure the round trip."""
 
@@ -30,7 +34,7 @@ class Windows:
         self._limits = limits
         self._credit_due = credit_due
         self._ping = ping
-        self._pinged_at = -math.inf
+        self._pinged_at = self._message_at = -math.inf
         self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
 
     # --- messages longer than the window ---
@@ -63,9 +67,30 @@ class Windows:
         """The session is over."""
         self._borrowers.clear()
 
-    # --- growth ---
+    # --- credit ---
 
-    def grow(self, stream: Stream, now: float) -> None:
+    def arrived(self, stream: Stream, now: float) -> None:
+        """Something has come on a stream."""
+        if not stream.is_bytes and stream.window == self._limits.stream_window:
+            self._message_at = now
+
+    def credit(self, stream: Stream, under_way: int, now: float) -> int:
+        """How much credit a stream gets now; `under_way` is what the peer may send without it."""
+        if stream.is_bytes and now - self._message_at < CALM_FOR:
+            window = min(stream.window, CALM)
+            room = window - under_way - stream.waiting
+            due = min(room, stream.unreturned) if room >= window // 2 else 0
+        else:
+            if stream.unreturned >= stream.window // 2:
+                self._grow(stream, now)
+            due = stream.unreturned
+        stream.unreturned -= due
+        due += stream.loan_due
+        stream.loan_due = 0
+        stream.credit_needed = False
+        return due
+
+    def _grow(self, stream: Stream, now: float) -> None:
         """Widen the window of a stream that used half of it up faster than credit can travel.
 
         Not by more than it needs: what is under way is what every other stream has to wait for.
@@ -84,6 +109,8 @@ class Windows:
             self.budget -= extra
             stream.window += extra
             stream.unreturned += extra
+
+    # --- the round trip ---
 
     def pong(self, payload: bytes, now: float) -> bool:
         """A PING has come back; False if it is not one of these."""
