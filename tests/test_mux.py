@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chanlink import frames
+from chanlink import frames, windows
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.mux import TURN
@@ -605,11 +605,11 @@ def pump(pair: Pair, near: Stream, far: Stream, turns: int, piece: int, *, secon
 def test_a_window_grows_with_what_is_read_quickly_up_to_its_bound() -> None:
     pair = Pair(Limits(stream_window_max=256 * 1024))
     near, far = pair.open("bytes")
-    windows = set()
+    widths = set()
     for _ in range(30):
         pump(pair, near, far, 1, 4_096)
-        windows.add(far.window)
-    assert max(windows) == 256 * 1024
+        widths.add(far.window)
+    assert max(widths) == 256 * 1024
     assert pair.server.mux.windows.budget == Limits().session_budget - 256 * 1024 + WINDOW
     near.finish(END)
     far.finish(END)
@@ -633,6 +633,50 @@ def test_a_long_round_trip_lets_windows_grow() -> None:
     near, far = pair.open("bytes")
     pump(pair, near, far, 10, 4_096, seconds=0.1)
     assert far.window > WINDOW
+
+
+def test_the_shortest_round_trip_counts_and_growth_measures_it() -> None:
+    pair = Pair()
+    _, far = pair.open("bytes")
+    pair.server.mux.windows.measured(5.0)
+    far.unreturned = WINDOW // 2
+    pair.server.mux.credit_due(far)
+    pair.server.mux.data_to_send(pair.now)  # credit, and a PING
+    answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
+    pair.server.mux.receive_data(answer, pair.now + 0.25)
+    assert pair.server.mux.windows.round_trip == 0.25
+    pair.server.mux.windows.measured(5.0)
+    assert pair.server.mux.windows.round_trip == 0.25
+
+
+def test_windows_grow_in_longer_steps_over_a_long_way() -> None:
+    steps = []
+    for round_trip in (0.001, 0.1):
+        pair = Pair()
+        pair.server.mux.windows.round_trip = round_trip
+        near, far = pair.open("bytes")
+        pump(pair, near, far, 2, 4_096)
+        steps.append(far.window // WINDOW)
+    assert steps == [2, 8]
+
+
+def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> None:
+    pair = Pair()
+    pair.server.mux.windows.round_trip = 10.0
+    near, far = pair.open("bytes")
+    while far.window < 1024 * 1024:
+        pump(pair, near, far, 1, 64_000)
+    assert near.credit > windows.CALM
+    sender, receiver = pair.channel()
+    send(sender, b"talk")
+    pair.turn()
+    assert take(receiver) == b"talk"
+    for _ in range(40):
+        pump(pair, near, far, 1, 64_000)
+    assert 0 < near.credit <= windows.CALM
+    pair.now += windows.CALM_FOR
+    pump(pair, near, far, 2, 64_000)
+    assert near.credit > windows.CALM
 
 
 def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:
