@@ -16,17 +16,14 @@ import hmac
 import logging
 import os
 import re
-import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import anyio
 
+from chanlink.editing import edit
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
-from chanlink.openssh import PublicKey, expand, file_problem, make_private_directory, read_limited
+from chanlink.openssh import PublicKey, expand, file_problem, read_limited
 from chanlink.sockets import DEFAULT_PORT, Address
 from chanlink.trust import TRUST_FILE_MAX, Grant, Trust, clean_line, decode_lines
 
@@ -122,14 +119,12 @@ class KnownPeers:
         `TrustFormatError` when it can't be written.
         """
         try:
-            file = Path(os.path.realpath(self.path))  # a link stays one
-            make_private_directory(file.parent)
-            with _locked(file) as stream:
-                data = stream.read(TRUST_FILE_MAX + 1)
+            with edit(self.path) as file:
+                data = file.read(TRUST_FILE_MAX + 1)
                 if type(self)(self.path, _parse(self.path, data)).find(address, key) is None:
                     line = f"{names_of(address)[0]} {PublicKey(key.raw)}\n"
                     start = data if data.endswith(b"\n") or not data else data + b"\n"
-                    _replace(file, start + line.encode(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode))
+                    file.replace(start + line.encode())
         except (OSError, ValueError) as exc:
             if isinstance(exc, ConfigError):
                 raise
@@ -228,43 +223,6 @@ def _matches_wildcards(pattern: str, name: str) -> bool:
         else:
             return False
     return not pattern[p:].strip("*")
-
-
-# --- writing ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[IO[bytes]]:
-    """The file, made if it is missing, while no other process of ours changes it."""
-    import fcntl  # not on Windows, where everything else here works
-
-    while True:
-        with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if _is_at(file, stream):  # else it was replaced while we waited
-                yield stream
-                return
-
-
-def _is_at(file: Path, stream: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), os.stat(file))
-    except FileNotFoundError:
-        return False
-
-
-def _replace(file: Path, data: bytes, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".chanlink-")
-    try:
-        with open(descriptor, "wb") as stream:
-            os.chmod(name, mode)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, file)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 # --- for connect --------------------------------------------------------------------------------

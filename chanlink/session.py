@@ -62,6 +62,12 @@ class SessionStatistics(NamedTuple):
     unaccepted: int
     budget: int
     """Bytes by which windows may still grow."""
+    age: float
+    """Seconds since the handshake."""
+    volume: int
+    """Bytes of both directions, as they are on the wire; 0 for a session over a byte stream of your own."""
+    round_trip: float
+    """Seconds, as it was measured last: in the handshake, or by `Session.ping`."""
 
 
 class Session(AsyncContextManagerMixin):
@@ -101,7 +107,7 @@ class Session(AsyncContextManagerMixin):
         self._over = anyio.Event()
         """Set as soon as there is a cause; `_ended` when that was said to the peer, too."""
         self._ended = anyio.Event()
-        self._heard = time.monotonic()
+        self._began = self._heard = time.monotonic()
         self._writing_since: float | None = None
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         self._mux.round_trip = round_trip
@@ -422,7 +428,24 @@ class Session(AsyncContextManagerMixin):
         return export(self._stream, label, length)
 
     def statistics(self) -> SessionStatistics:
-        return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.budget)
+        volume = self._stream.volume if isinstance(self._stream, NoiseStream) else 0
+        age = time.monotonic() - self._began
+        mux = self._mux
+        return SessionStatistics(len(mux.streams), len(self._incoming), mux.budget, age, volume, mux.round_trip)
+
+    def streams(self) -> list[Stream]:
+        """For inspection.py: what is open now."""
+        return list(self._mux.streams.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over; `wait_closed` says why."""
+        return self._cause is not None
+
+    @property
+    def suite(self) -> str:
+        """The name of the record suite (protocol section 3.1); empty over a byte stream of your own."""
+        return self._stream.suite if isinstance(self._stream, NoiseStream) else ""
 
 
 def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

@@ -24,6 +24,7 @@ ROWS: list[list[str]] = [
         "sockets",
         "passphrase",
         "openssh",
+        "editing",
         "agent",
         "identity",
         "trust",
@@ -34,7 +35,7 @@ ROWS: list[list[str]] = [
     ["waiting", "port", "relay", "link", "handle", "outlets", "carrier"],
     ["channel", "bytestream", "foreign", "cases", "selector"],
     ["services", "session"],
-    ["endpoint"],
+    ["endpoint", "inspection"],
     ["__init__"],
     # The kit uses public names, as those who write their own checks will.
     [
