@@ -65,3 +65,15 @@ def _is_at(file: Path, stream: IO[bytes]) -> bool:
         return os.path.samestat(os.fstat(stream.fileno()), os.stat(file))
     except FileNotFoundError:
         return False
+
+
+def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
+    """Make a file, complete and only where nothing is.  Raises `OSError`."""
+    file = Path(path).expanduser()
+    make_private_directory(file.parent)
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".chanlink-") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+        os.link(stream.name, file)

@@ -49,7 +49,9 @@ _OTHER_TYPES = {
 """By name: of any other, `@revoked` might be meant for an Ed25519 key with its type misspelt."""
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
+    """A key of the servers that its patterns match."""
+
     patterns: tuple[str, ...]
     key: PublicKey
     revoked: bool
@@ -67,7 +69,7 @@ class KnownPeers:
 
     __slots__ = ("_lines", "first_use", "path")
 
-    def __init__(self, path: Path, lines: tuple[_Line, ...], first_use: bool = False) -> None:
+    def __init__(self, path: Path, lines: tuple[Line, ...], first_use: bool = False) -> None:
         self.path = path
         self.first_use = first_use
         self._lines = lines
@@ -88,7 +90,7 @@ class KnownPeers:
             if not isinstance(exc.__cause__, FileNotFoundError):
                 raise TrustFormatError(str(exc)) from exc
             data = b""
-        return cls(file, _parse(file, data), first_use)
+        return cls(file, parse(file, data), first_use)
 
     def read_again(self) -> Self:
         """What the file says now.  Raises as `load`."""
@@ -121,7 +123,7 @@ class KnownPeers:
         try:
             with edit(self.path) as file:
                 data = file.read(TRUST_FILE_MAX + 1)
-                if type(self)(self.path, _parse(self.path, data)).find(address, key) is None:
+                if type(self)(self.path, parse(self.path, data)).find(address, key) is None:
                     line = f"{names_of(address)[0]} {PublicKey(key.raw)}\n"
                     start = data if data.endswith(b"\n") or not data else data + b"\n"
                     file.replace(start + line.encode())
@@ -146,13 +148,14 @@ def names_of(address: Address) -> tuple[str, ...]:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _parse(path: Path, data: bytes) -> tuple[_Line, ...]:
+def parse(path: Path, data: bytes) -> tuple[Line, ...]:
+    """The lines of a file's contents.  Raises `TrustFormatError`."""
     if len(data) > TRUST_FILE_MAX:
         raise TrustFormatError(f"{path}: larger than {TRUST_FILE_MAX} bytes")
     lines, wildcards = [], 0
     for number, text in enumerate(decode_lines(path, data), start=1):
         try:
-            line = _parse_line(clean_line(text))
+            line = parse_line(clean_line(text))
             if line is not None:
                 wildcards += sum(_is_wild(pattern) for pattern in line.patterns)
                 if wildcards > WILDCARDS_MAX:
@@ -163,7 +166,8 @@ def _parse(path: Path, data: bytes) -> tuple[_Line, ...]:
     return tuple(lines)
 
 
-def _parse_line(text: str) -> _Line | None:
+def parse_line(text: str) -> Line | None:
+    """What `clean_line` left; None for a line without one of our keys.  Raises `ConfigError`."""
     if not text:
         return None
     marker = ""
@@ -178,7 +182,7 @@ def _parse_line(text: str) -> _Line | None:
     patterns, _, key_text = text.strip(" ").partition(" ")
     if key_text.strip(" ").partition(" ")[0] in _OTHER_TYPES:
         return None
-    return _Line(_parse_patterns(patterns), PublicKey.parse(key_text), bool(marker))
+    return Line(_parse_patterns(patterns), PublicKey.parse(key_text), bool(marker))
 
 
 def _parse_patterns(text: str) -> tuple[str, ...]:

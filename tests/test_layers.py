@@ -48,6 +48,28 @@ ROWS: list[list[str]] = [
         "testing.sessions",
         "testing",
     ],
+    [
+        "command.output",
+        "command.problems",
+        "command.options",
+        "command.peer_files",
+        "command.stdio",
+        "command.forwarding",
+        "command.benchmark",
+        "command.screen",
+        "command.keygen",
+        "command.identity",
+        "command.peers",
+        "command.ping",
+        "command.cat",
+        "command.forward",
+        "command.bench",
+        "command.top",
+        "command.completion",
+        "command.main",
+        "command",
+        "__main__",
+    ],
 ]
 APART = {"trust", "secure", "sockets"}
 """They import nothing of their own row, but for trust, which reads keys by openssh."""
