@@ -66,7 +66,7 @@ ROWS: list[list[str]] = [
         "command.bench",
         "command.top",
         "command.completion",
-        "command.main",
+        "command.cli",
         "command",
         "__main__",
     ],

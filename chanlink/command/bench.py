@@ -78,7 +78,7 @@ async def _measure(options: argparse.Namespace) -> int:
             return 0
         print(f"{options.address}, suite {session.suite}, {options.seconds:g} s each", flush=True)
         for name, show, _, measure in _rows(client, options):
-            print(f"  {name.rpartition('_')[0].replace('_', ' '):18} ", end="", flush=True)
+            print(f"  {name.rpartition('_')[0].removesuffix('_bytes').replace('_', ' '):18} ", end="", flush=True)
             print(show(await measure()), flush=True)
     return 0
 
@@ -99,6 +99,6 @@ def _rows(client: "Client", options: argparse.Namespace) -> list[tuple[str, Any,
         ("round_trip_ms", duration, 1000.0, client.pings),
         ("message_and_echo_ms", duration, 1000.0, lambda: client.round_trips(options.size)),
         ("messages_s", count, 1.0, lambda: client.messages(options.size)),
-        ("sent_bytes", rate, 1.0, client.bytes_there),
-        ("received_bytes", rate, 1.0, client.bytes_back),
+        ("sent_bytes_s", rate, 1.0, client.bytes_there),
+        ("received_bytes_s", rate, 1.0, client.bytes_back),
     ]

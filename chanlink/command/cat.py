@@ -47,9 +47,10 @@ def _cat(options: argparse.Namespace) -> int:
 
     if (options.address is None) == (options.listen is None):
         raise Usage("give the ADDRESS of a server, or --listen ADDRESS")
-    if options.service is not None and options.name is not None:
+    names = [name for name in (options.service, options.name) if name is not None]
+    if len(names) > 1:
         raise Usage("the service is named twice")
-    options.service = options.service or options.name or SERVICE
+    options.service = names[0] if names else SERVICE
     if not 0 < len(options.service.encode(errors="replace")) <= 255:
         raise Usage("the name of a service has 1 to 255 bytes")
     return in_event_loop(_connect if options.listen is None else _listen)(options)

@@ -67,11 +67,13 @@ def _forward(options: argparse.Namespace) -> int:
             raise Usage("--serve goes with --allow, and without ADDRESS, --listen and --to")
         if not options.allow:
             raise Usage("say with --allow where clients may connect")
+        options.targets = [_target(text) for text in options.allow]
         return in_event_loop(_serve)(options)
     if options.address is None or options.allow:
         raise Usage("give the ADDRESS of a server, --listen and --to; or --serve and --allow")
     if not options.listen or len(options.listen) != len(options.to):
         raise Usage("give one --to for each --listen, and at least one of both")
+    options.targets = [_target(text) for text in options.to]
     return in_event_loop(_connect)(options)
 
 
@@ -90,8 +92,8 @@ def _target(text: str) -> "Address":
 async def _serve(options: argparse.Namespace) -> int:
     from .forwarding import forwarder, service_of
 
-    targets = [_target(text) for text in options.allow]
-    async with listening(options.serve, options, {service_of(target): forwarder(target) for target in targets}):
+    services = {service_of(target): forwarder(target) for target in options.targets}
+    async with listening(options.serve, options, services):
         await until_stopped()
     return 0
 
@@ -106,7 +108,6 @@ async def _connect(options: argparse.Namespace) -> int:
 
     from .forwarding import Forwarder
 
-    targets = [_target(text) for text in options.to]
     forwarder = Forwarder(complain)
     problems: list[Exception] = []
 
@@ -123,7 +124,7 @@ async def _connect(options: argparse.Namespace) -> int:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(connect)
             await ready.wait()
-            for local, target in zip(options.listen, targets, strict=True):
+            for local, target in zip(options.listen, options.targets, strict=True):
                 sockets = await listening_sockets(parse_address(local))
                 stack.callback(sockets.close)
                 for sock in sockets.sockets:

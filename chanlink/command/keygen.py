@@ -57,10 +57,8 @@ def _make_identity(options: argparse.Namespace) -> int:
         print_json({"file": file, "public_file": f"{file}.pub", "public_key": str(key), "fingerprint": key.fingerprint})
         return 0
     print(f"private key  {file}\npublic key   {file}.pub\nfingerprint  {key.fingerprint}\n{key}", flush=True)
-    note(
-        f"Give the public key to the other side: a server adds it with 'chanlink peers add --trust FILE KEY',\n"
-        f"a client with 'chanlink peers add ADDRESS KEY'. A passphrase: ssh-keygen -p -f {file}"
-    )
+    note("For the other side: a server adds it with 'chanlink peers add --trust FILE KEY',")
+    note(f"a client with 'chanlink peers add ADDRESS KEY'. For a passphrase: ssh-keygen -p -f {file}")
     return 0
 
 

@@ -114,9 +114,13 @@ def in_event_loop(
     def action(options: argparse.Namespace) -> int:
         import anyio
 
+        from chanlink.sockets import parse_address
+
+        backend, backend_options = _backend()
+        if getattr(options, "address", None) is not None:
+            parse_address(options.address)  # before a key is made, or a passphrase asked for
         if hasattr(options, "identity"):
             options.loaded = _load(options)
-        backend, backend_options = _backend()
         return anyio.run(function, options, backend=backend, backend_options=backend_options)
 
     return action

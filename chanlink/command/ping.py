@@ -59,11 +59,9 @@ async def _ping(options: argparse.Namespace) -> int:
         handshake = time.monotonic() - began
         about = _about(session, handshake, options)
         if not options.json:
-            print(
-                f"{about['address']} is {about['name']}, key {about['fingerprint']}\n"
-                f"connected in {milliseconds(handshake)} ms, suite {about['suite']}",
-                flush=True,
-            )
+            known = "" if about["name"] == about["fingerprint"] else f" is {about['name']},"
+            print(f"{options.address}{known} key {about['fingerprint']}")
+            print(f"connected in {milliseconds(handshake)} ms, suite {about['suite']}", flush=True)
         trips: list[float] = []
         try:
             await _measure(session, options, trips)

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import re
 from typing import Any
 
 import chanlink
@@ -111,6 +112,12 @@ def _explain_untrusted(error: chanlink.UntrustedPeer, options: argparse.Namespac
     ours: Any = getattr(options, "own_key", None)
     if ours is not None and error.fingerprint == ours.fingerprint:
         return f"the server does not trust our key; it has to add this line to its trust file: {ours}"
+    key = re.search(r"ssh-ed25519 \S+$", error.advice)
+    if key is not None:
+        return (
+            f"the server has the key {error.fingerprint}, which is not known; if it is the right one: "
+            f"chanlink peers add {options.address} '{key[0]}'"
+        )
     if error.advice:
-        return f"the server's {error!s}"
+        return f"the server has the key {error.fingerprint}: {error.advice}"
     return f"the server has the key {error.fingerprint}, and another one was expected; see --peer"
