@@ -106,7 +106,7 @@ class Server:
         self.log = keys.home / f"log{len(list(keys.home.glob('log*')))}"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, *map(str, words), *keys.server],
+                [*COMMAND, words[0], *keys.server, *map(str, words[1:])],
                 stderr=log, cwd=keys.home, env=environment(keys.home), **kwargs,
             )  # fmt: skip
         self.address = self.said(r"listening on (\S+)")[1]

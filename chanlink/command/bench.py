@@ -8,6 +8,7 @@ from .options import (
     add_expectations,
     add_inspection,
     add_trust,
+    asking,
     connected,
     in_event_loop,
     listening,
@@ -70,7 +71,7 @@ async def _measure(options: argparse.Namespace) -> int:
     from .benchmark import SERVICE, Client
 
     options.service = SERVICE  # for problems.py
-    async with connected(options) as session, await session.open(SERVICE) as requests:
+    async with connected(options) as session, asking(session, SERVICE) as requests:
         client = Client(requests, session, options.seconds)
         if options.json:
             figures = {name: round(factor * await measure(), 6) for name, _, factor, measure in _rows(client, options)}

@@ -274,6 +274,23 @@ async def listening(
         yield listener
 
 
+@asynccontextmanager
+async def asking(session: "chanlink.Session", service: str) -> "AsyncGenerator[chanlink.Sender[Any], None]":
+    """A channel to a service, for messages with ends; that it is refused is said for them, too."""
+    import anyio
+
+    import chanlink
+
+    async with await session.open(service) as requests:
+        try:
+            yield requests
+        except chanlink.ChannelFailed as exc:
+            if exc.code == "not-taken":  # because nobody took the message that they were in
+                with anyio.move_on_after(1.0):
+                    raise await requests.wait_closed() from exc
+            raise
+
+
 async def until_stopped() -> None:
     """Wait for an interruption, which is how a server ends in order."""
     import signal

@@ -101,7 +101,7 @@ def _waits(channel: dict[str, Any], peer: str) -> list[str]:
         "peer-sends": f"{_number(channel, 'receiving'):.0f} here for {peer} to send",
         "we-take": f"{peer} for somebody here to take",
     }
-    return [words[wait] for wait in waits if wait in words] if isinstance(waits, list) else []
+    return [text for wait, text in words.items() if wait in waits] if isinstance(waits, list) else []
 
 
 def _text(source: dict[str, Any], name: str) -> str:

@@ -48,7 +48,10 @@ class Output:
     """Standard output."""
 
     def __init__(self, descriptor: int = 1) -> None:
+        self._standard = descriptor
         self._descriptor, self._write, self._waits = _opened(descriptor, os.O_WRONLY)
+        is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
+        self._socket = socket.socket(fileno=os.dup(descriptor)) if is_socket else None
 
     async def send(self, data: bytes) -> None:
         """Write it all.  Raises `BrokenPipeError` when nobody reads it any more, or another `OSError`."""
@@ -63,6 +66,17 @@ class Output:
                 await anyio.wait_writable(self._descriptor)
             else:
                 rest = rest[written:]
+
+    def end(self) -> None:
+        """Nothing more comes: who reads sees the end, though this process goes on.  Raises `OSError`."""
+        if self._socket is not None:
+            with suppress(OSError):  # the other side has gone
+                self._socket.shutdown(socket.SHUT_WR)
+            return
+        null = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in {self._descriptor, self._standard}:
+            os.dup2(null, descriptor)
+        os.close(null)
 
 
 def _opened(descriptor: int, access: int) -> tuple[int, Callable[[Any], Any], bool]:
@@ -143,6 +157,7 @@ async def _copy_out(stream: chanlink.ByteStream, sink: Output) -> None:
         try:
             data = await stream.receive()
         except chanlink.EndOfChannel:
+            sink.end()
             return
         try:
             await sink.send(data)

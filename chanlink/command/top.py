@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .options import add_command, add_expectations, connected, in_event_loop, positive
+from .options import add_command, add_expectations, asking, connected, in_event_loop, positive
 from .output import add_json, print_json
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
 async def _top(options: argparse.Namespace) -> int:
     import sys
 
-    async with connected(options) as session, await session.open(options.service) as requests:
+    async with connected(options) as session, asking(session, options.service) as requests:
         if options.json:
             await _print_reports(requests, options)
         elif options.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
