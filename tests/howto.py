@@ -6,7 +6,7 @@ What a page has to know, beside that its blocks follow one another as if typed i
 - Blocks are marked ``sh``; what is only to be read (it needs a terminal or a second machine) is marked ``console``.
 - A command in the background (its line ends in `` &``) is ready once it has said something: the next line waits for
   that. What it says is in the file ``background.N``, counted from 1. At the end of the page it gets TERM.
-- The port 9323 is another one, which is free.
+- The ports 9323, 8080 and 8000 are others, which are free.
 - A comment ``# prints: some words`` is checked: these lines are printed, in this order, among others.
 - A command that is to fail is written ``if ! command; then ...`` or ``command || echo "status $?"``.
 """
@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {"rexec": "examples.rexec", "chanlink": "chanlink"}
+PORTS = ("9323", "8080", "8000")
 TIMEOUT = 60
 BACKGROUND = """\
 {line} > background.{number} 2>&1 &
@@ -80,7 +81,10 @@ def _script(blocks: list[str]) -> str:
             number += 1
             line = BACKGROUND.format(line=line.removesuffix(" &"), number=number)
         lines.append(line)
-    return "\n".join(lines).replace("9323", str(_free_port())) + "\n"
+    script = "\n".join(lines) + "\n"
+    for port in PORTS:
+        script = script.replace(port, str(_free_port()))
+    return script
 
 
 @contextmanager
