@@ -334,7 +334,7 @@ def test_keys_come_from_files_and_standard_input(call: Call, tmp_path: Path) -> 
     assert call("peers", "add", "--trust", "trust", "carol.pub").status == 0
     run(tmp_path, "peers", "add", "--trust", "trust", "-", input=f"{ALICE}\n".encode())
     assert {grant.name for grant in Trust.load("trust").grants.values()} == {"carol", "alice"}
-    assert_one_line(call("peers", "add", "--trust", "trust", "carol"), "carol")
+    assert_one_line(call("peers", "add", "--trust", "trust", "carol"), "carol.pub")
     assert_one_line(call("peers", "add", "--trust", "trust", "no-file"), "no-file", "public key")
     assert_one_line(call("peers", "add", "--trust", "trust", "ssh-ed25519 AAAA"))
 

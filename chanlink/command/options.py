@@ -215,6 +215,8 @@ def public_key(text: str) -> "chanlink.PublicKey":
 
     import chanlink
 
+    from .problems import Problem
+
     if text.startswith("ssh-"):
         return chanlink.PublicKey.parse(text)
     if text == "-":
@@ -223,9 +225,9 @@ def public_key(text: str) -> "chanlink.PublicKey":
         return chanlink.PublicKey.load(text)
     except chanlink.KeyFormatError as exc:
         if isinstance(exc.__cause__, FileNotFoundError):
-            from .problems import Problem
-
             raise Problem(f"{exc}; give a public key ('ssh-ed25519 AAAA...'), or a file with one") from exc
+        if os.path.exists(os.path.expanduser(f"{text}.pub")):
+            raise Problem(f"{text} is no public key; that is {text}.pub") from exc
         raise
 
 

@@ -74,13 +74,12 @@ def _missing(error: BaseException | None) -> bool:
 
 def _explain_session(error: Exception, options: argparse.Namespace) -> str:
     """Why there is no connection, or none any more."""
-    address = getattr(options, "address", None) or getattr(options, "listen", None) or ""
+    address = getattr(options, "address", None) or ""
     start = f"{address}: " if address else ""
     match error:
         case chanlink.ConnectFailed():
-            return (
-                f"{error}; check the address, and that somebody listens there" if address in str(error) else f"{error}"
-            )
+            here = str(error).startswith("can't listen")
+            return str(error) if here else f"{error}; check the address, and that somebody listens there"
         case chanlink.UntrustedPeer():
             return start + _explain_untrusted(error, options)
         case chanlink.WrongPeer():
