@@ -9,6 +9,8 @@ from functools import partial
 from typing import Any, Literal, NamedTuple
 from weakref import WeakSet
 
+from anyio.lowlevel import checkpoint
+
 from .channel import Receiver, Sender
 from .endpoint import Listener
 from .errors import ChannelBroken
@@ -130,6 +132,7 @@ class Inspection:
             try:
                 async with reply:
                     for session in self.sessions():
+                        await checkpoint()  # each takes some milliseconds if it has a thousand channels
                         await reply.send(snapshot(session).to_map())
             except ChannelBroken:
                 continue  # it is not wanted any more

@@ -395,6 +395,14 @@ def test_a_revoked_server_key_is_refused_everywhere(call: Call, tmp_path: Path) 
     assert sum(one["revoked"] for one in json.loads(call("peers", "list", "--json").out)) == 1
 
 
+def test_what_a_file_holds_is_printed_as_text(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "known").write_text(f"\x1b]0;evil\x07 {ALICE}\n")
+    assert "\x1b" not in call("peers", "list", "--known", "known").out
+    assert "\x1b" not in call("peers", "list", "--json", "--known", "known").out
+    (tmp_path / "known").write_text("\x1b]0;evil\x07\n")
+    assert_one_line(call("peers", "list", "--known", "known"), "known:1")
+
+
 @needs_ssh_keygen
 def test_files_of_ssh_are_understood(call: Call, tmp_path: Path) -> None:
     file = tmp_path / "known_hosts"

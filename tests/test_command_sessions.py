@@ -44,6 +44,12 @@ def server(keys: Keys) -> Iterator[str]:
         yield server.address
 
 
+@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+def loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that are started run on each of them."""
+    monkeypatch.setenv("CHANLINK_EVENT_LOOP", request.param)
+
+
 def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -68,9 +74,9 @@ def test_ping_says_who_answers_and_how_far_it_is(keys: Keys, server: str) -> Non
     assert found["round_trip_ms"]["min"] <= found["round_trip_ms"]["avg"] <= found["round_trip_ms"]["max"]
 
 
-@pytest.mark.parametrize("loop", ["uvloop", "trio"])
-def test_ping_runs_on_every_event_loop(keys: Keys, server: str, loop: str) -> None:
-    assert "1 round trips" in run(keys.home, "ping", "-c1", *keys.client, server, CHANLINK_EVENT_LOOP=loop)[0]
+@pytest.mark.usefixtures("loop")
+def test_ping_runs_on_every_event_loop(keys: Keys, server: str) -> None:
+    assert "1 round trips" in run(keys.home, "ping", "-c1", *keys.client, server)[0]
 
 
 def test_a_server_is_known_by_first_use_or_by_peers_add_and_not_otherwise(keys: Keys, server: str) -> None:
@@ -171,6 +177,7 @@ def start(keys: Keys, *words: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
     return subprocess.Popen([*COMMAND, *map(str, words)], cwd=keys.home, env=environ, **kwargs)
 
 
+@pytest.mark.usefixtures("loop")
 def test_cat_is_byte_exact_both_ways_and_each_way_ends_alone(keys: Keys, tmp_path: Path) -> None:
     there, back = os.urandom(8 * MIB), os.urandom(3 * MIB)
     (tmp_path / "back").write_bytes(back)
@@ -190,6 +197,7 @@ def test_cat_is_byte_exact_both_ways_and_each_way_ends_alone(keys: Keys, tmp_pat
     assert (tmp_path / "there").read_bytes() == there
 
 
+@pytest.mark.usefixtures("loop")
 def test_cat_talks_line_by_line_over_sockets_and_pipes(keys: Keys) -> None:
     ours, theirs = socket.socketpair()
     with ours, listening_cat(keys, "--service", "talk", stdin=theirs, stdout=theirs) as (server, address):
@@ -241,6 +249,7 @@ def test_a_reader_that_wants_no_more_ends_the_writer(keys: Keys) -> None:
         assert server.wait(PATIENCE) == -signal.SIGPIPE
 
 
+@pytest.mark.usefixtures("loop")
 def test_a_full_disk_is_an_error_on_both_sides(keys: Keys) -> None:
     with (
         open("/dev/full", "wb") as full,
@@ -402,6 +411,7 @@ def test_forward_carries_many_connections_and_a_slow_one_stalls_none(keys: Keys,
         assert server.stop(signal.SIGTERM) == 0
 
 
+@pytest.mark.usefixtures("loop")
 def test_forward_passes_half_closes_and_resets_on(keys: Keys) -> None:
     with socket.create_server(("127.0.0.1", 0)) as far:
         far.settimeout(PATIENCE)
@@ -541,6 +551,7 @@ def test_the_trust_file_says_who_may_look(keys: Keys) -> None:
         assert_one_line(refused, "chanlink.top", "trust file")
 
 
+@pytest.mark.usefixtures("loop")
 @pytest.mark.parametrize("how", ["q", "\x03", "TERM", "killed server"])
 def test_top_on_a_terminal_leaves_it_as_it_was(keys: Keys, how: str) -> None:
     with serving(keys, "bench", "--listen", ANYWHERE, "--inspect") as server:
@@ -617,6 +628,7 @@ anyio.run(main)
         server.kill()
 
 
+@pytest.mark.usefixtures("loop")
 def test_interrupted_servers_end_in_order(keys: Keys) -> None:
     for words in (["bench", "--listen"], ["forward", "--allow", "tcp://127.0.0.1:1", "--serve"]):
         with serving(keys, *words, f"unix:{keys.home}/s") as server:

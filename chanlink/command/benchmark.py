@@ -135,7 +135,7 @@ class Client:
                 await stream.send(piece)
             await stream.send_eof()
             count = await stream.receive(32)
-            return _number(int(count)) / (time.monotonic() - began)
+            return _number(int(count) if count.isdigit() else None) / (time.monotonic() - began)
 
     async def bytes_back(self) -> float:
         """Bytes a second, from the server."""

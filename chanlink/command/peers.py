@@ -90,7 +90,9 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print_json([entry.to_map() for entry in entries])
     elif entries:
-        rows = [[entry.subject, entry.key.fingerprint, entry.key.comment] for entry in entries]
+        from chanlink.errors import printable
+
+        rows = [[printable(entry.subject), entry.key.fingerprint, entry.key.comment] for entry in entries]
         print("\n".join(table(rows)))
     else:
         note(f"{options.trust or options.known}: no keys")

@@ -9,6 +9,9 @@ from .output import add_json, print_json
 if TYPE_CHECKING:
     import chanlink
 
+LONGEST = 64 * 1024 * 1024
+"""Bytes of a report: some two hundred sessions with a thousand channels each."""
+
 NOTES = """\
 Shows the sessions of a server and their channels: messages or bytes sent and taken, what lies in queues, the credit
 that is left, and who waits for whom. On a terminal it goes on until q or Ctrl-C.
@@ -42,18 +45,18 @@ async def _top(options: argparse.Namespace) -> int:
 
     async with connected(options) as session, asking(session, options.service) as requests:
         if options.json:
-            await _print_reports(requests, options)
+            await _print_reports(session, requests, options)
         elif options.once or not (sys.stdout.isatty() and sys.stdin.isatty()):
             from .screen import report
 
-            print("\n".join(report(await _ask(requests), {}, 0, width=None, everything=options.all)))
+            print("\n".join(report(await _ask(session, requests), {}, 0, width=None, everything=options.all)))
         else:
-            await _show(requests, options)
+            await _show(session, requests, options)
     return 0
 
 
-async def _ask(requests: "chanlink.Sender[Any]") -> list[dict[str, Any]]:
-    """What every session is doing now; as far as it can be believed, the server is asked for no more."""
+async def _ask(session: "chanlink.Session", requests: "chanlink.Sender[Any]") -> list[dict[str, Any]]:
+    """What every session of the server is doing now."""
     import anyio
 
     import chanlink
@@ -62,31 +65,36 @@ async def _ask(requests: "chanlink.Sender[Any]") -> list[dict[str, Any]]:
 
     sender, receiver = chanlink.pipe()
     found: list[dict[str, Any]] = []
+    before = session.statistics().volume
     async with receiver:
         await requests.send(sender)
         with anyio.move_on_after(10.0) as patience:
             async for state in receiver:
                 if not isinstance(state, dict) or not isinstance(state.get("channels"), list):
                     raise Problem("the server's report is not one that this version knows")
+                if session.statistics().volume - before > LONGEST:
+                    raise Problem("the server's report is too long")
                 found.append(state)
     if patience.cancelled_caught:
         raise Problem("the server did not answer within 10 s")
     return found
 
 
-async def _print_reports(requests: "chanlink.Sender[Any]", options: argparse.Namespace) -> None:
+async def _print_reports(
+    session: "chanlink.Session", requests: "chanlink.Sender[Any]", options: argparse.Namespace
+) -> None:
     import time
 
     import anyio
 
     while True:
-        print_json({"time": time.time(), "sessions": await _ask(requests)})
+        print_json({"time": time.time(), "sessions": await _ask(session, requests)})
         if options.once:
             return
         await anyio.sleep(options.interval)
 
 
-async def _show(requests: "chanlink.Sender[Any]", options: argparse.Namespace) -> None:
+async def _show(session: "chanlink.Session", requests: "chanlink.Sender[Any]", options: argparse.Namespace) -> None:
     """Until q is pressed; the terminal is as it was afterwards, whatever happens."""
     import anyio
 
@@ -99,7 +107,7 @@ async def _show(requests: "chanlink.Sender[Any]", options: argparse.Namespace) -
             async def refresh() -> None:
                 try:
                     while True:
-                        screen.draw(await _ask(requests), options.address, everything=options.all)
+                        screen.draw(await _ask(session, requests), options.address, everything=options.all)
                         await anyio.sleep(options.interval)
                 except Exception as exc:
                     problems.append(exc)
