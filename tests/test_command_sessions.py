@@ -603,13 +603,20 @@ def test_a_report_is_not_believed() -> None:
     assert any("x1b]0;evil" in line for line in lines)
 
 
-def test_a_server_that_reports_nonsense_is_one_line(keys: Keys) -> None:
+@pytest.mark.parametrize(
+    ("report", "words"),
+    [
+        ('await reply.send("nonsense")', "not one that this version knows"),
+        ('while True: await reply.send({"channels": [], "peer": "x" * 1_000_000})', "too long"),
+    ],
+)
+def test_a_server_that_reports_nonsense_is_one_line(keys: Keys, report: str, words: str) -> None:
     program = """
 import anyio, chanlink, sys
 async def top(requests, peer):
     async for reply in requests:
         async with reply:
-            await reply.send("nonsense")
+            REPORT
 async def main():
     identity, trust = chanlink.Identity.load("server"), chanlink.Trust.load("trust")
     services = {"chanlink.top": top}
@@ -618,14 +625,15 @@ async def main():
         await anyio.sleep_forever()
 anyio.run(main)
 """
-    words = [sys.executable, "-c", program]
-    with subprocess.Popen(
-        words, cwd=keys.home, env=environment(keys.home), stdout=subprocess.PIPE, text=True
-    ) as server:
+    command = [sys.executable, "-c", program.replace("REPORT", report)]
+    pipes: Any = {"stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=keys.home, env=environment(keys.home), **pipes) as server:
         assert server.stdout is not None
         address = server.stdout.readline().strip()
-        assert_one_line(run(keys.home, "top", "--once", *keys.client, address, status=1), "report")
-        server.kill()
+        try:
+            assert_one_line(run(keys.home, "top", "--once", *keys.client, address, status=1), words)
+        finally:
+            server.kill()
 
 
 @pytest.mark.usefixtures("loop")
