@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -102,11 +102,11 @@ def make_keys(home: Path, trust: str = "") -> Keys:
 class Server:
     """A process that listens; `address` is where."""
 
-    def __init__(self, keys: Keys, *words: Any, **kwargs: Any) -> None:
+    def __init__(self, keys: Keys, *words: Any, command: Sequence[str] = COMMAND, **kwargs: Any) -> None:
         self.log = keys.home / f"log{len(list(keys.home.glob('log*')))}"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, words[0], *keys.server, *map(str, words[1:])],
+                [*command, words[0], *keys.server, *map(str, words[1:])],
                 stderr=log, cwd=keys.home, env=environment(keys.home), **kwargs,
             )  # fmt: skip
         self.address = self.said(r"listening on (\S+)")[1]

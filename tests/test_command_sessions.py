@@ -235,6 +235,21 @@ def test_descriptors_that_are_shared_stay_blocking(keys: Keys) -> None:
         os.close(descriptor)
 
 
+def test_what_has_arrived_is_written_however_long_it_takes_after_the_client_has_gone(keys: Keys) -> None:
+    program = (
+        "import sys, functools, chanlink.endpoint as e; from chanlink.command import main;"
+        "e.Limits = functools.partial(e.Limits, close=0.05); sys.exit(main())"  # what services have left then
+    )
+    command = [sys.executable, "-c", program]
+    data = os.urandom(90_000)  # more than a pipe holds, and so little that the client need not wait
+    with listening_cat(keys, command=command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as (server, address):
+        run(keys.home, "cat", *keys.client, address, input=data)
+        time.sleep(0.3)  # longer than that
+        assert server.stdout is not None
+        assert server.stdout.read() == data
+        assert server.wait(PATIENCE) == 0
+
+
 def test_a_reader_that_wants_no_more_ends_the_writer(keys: Keys) -> None:
     with listening_cat(keys, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as (server, address):
         assert server.stdout is not None

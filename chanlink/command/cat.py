@@ -65,31 +65,24 @@ async def _connect(options: argparse.Namespace) -> int:
 
 
 async def _listen(options: argparse.Namespace) -> int:
-    import anyio
-
     import chanlink
 
     from .stdio import Input, Output, exchange
 
-    taken: list[str] = []
-    done = anyio.Event()
-    problems: list[Exception] = []
+    first, received = chanlink.pipe()
 
     async def cat(stream: chanlink.ByteStream, peer: chanlink.Peer) -> None:
-        if taken:
+        """Hand the first one over: what has arrived of it outlives the session, and this task does not."""
+        try:
+            await first.send(stream)
+        except chanlink.ChannelClosed:
             stream.fail("busy")
             stream.refuse("busy", "somebody else is served")
-            return
-        taken.append(peer.name)
-        try:
-            await exchange(stream, Input(), Output())
-        except Exception as exc:
-            problems.append(exc)
-        finally:
-            done.set()
+        first.close()
 
     async with listening(options.listen, options, {options.service: chanlink.streams(cat)}):
-        await done.wait()
-    if problems:
-        raise problems[0]
+        async with received:
+            stream = await received.receive()
+        async with stream:
+            await exchange(stream, Input(), Output())
     return 0
