@@ -339,7 +339,7 @@ def test_keys_come_from_files_and_standard_input(call: Call, tmp_path: Path) -> 
     assert_one_line(call("peers", "add", "--trust", "trust", "ssh-ed25519 AAAA"))
 
 
-def test_twenty_editors_at_once_lose_no_key(tmp_path: Path) -> None:
+def test_editors_at_once_lose_no_key(tmp_path: Path) -> None:
     keys = [Identity.generate(f"n{number}").public_key for number in range(8)]
     known = KnownPeers.load(tmp_path / "known")
     address = parse_address("tcp://build:1")
