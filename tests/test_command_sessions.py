@@ -250,6 +250,36 @@ def test_what_has_arrived_is_written_however_long_it_takes_after_the_client_has_
         assert server.wait(PATIENCE) == 0
 
 
+def test_cat_works_where_descriptors_cannot_be_opened_again(keys: Keys) -> None:
+    """As on a system without /proc, or with the pipes of another user."""
+    program = """
+import os, sys
+opened = os.open
+def open_but(path, *args, **kwargs):
+    if str(path).startswith("/proc/self/fd"):
+        raise PermissionError(13, "Permission denied", path)
+    return opened(path, *args, **kwargs)
+os.open = open_but
+from chanlink.command import main
+sys.exit(main())
+"""
+    command = [sys.executable, "-c", program]
+    data = os.urandom(2 * MIB)
+    pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with listening_cat(keys, command=command, **pipes) as (server, address):
+        assert server.stdin is not None
+        server.stdin.write(b"back")
+        server.stdin.close()
+        words = [*command, "cat", *keys.client, address]
+        environ = environment(keys.home)
+        with subprocess.Popen(words, cwd=keys.home, env=environ, **pipes) as client, ThreadPoolExecutor(1) as pool:
+            assert server.stdout is not None
+            there = pool.submit(server.stdout.read)
+            assert client.communicate(data, timeout=PATIENCE)[0] == b"back"
+            assert there.result() == data
+            assert client.returncode == server.wait(PATIENCE) == 0
+
+
 def test_a_reader_that_wants_no_more_ends_the_writer(keys: Keys) -> None:
     with listening_cat(keys, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as (server, address):
         assert server.stdout is not None
