@@ -11,9 +11,8 @@ from .options import (
     asking,
     connected,
     in_event_loop,
-    listening,
     positive,
-    until_stopped,
+    serve_until_stopped,
 )
 from .output import add_json, milliseconds, print_json, size
 
@@ -62,8 +61,7 @@ def _bench(options: argparse.Namespace) -> int:
 async def _serve(options: argparse.Namespace) -> int:
     from .benchmark import SERVICE, serve
 
-    async with listening(options.listen, options, {SERVICE: serve}):
-        await until_stopped()
+    await serve_until_stopped(options.listen, options, {SERVICE: serve})
     return 0
 
 

@@ -121,8 +121,7 @@ class Client:
         async with sender, counted:
             began = time.monotonic()
             while time.monotonic() < began + self._seconds:
-                for _ in range(100):
-                    await sender.send(message)
+                await sender.send(message)
             await sender.aclose()
             count = await counted.receive()
             return _number(count) / (time.monotonic() - began)

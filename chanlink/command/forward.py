@@ -10,12 +10,14 @@ from .options import (
     add_trust,
     connected,
     in_event_loop,
-    listening,
+    serve_until_stopped,
     until_stopped,
 )
 from .output import complain, note
 
 if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+
     from chanlink.sockets import Address
 
     from .forwarding import Forwarder
@@ -93,13 +95,21 @@ async def _serve(options: argparse.Namespace) -> int:
     from .forwarding import forwarder, service_of
 
     services = {service_of(target): forwarder(target) for target in options.targets}
-    async with listening(options.serve, options, services):
-        await until_stopped()
+    await serve_until_stopped(options.serve, options, services)
     return 0
 
 
 async def _connect(options: argparse.Namespace) -> int:
     import os
+    from functools import partial
+
+    os.umask(0o077)  # a Unix socket is for this user, as the port at the far side may be
+    await until_stopped(partial(_listen, options))
+    return 0
+
+
+async def _listen(options: argparse.Namespace) -> None:
+    """Take local connections, as long as there can be a session for them."""
     from contextlib import ExitStack
 
     import anyio
@@ -109,54 +119,40 @@ async def _connect(options: argparse.Namespace) -> int:
     from .forwarding import Forwarder
 
     forwarder = Forwarder(complain)
-    problems: list[Exception] = []
-
-    async def connect() -> None:
-        try:
-            await _keep_connected(options, forwarder, ready)
-        except Exception as exc:
-            problems.append(exc)
-            tasks.cancel_scope.cancel()
-
-    ready = anyio.Event()
-    os.umask(0o077)  # a Unix socket is for this user, as the port at the far side may be
     with ExitStack() as stack:
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(connect)
-            await ready.wait()
+            await tasks.start(_keep_connected, options, forwarder)
             for local, target in zip(options.listen, options.targets, strict=True):
                 sockets = await listening_sockets(parse_address(local))
                 stack.callback(sockets.close)
                 for sock in sockets.sockets:
                     tasks.start_soon(forwarder.accept_loop, sock, target)
                 print(f"{' '.join(sockets.addresses)} leads to {target} by {options.address}", flush=True)
-            await until_stopped()
-            tasks.cancel_scope.cancel()
-    if problems:
-        raise problems[0]
-    return 0
 
 
-async def _keep_connected(options: argparse.Namespace, forwarder: "Forwarder", ready: Any) -> None:
+async def _keep_connected(
+    options: argparse.Namespace, forwarder: "Forwarder", *, task_status: "TaskStatus[None]"
+) -> None:
     """Connect, and again when the session was lost.  Raises what goes wrong the first time, or will each time."""
     import anyio
 
     import chanlink
 
-    pause = FIRST_PAUSE
+    pause, connected_before = FIRST_PAUSE, False
     while True:
         try:
             async with connected(options) as session:
                 forwarder.use(session)
-                if ready.is_set():
+                if connected_before:
                     note(f"connected to {options.address} again")
-                ready.set()
-                pause = FIRST_PAUSE
+                else:
+                    task_status.started()
+                pause, connected_before = FIRST_PAUSE, True
                 problem = await session.wait_closed()
         except (chanlink.UntrustedPeer, chanlink.WrongPeer, chanlink.ConfigError):
             raise
         except chanlink.SessionError as exc:
-            if not ready.is_set():
+            if not connected_before:
                 raise
             problem = exc
         forwarder.use(None)

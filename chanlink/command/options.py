@@ -293,14 +293,34 @@ async def asking(session: "chanlink.Session", service: str) -> "AsyncGenerator[c
             raise
 
 
-async def until_stopped() -> None:
-    """Wait for an interruption, which is how a server ends in order."""
+async def serve_until_stopped(address: str, options: argparse.Namespace, services: "Services") -> None:
+    """Listen until interrupted; what is at work then is cut, because it may never end by itself."""
+    import anyio
+
+    async def serve() -> None:
+        async with listening(address, options, services):
+            await anyio.sleep_forever()
+
+    await until_stopped(serve)
+
+
+async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
+    """Call a function that may go on for ever; somebody who interrupts us cancels it."""
     import signal
 
     import anyio
 
+    # From the beginning: who has read that we are listening may interrupt us at once.
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-        await anext(signals)
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await anext(signals)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(stop)
+            await function()
+            tasks.cancel_scope.cancel()
 
 
 def _silence() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections.abc import Collection
 from typing import Any
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -60,7 +61,7 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes % 60} min" if not days else f"{days} d {hours % 24} h"
 
 
-def table(rows: list[list[str]], right: set[int] = frozenset()) -> list[str]:  # type: ignore[assignment]
+def table(rows: list[list[str]], right: Collection[int] = ()) -> list[str]:
     """Lines with columns under each other; those in `right` end under each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
