@@ -52,6 +52,8 @@ ROWS: list[list[str]] = [
         "command.output",
         "command.problems",
         "command.options",
+        "command.keys",
+        "command.sessions",
         "command.peer_files",
         "command.stdio",
         "command.forwarding",

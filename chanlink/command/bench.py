@@ -3,18 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .options import (
-    add_command,
-    add_expectations,
-    add_inspection,
-    add_trust,
-    asking,
-    connected,
-    in_event_loop,
-    positive,
-    serve_until_stopped,
-)
+from .options import add_command, add_expectations, add_inspection, add_trust, positive
 from .output import add_json, milliseconds, print_json, size
+from .sessions import asking, connected, in_event_loop, serve_until_stopped
 
 if TYPE_CHECKING:
     from .benchmark import Client

@@ -3,15 +3,8 @@
 import argparse
 from typing import Any
 
-from .options import (
-    add_command,
-    add_expectations,
-    add_inspection,
-    add_trust,
-    connected,
-    in_event_loop,
-    listening,
-)
+from .options import add_command, add_expectations, add_inspection, add_trust
+from .sessions import connected, in_event_loop, listening
 
 SERVICE = "cat"
 

@@ -3,17 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .options import (
-    add_command,
-    add_expectations,
-    add_inspection,
-    add_trust,
-    connected,
-    in_event_loop,
-    serve_until_stopped,
-    until_stopped,
-)
+from .options import add_command, add_expectations, add_inspection, add_trust
 from .output import complain, note
+from .sessions import connected, in_event_loop, serve_until_stopped, until_stopped
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus

@@ -4,8 +4,10 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any
 
-from .options import DEFAULT_IDENTITY, add_command, default_identity, default_path, in_event_loop, load_identity
+from .keys import default_identity, default_path, load_identity
+from .options import DEFAULT_IDENTITY, add_command
 from .output import add_json, note, print_json
+from .sessions import in_event_loop
 
 if TYPE_CHECKING:
     import chanlink

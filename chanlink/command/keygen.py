@@ -4,7 +4,8 @@ import argparse
 import sys
 from typing import Any
 
-from .options import DEFAULT_IDENTITY, add_command, default_path
+from .keys import default_path
+from .options import DEFAULT_IDENTITY, add_command
 from .output import add_json, note, print_json
 
 NOTES = f"""\

@@ -3,7 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .options import KNOWN_PEERS, add_command, public_key
+from .keys import public_key
+from .options import KNOWN_PEERS, add_command
 from .output import add_json, note, print_json, table
 
 if TYPE_CHECKING:

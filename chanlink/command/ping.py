@@ -3,8 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .options import add_command, add_expectations, connected, in_event_loop, natural, positive
+from .options import add_command, add_expectations, natural, positive
 from .output import add_json, milliseconds, print_json
+from .sessions import connected, in_event_loop
 
 if TYPE_CHECKING:
     import chanlink

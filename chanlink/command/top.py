@@ -3,8 +3,9 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from .options import add_command, add_expectations, asking, connected, in_event_loop, positive
+from .options import add_command, add_expectations, positive
 from .output import add_json, print_json
+from .sessions import asking, connected, in_event_loop
 
 if TYPE_CHECKING:
     import chanlink
