@@ -42,6 +42,7 @@ from .errors import (
     WrongPeer,
 )
 from .identity import Identity
+from .inspection import Inspection
 from .known_peers import KnownPeers
 from .limits import Limits
 from .openssh import PublicKey
@@ -71,6 +72,7 @@ __all__ = [
     "HandshakeTimeout",
     "Identity",
     "Incoming",
+    "Inspection",
     "KeyFormatError",
     "KnownPeers",
     "LimitReached",

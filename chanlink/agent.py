@@ -40,13 +40,16 @@ class Agent:
             raise AgentError("there is no ssh-agent: $SSH_AUTH_SOCK is not set; start one with: eval $(ssh-agent)")
         self.path = os.path.expanduser(path)
 
-    async def find(self, public_key: PublicKey | None = None) -> PublicKey:
-        """The agent's entry for this key; without one, the only Ed25519 key that it holds.  Raises `AgentError`."""
+    async def keys(self) -> list[PublicKey]:
+        """The Ed25519 keys that the agent holds now.  Raises `AgentError`."""
         try:
-            held = parse_identities(await self._ask(bytes([REQUEST_IDENTITIES]), LIST_TIME))
+            return parse_identities(await self._ask(bytes([REQUEST_IDENTITIES]), LIST_TIME))
         except KeyFormatError as exc:
             raise self._problem(f"a malformed list of keys: {exc}") from exc
-        found = [key for key in held if public_key is None or key == public_key]
+
+    async def find(self, public_key: PublicKey | None = None) -> PublicKey:
+        """The agent's entry for this key; without one, the only Ed25519 key that it holds.  Raises `AgentError`."""
+        found = [key for key in await self.keys() if public_key is None or key == public_key]
         if not found:
             missing = f"an {KEY_TYPE} key" if public_key is None else f"the key {public_key.fingerprint}"
             raise self._problem(f"it does not hold {missing} now; run: ssh-add FILE")

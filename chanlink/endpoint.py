@@ -168,6 +168,11 @@ class Listener(AnyListener[Session]):
         """The addresses that it listens on, as `connect` takes them, with their real ports."""
         return list(self._sockets.addresses)
 
+    @property
+    def sessions(self) -> list[Session]:
+        """The sessions that are open now, also those that nobody has accepted."""
+        return list(self._sessions)
+
     async def accept(self) -> Session:
         """The next authenticated session.  Raises `anyio.ClosedResourceError` once the listener is closed.
 

@@ -16,17 +16,14 @@ import hmac
 import logging
 import os
 import re
-import stat
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, Self
+from typing import NamedTuple, Self
 
 import anyio
 
+from chanlink.editing import edit
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
-from chanlink.openssh import PublicKey, expand, file_problem, make_private_directory, read_limited
+from chanlink.openssh import PublicKey, expand, file_problem, read_limited
 from chanlink.sockets import DEFAULT_PORT, Address
 from chanlink.trust import TRUST_FILE_MAX, Grant, Trust, clean_line, decode_lines
 
@@ -52,7 +49,9 @@ _OTHER_TYPES = {
 """By name: of any other, `@revoked` might be meant for an Ed25519 key with its type misspelt."""
 
 
-class _Line(NamedTuple):
+class Line(NamedTuple):
+    """A key of the servers that its patterns match."""
+
     patterns: tuple[str, ...]
     key: PublicKey
     revoked: bool
@@ -70,7 +69,7 @@ class KnownPeers:
 
     __slots__ = ("_lines", "first_use", "path")
 
-    def __init__(self, path: Path, lines: tuple[_Line, ...], first_use: bool = False) -> None:
+    def __init__(self, path: Path, lines: tuple[Line, ...], first_use: bool = False) -> None:
         self.path = path
         self.first_use = first_use
         self._lines = lines
@@ -91,7 +90,7 @@ class KnownPeers:
             if not isinstance(exc.__cause__, FileNotFoundError):
                 raise TrustFormatError(str(exc)) from exc
             data = b""
-        return cls(file, _parse(file, data), first_use)
+        return cls(file, parse(file, data), first_use)
 
     def read_again(self) -> Self:
         """What the file says now.  Raises as `load`."""
@@ -122,14 +121,12 @@ class KnownPeers:
         `TrustFormatError` when it can't be written.
         """
         try:
-            file = Path(os.path.realpath(self.path))  # a link stays one
-            make_private_directory(file.parent)
-            with _locked(file) as stream:
-                data = stream.read(TRUST_FILE_MAX + 1)
-                if type(self)(self.path, _parse(self.path, data)).find(address, key) is None:
+            with edit(self.path) as file:
+                data = file.read(TRUST_FILE_MAX + 1)
+                if type(self)(self.path, parse(self.path, data)).find(address, key) is None:
                     line = f"{names_of(address)[0]} {PublicKey(key.raw)}\n"
                     start = data if data.endswith(b"\n") or not data else data + b"\n"
-                    _replace(file, start + line.encode(), stat.S_IMODE(os.fstat(stream.fileno()).st_mode))
+                    file.replace(start + line.encode())
         except (OSError, ValueError) as exc:
             if isinstance(exc, ConfigError):
                 raise
@@ -151,13 +148,14 @@ def names_of(address: Address) -> tuple[str, ...]:
 # --- reading ------------------------------------------------------------------------------------
 
 
-def _parse(path: Path, data: bytes) -> tuple[_Line, ...]:
+def parse(path: Path, data: bytes) -> tuple[Line, ...]:
+    """The lines of a file's contents.  Raises `TrustFormatError`."""
     if len(data) > TRUST_FILE_MAX:
         raise TrustFormatError(f"{path}: larger than {TRUST_FILE_MAX} bytes")
     lines, wildcards = [], 0
     for number, text in enumerate(decode_lines(path, data), start=1):
         try:
-            line = _parse_line(clean_line(text))
+            line = parse_line(clean_line(text))
             if line is not None:
                 wildcards += sum(_is_wild(pattern) for pattern in line.patterns)
                 if wildcards > WILDCARDS_MAX:
@@ -168,7 +166,8 @@ def _parse(path: Path, data: bytes) -> tuple[_Line, ...]:
     return tuple(lines)
 
 
-def _parse_line(text: str) -> _Line | None:
+def parse_line(text: str) -> Line | None:
+    """What `clean_line` left; None for a line without one of our keys.  Raises `ConfigError`."""
     if not text:
         return None
     marker = ""
@@ -183,7 +182,7 @@ def _parse_line(text: str) -> _Line | None:
     patterns, _, key_text = text.strip(" ").partition(" ")
     if key_text.strip(" ").partition(" ")[0] in _OTHER_TYPES:
         return None
-    return _Line(_parse_patterns(patterns), PublicKey.parse(key_text), bool(marker))
+    return Line(_parse_patterns(patterns), PublicKey.parse(key_text), bool(marker))
 
 
 def _parse_patterns(text: str) -> tuple[str, ...]:
@@ -228,43 +227,6 @@ def _matches_wildcards(pattern: str, name: str) -> bool:
         else:
             return False
     return not pattern[p:].strip("*")
-
-
-# --- writing ------------------------------------------------------------------------------------
-
-
-@contextmanager
-def _locked(file: Path) -> Iterator[IO[bytes]]:
-    """The file, made if it is missing, while no other process of ours changes it."""
-    import fcntl  # not on Windows, where everything else here works
-
-    while True:
-        with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as stream:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-            if _is_at(file, stream):  # else it was replaced while we waited
-                yield stream
-                return
-
-
-def _is_at(file: Path, stream: IO[bytes]) -> bool:
-    try:
-        return os.path.samestat(os.fstat(stream.fileno()), os.stat(file))
-    except FileNotFoundError:
-        return False
-
-
-def _replace(file: Path, data: bytes, mode: int) -> None:
-    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=".chanlink-")
-    try:
-        with open(descriptor, "wb") as stream:
-            os.chmod(name, mode)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(name, file)
-    except BaseException:
-        os.unlink(name)
-        raise
 
 
 # --- for connect --------------------------------------------------------------------------------

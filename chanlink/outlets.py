@@ -160,7 +160,7 @@ class ByteOutlet(_StreamOutlet):
 
 
 class _StreamFeed:
-    __slots__ = ("_core", "stream")
+    __slots__ = ("core", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -185,13 +185,13 @@ class _StreamFeed:
 
     def feed(self, core: ReceiveCore) -> None:
         """Tell this core when something has come."""
-        self._core = core
+        self.core = core
         self.stream.on_readable = self._readable
         if self.stream.waiting or self.stream.in_reason is not None:
             self._readable()
 
     def _readable(self) -> None:
-        self._core.readable(self)  # type: ignore[arg-type]  # `take` is that of the classes below
+        self.core.readable(self)  # type: ignore[arg-type]  # `take` is that of the classes below
 
     def watch(self, look: Callable[[], None]) -> None:
         """Call this when something has changed."""

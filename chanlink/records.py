@@ -360,6 +360,11 @@ class NoiseStream(ByteStream):
         return self._keys.suite.name
 
     @property
+    def volume(self) -> int:
+        """Bytes of records of both directions until now."""
+        return self._keys.volume
+
+    @property
     def extra_attributes(self) -> Any:
         return self._transport.extra_attributes
 

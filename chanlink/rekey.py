@@ -114,7 +114,7 @@ class RecordKeys:
         self._sending = self._cipher_state(secrets.client_key if client_side else secrets.server_key)
         self._receiving = self._cipher_state(secrets.server_key if client_side else secrets.client_key)
         self._began = now
-        self._volume = 0
+        self._volume = self._volume_before = 0
         self._waits_since: float | None = None
         """Since when this side waits for the other's next rekey record."""
         self._queued: tuple[int, bytes] | None = None
@@ -129,6 +129,11 @@ class RecordKeys:
     def _first_words(self) -> set[int]:
         """The rekey records that the other side may begin with."""
         return {ASK} if self._client_side else {START}
+
+    @property
+    def volume(self) -> int:
+        """Bytes of records of both directions, over all epochs."""
+        return self._volume_before + self._volume
 
     # --- records --------------------------------------------------------------------------------
 
@@ -270,5 +275,6 @@ class RecordKeys:
         self._next = self._noise = self._waits_since = None
         self.epoch += 1
         self._began = now
+        self._volume_before += self._volume
         self._volume = 0
         self._expected = self._first_words()

@@ -63,6 +63,12 @@ class SessionStatistics(NamedTuple):
     unaccepted: int
     budget: int
     """Bytes by which windows may still grow."""
+    age: float
+    """Seconds since the handshake."""
+    volume: int
+    """Bytes of both directions, as they are on the wire; 0 for a session over a byte stream of your own."""
+    round_trip: float
+    """Seconds, as it was measured last: in the handshake, or by `Session.ping`."""
 
 
 class Session(AsyncContextManagerMixin):
@@ -102,7 +108,7 @@ class Session(AsyncContextManagerMixin):
         self._over = anyio.Event()
         """Set as soon as there is a cause; `_ended` when that was said to the peer, too."""
         self._ended = anyio.Event()
-        self._heard = time.monotonic()
+        self._began = self._heard = time.monotonic()
         self._writing_since: float | None = None
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         if round_trip:
@@ -141,7 +147,8 @@ class Session(AsyncContextManagerMixin):
                 await self._leave(type(exc))
             else:
                 await self._leave(None)
-            await self._end_tasks()
+            # Services see the end of the session at their ends; who has not returned after a while is cancelled.
+            self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
         for incoming in self._incoming:
             incoming.end.forsake("not-taken")
         self._incoming.clear()
@@ -159,10 +166,6 @@ class Session(AsyncContextManagerMixin):
         with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
             await self._drain(cause)
         self._lose(cause)
-
-    async def _end_tasks(self) -> None:
-        """Services see the end of the session at their ends; who has not returned after a while is cancelled."""
-        self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
 
     # --- opening and accepting --------------------------------------------------------------------
 
@@ -461,7 +464,26 @@ class Session(AsyncContextManagerMixin):
         return self._records.secrets.export(label, length)
 
     def statistics(self) -> SessionStatistics:
-        return SessionStatistics(len(self._mux.streams), len(self._incoming), self._mux.windows.budget)
+        volume = self._records.volume if self._records is not None else 0
+        age = time.monotonic() - self._began
+        mux = self._mux
+        return SessionStatistics(
+            len(mux.streams), len(self._incoming), mux.windows.budget, age, volume, mux.windows.round_trip
+        )
+
+    def streams(self) -> list[Stream]:
+        """For inspection.py: what is open now."""
+        return list(self._mux.streams.values())
+
+    @property
+    def closed(self) -> bool:
+        """Whether the session is over; `wait_closed` says why."""
+        return self._cause is not None
+
+    @property
+    def suite(self) -> str:
+        """The name of the record suite (protocol section 3.1); empty over a byte stream of your own."""
+        return self._records.suite if self._records is not None else ""
 
 
 def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

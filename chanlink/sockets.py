@@ -2,7 +2,7 @@
 
 A connection is a non-blocking socket and what anyio has to wait for one. anyio's own streams on asyncio read before
 anyone receives (a stranger could make us hold 8 MB in 0.2 s), and can't be asked to send what can be sent without
-waiting (docs/decisions/0010-sockets.md).
+waiting (docs/decisions/0011-sockets.md).
 """
 
 import errno

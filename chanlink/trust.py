@@ -152,14 +152,21 @@ def clean_line(line: str) -> str:
 
 
 def _add_line(grants: dict[PublicKey, Grant], line: str) -> None:
-    text = clean_line(line)
-    if not text:
+    parsed = parse_line(clean_line(line))
+    if parsed is None:
         return
-    services, key_text = _split_options(text)
-    key = PublicKey.parse(key_text)
+    services, key = parsed
     if key in grants:  # which of the two lines holds?
         raise TrustFormatError(f"the key {key.fingerprint} stands on an earlier line too")
     grants[key] = _grant(key, services)
+
+
+def parse_line(text: str) -> tuple[frozenset[str] | None, PublicKey] | None:
+    """The services (None: all of them) and the key of what `clean_line` left.  Raises `ConfigError`."""
+    if not text:
+        return None
+    services, key_text = _split_options(text)
+    return services, PublicKey.parse(key_text)
 
 
 def _split_options(text: str) -> tuple[frozenset[str] | None, str]:

@@ -297,7 +297,7 @@ def trust_file(data: bytes) -> None:
         for line in trust.decode_lines("file", data):
             trust._add_line(grants, line)
     with suppress(ConfigError):
-        known_peers._parse(Path("file"), data)
+        known_peers.parse(Path("file"), data)
 
 
 def agent_reply(data: bytes) -> None:

@@ -1,0 +1,105 @@
+"""Keys from files, from the command line and from an ssh-agent."""
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from .options import DEFAULT_IDENTITY
+
+if TYPE_CHECKING:
+    import chanlink
+
+TRIES = 3
+"""For a passphrase, as ssh has it."""
+
+
+def load_ours(options: argparse.Namespace) -> "chanlink.Identity | chanlink.PublicKey | None":
+    """Our identity; of one in an agent its public half, or None if there is only one there."""
+    if options.agent:
+        return None if options.identity is None else public_key(options.identity)
+    return load_identity(options.identity) if options.identity is not None else default_identity()
+
+
+def default_identity() -> "chanlink.Identity":
+    """That of the user, made at first use."""
+    import chanlink
+
+    from .output import note
+
+    path = default_path()
+    missing = not os.path.lexists(os.path.expanduser(path))
+    identity = load_identity(path) if not missing else chanlink.Identity.default()
+    if missing:
+        note(f"made a key of our own: {path}")
+    return identity
+
+
+def default_path() -> str:
+    return os.environ.get("CHANLINK_IDENTITY") or DEFAULT_IDENTITY
+
+
+def load_identity(path: str) -> "chanlink.Identity":
+    """The key in a file; who sits at a terminal is asked for its passphrase."""
+    import chanlink
+
+    try:
+        return chanlink.Identity.load(path)
+    except chanlink.KeyFormatError as exc:
+        if "has a passphrase" not in str(exc):
+            raise
+        return _ask(path, exc)
+
+
+def _ask(path: str, problem: Exception) -> "chanlink.Identity":
+    import getpass
+
+    import chanlink
+
+    from .problems import Problem
+
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise Problem(
+            f"{path}: the key has a passphrase, and there is no terminal to ask for it; use ssh-add, and --agent"
+        ) from problem
+    for left in reversed(range(TRIES)):
+        try:
+            return chanlink.Identity.load(path, getpass.getpass(f"Passphrase for {path}: "))
+        except chanlink.KeyFormatError as exc:
+            if "passphrase" not in str(exc) or not left:
+                raise Problem(f"{path}: the passphrase is wrong") from exc
+        except EOFError as exc:
+            raise Problem(f"{path}: no passphrase was given") from exc
+    raise AssertionError("the last try returns or raises")
+
+
+async def our_identity(options: argparse.Namespace) -> "chanlink.Identity":
+    import chanlink
+
+    loaded = options.loaded
+    identity = loaded if isinstance(loaded, chanlink.Identity) else await chanlink.Identity.from_agent(loaded)
+    options.own_key = identity.public_key  # for problems.py
+    return identity
+
+
+def public_key(text: str) -> "chanlink.PublicKey":
+    """A key from the command line: itself, a .pub file, or ``-`` for standard input."""
+    import sys
+
+    import chanlink
+
+    from .problems import Problem
+
+    if text.startswith("ssh-"):
+        return chanlink.PublicKey.parse(text)
+    if text == "-":
+        return chanlink.PublicKey.parse(sys.stdin.readline(16_384))
+    try:
+        return chanlink.PublicKey.load(text)
+    except chanlink.KeyFormatError as exc:
+        if isinstance(exc.__cause__, FileNotFoundError):
+            raise Problem(f"{exc}; give a public key ('ssh-ed25519 AAAA...'), or a file with one") from exc
+        if os.path.exists(os.path.expanduser(f"{text}.pub")):
+            raise Problem(f"{text} is no public key; that is {text}.pub") from exc
+        raise

@@ -1,0 +1,138 @@
+"""From the arguments to an event loop, and to a session or a listener."""
+
+import argparse
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from .keys import load_ours, our_identity, public_key
+
+if TYPE_CHECKING:
+    import chanlink
+    from chanlink.services import Services
+
+
+def in_event_loop(
+    function: Callable[[argparse.Namespace], Awaitable[int]],
+) -> Callable[[argparse.Namespace], int]:
+    """An action that is asynchronous.  Files are read before the loop starts, because that may ask for a passphrase."""
+
+    def action(options: argparse.Namespace) -> int:
+        import anyio
+
+        from chanlink.sockets import parse_address
+
+        backend, backend_options = _backend()
+        if getattr(options, "address", None) is not None:
+            parse_address(options.address)  # before a key is made, or a passphrase asked for
+        if hasattr(options, "identity"):
+            options.loaded = load_ours(options)
+        return anyio.run(function, options, backend=backend, backend_options=backend_options)
+
+    return action
+
+
+def _backend() -> tuple[str, dict[str, Any]]:
+    from .problems import Problem
+
+    name = os.environ.get("CHANLINK_EVENT_LOOP") or "asyncio"
+    if name not in ("asyncio", "uvloop", "trio"):
+        raise Problem(f"CHANLINK_EVENT_LOOP={name!r} is not known; set it to asyncio, uvloop or trio")
+    return ("asyncio", {"use_uvloop": True}) if name == "uvloop" else (name, {})
+
+
+@asynccontextmanager
+async def connected(options: argparse.Namespace) -> "AsyncGenerator[chanlink.Session, None]":
+    """A session with the server at ``options.address``."""
+    import chanlink
+
+    _silence()
+    peer = public_key(options.peer) if options.peer is not None else None
+    trust = chanlink.KnownPeers.load(options.known, first_use=options.first_use) if peer is None else None
+    async with chanlink.connect(
+        options.address,
+        identity=await our_identity(options),
+        peer=peer,
+        trust=trust,
+        timeout=options.timeout,
+        psk=options.psk,
+    ) as session:
+        yield session
+
+
+@asynccontextmanager
+async def listening(
+    address: str, options: argparse.Namespace, services: "Services"
+) -> "AsyncGenerator[chanlink.Listener, None]":
+    """A listener; it says on standard error where it listens, and with which key."""
+    import logging
+
+    import chanlink
+
+    from .output import note
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    inspection = chanlink.Inspection()
+    if getattr(options, "inspect", False):
+        services = {**services, inspection.SERVICE: inspection}
+    trust, identity = chanlink.Trust.load(options.trust), await our_identity(options)
+    async with chanlink.listen(address, identity=identity, trust=trust, services=services, psk=options.psk) as listener:
+        inspection.watch(listener)
+        note(f"public key {identity.public_key}")
+        note(f"listening on {' '.join(listener.addresses)}")
+        yield listener
+
+
+@asynccontextmanager
+async def asking(session: "chanlink.Session", service: str) -> "AsyncGenerator[chanlink.Sender[Any], None]":
+    """A channel to a service, for messages with ends; that it is refused is said for them, too."""
+    import anyio
+
+    import chanlink
+
+    async with await session.open(service) as requests:
+        try:
+            yield requests
+        except chanlink.ChannelFailed as exc:
+            if exc.code == "not-taken":  # because nobody took the message that they were in
+                with anyio.move_on_after(1.0):
+                    raise await requests.wait_closed() from exc
+            raise
+
+
+async def serve_until_stopped(address: str, options: argparse.Namespace, services: "Services") -> None:
+    """Listen until interrupted; what is at work then is cut, because it may never end by itself."""
+    import anyio
+
+    async def serve() -> None:
+        async with listening(address, options, services):
+            await anyio.sleep_forever()
+
+    await until_stopped(serve)
+
+
+async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
+    """Call a function that may go on for ever; somebody who interrupts us cancels it."""
+    import signal
+
+    import anyio
+
+    # From the beginning: who has read that we are listening may interrupt us at once.
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        async with anyio.create_task_group() as tasks:
+
+            async def stop() -> None:
+                await anext(signals)
+                tasks.cancel_scope.cancel()
+
+            tasks.start_soon(stop)
+            await function()
+            tasks.cancel_scope.cancel()
+
+
+def _silence() -> None:
+    """What the library logs would be a second line beside the one that says the same to the user."""
+    import logging
+
+    logging.getLogger("chanlink").addHandler(logging.NullHandler())
