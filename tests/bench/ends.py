@@ -1,0 +1,211 @@
+"""The two ends of a measurement, each a process of its own: ``python -m tests.bench.ends ROLE PEER BACKEND FOLDER``.
+
+Every peer is a module of `peers`, with a server and with works for its client:
+
+    serve(folder)       an async context manager: serves, and gives what a client needs to know, as a map for JSON;
+                        `host` and `port` are what a link that slows things down is put in front of. None: no server
+    WORKS               by name: ``async def work(where, meter, **options)``, which has `Meter.over` around what counts
+
+A server process prints that map and leaves when its stdin ends. A client process takes orders on its stdin, one line
+of JSON each, runs them on a fresh event loop, and answers each with a line.
+"""
+
+import cProfile
+import importlib
+import importlib.util
+import json
+import logging
+import os
+import resource
+import select
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import anyio
+import anyio.to_thread
+
+from .meter import Meter, Missing
+
+ROOT = Path(__file__).resolve().parents[2]
+BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "asyncio": ("asyncio", {}),
+    "uvloop": ("asyncio", {"use_uvloop": True}),
+    "trio": ("trio", {}),
+}
+PATIENCE = 180.0
+"""Seconds after which an end that does not answer is given up."""
+
+
+class Outcome(NamedTuple):
+    """What one run took."""
+
+    count: float
+    wall: float
+    cpu: float | None
+    more: dict[str, Any]
+
+
+# --- in the processes ---------------------------------------------------------------------------
+
+
+def main() -> None:
+    role, peer, backend, folder = sys.argv[1:]
+    logging.basicConfig(level=logging.ERROR)
+    _allow_many_files()
+    if role == "server":
+        run(backend, _serve, load(peer), Path(folder))
+    else:
+        _obey(load(peer), backend)
+
+
+def load(peer: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"tests.bench.peers.{peer}")
+    except ImportError as exc:
+        raise Missing(f"needs {exc.name}: pip install --group bench") from exc
+
+
+def run(backend: str, function: Callable[..., Any], *args: Any) -> Any:
+    """`anyio.run` on a backend."""
+    name, options = BACKENDS[backend]
+    module = "uvloop" if options else name
+    if importlib.util.find_spec(module) is None:
+        raise Missing(f"needs {module}: pip install {module}")
+    return anyio.run(function, *args, backend=name, backend_options=options)
+
+
+async def _serve(module: ModuleType, folder: Path) -> None:
+    try:
+        async with module.serve(folder) as where:
+            _say({"pid": os.getpid(), **where})
+            await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
+    except Missing as exc:
+        _say({"missing": str(exc)})
+
+
+def _obey(module: ModuleType, backend: str) -> None:
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            outcome = _work(module, backend, order)
+        except Missing as exc:
+            _say({"missing": str(exc)})
+        except BaseException as exc:  # what else is measured shall still be seen
+            _say({"failed": _first_line(exc)})
+        else:
+            _say(outcome._asdict())
+
+
+def _work(module: ModuleType, backend: str, order: dict[str, Any]) -> Outcome:
+    meter = Meter(order["where"].get("pid"), order.get("profile"))
+    work = partial(module.WORKS[order["work"]], order["where"], meter, **order["options"])
+    if meter.profile is None:
+        run(backend, work)
+    else:
+        profiler = cProfile.Profile()
+        profiler.runcall(run, backend, work)
+        if not Path(meter.profile).exists():  # the work had a program of its own to profile
+            profiler.dump_stats(meter.profile)
+    return Outcome(meter.count, meter.wall, meter.cpu, meter.more)
+
+
+def _first_line(exc: BaseException) -> str:
+    while isinstance(exc, BaseExceptionGroup):
+        exc = exc.exceptions[0]
+    return f"{type(exc).__name__}: {(str(exc).strip().splitlines() or [''])[-1].strip()}"[:200]
+
+
+def _say(message: dict[str, Any]) -> None:
+    print(json.dumps(message), flush=True)
+
+
+def _allow_many_files() -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+# --- in the process that compares ---------------------------------------------------------------
+
+
+class End:
+    """A process of this module, as the process that started it sees it."""
+
+    def __init__(self, role: str, peer: str, backend: str, folder: Path, python: tuple[str, ...] = ()) -> None:
+        command = [sys.executable, *python, "-m", "tests.bench.ends", role, peer, backend, str(folder)]
+        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def answer(self) -> dict[str, Any]:
+        """The next line that it says.  Raises `Missing`, or `RuntimeError` for what has failed there."""
+        assert self.process.stdout is not None
+        if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
+            self.process.kill()
+            raise RuntimeError(f"no answer within {PATIENCE:g} s")
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"the process ended with status {self.process.wait()}")
+        said: dict[str, Any] = json.loads(line)
+        if "missing" in said:
+            raise Missing(said["missing"])
+        if "failed" in said:
+            raise RuntimeError(said["failed"])
+        return said
+
+    def order(self, order: dict[str, Any]) -> Outcome:
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps(order).encode() + b"\n")
+        self.process.stdin.flush()
+        return Outcome(**self.answer())
+
+    def stop(self) -> None:
+        """It leaves when its stdin ends, and can write a profile then."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(OSError):
+            self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process.stdout.close()
+
+
+class Pair:
+    """A peer's server, and a client that works with it."""
+
+    def __init__(self, peer: str, backend: str, folder: Path, *, profile_server: Path | None = None) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._stack = ExitStack()
+        self.where: dict[str, Any] = {}
+        try:
+            if hasattr(load(peer), "serve"):
+                python = () if profile_server is None else ("-m", "cProfile", "-o", str(profile_server))
+                server = End("server", peer, backend, folder, python)
+                self._stack.callback(server.stop)
+                self.where = server.answer()
+            self._client = End("client", peer, backend, folder)
+            self._stack.callback(self._client.stop)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def work(
+        self, work: str, options: dict[str, Any], *, where: dict[str, Any] | None = None, profile: Path | None = None
+    ) -> Outcome:
+        """Run a work once.  ``where`` says otherwise where the server is."""
+        order = {"work": work, "options": options, "where": {**self.where, **(where or {})}}
+        return self._client.order(order if profile is None else {**order, "profile": str(profile)})
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""No peer at all: commands run here, and `dd | dd` is a pipe."""
+
+import subprocess
+from typing import Any
+
+from ..meter import Meter
+from . import commands
+
+Where = dict[str, Any]
+
+
+async def into(where: Where, meter: Meter, *, count: int) -> None:
+    await commands.into({"command": []}, meter, count=count)
+
+
+async def command(where: Where, meter: Meter, *, count: int) -> None:
+    """fork and exec, so many times."""
+    with meter.over(count):
+        for _ in range(count):
+            subprocess.run(["true"], stdin=subprocess.DEVNULL, check=True, capture_output=True)
+
+
+WORKS = {"into": into, "command": command}
