@@ -15,9 +15,9 @@ from .ends import ROOT
 from .harness import Bench, Row, measure
 from .meter import Missing
 from .results import Result
-from .works import bulk, commands, one_way, round_trip
+from .works import bulk, commands, crowded, handshakes, mixed, one_way, pipes, round_trip, slow_link, traps
 
-WORKS = (commands, one_way, bulk, round_trip)
+WORKS = (commands, one_way, bulk, round_trip, mixed, slow_link, crowded, pipes, handshakes, traps)
 RESULTS = ROOT / "bench-results"
 QUICK = 0.2
 

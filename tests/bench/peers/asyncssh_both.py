@@ -21,6 +21,7 @@ async def handle(process: "asyncssh.SSHServerProcess[bytes]") -> None:
     child = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, stderr=pipe)
     await process.redirect(stdin=child.stdin, stdout=child.stdout, stderr=child.stderr)
     process.exit(await child.wait())
+    await process.wait_closed()
 
 
 @asynccontextmanager

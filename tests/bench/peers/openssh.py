@@ -33,6 +33,7 @@ async def serve(folder: Path) -> AsyncIterator[Where]:
         f"ListenAddress 127.0.0.1:{port}\nHostKey {folder}/host\nAuthorizedKeysFile {folder}/user.pub\n"
         "PidFile none\nStrictModes no\nPermitRootLogin prohibit-password\nUsePAM no\nPasswordAuthentication no\n"
         "KexAlgorithms curve25519-sha256\nMaxStartups 100\n"
+        f"SetEnv HOME={folder}\n"  # what the shell would read at its start is not OpenSSH's cost
     )
     (folder / "known").write_text(f"[127.0.0.1]:{port} {(folder / 'host.pub').read_text()}")
     server = subprocess.Popen([sshd, "-D", "-e", "-f", folder / "config"], stderr=subprocess.DEVNULL)
