@@ -51,8 +51,6 @@ class Row:
     peers: dict[str, Task | Local] = field(default_factory=dict)
     goals: tuple[Goal, ...] = ()
     repeats: int = 3
-    smoke: str = ""
-    """The peer to whom `smoke` compares this row; empty: it is not part of that."""
 
 
 class Bench:
@@ -93,7 +91,7 @@ class Bench:
             pair = self._pair(task)
             return pair.work(task.work, options, where=self._link(task, pair), profile=self._profile)
         folder = self._directory / "fresh"
-        pair = Pair(task.peer, task.backend, folder)
+        pair = Pair(task.peer, task.backend, folder, profile_server=self._profile_server)
         try:
             return pair.work(task.work, options, profile=self._profile)
         finally:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+
 @dataclass
 class Goal:
     """What we want a figure to be.  It is printed, and nothing fails but ``--check``."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import anyio
 
-from ..meter import Meter
+from tests.bench.meter import Meter
 
 Where = dict[str, Any]
 

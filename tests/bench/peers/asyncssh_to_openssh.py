@@ -5,7 +5,8 @@ from typing import Any
 
 import asyncssh
 
-from ..meter import Meter
+from tests.bench.meter import Meter
+
 from .openssh import Where, serve
 
 __all__ = ["WORKS", "serve"]

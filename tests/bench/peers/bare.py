@@ -11,8 +11,8 @@ import msgpack
 from anyio.abc import ByteStream, SocketAttribute
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from ..payload import TINY, message, pour
-from ..meter import Meter
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY, message, pour
 
 LENGTH = struct.Struct(">I")
 Where = dict[str, Any]

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from typing import Any
 
-from ..meter import Meter
+from tests.bench.meter import Meter
 
 Where = dict[str, Any]
 PIECE = 1024 * 1024

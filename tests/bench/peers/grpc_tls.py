@@ -9,9 +9,9 @@ import anyio
 import grpc
 import msgpack
 
-from ..certificates import p256
-from ..meter import Meter
-from ..payload import TINY, large_message, message
+from tests.bench.certificates import p256
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY, large_message, message
 
 Where = dict[str, Any]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 PIECE = 16_384
-AHEAD = 0.002
-"""Seconds by which bytes may leave early: the clock of the event loop is not finer."""
+SLACK = 0.005
+"""Seconds by which bytes may go in early, and what a sleep that was too long has lost may be made up for."""
 
 
 class Way:
@@ -36,8 +36,8 @@ class Way:
         while data:
             with suppress(ConnectionError):
                 data = await self._reader.read(PIECE)
-            free_at = max(free_at, time.monotonic()) + len(data) * self._a_byte
-            if (ahead := free_at - time.monotonic()) > AHEAD:
+            free_at = max(free_at, time.monotonic() - SLACK) + len(data) * self._a_byte
+            if (ahead := free_at - time.monotonic()) > SLACK:
                 await asyncio.sleep(ahead)
             await self._on_the_way.put((free_at + self._delay, data))
 

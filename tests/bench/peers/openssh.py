@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from ..meter import Meter, Missing
+from tests.bench.meter import Meter, Missing
+
 from . import commands
 
 Where = dict[str, Any]

@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 
 import chanlink
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY, large_message, message, pour
 
-from ..payload import TINY, large_message, message, pour
-from ..meter import Meter
 from .services import SERVICES
 
 MANY = chanlink.Limits(open_channels=1_000_000, unaccepted=1_000, unauthenticated=10_000)

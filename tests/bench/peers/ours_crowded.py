@@ -9,9 +9,9 @@ from typing import Any
 import anyio
 
 import chanlink
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY
 
-from ..meter import Meter
-from ..payload import TINY
 from .ours import Where, connect, serve
 
 __all__ = ["WORKS", "serve"]

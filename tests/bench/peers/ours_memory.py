@@ -1,8 +1,8 @@
 """chanlink without a session: pipes in memory."""
 
 import chanlink
+from tests.bench.meter import Meter
 
-from ..meter import Meter
 from .anyio_memory import Where, through
 
 

@@ -3,7 +3,8 @@
 import subprocess
 from typing import Any
 
-from ..meter import Meter
+from tests.bench.meter import Meter
+
 from . import commands
 
 Where = dict[str, Any]

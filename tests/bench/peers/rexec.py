@@ -10,8 +10,8 @@ from typing import Any
 
 import chanlink
 from examples.rexec.client import run
+from tests.bench.meter import Meter
 
-from ..meter import Meter
 from . import commands
 
 Where = dict[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 import rpyc
 from rpyc.utils.server import ThreadedServer
 
-from ..meter import Meter
-from ..payload import TINY
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY
 
 Where = dict[str, Any]
 

@@ -3,8 +3,7 @@
 import anyio
 
 import chanlink
-
-from ..payload import PIECE
+from tests.bench.payload import PIECE
 
 
 async def count(messages: chanlink.Receiver, peer: chanlink.Peer) -> None:

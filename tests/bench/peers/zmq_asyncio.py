@@ -9,8 +9,9 @@ import anyio
 import msgpack
 import zmq.asyncio
 
-from ..meter import Meter
-from ..payload import TINY, message
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY, message
+
 from .zmq_curve import END, Where, connected, serving
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgpack
 import zmq
 
-from ..meter import Meter
-from ..payload import TINY, large_message, message
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY, large_message, message
+
 from .zmq_curve import END, Where, connected, serving
 
 

@@ -1,9 +1,9 @@
 """Many bytes: byte streams with either cipher, and large messages."""
 
-from ..ends import BACKENDS
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import MEGABYTES
+from tests.bench.ends import BACKENDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import MEGABYTES
 
 MIB = 1024 * 1024
 STREAMED = 512 * MIB

@@ -1,8 +1,8 @@
 """Remote commands: 1 GiB through a `dd` there, and ``true``, on an open connection and from nothing."""
 
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import MEGABYTES, MILLISECONDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import MEGABYTES, MILLISECONDS
 
 GIB = 1024 * 1024 * 1024
 WARM = 200
@@ -28,7 +28,7 @@ def _pumped(name: str, what: str, work: str) -> Row:
         AES: _openssh(work, "aes128-gcm", GIB),
         CHACHA: _openssh(work, "chacha20-poly1305", GIB),
         PUMP: Task("plain_pump", work, {"count": GIB}),
-        "dd | dd": Task("pipe", "into", {"count": GIB}),
+        "two dd and a pipe": Task("pipe", "into", {"count": GIB}),
     }
     goals = (Goal(">=", 1.0, AES), Goal(">=", 0.75, PUMP))
     return Row(name, what, MEGABYTES, Task("rexec", work, {"count": GIB}), peers, goals)

@@ -1,9 +1,9 @@
 """Many open channels in a session, many sessions on a server."""
 
-from ..ends import BACKENDS
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import figure
+from tests.bench.ends import BACKENDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import figure
 
 TIMES, KIB = figure("times"), figure("KiB")
 CHANNELS = {"count": 100_000, "cycles": 4_000}

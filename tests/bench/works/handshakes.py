@@ -19,12 +19,11 @@ from chanlink.identity import Role
 from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
 from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from chanlink.trust import Grant
-
-from .. import certificates
-from ..harness import Row
-from ..meter import Missing
-from ..results import Goal
-from ..units import figure
+from tests.bench import certificates
+from tests.bench.harness import Row
+from tests.bench.meter import Missing
+from tests.bench.results import Goal
+from tests.bench.units import figure
 
 COUNT = 300
 A_SECOND = figure("a second", less_is_better=False)

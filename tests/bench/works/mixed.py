@@ -1,9 +1,9 @@
 """Small messages beside a bulk stream; memory while a slow reader is fed."""
 
-from ..ends import BACKENDS
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import figure
+from tests.bench.ends import BACKENDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import figure
 
 GIB = 1024 * 1024 * 1024
 WAYS = {"up": "towards the server", "down": "towards the client"}

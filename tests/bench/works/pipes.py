@@ -1,9 +1,9 @@
 """Pipes in memory, beside anyio's with the same buffer."""
 
-from ..ends import BACKENDS
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import MESSAGES
+from tests.bench.ends import BACKENDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import MESSAGES
 
 COUNT = 100_000
 CAPACITIES = (64, 0)

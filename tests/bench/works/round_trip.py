@@ -1,9 +1,9 @@
 """100 bytes there and back; a message with a reply channel and the reply; connections."""
 
-from ..ends import BACKENDS
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import CALLS, MICROSECONDS, MILLISECONDS
+from tests.bench.ends import BACKENDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import CALLS, MICROSECONDS, MILLISECONDS
 
 COUNT = 4_000
 CALLED = 2_000

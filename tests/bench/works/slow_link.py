@@ -1,9 +1,9 @@
 """A link of 100 ms round trip and 200 Mbit/s."""
 
-from ..ends import BACKENDS
-from ..harness import Row, Task
-from ..results import Goal
-from ..units import MEGABYTES
+from tests.bench.ends import BACKENDS
+from tests.bench.harness import Row, Task
+from tests.bench.results import Goal
+from tests.bench.units import MEGABYTES
 
 LINK = (0.1, 200e6)
 COUNT = 100_000_000

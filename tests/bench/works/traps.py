@@ -20,9 +20,8 @@ from chanlink.mux import Mux
 from chanlink.noise import CipherState
 from chanlink.stream import Opening, Stream
 from chanlink.suites import suite
-
-from ..harness import Row
-from ..units import figure
+from tests.bench.harness import Row
+from tests.bench.units import figure
 
 WIDE = 2**31 - 1
 FRAMES = 1_000
