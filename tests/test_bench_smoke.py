@@ -16,8 +16,8 @@ def figures(**of: list[float | None]) -> Callable[[str], float | None]:
     return lambda name: next(left[name])
 
 
-def result(*, less_is_better: bool, ours: list[float], theirs: list[float]) -> Result:
-    runs = {"": Runs(ours), "them": Runs(theirs)}
+def result(*, less_is_better: bool, ours: list[float], theirs: list[float], error: str = "") -> Result:
+    runs = {"": Runs(ours), "them": Runs(theirs, error=error)}
     return Result("row", "", "us", less_is_better, [Goal("<=", 1.5, "them"), Goal(">=", 100)], runs)
 
 
@@ -49,11 +49,11 @@ def test_an_advantage_is_more_when_we_are_better_whatever_the_unit() -> None:
     assert fast.advantage("them") == pytest.approx(2.0)
     assert result(less_is_better=False, ours=[10, 20, 30], theirs=[40, 40, 40]).advantage("them") == pytest.approx(0.5)
     assert fast.advantage("nobody") is None
-    assert result(less_is_better=True, ours=[10], theirs=[]).advantage("them") is None
+    assert result(less_is_better=True, ours=[10], theirs=[], error="gone").advantage("them") is None
 
 
 def test_a_goal_is_about_our_figure_or_its_ratio_to_a_peer_and_a_miss_is_told() -> None:
     slow = result(less_is_better=True, ours=[80, 80], theirs=[40, 40])
     assert slow.missed() == ["row: <= 1.5 x them", "row: >= 100"]
     assert result(less_is_better=True, ours=[100, 100], theirs=[90, 90]).missed() == []
-    assert result(less_is_better=True, ours=[100], theirs=[]).met(Goal("<=", 1.5, "them")) is None
+    assert result(less_is_better=True, ours=[100], theirs=[], error="gone").met(Goal("<=", 1.5, "them")) is None

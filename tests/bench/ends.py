@@ -11,6 +11,7 @@ of JSON each, runs them on a fresh event loop, and answers each with a line.
 """
 
 import cProfile
+import gc
 import importlib
 import importlib.util
 import json
@@ -38,6 +39,8 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
     "uvloop": ("asyncio", {"use_uvloop": True}),
     "trio": ("trio", {}),
 }
+PROFILE = "CHANLINK_BENCH_PROFILE"
+"""The environment variable that has a server write a profile: where to."""
 PATIENCE = 180.0
 """Seconds after which an end that does not answer is given up."""
 
@@ -59,7 +62,7 @@ def main() -> None:
     logging.basicConfig(level=logging.ERROR)
     _allow_many_files()
     if role == "server":
-        run(backend, _serve, load(peer), Path(folder))
+        _profiled(os.environ.get(PROFILE), run, backend, _serve, load(peer), Path(folder))
     else:
         _obey(load(peer), backend)
 
@@ -103,16 +106,22 @@ def _obey(module: ModuleType, backend: str) -> None:
 
 
 def _work(module: ModuleType, backend: str, order: dict[str, Any]) -> Outcome:
+    gc.collect()  # what the works before this one have left is not this one's
     meter = Meter(order["where"].get("pid"), order.get("profile"))
     work = partial(module.WORKS[order["work"]], order["where"], meter, **order["options"])
-    if meter.profile is None:
-        run(backend, work)
-    else:
-        profiler = cProfile.Profile()
-        profiler.runcall(run, backend, work)
-        if not Path(meter.profile).exists():  # the work had a program of its own to profile
-            profiler.dump_stats(meter.profile)
+    _profiled(meter.profile, run, backend, work)
     return Outcome(meter.count, meter.wall, meter.cpu, meter.more)
+
+
+def _profiled(path: str | None, function: Callable[..., Any], *args: Any) -> None:
+    """Call something; with a profile, if there is a path for one and no program of the peer has written one there."""
+    if path is None:
+        function(*args)
+        return
+    profiler = cProfile.Profile()
+    profiler.runcall(function, *args)
+    if not Path(path).exists():
+        profiler.dump_stats(path)
 
 
 def _first_line(exc: BaseException) -> str:
@@ -137,15 +146,20 @@ def _allow_many_files() -> None:
 class End:
     """A process of this module, as the process that started it sees it."""
 
-    def __init__(self, role: str, peer: str, backend: str, folder: Path, python: tuple[str, ...] = ()) -> None:
-        command = [sys.executable, *python, "-m", "tests.bench.ends", role, peer, backend, str(folder)]
-        self.process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    def __init__(self, role: str, peer: str, backend: str, folder: Path, *, profile: Path | None = None) -> None:
+        command = [sys.executable, "-m", "tests.bench.ends", role, peer, backend, str(folder)]
+        environment = dict(os.environ) if profile is None else {**os.environ, PROFILE: str(profile)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a program that is installed is compiled, too
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
 
     def answer(self) -> dict[str, Any]:
         """The next line that it says.  Raises `Missing`, or `RuntimeError` for what has failed there."""
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
             self.process.kill()
+            self.process.wait()
             raise RuntimeError(f"no answer within {PATIENCE:g} s")
         line = self.process.stdout.readline()
         if not line:
@@ -181,16 +195,17 @@ class Pair:
     """A peer's server, and a client that works with it."""
 
     def __init__(self, peer: str, backend: str, folder: Path, *, profile_server: Path | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._stack = ExitStack()
+        self._ends: list[End] = []
         self.where: dict[str, Any] = {}
         try:
             if hasattr(load(peer), "serve"):
-                python = () if profile_server is None else ("-m", "cProfile", "-o", str(profile_server))
-                server = End("server", peer, backend, folder, python)
+                server = End("server", peer, backend, folder, profile=profile_server)
                 self._stack.callback(server.stop)
                 self.where = server.answer()
+                self._ends.append(server)
             self._client = End("client", peer, backend, folder)
+            self._ends.append(self._client)
             self._stack.callback(self._client.stop)
         except BaseException:
             self._stack.close()
@@ -202,6 +217,11 @@ class Pair:
         """Run a work once.  ``where`` says otherwise where the server is."""
         order = {"work": work, "options": options, "where": {**self.where, **(where or {})}}
         return self._client.order(order if profile is None else {**order, "profile": str(profile)})
+
+    @property
+    def works(self) -> bool:
+        """Whether both processes are there."""
+        return all(end.process.poll() is None for end in self._ends)
 
     def close(self) -> None:
         self._stack.close()

@@ -5,12 +5,12 @@ peer, ...) in one run, because the machine is not ours alone: the figures wander
 """
 
 import json
-import shutil
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from .ends import End, Outcome, Pair
@@ -90,40 +90,41 @@ class Bench:
         if not task.fresh:
             pair = self._pair(task)
             return pair.work(task.work, options, where=self._link(task, pair), profile=self._profile)
-        folder = self._directory / "fresh"
-        pair = Pair(task.peer, task.backend, folder, profile_server=self._profile_server)
+        pair = self._start(task)
         try:
             return pair.work(task.work, options, profile=self._profile)
         finally:
             pair.close()
-            shutil.rmtree(folder)
 
     def _pair(self, task: Task) -> Pair:
+        """The processes of a peer, which all its works share; new ones if the last work has killed them."""
         key = (task.peer, task.backend)
-        if key not in self._pairs:
-            folder = self._directory / "-".join(key)
-            try:
-                pair = Pair(task.peer, task.backend, folder, profile_server=self._profile_server)
-            except Missing as exc:
-                self._pairs[key] = exc
-            else:
-                self._pairs[key] = pair
-                self._stack.callback(pair.close)
-        found = self._pairs[key]
+        found = self._pairs.get(key)
         if isinstance(found, Missing):
             raise found
+        if found is None or not found.works:
+            try:
+                self._pairs[key] = found = self._start(task)
+            except Missing as exc:
+                self._pairs[key] = exc
+                raise
         return found
+
+    def _start(self, task: Task) -> Pair:
+        folder = Path(mkdtemp(dir=self._directory))
+        pair = Pair(task.peer, task.backend, folder, profile_server=self._profile_server)
+        self._stack.callback(pair.close)
+        return pair
 
     def _link(self, task: Task, pair: Pair) -> dict[str, Any]:
         """Where the server seems to be through the link."""
         if task.link is None:
             return {}
-        key = (task.peer, task.backend, *task.link)
+        host, port, (round_trip, rate) = pair.where["host"], pair.where["port"], task.link
+        key = (host, port, round_trip, rate)
         if key not in self._links:
-            round_trip, rate = task.link
-            folder = self._directory / "link"
-            folder.mkdir(exist_ok=True)
-            to = {"host": pair.where["host"], "port": pair.where["port"], "round_trip": round_trip, "rate": rate}
+            folder = Path(mkdtemp(dir=self._directory))
+            to = {"host": host, "port": port, "round_trip": round_trip, "rate": rate}
             (folder / "link.json").write_text(json.dumps(to))
             end = End("server", "link", "asyncio", folder)
             self._stack.callback(end.stop)
@@ -136,6 +137,7 @@ def measure(bench: Bench, row: Row, repeats: int) -> Result:
     tasks = {"": row.ours, **row.peers}
     runs_of = {label: Runs(cpu_unit=row.unit.cpu_name) for label in tasks}
     result = Result(row.name, row.what, row.unit.name, row.unit.less_is_better, list(row.goals), runs_of)
+    began = time.monotonic()
     for turn in range(repeats):
         for label, task in tasks.items():
             runs = runs_of[label]
@@ -153,4 +155,5 @@ def measure(bench: Bench, row: Row, repeats: int) -> Result:
                 runs.more = outcome.more
         if runs_of[""].error:
             break
+    result.seconds = round(time.monotonic() - began, 1)
     return result

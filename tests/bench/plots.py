@@ -88,7 +88,7 @@ def draw_all(rows: Rows, folder: Path) -> Iterator[Path]:
     """Draw what there are figures for; gives the files."""
     drawings: dict[str, Callable[[Axes], bool]] = {
         **{name: lambda axes, bars=bars: draw_bars(axes, rows, bars) for name, bars in BARS.items()},  # type: ignore[misc]
-        "channels": lambda axes: draw_growth(axes, rows, "channels-growth", "microseconds", CHANNELS),
+        "channels": lambda axes: draw_growth(axes, rows, "channels-growth", "microseconds of processor time", CHANNELS),
         "sessions": lambda axes: draw_growth(axes, rows, "sessions-growth", "microseconds", SESSIONS),
         "beside-bulk": lambda axes: draw_percentiles(axes, rows),
         "memory": lambda axes: draw_memory(axes, rows),

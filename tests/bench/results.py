@@ -27,7 +27,7 @@ class Goal:
 
 @dataclass
 class Runs:
-    """The figures of one side, run by run; ``error`` is why there are no more."""
+    """The figures of one side, run by run; with an ``error`` none of them counts."""
 
     values: list[float] = field(default_factory=list)
     cpu: list[float | None] = field(default_factory=list)
@@ -46,6 +46,8 @@ class Result:
     less_is_better: bool
     goals: list[Goal]
     runs: dict[str, Runs]
+    seconds: float = 0.0
+    """How long it took to measure."""
 
     @property
     def peers(self) -> list[str]:
@@ -53,7 +55,10 @@ class Result:
 
     def ratios(self, peer: str) -> list[float]:
         """Ours to the peer's, run by run."""
-        return [ours / theirs for ours, theirs in zip(self.runs[""].values, self.runs[peer].values, strict=False)]
+        ours, theirs = self.runs[""], self.runs[peer]
+        if ours.error or theirs.error:
+            return []
+        return [one / other for one, other in zip(ours.values, theirs.values, strict=True)]
 
     def advantage(self, peer: str) -> float | None:
         """How many times better than the peer we are, whatever the unit; None if one of the two was not measured."""
@@ -65,7 +70,8 @@ class Result:
 
     def met(self, goal: Goal) -> bool | None:
         """Whether a goal was met; None when there is nothing to compare."""
-        figures = self.ratios(goal.to) if goal.to else self.runs[""].values
+        ours = self.runs[""]
+        figures = self.ratios(goal.to) if goal.to else [] if ours.error else ours.values
         return goal.met(statistics.median(figures)) if figures else None
 
     def missed(self) -> list[str]:
@@ -93,7 +99,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Result]]:
 def _from_json(row: dict[str, Any]) -> Result:
     goals = [Goal(**goal) for goal in row["goals"]]
     runs = {label: Runs(**values) for label, values in row["runs"].items()}
-    return Result(row["name"], row["what"], row["unit"], row["less_is_better"], goals, runs)
+    return Result(row["name"], row["what"], row["unit"], row["less_is_better"], goals, runs, row["seconds"])
 
 
 # --- the table ----------------------------------------------------------------------------------
@@ -115,7 +121,7 @@ def table(results: list[Result]) -> str:
 def _lines(result: Result) -> list[tuple[str, ...]]:
     """The lines of a row: one for each peer, and one before them if a goal is about our figure alone."""
     ours = result.runs[""]
-    if not ours.values:
+    if ours.error or not ours.values:
         return [(result.name, result.what, ours.error or "-", *[""] * 6)]
     first = (result.name, result.what, *_figure(result, ours))
     columns = [(*_peer_columns(result, peer), _verdict(result, peer)) for peer in result.peers]
@@ -126,7 +132,7 @@ def _lines(result: Result) -> list[tuple[str, ...]]:
 
 def _peer_columns(result: Result, peer: str) -> tuple[str, str, str, str]:
     runs = result.runs[peer]
-    if not runs.values:
+    if runs.error or not runs.values:
         return peer, runs.error, "", ""
     ratios = result.ratios(peer)
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"

@@ -34,17 +34,26 @@ async def out_of(where: Where, meter: Meter, *, count: int) -> None:
 async def cold(where: Where, meter: Meter, *, count: int) -> None:
     """Run ``true``, so many times, each with a connection of its own."""
     command = [*program(where, meter), "true"]
+    run(command)
     with meter.over(count):
         for _ in range(count):
-            subprocess.run(command, stdin=subprocess.DEVNULL, check=True, capture_output=True)
+            run(command)
+
+
+def run(command: list[str]) -> None:
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True, capture_output=True)
 
 
 def program(where: Where, meter: Meter) -> list[str]:
-    """The command line; with a profiler in it if it is a program of Python's and a profile is wanted."""
-    command: list[str] = where["command"]
-    if meter.profile is None or command[:1] != [sys.executable]:
+    """The command line."""
+    return with_profile(where["command"], meter.profile)
+
+
+def with_profile(command: list[str], path: str | None) -> list[str]:
+    """A command line that writes a profile, if one is wanted and it is a program of Python's."""
+    if path is None or command[:1] != [sys.executable]:
         return command
-    return [sys.executable, "-m", "cProfile", "-o", meter.profile, *command[1:]]
+    return [sys.executable, "-m", "cProfile", "-o", path, *command[1:]]
 
 
 def pump(where: Where, meter: Meter, there: list[str], back: list[str], count: int) -> None:

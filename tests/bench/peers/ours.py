@@ -1,6 +1,7 @@
 """chanlink: messages, calls and bytes over a session."""
 
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ from .services import SERVICES
 
 MANY = chanlink.Limits(open_channels=1_000_000, unaccepted=1_000, unauthenticated=10_000)
 Where = dict[str, Any]
+PATIENCE = 2.0
+"""Seconds for single round trips."""
 
 
 @asynccontextmanager
@@ -105,6 +108,18 @@ async def round_trip(where: Where, meter: Meter, *, count: int, over: str = "tcp
             for _ in range(count):
                 await sender.send(TINY)
                 await answers.receive()
+
+
+async def trips(sender: Any, answers: Any, count: int) -> list[float]:
+    """How long each of so many round trips took, in microseconds, sorted; fewer if they take too long."""
+    took = []
+    until = time.monotonic() + PATIENCE
+    while len(took) < count and time.monotonic() < until:
+        began = time.perf_counter()
+        await sender.send(TINY)
+        await answers.receive()
+        took.append((time.perf_counter() - began) * 1e6)
+    return sorted(took)
 
 
 async def nested(where: Where, meter: Meter, *, count: int, in_flight: int = 1) -> None:

@@ -1,7 +1,7 @@
 """chanlink: what many open channels in a session and many sessions on a server cost."""
 
 import gc
-import time
+import statistics
 from contextlib import AsyncExitStack
 from itertools import takewhile
 from typing import Any
@@ -10,9 +10,8 @@ import anyio
 
 import chanlink
 from tests.bench.meter import Meter
-from tests.bench.payload import TINY
 
-from .ours import Where, connect, serve
+from .ours import Where, connect, serve, trips
 
 __all__ = ["WORKS", "serve"]
 
@@ -38,16 +37,17 @@ def _found(meter: Meter, series: list[tuple[int, float, float, float]]) -> None:
 
 
 async def channels(where: Where, meter: Meter, *, count: int, cycles: int) -> None:
-    """At each step, with so many idle channels open: what opening and closing one costs, and KiB for each on a side."""
+    """At each step, with so many idle channels open: what opening and closing one costs, and KiB for each on
+    a side."""
     series = []
     async with connect(where) as session, await session.open("keep") as keeper:
         kept: list[chanlink.Sender[Any]] = []
-        await _open_and_close(session, cycles)
+        await _open_and_close(session, meter, cycles)
         first = meter.both_memories()
         for step in steps(count):
             await _open_idle(keeper, kept, step - len(kept))
             client, server = (used - before for used, before in zip(meter.both_memories(), first, strict=True))
-            took = await _open_and_close(session, cycles)
+            took = await _open_and_close(session, meter, cycles)
             series.append((step, took, client / KIB / step, server / KIB / step))
         for sender in kept:
             sender.close()
@@ -64,17 +64,17 @@ async def _open_idle(keeper: chanlink.Sender[Any], kept: list[chanlink.Sender[An
     await keeper.flush()
 
 
-async def _open_and_close(session: chanlink.Session, count: int) -> float:
-    """Microseconds for each: open, one message, close."""
+async def _open_and_close(session: chanlink.Session, meter: Meter, count: int) -> float:
+    """Microseconds of processor time of both ends for each: open, one message, close.  Garbage collection is in it."""
     gc.collect()
-    began = time.perf_counter()
-    for _ in range(count // BATCH):
-        for _ in range(BATCH):
-            sender = await session.open("count")
-            sender.send_nowait(None)
-            sender.close()
-        await sender.flush()
-    return (time.perf_counter() - began) / count * 1e6
+    with meter.over(count):
+        for _ in range(count // BATCH):
+            for _ in range(BATCH):
+                sender = await session.open("count")
+                sender.send_nowait(None)
+                sender.close()
+            await sender.flush()
+    return (meter.cpu or 0.0) / count * 1e6
 
 
 # --- sessions -----------------------------------------------------------------------------------
@@ -126,13 +126,9 @@ class _Echo:
         return cls(sender, answers)
 
     async def round_trips(self, count: int) -> float:
-        """Microseconds for each."""
+        """The median, in microseconds."""
         gc.collect()
-        began = time.perf_counter()
-        for _ in range(count):
-            await self._sender.send(TINY)
-            await self._answers.receive()
-        return (time.perf_counter() - began) / count * 1e6
+        return statistics.median(await trips(self._sender, self._answers, count))
 
 
 WORKS = {"channels": channels, "sessions": sessions}

@@ -1,16 +1,14 @@
 """chanlink: small messages beside a bulk stream, and memory while a slow reader is fed."""
 
 import statistics
-import time
-from typing import Any
 
 import anyio
 
 import chanlink
 from tests.bench.meter import Meter
-from tests.bench.payload import PIECE, TINY
+from tests.bench.payload import PIECE
 
-from .ours import Where, connect, serve
+from .ours import Where, connect, serve, trips
 
 __all__ = ["WORKS", "serve"]
 
@@ -25,26 +23,15 @@ async def beside_bulk(where: Where, meter: Meter, *, count: int, bulk: str) -> N
         sender = await session.open("echo")
         answers_to, answers = chanlink.pipe()
         await sender.send({"reply": answers_to})
-        await _trips(sender, answers, count // 10)
-        idle = await _trips(sender, answers, count)
+        await trips(sender, answers, count // 10)
+        idle = await trips(sender, answers, count)
         stream = await session.open_stream("discard" if bulk == "up" else "pour")
         tasks.start_soon(_fill if bulk == "up" else _drain, stream)
-        await _trips(sender, answers, count // 10)
-        loaded = await _trips(sender, answers, count)
+        await trips(sender, answers, count // 10)
+        loaded = await trips(sender, answers, count)
         tasks.cancel_scope.cancel()
     worst = loaded[int(len(loaded) * 0.99)]
     meter.found(worst / statistics.median(idle), idle=_percentiles(idle), loaded=_percentiles(loaded))
-
-
-async def _trips(sender: Any, answers: Any, count: int) -> list[float]:
-    """How long each of them took, in microseconds, sorted."""
-    took = []
-    for _ in range(count):
-        began = time.perf_counter()
-        await sender.send(TINY)
-        await answers.receive()
-        took.append((time.perf_counter() - began) * 1e6)
-    return sorted(took)
 
 
 def _percentiles(took: list[float]) -> list[float]:

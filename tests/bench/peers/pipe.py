@@ -1,6 +1,5 @@
 """No peer at all: commands run here, and `dd | dd` is a pipe."""
 
-import subprocess
 from typing import Any
 
 from tests.bench.meter import Meter
@@ -18,7 +17,7 @@ async def command(where: Where, meter: Meter, *, count: int) -> None:
     """fork and exec, so many times."""
     with meter.over(count):
         for _ in range(count):
-            subprocess.run(["true"], stdin=subprocess.DEVNULL, check=True, capture_output=True)
+            commands.run(["true"])
 
 
 WORKS = {"into": into, "command": command}

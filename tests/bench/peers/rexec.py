@@ -1,5 +1,6 @@
 """examples/rexec: remote commands over chanlink, as a command line and on an open session."""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import chanlink
 from examples.rexec.client import run
+from tests.bench.ends import PROFILE
 from tests.bench.meter import Meter
 
 from . import commands
@@ -23,9 +25,8 @@ async def serve(folder: Path) -> AsyncIterator[Where]:
     for name in ("server", "client"):
         chanlink.Identity.generate(name).save(folder / name)
     options = ["--listen", "tcp://127.0.0.1:0", "--identity", f"{folder}/server", "--trust", f"{folder}/client.pub"]
-    server = subprocess.Popen(
-        [*REXEC, "serve", *options], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL
-    )
+    command = commands.with_profile([*REXEC, "serve", *options], os.environ.get(PROFILE))
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     assert server.stdout is not None
     address = re.search(rb"tcp://\S+", server.stdout.readline())
     assert address is not None
