@@ -8,6 +8,7 @@ import pstats
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,9 @@ def main() -> int:
             return 0
         about, found = _measured(rows, options.quick)
     print(results.table(found))
+    if not about["complete"]:
+        print("interrupted: the other rows were not measured", file=sys.stderr)
+        return 130
     if options.page:
         page.write_table(about, found)
     if options.plots:
@@ -102,12 +106,13 @@ def _measured(rows: list[Row], quick: bool) -> tuple[dict[str, Any], list[Result
         "load before": os.getloadavg()[0],
         "quick": quick,
     }
-    found = []
-    with Bench(scale=QUICK if quick else 1.0) as bench:
+    found: list[Result] = []
+    with Bench(scale=QUICK if quick else 1.0) as bench, suppress(KeyboardInterrupt):  # what there is by then is kept
         for row in rows:
             _progress(f"{len(found) + 1}/{len(rows)} {row.name}")
             found.append(measure(bench, row, min(row.repeats, 2) if quick else row.repeats))
     _progress("")
+    about["complete"] = len(found) == len(rows)
     about["seconds"] = round(time.monotonic() - began)
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
@@ -122,6 +127,7 @@ def _saved(paths: list[Path]) -> tuple[dict[str, Any], list[Result]]:
     for path in paths:
         about, some = results.load(path)
         found |= {result.name: result for result in some}
+    about["complete"] = True
     return about, list(found.values())
 
 

@@ -19,6 +19,7 @@ import logging
 import os
 import resource
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -60,11 +61,15 @@ class Outcome(NamedTuple):
 def main() -> None:
     role, peer, backend, folder = sys.argv[1:]
     logging.basicConfig(level=logging.ERROR)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us hears it, and stops us
     _allow_many_files()
-    if role == "server":
-        _profiled(os.environ.get(PROFILE), run, backend, _serve, load(peer), Path(folder))
-    else:
+    if role == "client":
         _obey(load(peer), backend)
+        return
+    try:
+        _profiled(os.environ.get(PROFILE), run, backend, _serve, load(peer), Path(folder))
+    except Missing as exc:
+        _say({"missing": str(exc)})
 
 
 def load(peer: str) -> ModuleType:
@@ -84,12 +89,9 @@ def run(backend: str, function: Callable[..., Any], *args: Any) -> Any:
 
 
 async def _serve(module: ModuleType, folder: Path) -> None:
-    try:
-        async with module.serve(folder) as where:
-            _say({"pid": os.getpid(), **where})
-            await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
-    except Missing as exc:
-        _say({"missing": str(exc)})
+    async with module.serve(folder) as where:
+        _say({"pid": os.getpid(), **where})
+        await anyio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
 
 
 def _obey(module: ModuleType, backend: str) -> None:
@@ -99,7 +101,7 @@ def _obey(module: ModuleType, backend: str) -> None:
             outcome = _work(module, backend, order)
         except Missing as exc:
             _say({"missing": str(exc)})
-        except BaseException as exc:  # what else is measured shall still be seen
+        except Exception as exc:  # what else is measured shall still be seen
             _say({"failed": _first_line(exc)})
         else:
             _say(outcome._asdict())
@@ -124,8 +126,8 @@ def _profiled(path: str | None, function: Callable[..., Any], *args: Any) -> Non
         profiler.dump_stats(path)
 
 
-def _first_line(exc: BaseException) -> str:
-    while isinstance(exc, BaseExceptionGroup):
+def _first_line(exc: Exception) -> str:
+    while isinstance(exc, ExceptionGroup):
         exc = exc.exceptions[0]
     return f"{type(exc).__name__}: {(str(exc).strip().splitlines() or [''])[-1].strip()}"[:200]
 
@@ -147,6 +149,7 @@ class End:
     """A process of this module, as the process that started it sees it."""
 
     def __init__(self, role: str, peer: str, backend: str, folder: Path, *, profile: Path | None = None) -> None:
+        self._role = role
         command = [sys.executable, "-m", "tests.bench.ends", role, peer, backend, str(folder)]
         environment = dict(os.environ) if profile is None else {**os.environ, PROFILE: str(profile)}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a program that is installed is compiled, too
@@ -178,11 +181,13 @@ class End:
         return Outcome(**self.answer())
 
     def stop(self) -> None:
-        """It leaves when its stdin ends, and can write a profile then."""
+        """A server leaves when its stdin ends, and can write a profile then; a client may be in the midst of a work."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         with suppress(OSError):
             self.process.stdin.close()
+        if self._role == "client":
+            self.process.terminate()
         try:
             self.process.wait(5)
         except subprocess.TimeoutExpired:

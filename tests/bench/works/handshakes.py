@@ -33,7 +33,15 @@ def rows() -> list[Row]:
     peers = {"mutual TLS 1.3": lambda: asyncio.run(_tls()), "asyncssh": lambda: asyncio.run(_ssh())}
     what = f"{COUNT} handshakes one after the other"
     return [
-        Row("handshake", what, A_SECOND, lambda: anyio.run(_ours), peers, (Goal(">=", 1.3, "mutual TLS 1.3"),)),
+        Row(
+            "handshake",
+            what,
+            A_SECOND,
+            lambda: anyio.run(_ours),
+            peers,
+            (Goal(">=", 1.3, "mutual TLS 1.3"),),
+            repeats=5,
+        ),
         Row(
             "handshake-server",
             "processor time of the server's half, no socket",
@@ -41,6 +49,7 @@ def rows() -> list[Row]:
             _server_alone,
             {},
             (Goal("<=", 0.8),),
+            repeats=5,
         ),
     ]
 

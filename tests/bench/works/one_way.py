@@ -21,7 +21,7 @@ SHAPES = {
 
 def rows() -> list[Row]:
     peers = {
-        BLOCKING: Task("zmq_blocking", "one_way", {"count": COUNT}),
+        BLOCKING: Task("zmq_blocking", "one_way", {"count": 3 * COUNT}),
         ASYNCIO: Task("zmq_asyncio", "one_way", {"count": COUNT // 4}),
         GRPC: Task("grpc_tls", "one_way", {"count": COUNT // 10}),
     }
