@@ -5,6 +5,7 @@ peer, ...) in one run, because the machine is not ours alone: the figures wander
 """
 
 import json
+import signal
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -69,7 +70,9 @@ class Bench:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        heard = signal.signal(signal.SIGINT, signal.SIG_IGN)  # impatience must not leave processes behind
         self._stack.close()
+        signal.signal(signal.SIGINT, heard)
 
     def run(self, task: Task | Local, turn: int) -> Outcome:
         """Run it once; ``turn`` is how often that has been done for its row.  Raises `Missing`, or whatever fails."""

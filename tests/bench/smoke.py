@@ -126,4 +126,7 @@ def _renew(advantage: Callable[[str], float | None]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)
