@@ -58,8 +58,7 @@ format: $(VENV)/.dev
 
 # What it does not find to measure beside us, it leaves out and says so.
 $(VENV)/.bench: $(VENV)/.dev
-	-$(BIN)/python -m pip install --quiet --group bench
-	@touch $@
+	$(BIN)/python -m pip install --quiet --group bench && touch $@ || echo "not all peers can be had here"
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench

@@ -21,7 +21,7 @@ BASELINE = Path(__file__).with_name("baseline.json")
 COMPARED = {
     "rexec-in": "pump over TCP, not encrypted",
     "true": "fork+exec",
-    "true-cold": "OpenSSH",
+    "true-cold": "an interpreter with anyio",
     "bytes-aegis256/trio": "TCP",
     "bytes-chachapoly/trio": "TCP",
     "large-1m/asyncio": "pyzmq CURVE, blocking",

@@ -1,5 +1,6 @@
 """No peer at all: commands run here, and `dd | dd` is a pipe."""
 
+import sys
 from typing import Any
 
 from tests.bench.meter import Meter
@@ -20,4 +21,13 @@ async def command(where: Where, meter: Meter, *, count: int) -> None:
             commands.run(["true"])
 
 
-WORKS = {"into": into, "command": command}
+async def interpreter(where: Where, meter: Meter, *, count: int) -> None:
+    """Start an interpreter and an event loop of anyio's, so many times."""
+    program = [sys.executable, "-c", "import anyio; anyio.run(anyio.sleep, 0)"]
+    commands.run(program)
+    with meter.over(count):
+        for _ in range(count):
+            commands.run(program)
+
+
+WORKS = {"into": into, "command": command, "interpreter": interpreter}

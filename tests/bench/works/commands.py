@@ -51,5 +51,8 @@ def _warm() -> Row:
 
 def _cold() -> Row:
     ours = Task("rexec", "cold", {"count": COLD})
-    peers = {"OpenSSH": _openssh("cold", "aes128-gcm", COLD)}
+    peers = {
+        "OpenSSH": _openssh("cold", "aes128-gcm", COLD),
+        "an interpreter with anyio": Task("pipe", "interpreter", {"count": COLD}),
+    }
     return Row("true-cold", "run true from nothing", MILLISECONDS, ours, peers, (Goal("<=", 1.0, "OpenSSH"),))
