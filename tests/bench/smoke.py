@@ -8,6 +8,7 @@ machine matters little. One that fell by more than a quarter is measured again, 
 import argparse
 import dataclasses
 import json
+import os
 import statistics
 import sys
 from collections.abc import Callable, Mapping
@@ -94,6 +95,7 @@ def main() -> int:
     parser.add_argument("--renew", action="store_true", help="write a new baseline")
     options = parser.parse_args()
     rows = {row.name: row for row in all_rows()}
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
     with Bench(scale=SCALE) as bench:
 
         def advantage(name: str) -> float | None:
@@ -104,6 +106,8 @@ def main() -> int:
         fell = check(json.loads(BASELINE.read_text()), advantage, lambda line: print(line, flush=True))
     if fell:
         print(f"fell by more than {FALL:.0%}: {', '.join(fell)}", file=sys.stderr)
+        if load > cores / 2:
+            print(f"but the load average was {load:.1f} before: try again when nothing else runs", file=sys.stderr)
     return 1 if fell else 0
 
 
