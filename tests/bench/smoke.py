@@ -44,6 +44,7 @@ RETRIES = 2
 SCALE = 0.25
 REPEATS = 5
 ROUNDS = 3
+"""Of measuring, for a new baseline."""
 
 
 class Compared(NamedTuple):
@@ -92,8 +93,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.bench.smoke", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only these rows")
     parser.add_argument("--renew", action="store_true", help="write a new baseline")
     options = parser.parse_args()
+    names = options.names or list(COMPARED)
+    if unknown := set(names) - set(COMPARED):
+        parser.error(f"not compared: {', '.join(unknown)}; there are {', '.join(COMPARED)}")
+    baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     rows = {row.name: row for row in all_rows()}
     load, cores = os.getloadavg()[0], os.cpu_count() or 1
     with Bench(scale=SCALE) as bench:
@@ -102,8 +108,9 @@ def main() -> int:
             return _advantage(bench, rows[name], COMPARED[name])
 
         if options.renew:
-            return _renew(advantage)
-        fell = check(json.loads(BASELINE.read_text()), advantage, lambda line: print(line, flush=True))
+            return _renew(baseline, names, advantage)
+        wanted = {name: before for name, before in baseline.items() if name in names}
+        fell = check(wanted, advantage, lambda line: print(line, flush=True))
     if fell:
         print(f"fell by more than {FALL:.0%}: {', '.join(fell)}", file=sys.stderr)
         if load > cores / 2:
@@ -117,15 +124,18 @@ def _advantage(bench: Bench, row: Row, peer: str) -> float | None:
     return measure(bench, alone, REPEATS).advantage(peer)
 
 
-def _renew(advantage: Callable[[str], float | None]) -> int:
+def _renew(baseline: dict[str, float], names: list[str], advantage: Callable[[str], float | None]) -> int:
     """The median of several rounds, lest a lucky one set the mark."""
-    rounds = [{name: advantage(name) for name in COMPARED} for _ in range(ROUNDS)]
-    if missing := [name for name, figure in rounds[0].items() if figure is None]:
-        print(f"not measured, so there is no new baseline: {', '.join(missing)}", file=sys.stderr)
-        return 1
-    baseline = {name: round(statistics.median(one[name] or 0.0 for one in rounds), 3) for name in COMPARED}
-    BASELINE.write_text(json.dumps(baseline, indent=1) + "\n")
-    print(BASELINE.read_text(), end="")
+    for name in names:
+        rounds = [advantage(name) for _ in range(ROUNDS)]
+        figures = [figure for figure in rounds if figure is not None]
+        if not figures:
+            print(f"{name} was not measured, and stays as it was", file=sys.stderr)
+            continue
+        baseline[name] = round(statistics.median(figures), 3)
+        print(f"{name:26} {baseline[name]:8.3f}", flush=True)
+    kept = {name: baseline[name] for name in COMPARED if name in baseline}
+    BASELINE.write_text(json.dumps(kept, indent=1) + "\n")
     return 0
 
 
