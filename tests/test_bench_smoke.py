@@ -57,3 +57,10 @@ def test_a_goal_is_about_our_figure_or_its_ratio_to_a_peer_and_a_miss_is_told() 
     assert slow.missed() == ["row: <= 1.5 x them", "row: >= 100"]
     assert result(less_is_better=True, ours=[100, 100], theirs=[90, 90]).missed() == []
     assert result(less_is_better=True, ours=[100], theirs=[], error="gone").met(Goal("<=", 1.5, "them")) is None
+
+
+def test_a_side_that_fails_has_no_figures_and_is_told_with_the_missed_goals() -> None:
+    broken = result(less_is_better=True, ours=[10], theirs=[])
+    broken.runs["them"] = Runs(error="failed: no answer", failed=True)
+    assert broken.missed() == ["row: them failed: no answer", "row: >= 100"]
+    assert broken.advantage("them") is None

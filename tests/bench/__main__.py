@@ -122,13 +122,10 @@ def _measured(rows: list[Row], quick: bool) -> tuple[dict[str, Any], list[Result
 
 
 def _saved(paths: list[Path]) -> tuple[dict[str, Any], list[Result]]:
-    found: dict[str, Result] = {}
-    about: dict[str, Any] = {}
-    for path in paths:
-        about, some = results.load(path)
-        found |= {result.name: result for result in some}
-    about["complete"] = True
-    return about, list(found.values())
+    """The results of several runs joined; what they were measured on is that of the first."""
+    runs = [results.load(path) for path in paths]
+    found = {result.name: result for _, some in runs for result in some}
+    return {**runs[0][0], "complete": True}, list(found.values())
 
 
 def _progress(text: str) -> None:

@@ -151,7 +151,7 @@ def measure(bench: Bench, row: Row, repeats: int) -> Result:
             except Missing as exc:
                 runs.error = str(exc)
             except Exception as exc:  # what else is measured shall still be seen
-                runs.error = f"failed: {exc}"
+                runs.error, runs.failed = f"failed: {exc}", True
             else:
                 runs.values.append(row.unit.value(outcome))
                 runs.cpu.append(row.unit.cpu(outcome))

@@ -33,6 +33,8 @@ class Runs:
     cpu: list[float | None] = field(default_factory=list)
     cpu_unit: str = ""
     error: str = ""
+    failed: bool = False
+    """Whether it is an error that should not be; else only something is not there to measure."""
     more: dict[str, Any] = field(default_factory=dict)
 
 
@@ -75,7 +77,9 @@ class Result:
         return goal.met(statistics.median(figures)) if figures else None
 
     def missed(self) -> list[str]:
-        return [f"{self.name}: {goal} {goal.to}".rstrip() for goal in self.goals if self.met(goal) is False]
+        """The goals that were missed, and sides that failed."""
+        failed = [f"{self.name}: {label or 'ours'} {runs.error}" for label, runs in self.runs.items() if runs.failed]
+        return failed + [f"{self.name}: {goal} {goal.to}".rstrip() for goal in self.goals if self.met(goal) is False]
 
 
 # --- JSON ---------------------------------------------------------------------------------------

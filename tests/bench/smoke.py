@@ -21,7 +21,7 @@ from .works import all_rows
 BASELINE = Path(__file__).with_name("baseline.json")
 COMPARED = {
     "rexec-in": "pump over TCP, not encrypted",
-    "true": "fork+exec",
+    "true": "asyncssh",
     "true-cold": "an interpreter with anyio",
     "bytes-aegis256/trio": "TCP",
     "bytes-chachapoly/trio": "TCP",
@@ -119,9 +119,13 @@ def main() -> int:
 
 
 def _advantage(bench: Bench, row: Row, peer: str) -> float | None:
-    """Without the row's other peers."""
+    """Without the row's other peers; none at all if we fail."""
     alone = dataclasses.replace(row, peers={peer: row.peers[peer]}, goals=())
-    return measure(bench, alone, REPEATS).advantage(peer)
+    result = measure(bench, alone, REPEATS)
+    for label, runs in result.runs.items():
+        if runs.error:
+            print(f"{row.name}: {label or 'ours'}: {runs.error}", file=sys.stderr)
+    return 0.0 if result.runs[""].failed else result.advantage(peer)
 
 
 def _renew(baseline: dict[str, float], names: list[str], advantage: Callable[[str], float | None]) -> int:
