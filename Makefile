@@ -8,14 +8,17 @@ SOURCES := chanlink examples tests
 .DEFAULT_GOAL := help
 SECONDS ?= 60
 STEPS ?= 100000
-.PHONY: help demo test check lint format bench bench-hostile rekeys machine soak select-soak fuzz clean
+.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
 	@echo "make test    run the tests, on asyncio, asyncio with uvloop, and trio"
 	@echo "make check   what has to pass before a change is taken: formatting, lint, types, tests"
 	@echo "make format  format the sources"
-	@echo "make bench   measure, beside OpenSSH, TLS, asyncssh and plain TCP (some minutes)"
+	@echo "make bench   measure, beside OpenSSH, ZeroMQ, gRPC, plain TCP and others (under ten minutes)"
+	@echo "make bench-page  the same, and renew the table and the plots of docs/explanation/performance.md"
+	@echo "make bench-smoke  has something become slower by a quarter, beside its peers? (under a minute)"
+	@echo "make bench-baseline  renew what that compares with (two minutes)"
 	@echo "make bench-hostile  floods, of strangers and of peers, and what they cost (three minutes; Linux)"
 	@echo "make rekeys  renew the keys of a loaded session ten thousand times, on each event loop (half a minute)"
 	@echo "make machine two peers and a relay against a model, STEPS=100000 (minutes)"
@@ -54,9 +57,20 @@ format: $(VENV)/.dev
 	$(BIN)/ruff check --fix $(SOURCES)
 
 # What it does not find to measure beside us, it leaves out and says so.
-bench: $(VENV)/.dev
-	-$(BIN)/python -m pip install --quiet --group bench
+$(VENV)/.bench: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --group bench && touch $@ || echo "not all peers can be had here"
+
+bench: $(VENV)/.bench
 	$(BIN)/python -m tests.bench
+
+bench-page: $(VENV)/.bench
+	$(BIN)/python -m tests.bench --page --plots
+
+bench-smoke: $(VENV)/.bench
+	$(BIN)/python -m tests.bench.smoke
+
+bench-baseline: $(VENV)/.bench
+	$(BIN)/python -m tests.bench.smoke --renew
 
 bench-hostile: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.hostile

@@ -2,90 +2,155 @@
 
 import argparse
 import cProfile
-import json
-import logging
+import os
 import platform
 import pstats
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from . import channels, handshakes, messages, rexec, traps
-from .harness import ROOT, Bench, Missing, Result, Row, measure, table
+from . import page, results
+from .ends import ROOT
+from .harness import Bench, Row, Task, measure
+from .meter import Missing
+from .results import Result
+from .works import all_rows
 
-GROUPS = (rexec, messages, channels, handshakes, traps)
 RESULTS = ROOT / "bench-results"
-SERVER_PROFILE = RESULTS / "server.prof"
+QUICK = 0.2
+
+EXAMPLES = """\
+examples:
+  python -m tests.bench --list                     the names of all rows
+  python -m tests.bench round-trip-tcp true        some of them; a name stands for all that begin with it
+  python -m tests.bench --quick one-way/trio       less work and two runs: a first impression
+  python -m tests.bench --profile bytes-aegis256/trio
+  python -m tests.bench --page --plots             everything, and renew docs/explanation/performance.md
+  python -m tests.bench --from bench-results/A.json bench-results/B.json --page --plots
+"""
 
 
 def main() -> int:
-    arguments = _arguments()
-    logging.basicConfig(level=logging.ERROR)
-    RESULTS.mkdir(exist_ok=True)
-    with Bench(profile_server=SERVER_PROFILE if arguments.profile_server else None) as bench:
-        rows = [row for group in GROUPS for row in group.rows(bench) if _wanted(row, arguments.names)]
+    options = _parse()
+    if options.saved:
+        about, found = _saved(options.saved)
+    else:
+        rows = [row for row in all_rows() if _wanted(row.name, options.names)]
         if not rows:
             print("no such row; --list lists them", file=sys.stderr)
             return 2
-        if arguments.list:
-            print("\n".join(f"{row.name:26} {row.what}" for row in rows))
-            return 0
-        if arguments.profile:
+        if options.list or options.profile or options.profile_server:
             for row in rows:
-                _profile(row)
+                print(f"{row.name:32} {row.what}")
+                if not options.list:
+                    _profile(row, server=options.profile_server)
             return 0
-        results = _measure(rows, arguments.quick)
-    print(table(results))
-    if arguments.profile_server:
-        _show(SERVER_PROFILE)
-    else:
-        _save(results)
-    return 0
+        about, found = _measured(rows, options.quick)
+    print(results.table(found))
+    if not about["complete"]:
+        print("interrupted: the other rows were not measured", file=sys.stderr)
+        return 130
+    if options.page:
+        page.write_table(about, found)
+    if options.plots:
+        page.draw(found)
+    return _check(found) if options.check else 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
-    parser.add_argument("names", nargs="*", help="rows or groups of rows: 'roundtrip', 'roundtrip/trio'")
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="rows, or what their names begin with")
     parser.add_argument("--list", action="store_true", help="list the rows and leave")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
-    parser.add_argument("--profile", action="store_true", help="profile the client of the named rows instead")
-    parser.add_argument("--profile-server", action="store_true", help="profile the server of the named rows instead")
-    return parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="a fifth of the work, and two runs of each")
+    parser.add_argument("--check", action="store_true", help="list the goals that were missed, and exit with status 1")
+    parser.add_argument("--page", action="store_true", help="put the table into docs/explanation/performance.md")
+    parser.add_argument("--plots", action="store_true", help="draw docs/explanation/plots/*.svg")
+    parser.add_argument(
+        "--from",
+        dest="saved",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="take saved results instead of measuring; of a row that is in several files, the last one",
+    )
+    parser.add_argument("--profile", action="store_true", help="profile our client in the named rows instead")
+    parser.add_argument("--profile-server", action="store_true", help="profile our server in the named rows instead")
+    options = parser.parse_args()
+    if options.page and not options.saved and (options.names or options.quick):
+        parser.error("--page needs all rows in full: leave out NAME and --quick, or join saved results by --from")
+    return options
 
 
-def _wanted(row: Row, names: list[str]) -> bool:
-    return not names or any(row.name == name or row.name.startswith((name + "/", name + "-")) for name in names)
+def _wanted(name: str, wanted: Sequence[str]) -> bool:
+    return not wanted or any(name == one or name.startswith((one + "/", one + "-")) for one in wanted)
 
 
-def _measure(rows: list[Row], quick: bool) -> list[Result]:
-    results = []
-    for row in rows:
-        _progress(row.name)
-        results.append(measure(row, min(row.repeats, 2) if quick else row.repeats))
+# --- measuring ----------------------------------------------------------------------------------
+
+
+def _measured(rows: list[Row], quick: bool) -> tuple[dict[str, Any], list[Result]]:
+    began = time.monotonic()
+    about = {
+        "at": time.strftime("%Y-%m-%d %H:%M"),
+        "python": platform.python_version(),
+        "on": platform.platform(),
+        "cores": os.cpu_count(),
+        "load before": os.getloadavg()[0],
+        "quick": quick,
+    }
+    found: list[Result] = []
+    with Bench(scale=QUICK if quick else 1.0) as bench, suppress(KeyboardInterrupt):  # what there is by then is kept
+        for row in rows:
+            _progress(f"{len(found) + 1}/{len(rows)} {row.name}")
+            found.append(measure(bench, row, min(row.repeats, 2) if quick else row.repeats))
     _progress("")
-    return results
-
-
-def _progress(name: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{name:40}\r", end="", file=sys.stderr, flush=True)
-
-
-def _save(results: list[Result]) -> None:
-    about = {"at": time.strftime("%Y-%m-%dT%H:%M:%S"), "python": platform.python_version(), "on": platform.platform()}
+    about["complete"] = len(found) == len(rows)
+    about["seconds"] = round(time.monotonic() - began)
+    RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    path.write_text(json.dumps({**about, "rows": [result.as_json() for result in results]}, indent=1))
-    print(f"\n{path.relative_to(ROOT)}")
+    results.save(path, about, found)
+    print(f"{path.relative_to(ROOT)} ({about['seconds']} s)\n")
+    return about, found
 
 
-def _profile(row: Row) -> None:
-    """Run the client of a row once under cProfile."""
-    print(f"{row.name}: {row.what}")
-    path = RESULTS / "client.prof"
+def _saved(paths: list[Path]) -> tuple[dict[str, Any], list[Result]]:
+    """The results of several runs joined; what they were measured on is that of the first."""
+    runs = [results.load(path) for path in paths]
+    found = {result.name: result for _, some in runs for result in some}
+    return {**runs[0][0], "complete": True}, list(found.values())
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text:60}\r", end="", file=sys.stderr, flush=True)
+
+
+def _check(found: list[Result]) -> int:
+    missed = [line for result in found for line in result.missed()]
+    print(f"\n{len(missed)} goals missed" + "".join(f"\n  {line}" for line in missed))
+    return 1 if missed else 0
+
+
+# --- profiles -----------------------------------------------------------------------------------
+
+
+def _profile(row: Row, *, server: bool) -> None:
+    """Run our side of a row once under cProfile, and show where the time of one end went."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / "profile.prof"
+    path.unlink(missing_ok=True)
     try:
-        row.ours()  # starts servers and fills caches
-        if row.profile is not None:
-            row.profile(path)
+        if isinstance(row.ours, Task):
+            with Bench(profile_server=path) if server else Bench(profile=path) as bench:
+                bench.run(row.ours, 0)
         else:
             profiler = cProfile.Profile()
             profiler.runcall(row.ours)
@@ -93,11 +158,7 @@ def _profile(row: Row) -> None:
     except Missing as exc:
         print(exc)
     else:
-        _show(path)
-
-
-def _show(path: Path) -> None:
-    pstats.Stats(str(path)).sort_stats("tottime").print_stats(25)
+        pstats.Stats(str(path)).sort_stats("tottime").print_stats(25)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,10 @@ from chanlink import frames, mux
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
 from chanlink.noise import CipherState
-from chanlink.stream import Stream
+from chanlink.stream import Opening, Stream
 from chanlink.suites import suite
-
-from .harness import Row
+from tests.bench.harness import Row
+from tests.bench.units import figure
 
 WIDE = 2**31 - 1
 FRAMES = 1_000
@@ -163,7 +163,7 @@ class _Wire:
         self.near = Mux(owner, client_side=True, limits=limits, peer_limits=peer_limits)
         self.far = Mux(owner, client_side=False, limits=limits, peer_limits=peer_limits)
         self._ciphers = {mux: (CipherState(bytes(32)), CipherState(bytes(32))) for mux in (self.near, self.far)}
-        self.stream = self.near.open(kind, service="bench")
+        self.stream = self.near.open(Opening(kind, "bench"))
         self.turn()
         self.far_stream = owner.stream
 
@@ -214,13 +214,13 @@ def joined(count: int) -> float:
     return (time.perf_counter() - began) / MESSAGES * 1e6
 
 
-def rows(bench: object) -> list[Row]:
+def rows() -> list[Row]:
     alone = {"alone": partial(joined, 1)}
     return [
         Row(
             "trap-repr",
             "receive 64 KiB of DATA: repr of each frame, a second buffer",
-            "us",
+            figure("us"),
             partial(receive, our_connection),
             {"h2": partial(receive, stock_connection), "h2 without repr": partial(receive_quiet, stock_connection)},
         ),
@@ -228,7 +228,7 @@ def rows(bench: object) -> list[Row]:
             Row(
                 f"trap-count-{count}",
                 f"open a stream, {count:,} open: counting by walking",
-                "us",
+                figure("us"),
                 partial(opening, True, count),
                 {"h2": partial(opening, False, count)},
                 repeats=3,
@@ -238,7 +238,7 @@ def rows(bench: object) -> list[Row]:
         Row(
             "trap-reap",
             f"entries in the tables after {CYCLES:,} streams: none is forgotten",
-            "entries",
+            figure("entries"),
             partial(left_behind, our_connection),
             {"h2": partial(left_behind, stock_connection)},
             repeats=1,
@@ -246,14 +246,14 @@ def rows(bench: object) -> list[Row]:
         Row(
             "trap-frames",
             "64 MiB in frames that are one record each, of 65,509 bytes",
-            "MB/s",
+            figure("MB/s", less_is_better=False),
             partial(bulk, frames.MAX_FRAME_SIZE, mux.TURN),
             {"frames of 16,384": partial(bulk, 16_384, mux.TURN), "frames of 65,536": partial(bulk, 65_536, mux.TURN)},
         ),
         Row(
             "trap-big-buffers",
             f"64 MiB in turns of {mux.TURN:,} bytes: over 128 KiB memory is mapped anew",
-            "MB/s",
+            figure("MB/s", less_is_better=False),
             partial(bulk, frames.MAX_FRAME_SIZE, mux.TURN),
             {f"turns of {size:,}": partial(bulk, frames.MAX_FRAME_SIZE, size) for size in (60_000, 1_000_000)},
         ),
@@ -261,7 +261,7 @@ def rows(bench: object) -> list[Row]:
             Row(
                 f"trap-join-{count}",
                 f"{count} messages of 91 bytes in a frame and record",
-                "us each",
+                figure("us each"),
                 partial(joined, count),
                 alone,
             )

@@ -1,0 +1,157 @@
+"""chanlink: messages, calls and bytes over a session."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+import chanlink
+from tests.bench.meter import Meter
+from tests.bench.payload import TINY, large_message, message, pour
+
+from .services import SERVICES
+
+MANY = chanlink.Limits(open_channels=1_000_000, unaccepted=1_000, unauthenticated=10_000)
+Where = dict[str, Any]
+PATIENCE = 2.0
+"""Seconds for single round trips."""
+
+
+@asynccontextmanager
+async def serve(folder: Path) -> AsyncIterator[Where]:
+    server, client = chanlink.Identity.generate("bench-server"), chanlink.Identity.generate("bench-client")
+    client.save(folder / "client")
+    trust = chanlink.Trust.of(client.public_key)
+
+    def listen(address: str) -> AbstractAsyncContextManager[chanlink.Listener]:
+        return chanlink.listen(address, identity=server, trust=trust, services=SERVICES, limits=MANY)
+
+    unix = f"unix:{folder}/socket"
+    async with listen("tcp://127.0.0.1:0") as listener, listen(unix):
+        host, _, port = listener.addresses[0].removeprefix("tcp://").rpartition(":")
+        where = {"host": host, "port": int(port), "unix": unix}
+        yield {**where, "key": str(server.public_key), "identity": str(folder / "client")}
+
+
+def connect(where: Where, over: str = "tcp") -> AbstractAsyncContextManager[chanlink.Session]:
+    address = where["unix"] if over == "unix" else f"tcp://{where['host']}:{where['port']}"
+    key = chanlink.PublicKey.parse(where["key"])
+    return chanlink.connect(address, identity=chanlink.Identity.load(where["identity"]), peer=key, limits=MANY)
+
+
+# --- one way ------------------------------------------------------------------------------------
+
+
+async def one_way(
+    where: Where, meter: Meter, *, count: int, service: str = "count", tasks: int = 1, channels: int = 1
+) -> None:
+    """Maps, from so many tasks that share the channels."""
+    async with connect(where) as session:
+        senders = [await session.open(service) for _ in range(channels)]
+
+        async def send(number: int) -> None:
+            sender = senders[number % channels]
+            for n in range(number, count, tasks):
+                await sender.send(message(n))
+
+        with meter.over(count):
+            if tasks == 1:
+                await send(0)
+            else:
+                async with anyio.create_task_group() as group:
+                    for number in range(tasks):
+                        group.start_soon(send, number)
+            for sender in senders:
+                sender.close()
+            for sender in senders:
+                await sender.flush()
+
+
+async def large(where: Where, meter: Meter, *, count: int, size: int) -> None:
+    """Messages with so many bytes in them; ``count`` is bytes."""
+    body = bytes(size)
+    async with connect(where) as session, await session.open("count") as sender:
+        with meter.over(count // size * size):
+            for n in range(count // size):
+                await sender.send(large_message(n, body))
+            sender.close()
+            await sender.flush()
+
+
+async def byte_stream(where: Where, meter: Meter, *, count: int, suite: str) -> None:
+    """With one of the record suites, which the client alone decides by what it offers."""
+    os.environ["CHANLINK_SUITES"] = suite  # read at each handshake
+    async with AsyncExitStack() as stack:
+        try:
+            session = await stack.enter_async_context(connect(where))
+        finally:
+            del os.environ["CHANLINK_SUITES"]
+        await pour(await session.open_stream("discard"), meter, count)
+
+
+# --- there and back -----------------------------------------------------------------------------
+
+
+async def round_trip(where: Where, meter: Meter, *, count: int, over: str = "tcp") -> None:
+    async with connect(where, over) as session:
+        sender = await session.open("echo")
+        answers_to, answers = chanlink.pipe()
+        await sender.send({"reply": answers_to})
+        for _ in range(100):
+            await sender.send(TINY)
+            await answers.receive()
+        with meter.over(count):
+            for _ in range(count):
+                await sender.send(TINY)
+                await answers.receive()
+
+
+async def trips(sender: Any, answers: Any, count: int) -> list[float]:
+    """How long each of so many round trips took, in microseconds, sorted; fewer if they take too long."""
+    took = []
+    until = time.monotonic() + PATIENCE
+    while len(took) < count and time.monotonic() < until:
+        began = time.perf_counter()
+        await sender.send(TINY)
+        await answers.receive()
+        took.append((time.perf_counter() - began) * 1e6)
+    return sorted(took)
+
+
+async def nested(where: Where, meter: Meter, *, count: int, in_flight: int = 1) -> None:
+    """Messages that each bring a channel for the answer."""
+    async with connect(where) as session:
+        sender = await session.open("answer")
+
+        async def call(number: int) -> None:
+            for n in range(number, count, in_flight):
+                answer_to, answers = chanlink.pipe()
+                await sender.send({"n": n, "reply": answer_to})
+                await answers.receive()
+
+        await call(count - 1)
+        with meter.over(count):
+            async with anyio.create_task_group() as group:
+                for number in range(in_flight):
+                    group.start_soon(call, number)
+
+
+async def connections(where: Where, meter: Meter, *, count: int) -> None:
+    with meter.over(count):
+        for _ in range(count):
+            async with connect(where):
+                pass
+
+
+WORKS = {
+    "one_way": one_way,
+    "large": large,
+    "byte_stream": byte_stream,
+    "round_trip": round_trip,
+    "nested": nested,
+    "connections": connections,
+}
