@@ -47,8 +47,8 @@ from .known_peers import KnownPeers
 from .limits import Limits
 from .openssh import PublicKey
 from .selector import Selector, select, select_nowait
-from .services import Peer, streams
-from .session import Incoming, Session
+from .services import Incoming, Peer, streams
+from .session import Session
 from .trust import Trust
 
 __all__ = [

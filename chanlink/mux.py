@@ -58,6 +58,8 @@ class Mux:
         self.limits = limits
         self.peer_limits = peer_limits
         self.streams: dict[int, Stream] = {}
+        self.arrivals = 0
+        """Frames of data that have arrived."""
         self._owner = owner
         self._next_id = 1 if client_side else 2
         self._open_ours = 0
@@ -277,6 +279,7 @@ class Mux:
         if not stream.carries_in and (event.data or ended):
             raise RemoteProtocolError(f"DATA on the half of stream {stream.id} that carries none")
         if event.data:
+            self.arrivals += 1
             stream.arrived(event.data, now)
             self.windows.arrived(stream, now)
         if ended:

@@ -225,6 +225,11 @@ class NoiseStream(ByteStream):
             return body[:max_bytes]
         return body
 
+    @property
+    def pending(self) -> bool:
+        """Whether something has been opened that was not received."""
+        return bool(self._bodies)
+
     async def _receive_more(self) -> None:
         """Wait for something, and open all records that are whole then."""
         self._check_receive()

@@ -28,6 +28,15 @@ class Peer(NamedTuple):
     address: str
 
 
+class Incoming(NamedTuple):
+    """A top-level channel or byte stream that the peer opened."""
+
+    service: str
+    end: Any
+    """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
+    peer: Peer
+
+
 Handler = Callable[[Any, Peer], Awaitable[None]]
 
 

@@ -35,7 +35,7 @@ from .mux import TURN, Mux
 from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
 from .records import BROKEN, NoiseStream
-from .services import Peer, Services, Serving
+from .services import Incoming, Peer, Services, Serving
 from .stream import Stream
 from .waiting import Waiters
 
@@ -44,15 +44,6 @@ logger = logging.getLogger(__name__)
 
 FAREWELL = 1.0
 """Seconds that a session takes at most to say why it ends when it does not end in order."""
-
-
-class Incoming(NamedTuple):
-    """A top-level channel or byte stream that the peer opened."""
-
-    service: str
-    end: Any
-    """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
-    peer: Peer
 
 
 class SessionStatistics(NamedTuple):
@@ -110,6 +101,7 @@ class Session(AsyncContextManagerMixin):
         self._ended = anyio.Event()
         self._began = self._heard = time.monotonic()
         self._writing_since: float | None = None
+        self._arrived_before = 0
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         if round_trip:
             self._mux.windows.measured(round_trip)
@@ -271,6 +263,8 @@ class Session(AsyncContextManagerMixin):
         records = self._records
         if records is None or self._cause is not None or not self._output.is_set() or not records.can_send_now:
             return False
+        if self._mux.arrivals - self._arrived_before > 1:
+            return False  # what came last has woken others, too: the writer joins what all of them send
         try:
             now = time.monotonic()
             data = self._mux.data_to_send(now)
@@ -313,9 +307,12 @@ class Session(AsyncContextManagerMixin):
     async def _read_loop(self) -> None:
         try:
             while True:
+                goes_on = self._records is not None and self._records.pending
                 data = await self._stream.receive()
                 if self._cause is not None:
                     return  # the cancellation has not reached this task yet
+                if not goes_on:
+                    self._arrived_before = self._mux.arrivals
                 self._heard = time.monotonic()
                 self._mux.receive_data(data, self._heard)
         except anyio.EndOfStream:
