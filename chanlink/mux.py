@@ -58,6 +58,8 @@ class Mux:
         self.limits = limits
         self.peer_limits = peer_limits
         self.streams: dict[int, Stream] = {}
+        self.has_message = False
+        """Whether a message was written since `data_to_send` was called last."""
         self.arrivals = 0
         """Frames of data that have arrived."""
         self._owner = owner
@@ -143,6 +145,7 @@ class Mux:
 
     def data_to_send(self, now: float) -> bytearray:
         """The frames of one turn, or nothing.  Call it again until it returns nothing."""
+        self.has_message = False
         try:
             if self._opening:
                 self._send_openings()

@@ -256,12 +256,12 @@ class Session(AsyncContextManagerMixin):
         self._lose(lost)
 
     def _flush(self) -> bool:
-        """Send what can be sent without waiting: somebody is about to wait, perhaps for the answer.
+        """Send a message, if that needs no waiting: somebody is about to wait, perhaps for the answer.
 
         It saves the way over the event loop to the writer, which sends the rest, and what nobody waits for.
         """
         records = self._records
-        if records is None or self._cause is not None or not self._output.is_set() or not records.can_send_now:
+        if not self._mux.has_message or records is None or self._cause is not None or not records.can_send_now:
             return False
         if self._mux.arrivals - self._arrived_before > 1:
             return False  # what came last has woken others, too: the writer joins what all of them send

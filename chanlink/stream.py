@@ -41,6 +41,7 @@ class Scheduler(Protocol):
 
     limits: Limits
     peer_limits: PeerLimits
+    has_message: bool
 
     def activate(self, stream: "Stream") -> None: ...
     def credit_due(self, stream: "Stream") -> None: ...
@@ -191,6 +192,8 @@ class Stream:
         self.sent += 1
         self.sent_bytes += size
         self._mux.activate(self)
+        if not self.is_bytes:
+            self._mux.has_message = True
 
     def finish(self, reason: Reason) -> None:
         """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""

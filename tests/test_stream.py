@@ -27,6 +27,7 @@ class Notes:
         self.lent: list[int] = []
         self.repaid = 0
         self.windows = self
+        self.has_message = False
 
     def activate(self, stream: Stream) -> None:
         self.active.append(stream)
