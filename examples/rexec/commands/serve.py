@@ -1,0 +1,76 @@
+"""``rexec serve``: let others run commands here."""
+
+from typing import Any
+
+from examples.rexec.arguments import Options, add_command, add_identity, identity
+
+AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
+LISTEN = "tcp://127.0.0.1:9323"
+
+NOTES = """\
+Prints a line with its addresses and one with its public key, and serves until it is interrupted. Whoever has a key in
+the trust file may run anything that this user may run; a line that begins with services="other" does not allow it.
+
+examples:
+  rexec serve
+  rexec serve --listen tcp://0.0.0.0:9323 --trust ~/.ssh/authorized_keys
+"""
+
+
+def add(commands: Any) -> None:
+    serve = add_command(
+        commands,
+        "serve",
+        action,
+        explain,
+        help="let others run commands here",
+        description="Let trusted peers run commands here.",
+        epilog=NOTES,
+    )
+    serve.add_argument("--listen", metavar="ADDRESS", default=LISTEN, help=f"where to listen (default: {LISTEN})")
+    add_identity(serve)
+    serve.add_argument(
+        "--trust",
+        metavar="FILE",
+        default=AUTHORIZED_PEERS,
+        help=f"who may run commands: public keys, one a line (default: {AUTHORIZED_PEERS})",
+    )
+
+
+def action(options: Options) -> int:
+    import anyio
+
+    return anyio.run(_serve, options)
+
+
+async def _serve(options: Options) -> int:
+    import logging
+    import signal
+
+    import anyio
+
+    import chanlink
+    from examples.rexec.server import SERVICE, rexec
+
+    our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with anyio.CancelScope() as serving:
+            async with chanlink.listen(
+                options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec}
+            ) as listener:
+                print("listening on", *listener.addresses)
+                print("public key", our_identity.public_key, flush=True)
+                await anext(signals)
+                serving.cancel()  # the commands are stopped on the way out
+                await anyio.sleep_forever()
+    return 0
+
+
+def explain(error: Exception, options: Options) -> str | None:
+    import chanlink
+    from examples.rexec.explaining import explain
+
+    if isinstance(error, chanlink.TrustFormatError):
+        return f"{error}; it holds the public keys of those who may run commands, one a line (see: rexec key)"
+    return explain(error)
