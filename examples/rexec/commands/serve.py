@@ -35,6 +35,12 @@ def add(commands: Any) -> None:
         default=AUTHORIZED_PEERS,
         help=f"who may run commands: public keys, one a line (default: {AUTHORIZED_PEERS})",
     )
+    serve.add_argument(
+        "--policy", metavar="FILE", help="which of them may run what, in TOML (default: everybody may run anything)"
+    )
+    serve.add_argument(
+        "--audit", metavar="FILE", help="append a line of JSON for each start, end and refusal (default: only the log)"
+    )
 
 
 def action(options: Options) -> int:
@@ -50,21 +56,39 @@ async def _serve(options: Options) -> int:
     import anyio
 
     import chanlink
-    from examples.rexec.server import SERVICE, rexec
+    from examples.rexec.audit import Audit
+    from examples.rexec.policy_file import PolicyFile
+    from examples.rexec.server import SERVICE, service
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
+    policy = PolicyFile(options.policy) if options.policy else None
+    audit = Audit(options.audit)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
-            async with chanlink.listen(
-                options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec}
-            ) as listener:
+            async with (
+                service(policy, audit) as rexec,
+                chanlink.listen(
+                    options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec}
+                ) as listener,
+            ):
+                _raise_limit_of_files()  # not before: the commands get what we got
                 print("listening on", *listener.addresses)
                 print("public key", our_identity.public_key, flush=True)
                 await anext(signals)
                 serving.cancel()  # the commands are stopped on the way out
                 await anyio.sleep_forever()
     return 0
+
+
+def _raise_limit_of_files() -> None:
+    """Each command costs some descriptors, and the usual limit is made for small programs."""
+    import resource
+    from contextlib import suppress
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def explain(error: Exception, options: Options) -> str | None:
