@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from .arguments import FAILED, RAW, Parser
 
-COMMANDS = ("run", "serve", "key")
+COMMANDS = ("run", "ps", "attach", "kill", "serve", "key")
 """The modules in `commands`, in the order of ``--help``."""
 
 DESCRIPTION = "Run commands on another machine, encrypted and authenticated by keys."
