@@ -97,15 +97,15 @@ async def _run(options: Options, restorer: "Restorer | None") -> int:
     from examples.rexec.explaining import complain
     from examples.rexec.messages import StartError
 
-    try:
-        with anyio.CancelScope() as given_up:
-            async with connected(options) as session:
+    with anyio.CancelScope() as given_up:
+        async with connected(options) as session:
+            try:
                 if options.detach:
                     return await _detach(session, options)
                 return await _run_here(session, options, restorer, given_up)
-    except StartError as exc:
-        complain(f"{exc.code}: {exc.text}")
-        return NOT_STARTED
+            except StartError as exc:
+                complain(f"{exc.code}: {exc.text}")
+                return NOT_STARTED
     raise KeyboardInterrupt
 
 
