@@ -22,6 +22,10 @@ FAMILY = "sleep 1000 & echo $$ $!; wait"
 
 
 def alive(pid: int) -> bool:
+    """Whether a process runs; one that waits only to be reaped does not."""
+    if not Path("/proc/self").exists():
+        state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
+        return bool(state) and not state.startswith("Z")
     try:
         return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] not in (b"Z", b"X")
     except (FileNotFoundError, ProcessLookupError):

@@ -176,9 +176,8 @@ class TestLibrary:
                 tasks.cancel_scope.cancel()
             await anyio.to_thread.run_sync(until, cleaned.exists)
 
-    async def test_a_command_that_ignores_term_is_killed(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(process, "GRACE", 0.2)
-        async with sessions() as session:
+    async def test_a_command_that_ignores_term_is_killed(self) -> None:
+        async with sessions(grace=0.2) as session:
             async with start(session, ["sh", "-c", f"trap '' TERM; {FAMILY}"]) as command:
                 pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
             await gone(pids)

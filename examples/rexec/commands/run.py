@@ -21,7 +21,7 @@ started, 255 for errors of rexec and of the connection. It comes when both outpu
 command has left behind and that says nothing is waited for ten seconds.
 
 Ctrl-C is passed on to the command; a second one gives it up. A command that is given up, or whose connection is lost,
-gets TERM with all its children, and KILL after five seconds.
+gets TERM with all its children, and KILL after five seconds (rexec serve --grace).
 
 With -t the command has a terminal, and what you type goes to it as it is. "~." at the beginning of a line gives up.
 
