@@ -113,7 +113,10 @@ def _raise_limit_of_files() -> None:
 def explain(error: Exception, options: Options) -> str | None:
     import chanlink
     from examples.rexec.explaining import explain
+    from examples.rexec.policy_file import PolicyError
 
+    if isinstance(error, PolicyError):
+        return str(error)
     if isinstance(error, chanlink.TrustFormatError):
         return f"{error}; it holds the public keys of those who may run commands, one a line (see: rexec key)"
     return explain(error)
