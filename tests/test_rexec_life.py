@@ -391,3 +391,19 @@ async def read_all(stream: chanlink.ByteStream) -> bytes:
             data += await stream.receive()
         except chanlink.EndOfChannel:
             return data
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_ctrl_c_leaves_an_attached_command_alone(server: Server) -> None:
+    detached = server.command("sh", "-c", "echo $$; exec sleep 1000", options=["--detach", "--name", "alone"])
+    assert subprocess.run(detached, cwd=ROOT, capture_output=True, timeout=PATIENCE).stdout == b"alone\n"
+    with subprocess.Popen(server.rexec("attach", "alone"), cwd=ROOT, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        pid = int(client.stdout.readline())
+        client.send_signal(signal.SIGINT)
+        assert client.wait(PATIENCE) == -signal.SIGINT
+    assert alive(pid)
+    assert b"running" in server.call("ps").stdout
+    assert server.call("kill", "alone").returncode == 0
+    assert not alive(pid)
+    assert server.call("attach", "alone").returncode == 128 + signal.SIGTERM

@@ -208,22 +208,21 @@ class TestRawMode:
 @needs("bash")
 class TestPrograms:
     def test_bash_runs_edits_interrupts_and_has_jobs(self, server: Server) -> None:
+        runs = "sh -c 'echo up; exec sleep 1000'"
         with screen(on_terminal(server, *SHELL)) as terminal:
             terminal.until("[$#] ")
             terminal.type("echo $((6*7))x\x7f\r")  # a backspace
             terminal.until(r"[\r\n]42\r\n")
-            terminal.type("sleep 1000\r")
-            terminal.until(r"sleep 1000\r\n")
-            time.sleep(0.2)
+            terminal.type(f"{runs}\r")
+            terminal.until(r"\nup\r\n|\rup\r\n")
             terminal.type("\x03")
             terminal.until(r"\^C[^$#]*[$#] ")
-            terminal.type("sleep 1000\r")
-            terminal.until(r"sleep 1000\r\n")
-            time.sleep(0.2)
+            terminal.type(f"{runs}\r")
+            terminal.until(r"\nup\r\n|\rup\r\n")
             terminal.type("\x1a")
             terminal.until("Stopped")
             terminal.type("fg\r")
-            terminal.until(r"fg[\s\S]*sleep 1000\r\n")
+            terminal.until(r"fg[\s\S]*sleep 1000.\r\n")
             terminal.type("\x03")
             terminal.until(r"\^C[^$#]*[$#] ")
             terminal.type("exit 9\r")
