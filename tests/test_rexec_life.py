@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -391,6 +392,28 @@ async def read_all(stream: chanlink.ByteStream) -> bytes:
             data += await stream.receive()
         except chanlink.EndOfChannel:
             return data
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="gives up rights of root")
+def test_a_server_that_is_not_root_says_that_it_can_not_switch_users() -> None:
+    script = """
+import anyio
+from examples.rexec.guarding import Guard
+from examples.rexec.process import Order, StartError
+from examples.rexec.users import look_up
+
+async def main():
+    async with Guard(1) as guard:
+        try:
+            await guard.start(Order([b"true"], {}, user=look_up("daemon")))
+        except StartError as exc:
+            print(exc.code, exc.text)
+
+anyio.run(main)
+"""
+    command = ["setpriv", "--bounding-set", "-setuid,-setgid", sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.startswith("not-permitted daemon: the server, which is not root,"), done
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
