@@ -8,7 +8,8 @@ SOURCES := chanlink examples tests
 .DEFAULT_GOAL := help
 SECONDS ?= 60
 STEPS ?= 100000
-.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys machine soak select-soak fuzz clean
+ROUNDS ?= 500
+.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys kills machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
@@ -21,6 +22,7 @@ help:
 	@echo "make bench-baseline  renew what that compares with (two minutes)"
 	@echo "make bench-hostile  floods, of strangers and of peers, and what they cost (three minutes; Linux)"
 	@echo "make rekeys  renew the keys of a loaded session ten thousand times, on each event loop (half a minute)"
+	@echo "make kills   kill clients, servers and connections of rexec at random moments, ROUNDS=500 (some minutes; Linux)"
 	@echo "make machine two peers and a relay against a model, STEPS=100000 (minutes)"
 	@echo "make soak    a hundred thousand channels, used and abandoned in every way (minutes)"
 	@echo "make select-soak  a hundred thousand selects under random cancellation, on each event loop (half a minute)"
@@ -74,6 +76,9 @@ bench-baseline: $(VENV)/.bench
 
 bench-hostile: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.hostile
+
+kills: $(VENV)/.dev
+	$(BIN)/python -m tests.kills --rounds $(ROUNDS)
 
 machine: $(VENV)/.dev
 	$(BIN)/python -m tests.machine --steps $(STEPS)

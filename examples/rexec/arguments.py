@@ -1,0 +1,56 @@
+"""What the parsers of all commands share.  It imports next to nothing."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    import chanlink
+
+FAILED = 255
+"""The exit status for our own errors, as ssh has it; a command's own status is passed on as it is."""
+
+RAW = argparse.RawDescriptionHelpFormatter
+
+Options = argparse.Namespace
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"rexec: {message}; see {self.prog} --help", file=sys.stderr)
+        raise SystemExit(FAILED)
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    action: Callable[[Options], int],
+    explain: Callable[[Exception, Options], str | None],
+    *,
+    description: str,
+    takes_words: bool = False,
+    **parser_options: Any,
+) -> Parser:
+    """Add the parser of a subcommand: ``action`` does the work, ``explain`` says in one line what went wrong."""
+    parser: Parser = commands.add_parser(name, description=description, formatter_class=RAW, **parser_options)
+    parser.set_defaults(action=action, explain=explain, takes_words=takes_words, parser=parser)
+    return parser
+
+
+def add_identity(parser: argparse.ArgumentParser) -> None:
+    """The option ``--identity``; see `identity`."""
+    parser.add_argument(
+        "--identity",
+        metavar="FILE",
+        help="our private key (default: ~/.config/chanlink/id_ed25519, which is made when it is missing)",
+    )
+
+
+def identity(options: Options) -> "chanlink.Identity":
+    """Our private key, as the options say."""
+    import chanlink
+
+    return chanlink.Identity.load(options.identity) if options.identity else chanlink.Identity.default()

@@ -1,0 +1,23 @@
+"""``rexec key``: print our public key."""
+
+from typing import Any
+
+from examples.rexec.arguments import Options, add_command, add_identity, identity
+
+
+def add(commands: Any) -> None:
+    key = add_command(
+        commands, "key", action, explain, help="print our public key", description="Print our public key."
+    )
+    add_identity(key)
+
+
+def action(options: Options) -> int:
+    print(identity(options).public_key)
+    return 0
+
+
+def explain(error: Exception, options: Options) -> str | None:
+    from examples.rexec.explaining import explain
+
+    return explain(error)

@@ -1,0 +1,124 @@
+"""``rexec serve``: let others run commands here."""
+
+import argparse
+from typing import Any
+
+from examples.rexec.arguments import Options, add_command, add_identity, identity
+
+AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
+LISTEN = "tcp://127.0.0.1:9323"
+
+NOTES = """\
+Prints a line with its addresses and one with its public key, and serves until it is interrupted. Whoever has a key in
+the trust file may run anything that this user may run, unless --policy says less: see
+docs/howto/keep-a-service-under-a-policy.md. When the server ends, in whatever way, its commands are stopped.
+
+examples:
+  rexec serve
+  rexec serve --listen tcp://0.0.0.0:9323 --trust ~/.ssh/authorized_keys
+  rexec serve --policy /etc/rexec/policy.toml --audit /var/log/rexec.jsonl
+"""
+
+
+def add(commands: Any) -> None:
+    serve = add_command(
+        commands,
+        "serve",
+        action,
+        explain,
+        help="let others run commands here",
+        description="Let trusted peers run commands here.",
+        epilog=NOTES,
+    )
+    serve.add_argument("--listen", metavar="ADDRESS", default=LISTEN, help=f"where to listen (default: {LISTEN})")
+    add_identity(serve)
+    serve.add_argument(
+        "--trust",
+        metavar="FILE",
+        default=AUTHORIZED_PEERS,
+        help=f"who may run commands: public keys, one a line (default: {AUTHORIZED_PEERS})",
+    )
+    serve.add_argument(
+        "--policy", metavar="FILE", help="which of them may run what, in TOML (default: everybody may run anything)"
+    )
+    serve.add_argument(
+        "--audit", metavar="FILE", help="append a line of JSON for each start, end and refusal (default: only the log)"
+    )
+
+    serve.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=5.0,
+        help="between TERM and KILL for commands that are stopped (default: 5)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
+    return seconds
+
+
+def action(options: Options) -> int:
+    import anyio
+
+    return anyio.run(_serve, options)
+
+
+async def _serve(options: Options) -> int:
+    import logging
+    import signal
+
+    import anyio
+
+    import chanlink
+    from examples.rexec.audit import Audit
+    from examples.rexec.policy_file import PolicyFile
+    from examples.rexec.server import SERVICE, service
+
+    our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
+    policy = PolicyFile(options.policy) if options.policy else None
+    audit = Audit(options.audit)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with anyio.CancelScope() as serving:
+            async with (
+                service(policy, audit, options.grace) as rexec,
+                chanlink.listen(
+                    options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec}
+                ) as listener,
+            ):
+                _raise_limit_of_files()  # not before: the commands get what we got
+                print("listening on", *listener.addresses)
+                print("public key", our_identity.public_key, flush=True)
+                await anext(signals)
+                serving.cancel()  # the commands are stopped on the way out
+                await anyio.sleep_forever()
+    return 0
+
+
+def _raise_limit_of_files() -> None:
+    """Each command costs some descriptors, and the usual limit is made for small programs."""
+    import resource
+    from contextlib import suppress
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def explain(error: Exception, options: Options) -> str | None:
+    import chanlink
+    from examples.rexec.explaining import explain
+    from examples.rexec.policy_file import PolicyError
+
+    if isinstance(error, PolicyError):
+        return str(error)
+    if isinstance(error, chanlink.TrustFormatError):
+        return f"{error}; it holds the public keys of those who may run commands, one a line (see: rexec key)"
+    return explain(error)

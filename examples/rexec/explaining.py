@@ -1,0 +1,24 @@
+"""Errors in one line that says what to do."""
+
+import sys
+
+import chanlink
+
+from .messages import BadMessage, printable
+
+
+def complain(problem: str) -> None:
+    """Say on standard error what is wrong."""
+    print(f"rexec: {printable(problem)}", file=sys.stderr)
+
+
+def explain(error: Exception) -> str | None:
+    """What went wrong and what to do, in one line; None for a defect of ours, which deserves its traceback."""
+    match error:
+        case chanlink.KeyFormatError() if isinstance(error.__cause__, FileNotFoundError):
+            return f"{error}; make a key with: ssh-keygen -t ed25519 -N '' -f FILE"
+        case chanlink.ChanlinkError() | BadMessage():
+            return str(error)
+        case OSError():
+            return f"can't read or write: {error.strerror or error}"
+    return None
