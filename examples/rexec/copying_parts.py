@@ -5,7 +5,6 @@ import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Iterable
 from typing import IO
 
 from .copying import MODE_BITS, CopyError, new_hash, shown
@@ -77,12 +76,11 @@ class Part:
             self._hash = new_hash()
         self._file.truncate()
 
-    def write(self, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            left = memoryview(piece)
-            while left:
-                left = left[self._file.write(left) or 0 :]
-            self._hash.update(piece)
+    def write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[self._file.write(left) or 0 :]
+        self._hash.update(data)
 
     def finish(self, digest: bytes, mode: int, mtime: int) -> None:
         """Compare the hash and take the place of the file.  Raises `CopyError` if it is wrong; nothing is kept then."""

@@ -22,7 +22,7 @@ from .copying_report import Report, Word
 from .copying_walk import CHANGED, Item, LargeFile, changed, sizes, walk
 from .messages import BadMessage
 
-PIECE = 256 * 1024
+PIECE = 1024 * 1024
 """What is read at a time of a large file."""
 AHEAD = 4
 """Pieces that are read before they can be sent."""

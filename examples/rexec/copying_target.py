@@ -113,7 +113,7 @@ class Target:
         part = Part(self.folder, name)
         try:
             part.begin(0)
-            part.write([data])
+            part.write(data)
             part.finish(digest, mode, mtime)
         finally:
             part.close()
