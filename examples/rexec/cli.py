@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from .arguments import FAILED, RAW, Parser
 
-COMMANDS = ("run", "serve", "key")
+COMMANDS = ("run", "cp", "serve", "key")
 """The modules in `commands`, in the order of ``--help``."""
 
 DESCRIPTION = "Run commands on another machine, encrypted and authenticated by keys."
@@ -25,6 +25,7 @@ examples:
   rexec run --peer server.pub tcp://build:9323 -- make -j8
   tar c src | rexec run tcp://build -- tar x -C /tmp
   rexec run tcp://build --shell -- 'ls *.log | wc -l'
+  rexec cp -r dist tcp://build:/srv/www
 
 ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given) or unix:/PATH. Key and trust files have the formats of
 OpenSSH: make a key with "ssh-keygen -t ed25519", and put public keys into a trust file, one a line.

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from examples.rexec.arguments import Options, add_command
-from examples.rexec.connecting import add_connection, connected, explain_client
+from examples.rexec.connecting import SERVER, add_connection, connected, explain_client
 
 if TYPE_CHECKING:
     import chanlink
@@ -36,7 +36,7 @@ def add(commands: Any) -> None:
         takes_words=True,
         usage="rexec run [OPTION]... ADDRESS -- COMMAND [ARGUMENT]...",
     )
-    run.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    run.add_argument("address", metavar="ADDRESS", help=SERVER)
     add_connection(run)
     run.add_argument("-C", "--directory", metavar="FOLDER", help="run the command there")
     run.add_argument(

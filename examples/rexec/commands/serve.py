@@ -35,6 +35,9 @@ def add(commands: Any) -> None:
         default=AUTHORIZED_PEERS,
         help=f"who may run commands: public keys, one a line (default: {AUTHORIZED_PEERS})",
     )
+    copies = serve.add_mutually_exclusive_group()
+    copies.add_argument("--copy-root", metavar="FOLDER", help="let rexec cp read and write in this folder only")
+    copies.add_argument("--no-copy", action="store_true", help="do not serve rexec cp")
 
 
 def action(options: Options) -> int:
@@ -50,14 +53,19 @@ async def _serve(options: Options) -> int:
     import anyio
 
     import chanlink
+    from examples.rexec import copying
+    from examples.rexec.copying_service import copy_service
     from examples.rexec.server import SERVICE, rexec
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
+    services: dict[str, Any] = {SERVICE: rexec}
+    if not options.no_copy:
+        services |= {copying.SERVICE: copy_service(options.copy_root)}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with chanlink.listen(
-                options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec}
+                options.listen, identity=our_identity, trust=trust, services=services
             ) as listener:
                 print("listening on", *listener.addresses)
                 print("public key", our_identity.public_key, flush=True)
