@@ -17,8 +17,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 from examples.rexec import messages, process, pumps
-from examples.rexec.client import BadMessage, StartError, run, start
-from examples.rexec.server import SERVICE, rexec
+from examples.rexec.client import BadMessage, Completed, StartError, run, start
+from examples.rexec.server import SERVICE, service
 
 ROOT = Path(__file__).parent.parent
 MIB = 1024 * 1024
@@ -27,12 +27,13 @@ PATIENCE = 30
 
 
 @asynccontextmanager
-async def sessions(service: str = SERVICE) -> AsyncIterator[chanlink.Session]:
+async def sessions(name: str = SERVICE, **options: Any) -> AsyncIterator[chanlink.Session]:
     """A session with a server in this process."""
     us, them = chanlink.Identity.generate("us"), chanlink.Identity.generate("them")
     trust = chanlink.Trust.of(us.public_key)
     async with (
-        chanlink.listen("tcp://127.0.0.1:0", identity=them, trust=trust, services={service: rexec}) as listener,
+        service(**options) as rexec,
+        chanlink.listen("tcp://127.0.0.1:0", identity=them, trust=trust, services={name: rexec}) as listener,
         chanlink.connect(listener.addresses[0], identity=us, peer=them.public_key) as session,
     ):
         yield session
@@ -71,7 +72,7 @@ class TestLibrary:
         data = os.urandom(2 * MIB)
         async with sessions() as session:
             done = await run(session, ["sh", "-c", f"head -c {MIB}; cat >&2"], stdin=data)
-        assert done == (0, data[:MIB], data[MIB:])
+        assert done == Completed(0, data[:MIB], data[MIB:])
 
     async def test_the_input_ends_alone(self) -> None:
         data = os.urandom(MIB)
@@ -125,7 +126,7 @@ class TestLibrary:
         async with sessions() as session:
             script = 'pwd; echo "$GREETING"; test -n "$PATH"'
             done = await run(session, ["sh", "-c", script], directory="/", environment={"GREETING": "hällo  you"})
-        assert done == (0, "/\nhällo  you\n".encode(), b"")
+        assert done == Completed(0, "/\nhällo  you\n".encode(), b"")
 
     async def test_no_output_is_ever_cut_short(self) -> None:
         expected = b"".join(b"%d\n" % n for n in range(1, 1001))
@@ -133,7 +134,7 @@ class TestLibrary:
 
         async def some() -> None:
             for _ in runs:
-                assert await run(session, ["seq", "1000"]) == (0, expected, b"")
+                assert await run(session, ["seq", "1000"]) == Completed(0, expected, b"")
 
         async with sessions() as session, anyio.create_task_group() as tasks:
             for _ in range(4):
@@ -169,7 +170,7 @@ class TestLibrary:
     async def test_an_input_that_the_command_closes_is_refused(self) -> None:
         async with sessions() as session:
             done = await run(session, ["sh", "-c", "exec <&-; echo ready; sleep 0.1"], stdin=bytes(10 * MIB))
-        assert done == (0, b"ready\n", b"")
+        assert done == Completed(0, b"ready\n", b"")
 
     async def test_leaving_the_block_stops_the_command_and_its_children(self) -> None:
         async with sessions() as session:
@@ -220,7 +221,7 @@ class TestLibrary:
     async def test_what_is_left_in_the_background_may_still_write(self) -> None:
         async with sessions() as session:
             done = await run(session, ["sh", "-c", "(sleep 0.3; echo late) & echo now; exit 3"])
-        assert done == (3, b"now\nlate\n", b"")
+        assert done == Completed(3, b"now\nlate\n", b"")
 
     async def test_a_silent_background_process_is_not_waited_for(self, monkeypatch: Any) -> None:
         monkeypatch.setattr(process, "LINGER", 0.2)
@@ -244,6 +245,28 @@ class TestLibrary:
                 {"environment": []},
                 {"environment": {"A=B": "C"}},
                 {"environment": {"A": {}}},
+                {"request": "go"},
+                {"request": None},
+                {"control": chanlink.pipe()[0]},
+                {"user": 0},
+                {"user": "a b"},
+                {"limits": {"height": 1}},
+                {"limits": {"memory": 0}},
+                {"limits": {"memory": True}},
+                {"limits": {"memory": 2**61}},
+                {"terminal": 80},
+                {"terminal": [80]},
+                {"terminal": [80, 0]},
+                {"terminal": [80, 65536]},
+                {"terminal": [80, 25], "detach": "name"},
+                {"detach": 1},
+                {"detach": "-x"},
+                {"detach": "x" * 101},
+                {"request": "attach"},
+                {"request": "attach", "name": "x", "stdout": None},
+                {"request": "kill", "name": "x", "signal": 9},
+                {"request": "kill", "name": "x", "signal": "BREAK"},
+                {"request": "kill", "name": "\n"},
             ):
                 assert await answer(session, wrong) == messages.BAD_REQUEST, wrong
             for wrong in ({"status": None}, {"status": chanlink.byte_pipe()[0]}):
@@ -292,7 +315,7 @@ async def answer(session: chanlink.Session, changes: dict[str, Any]) -> str:
     pipes = {name: chanlink.byte_pipe() for name in (*names, "unknown")}
     status, replies = chanlink.pipe()
     theirs = {name: pipes[name][1] for name in names}
-    message = {"command": "true", "args": [], **theirs, "status": status, **changes}
+    message = {"request": "run", "command": "true", "args": [], **theirs, "status": status, **changes}
     message["unknown"] = [{"nested": pipes["unknown"][1]}]
     async with AsyncExitStack() as ours:
         requests = await ours.enter_async_context(await session.open(SERVICE))

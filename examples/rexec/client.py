@@ -12,19 +12,59 @@
 """
 
 import io
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Any, NamedTuple, TypedDict, Unpack
 
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
-from .messages import CANCELLED, SERVICE, BadMessage, StartError, Word, read_status, request_message
+from .messages import (
+    CANCELLED,
+    SERVICE,
+    BadMessage,
+    Listed,
+    Size,
+    StartError,
+    Word,
+    read_list,
+    read_name,
+    read_status,
+    run_message,
+    signal_number,
+)
 from .pumps import FileSink, FileSource, copy_in, copy_out
 
-__all__ = ["BadMessage", "Command", "Completed", "StartError", "run", "start"]
+__all__ = [
+    "BadMessage",
+    "Command",
+    "Completed",
+    "Listed",
+    "Settings",
+    "Size",
+    "StartError",
+    "attach",
+    "detach",
+    "kill",
+    "listing",
+    "run",
+    "start",
+]
+
+
+class Settings(TypedDict, total=False):
+    """What may be said of a command beside its words."""
+
+    directory: Word | None
+    """Where to run it."""
+    environment: Mapping[Word, Word] | None
+    """Variables that are set besides the server's own."""
+    user: str | None
+    """Whom to run it as, if the server may do that."""
+    limits: Mapping[str, int] | None
+    """What it may use at most: ``processor`` and ``time`` in seconds, ``memory`` in bytes, ``files``, ``processes``."""
 
 
 class Completed(NamedTuple):
@@ -35,10 +75,15 @@ class Completed(NamedTuple):
     stdout: bytes
     """What it wrote; empty if that went elsewhere."""
     stderr: bytes
+    note: str = ""
+    """Why the server has stopped it, if it has."""
 
 
 class Command:
     """A command that runs on the other side.  Made by `start`."""
+
+    note = ""
+    """After `wait`: why the server has stopped it, if it has."""
 
     def __init__(
         self,
@@ -47,6 +92,7 @@ class Command:
         stdout: chanlink.ByteStream,
         stderr: chanlink.ByteStream,
         replies: chanlink.Receiver[Any],
+        control: chanlink.Sender[Any],
     ) -> None:
         self.stdin = stdin
         """Send to it; `send_eof` is the end of file for the command."""
@@ -56,6 +102,7 @@ class Command:
         """Receive from it, to its end."""
         self._requests = requests
         self._replies = replies
+        self._control = control
 
     async def wait(self) -> int:
         """Wait until the command has ended and its outputs were read; returns its status, as in `Completed`.
@@ -63,25 +110,35 @@ class Command:
         Raises `StartError` when it was not run, `chanlink.ChannelRefused` when the server does not serve us, another
         `chanlink.ChannelBroken` when the connection or the server was lost, `BadMessage`.
         """
-        try:
-            return read_status(await self._replies.receive())
-        except chanlink.ChannelError:
-            await self._requests.flush()  # raises if the request was refused: then that is the reason
-            raise
+        status, self.note = read_status(await _answer(self._requests, self._replies))
+        return status
+
+    async def signal(self, name: str) -> None:
+        """Send a signal ("INT") to the command and its children.
+
+        Nothing happens when it has ended. Raises `BadMessage` for a name that is not known here.
+        """
+        signal_number(name)
+        await self._say({"signal": name})
+
+    async def resize(self, size: Size) -> None:
+        """Its terminal, if it has one, has another size from now on."""
+        await self._say({"resize": list(size)})
+
+    async def _say(self, message: dict[str, Any]) -> None:
+        with suppress(chanlink.ChannelBroken):
+            await self._control.send(message)
 
 
 @asynccontextmanager
 async def start(
-    session: chanlink.Session,
-    argv: Sequence[Word],
-    *,
-    directory: Word | None = None,
-    environment: Mapping[Word, Word] | None = None,
+    session: chanlink.Session, argv: Sequence[Word], *, terminal: Size | None = None, **settings: Unpack[Settings]
 ) -> AsyncGenerator[Command, None]:
     """Start a command: an async context manager that gives a `Command`.  Nothing waits for the server.
 
-    ``argv`` is the program and its arguments, exactly; there is no shell. ``environment`` is set besides the server's
-    own. Read both outputs: a command waits when nobody takes what it writes.
+    ``argv`` is the program and its arguments, exactly; there is no shell. With a ``terminal`` of some size, that is its
+    input and both outputs; all that it writes is in ``stdout`` then. Read both outputs: a command waits when nobody
+    takes what it writes.
 
     Leaving the block stops the command if it still runs: its processes get TERM, and after five seconds KILL.
     """
@@ -90,27 +147,33 @@ async def start(
     stdin, their_stdin = chanlink.byte_pipe()
     stdout, their_stdout = chanlink.byte_pipe()
     stderr, their_stderr = chanlink.byte_pipe()
-    status: chanlink.Sender[Any]
+    control, their_control = chanlink.pipe()
     status, replies = chanlink.pipe()
-    ends = {"stdin": their_stdin, "stdout": their_stdout, "stderr": their_stderr, "status": status}
+    theirs: dict[str, Any] = {
+        "stdin": their_stdin,
+        "stdout": their_stdout,
+        "stderr": their_stderr,
+        "control": their_control,
+        "status": status,
+    }
     requests: chanlink.Sender[Any] = await session.open(SERVICE)
-    # Theirs too, for the case that the request can't be sent; closing an end that has moved does nothing.
-    async with (
-        status,
-        their_stdin,
-        their_stdout,
-        their_stderr,
-        replies,
-        stdin,
-        stdout,
-        stderr,
-        requests,
-    ):
-        await requests.send(request_message(argv, ends, directory, environment))
+    async with AsyncExitStack() as ends:
+        # Theirs too, for the case that the request can't be sent; closing an end that has moved does nothing.
+        for end in (*theirs.values(), control, replies, stdin, stdout, stderr, requests):
+            await ends.enter_async_context(end)
+        await requests.send(run_message(argv, theirs, terminal=terminal, **settings))
         try:
-            yield Command(requests, stdin, stdout, stderr, replies)
+            yield Command(requests, stdin, stdout, stderr, replies, control)
         finally:
             _give_up(stdin, stdout, stderr)
+
+
+async def _answer(requests: chanlink.Sender[Any], replies: chanlink.Receiver[Any]) -> object:
+    try:
+        return await replies.receive()
+    except chanlink.ChannelError:
+        await requests.flush()  # raises if the request was refused: then that is the reason
+        raise
 
 
 def _give_up(stdin: chanlink.ByteStream, *outputs: chanlink.ByteStream) -> None:
@@ -129,10 +192,13 @@ async def run(
     stdin: bytes | ByteReceiveStream = b"",
     stdout: ByteSendStream | None = None,
     stderr: ByteSendStream | None = None,
-    directory: Word | None = None,
-    environment: Mapping[Word, Word] | None = None,
+    terminal: Size | None = None,
+    beside: Callable[[Command], Coroutine[Any, Any, Any]] | None = None,
+    **settings: Unpack[Settings],
 ) -> Completed:
     """Run a command to its end: feed it ``stdin``, and collect its outputs in memory or write them to streams.
+
+    ``beside`` is called with the command, in a task that is cancelled when it has ended: to send it signals.
 
     Returns after everything that the command wrote has been written. The streams are not closed. An output stream that
     breaks is no error: the command gets SIGPIPE when it goes on writing there. Otherwise as `start` and `Command.wait`;
@@ -140,7 +206,7 @@ async def run(
     """
     outputs = io.BytesIO(), io.BytesIO()
     source = FileSource(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
-    async with start(session, argv, directory=directory, environment=environment) as command:
+    async with start(session, argv, terminal=terminal, **settings) as command:
         feeding = _Attempt(copy_in, source, command.stdin)
         waiting = _Attempt(command.wait)
         copying = (
@@ -149,13 +215,15 @@ async def run(
         )
         async with anyio.create_task_group() as feeder:
             feeder.start_soon(feeding)
+            if beside is not None:
+                feeder.start_soon(beside, command)
             async with anyio.create_task_group() as tasks:
                 for attempt in (waiting, *copying):
                     tasks.start_soon(attempt)
             feeder.cancel_scope.cancel()  # the rest of the input is not wanted any more
     for attempt in (waiting, feeding, *copying):  # what `wait` raises is the reason for most of the other errors
         attempt.check()
-    return Completed(waiting.value, outputs[0].getvalue(), outputs[1].getvalue())
+    return Completed(waiting.value, outputs[0].getvalue(), outputs[1].getvalue(), command.note)
 
 
 class _Attempt:
@@ -181,3 +249,67 @@ class _Attempt:
     def check(self) -> None:
         if self._error is not None:
             raise self._error
+
+
+# --- commands that go on without us -------------------------------------------------------------
+
+
+async def detach(session: chanlink.Session, argv: Sequence[Word], name: str = "", **settings: Unpack[Settings]) -> str:
+    """Start a command that goes on when we leave, with an empty input; returns its name.
+
+    The server keeps the end of its output for `attach`. Raises `StartError`, and otherwise as `Command.wait`.
+    """
+    answer = await _ask(session, lambda status: run_message(argv, {"status": status}, detach=name, **settings))
+    return read_name(answer, "detached")
+
+
+async def attach(
+    session: chanlink.Session,
+    name: str,
+    *,
+    stdout: ByteSendStream | None = None,
+    stderr: ByteSendStream | None = None,
+) -> Completed:
+    """What a detached command has written, as far as it was kept, and what it writes until it ends.
+
+    It waits for us if we are slow. Leaving it leaves it alone. Raises as `run`; `StartError` if there is none.
+    """
+    outputs = io.BytesIO(), io.BytesIO()
+    our_stdout, their_stdout = chanlink.byte_pipe()
+    our_stderr, their_stderr = chanlink.byte_pipe()
+    copying = (
+        _Attempt(copy_out, our_stdout, stdout or FileSink(outputs[0])),
+        _Attempt(copy_out, our_stderr, stderr or FileSink(outputs[1])),
+    )
+    ends = {"stdout": their_stdout, "stderr": their_stderr}
+    async with our_stdout, their_stdout, our_stderr, their_stderr:
+        waiting = _Attempt(_ask, session, lambda status: {"request": "attach", "name": name, **ends, "status": status})
+        async with anyio.create_task_group() as tasks:
+            for attempt in (waiting, *copying):
+                tasks.start_soon(attempt)
+    for attempt in (waiting, *copying):
+        attempt.check()
+    status, note = read_status(waiting.value)
+    return Completed(status, outputs[0].getvalue(), outputs[1].getvalue(), note)
+
+
+async def kill(session: chanlink.Session, name: str, signal: str | None = None) -> None:
+    """Stop a detached command (TERM, and after five seconds KILL) and wait for its end; or only send it a signal.
+
+    Raises `StartError` if there is none, and otherwise as `Command.wait`.
+    """
+    request = {"request": "kill", "name": name} | ({} if signal is None else {"signal": signal})
+    read_name(await _ask(session, lambda status: {**request, "status": status}), "killed")
+
+
+async def listing(session: chanlink.Session) -> list[Listed]:
+    """Our detached commands: those that run, and the last that have ended.  Raises as `Command.wait`."""
+    return read_list(await _ask(session, lambda status: {"request": "list", "status": status}))
+
+
+async def _ask(session: chanlink.Session, request: Callable[[chanlink.Sender[Any]], dict[str, Any]]) -> object:
+    status, replies = chanlink.pipe()
+    requests: chanlink.Sender[Any] = await session.open(SERVICE)
+    async with status, replies, requests:
+        await requests.send(request(status))
+        return await _answer(requests, replies)

@@ -8,8 +8,9 @@ round: ``services="copy" ssh-ed25519 AAAA... alice``.
 
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 import anyio
 
@@ -25,19 +26,31 @@ from .messages import BadMessage, ends_in, printable
 logger = logging.getLogger("rexec")
 
 Side = Callable[[Report], Awaitable[None]]
+Refusal = Callable[[chanlink.Peer, bool], str | None]
+"""Called with a peer and whether it wants to read; returns why not, or None if it may."""
+Write = Callable[[dict[str, Any]], None]
+"""Writes an entry of an audit; raises `OSError`."""
 
 
 def copy_service(
-    root: str | os.PathLike[str] | None = None, *, allow: Callable[[chanlink.Peer, bool], str | None] | None = None
-) -> Callable[[chanlink.Receiver[object], chanlink.Peer], Awaitable[None]]:
+    root: str | os.PathLike[str] | None = None, refusal: Refusal | None = None, write: Write | None = None
+) -> Callable[[chanlink.Receiver[object], chanlink.Peer], Coroutine[Any, Any, None]]:
     """Make the service.  With ``root``, only what is beneath that folder can be read and written.
 
-    ``allow`` is asked for each copy: with the peer, and whether it wants to read; what it returns is why not.
+    ``refusal`` is asked about each copy, and ``write`` gets an entry when one begins and ends, or is refused. Without
+    them, whoever may use the service may read and write whatever this process may.
     """
-    place = Place(root)
+    return _Service(Place(root), refusal or (lambda peer, reads: None), write or (lambda entry: None)).serve
 
-    async def copy(requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
-        """Serve one channel of requests, each in a task of its own."""
+
+class _Service:
+    def __init__(self, place: Place, refusal: Refusal, write: Write) -> None:
+        self._place = place
+        self._refusal = refusal
+        self._write = write
+
+    async def serve(self, requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
+        """Serve one channel of requests; each copy is in a task of its own."""
         async with anyio.create_task_group() as copies:
             with suppress(chanlink.ChannelBroken):
                 async for message in requests:
@@ -49,24 +62,36 @@ def copy_service(
                         for end in ends_in(message):
                             end.close()
                         return
-                    refusal = allow(peer, request.sends) if allow else None
-                    copies.start_soon(_answer, request, refusal, place, peer)
+                    copies.start_soon(self._answer, request, peer)
 
-    return copy
-
-
-async def _answer(request: Request, refusal: str | None, place: Place, peer: chanlink.Peer) -> None:
-    what = f"{'reads' if request.sends else 'writes'} {', '.join(map(shown, request.paths))}"
-    logger.info("%s %s", peer.name, printable(what))
-    async with request.entries, request.answers, request.report:
-        if refusal is None:
-            problem = await attend(lambda report: _side(request, report, place), request.report)
-        else:
-            problem = refusal
+    async def _answer(self, request: Request, peer: chanlink.Peer) -> None:
+        async with request.report, request.entries, request.answers:
+            problem = self._refusal(peer, request.sends)
+            if problem is None and not self._note("start", request, peer):
+                problem = "the server can't write its audit file"
+            if problem is None:
+                problem = await attend(lambda report: _side(request, report, self._place), request.report)
+                self._note("end", request, peer, problem)
+                return
+            self._note("refused", request, peer, problem)
             with suppress(chanlink.ChannelBroken):
-                await Report(request.report).failed(refusal)
-            request.entries.fail("refused") if request.sends else request.entries.refuse("refused")
-    logger.info("%s: %s: %s", peer.name, printable(what), printable(problem) or "done")
+                await Report(request.report).failed(problem)
+            if request.sends:
+                request.entries.fail("refused")
+
+    def _note(self, event: str, request: Request, peer: chanlink.Peer, problem: str = "") -> bool:
+        """In the log and the audit; whether that could be done."""
+        paths = [shown(path) for path in request.paths]
+        what = "reads" if request.sends else "writes"
+        logger.info("%s %s %s: %s", peer.name, what, printable(" ".join(paths)), printable(problem) or event)
+        key = None if peer.key is None else peer.key.fingerprint
+        entry = {"event": f"copy-{event}", "name": peer.name, "key": key, "from": peer.address, what: paths}
+        try:
+            self._write(entry | ({"error": problem} if problem else {}))
+        except OSError as exc:
+            logger.error("the audit file can't be written: %s", exc.strerror or exc)
+            return False
+        return True
 
 
 def _side(request: Request, report: Report, place: Place) -> Awaitable[None]:

@@ -1,42 +1,66 @@
-"""What travels: the request and the status, checked on arrival.
+"""What travels: requests and their answers, checked on arrival.
 
-A request is one message on a channel to the service `SERVICE`:
+A request is one message on a channel to the service `SERVICE`. To run a command:
 
+    request      "run"
     command      the program's name or path
     args         list of its arguments
     stdin        a byte stream: what the command reads; its end is the command's end of file
     stdout       a byte stream: what it writes
-    stderr       a byte stream: what it writes there
+    stderr       a byte stream: what it writes there; with a terminal it stays empty
     status       a sender: gets one status message, after both outputs have ended
+    control      a receiver: brings {"signal": name} and {"resize": [columns, rows]} while the command runs (optional)
     directory    where to run it (optional)
-    environment  map of variables that are set besides the server's own (optional)
+    environment  map of variables (optional)
+    user         whom to run it as (optional)
+    limits       map of what it may use at most, by the names of `limits.NAMES` (optional)
+    terminal     [columns, rows]: it gets a terminal of this size instead of pipes (optional)
+
+With ``detach``, a name or "" for one of the server's choice, there are neither streams nor control: the command goes
+on by itself, and the status message tells its name. Beside that there are
+
+    {"request": "list", "status": a sender}
+    {"request": "attach", "name": ..., "stdout": a byte stream, "stderr": a byte stream, "status": a sender}
+    {"request": "kill", "name": ..., "signal": name or nothing: stop it, "status": a sender}
 
 A word (of the command, a path, a variable) is a str, or bytes if it is not UTF-8. A status is one of
 
     {"exit": 0 to 255}    {"signal": 1 to 127}    {"error": code, "text": explanation}
 
-where an error means that nothing was run; the codes are the constants below.
+where an error means that nothing was run; the codes are the constants below. The first two may have a ``note``: why
+the server has stopped it. Further answers are {"detached": name}, {"killed": name} and {"commands": [...]}, which
+holds lists as `Listed` has them.
 """
 
 import os
+import signal
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import chanlink
+
+from .limits import NAMES
 
 SERVICE = "rexec"
 
 NOT_FOUND = "not-found"
 NOT_PERMITTED = "not-permitted"
 NO_SUCH_DIRECTORY = "no-such-directory"
+NO_SUCH_USER = "no-such-user"
+NO_SUCH_COMMAND = "no-such-command"
+NAME_TAKEN = "name-taken"
 CANNOT_START = "cannot-start"
+REFUSED = "refused"
 BAD_REQUEST = "bad-request"
 
 CANCELLED = "cancelled"
 """The code with which a caller that gives up a command leaves its streams."""
 LINE_MAX = 1_000
+NAME_MAX = 100
+LIMIT_MAX = 2**60
 
 Word = str | bytes
+Status = chanlink.Sender[dict[str, Any]]
 T = TypeVar("T")
 
 
@@ -56,52 +80,136 @@ class BadMessage(ValueError):
     """The other side sent a message of a wrong shape."""
 
 
+class Size(NamedTuple):
+    """Of a terminal."""
+
+    columns: int
+    rows: int
+
+
 # --- requests -----------------------------------------------------------------------------------
 
 
-def request_message(
-    argv: Sequence[Word], ends: Mapping[str, object], directory: Word | None, environment: Mapping[Word, Word] | None
+def run_message(
+    argv: Sequence[Word],
+    ends: Mapping[str, object],
+    *,
+    directory: Word | None = None,
+    environment: Mapping[Word, Word] | None = None,
+    user: str | None = None,
+    limits: Mapping[str, int] | None = None,
+    terminal: Size | None = None,
+    detach: str | None = None,
 ) -> dict[str, Any]:
-    """The message that asks to run a command; ``ends`` are its streams and its status sender, by name."""
+    """The message that asks to run a command; ``ends`` are its streams, its control and its status sender, by name."""
     command, *args = map(_outgoing, argv)
-    message = {"command": command, "args": args, **ends}
-    if directory is not None:
-        message["directory"] = _outgoing(directory)
-    if environment:
-        message["environment"] = {_outgoing(name): _outgoing(value) for name, value in environment.items()}
-    return message
+    message = {
+        "request": "run",
+        "command": command,
+        "args": args,
+        **ends,
+        "directory": None if directory is None else _outgoing(directory),
+        "environment": {_outgoing(name): _outgoing(value) for name, value in (environment or {}).items()} or None,
+        "user": user,
+        "limits": dict(limits or {}) or None,
+        "terminal": None if terminal is None else list(terminal),
+        "detach": detach,
+    }
+    return {name: value for name, value in message.items() if value is not None}
 
 
-class Request(NamedTuple):
-    """A command to run, and the ends that connect it to whoever asked for it."""
+class Streams(NamedTuple):
+    """What connects a command to whoever asked for it."""
 
-    argv: list[bytes]
     stdin: chanlink.ByteStream
     stdout: chanlink.ByteStream
     stderr: chanlink.ByteStream
-    status: chanlink.Sender[dict[str, Any]]
+    control: chanlink.Receiver[Any] | None
+
+
+class Run(NamedTuple):
+    """A command to run.  It has streams, or a name to run detached under."""
+
+    argv: list[bytes]
+    status: Status
+    streams: Streams | None
+    detach: str | None
     directory: bytes | None
     environment: dict[bytes, bytes]
+    user: str | None
+    limits: dict[str, int]
+    terminal: Size | None
 
-    @classmethod
-    def from_message(cls, message: object) -> Self:
-        """Read what the other side sent.  Raises `BadMessage`."""
-        if not isinstance(message, dict):
-            raise BadMessage("a request is a map")
-        command = _incoming(message.get("command"), "command")
-        if not command:
-            raise BadMessage("the command is empty")
-        args = _instance(message.get("args"), list, "args")
-        directory = message.get("directory")
-        return cls(
-            [command, *(_incoming(word, "args") for word in args)],
-            _instance(message.get("stdin"), chanlink.ByteStream, "stdin"),
-            _instance(message.get("stdout"), chanlink.ByteStream, "stdout"),
-            _instance(message.get("stderr"), chanlink.ByteStream, "stderr"),
-            _instance(message.get("status"), chanlink.Sender, "status"),
-            None if directory is None else _incoming(directory, "directory"),
-            _variables(message.get("environment", {})),
-        )
+
+class Listing(NamedTuple):
+    """Which commands run detached?"""
+
+    status: Status
+
+
+class Attach(NamedTuple):
+    """The output of a detached command."""
+
+    name: str
+    status: Status
+    stdout: chanlink.ByteStream
+    stderr: chanlink.ByteStream
+
+
+class Kill(NamedTuple):
+    """Signal a detached command; 0: stop it."""
+
+    name: str
+    status: Status
+    number: int
+
+
+Request = Run | Listing | Attach | Kill
+
+
+def read_request(message: object) -> Request:
+    """Read what the other side sent.  Raises `BadMessage`."""
+    if not isinstance(message, dict):
+        raise BadMessage("a request is a map")
+    status = _instance(message.get("status"), chanlink.Sender, "status")
+    match message.get("request"):
+        case "run":
+            return _read_run(message, status)
+        case "list":
+            return Listing(status)
+        case "attach":
+            return Attach(_name(message.get("name")), status, _stream(message, "stdout"), _stream(message, "stderr"))
+        case "kill":
+            name = message.get("signal")
+            return Kill(_name(message.get("name")), status, 0 if name is None else signal_number(name))
+    raise BadMessage("the request is none that is known here")
+
+
+def _read_run(message: dict[object, object], status: Status) -> Run:
+    command = _incoming(message.get("command"), "command")
+    if not command:
+        raise BadMessage("the command is empty")
+    args = _instance(message.get("args"), list, "args")
+    detach, streams = message.get("detach"), None
+    if detach is None:
+        control = message.get("control")
+        if control is not None:
+            control = _instance(control, chanlink.Receiver, "control")
+        streams = Streams(_stream(message, "stdin"), _stream(message, "stdout"), _stream(message, "stderr"), control)
+    directory, user, terminal = message.get("directory"), message.get("user"), message.get("terminal")
+    if detach is not None and terminal is not None:
+        raise BadMessage("a detached command has no terminal")
+    return Run(
+        [command, *(_incoming(word, "args") for word in args)],
+        status,
+        streams,
+        detach if detach in (None, "") else _name(detach),
+        None if directory is None else _incoming(directory, "directory"),
+        _variables(message.get("environment", {})),
+        None if user is None else _name(user, "user"),
+        _limits(message.get("limits", {})),
+        None if terminal is None else _size(terminal),
+    )
 
 
 def _outgoing(word: Word) -> Word:
@@ -132,6 +240,45 @@ def _variables(value: object) -> dict[bytes, bytes]:
     return variables
 
 
+def _limits(value: object) -> dict[str, int]:
+    limits = {}
+    for name, most in _instance(value, dict, "limits").items():
+        if name not in NAMES:
+            raise BadMessage("limits holds a name that is not known here")
+        limits[name] = _number(most, LIMIT_MAX, "limits")
+    return limits
+
+
+def _size(value: object) -> Size:
+    match value:
+        case [columns, rows]:
+            return Size(_number(columns, 0xFFFF, "the size of the terminal"), _number(rows, 0xFFFF, "the size"))
+    raise BadMessage("the size of a terminal is a list of columns and rows")
+
+
+def _name(value: object, what: str = "name") -> str:
+    name = _instance(value, str, what)
+    if not is_name(name):
+        raise BadMessage(f"{what} is not a word of at most {NAME_MAX} characters")
+    return name
+
+
+def is_name(text: str) -> bool:
+    """Whether a command may run detached under it."""
+    return 0 < len(text) <= NAME_MAX and text.isprintable() and " " not in text and not text.startswith("-")
+
+
+def _number(value: object, most: int, name: str) -> int:
+    number = _instance(value, int, name)
+    if isinstance(value, bool) or not 0 < number <= most:
+        raise BadMessage(f"{name} is out of range")
+    return number
+
+
+def _stream(message: dict[object, object], name: str) -> chanlink.ByteStream:
+    return _instance(message.get(name), chanlink.ByteStream, name)
+
+
 def _instance(value: object, kind: type[T], name: str) -> T:
     if not isinstance(value, kind):
         raise BadMessage(f"{name} is missing or of a wrong type")
@@ -155,12 +302,48 @@ def ends_in(value: object) -> Iterator[chanlink.Sender[Any] | chanlink.Receiver[
             yield from ends_in(entry)
 
 
+# --- while a command runs -----------------------------------------------------------------------
+
+
+def read_control(message: object) -> int | Size:
+    """The number of a signal, or a new size.  Raises `BadMessage`."""
+    match message:
+        case {"signal": name}:
+            return signal_number(name)
+        case {"resize": size}:
+            return _size(size)
+    raise BadMessage("a control message is none that is known here")
+
+
+def signal_number(name: object) -> int:
+    """The number here of a signal ("TERM" or "SIGTERM").  Raises `BadMessage`."""
+    text = _instance(name, str, "signal").removeprefix("SIG")
+    try:
+        return signal.Signals[f"SIG{text}"]
+    except KeyError:
+        raise BadMessage("there is no signal of this name") from None
+
+
 # --- statuses -----------------------------------------------------------------------------------
 
 
-def status_message(returncode: int) -> dict[str, Any]:
+class Listed(NamedTuple):
+    """A detached command, as the other side lists it."""
+
+    name: str
+    command: str
+    """Its words, quoted as for a shell."""
+    pid: int
+    seconds: float
+    """Since its start; once it has ended: from start to end."""
+    status: int | None
+    """None while it runs; ``-n`` if signal n ended it."""
+
+
+def status_message(returncode: int, note: str = "") -> dict[str, Any]:
     """The status of a command that ran; ``returncode`` is as in `subprocess.Popen`, negative for a signal."""
-    return {"exit": returncode} if returncode >= 0 else {"signal": -returncode}
+    status: dict[str, Any] = {"exit": returncode} if returncode >= 0 else {"signal": -returncode}
+    return {**status, "note": note} if note else status
 
 
 def error_message(error: StartError) -> dict[str, Any]:
@@ -168,16 +351,51 @@ def error_message(error: StartError) -> dict[str, Any]:
     return {"error": error.code, "text": error.text}
 
 
-def read_status(message: object) -> int:
-    """The return code in a status message.  Raises `StartError` when it says so, else `BadMessage`."""
+def read_status(message: object) -> tuple[int, str]:
+    """The return code in a status message, and its note.  Raises `StartError` when it says so, else `BadMessage`."""
     match message:
         case {"exit": int(code)} if 0 <= code <= 255:
-            return code
+            return code, _note(message)
         case {"signal": int(number)} if 1 <= number <= 127:
-            return -number
+            return -number, _note(message)
+    raise _unexpected(message)
+
+
+def _note(message: Any) -> str:
+    note = message.get("note", "")
+    return printable(note) if isinstance(note, str) else ""
+
+
+def read_name(message: object, entry: str) -> str:
+    """The name in an answer.  Raises as `read_status`."""
+    match message:
+        case {"detached": str(name)} if entry == "detached" and is_name(name):
+            return name
+        case {"killed": str(name)} if entry == "killed":
+            return name
+    raise _unexpected(message)
+
+
+def read_list(message: object) -> list[Listed]:
+    """The detached commands.  Raises as `read_status`."""
+    match message:
+        case {"commands": [*commands]}:
+            return [_read_listed(command) for command in commands]
+    raise _unexpected(message)
+
+
+def _read_listed(message: object) -> Listed:
+    match message:
+        case [str(name), str(command), int(pid), int() | float() as seconds, int() | None as status]:
+            return Listed(name, command, pid, float(seconds), status)
+    raise _unexpected(message)
+
+
+def _unexpected(message: object) -> StartError | BadMessage:
+    match message:
         case {"error": str(code), "text": str(text)}:
-            raise StartError(code, text)
-    raise BadMessage("the server sent a status that can't be read")
+            return StartError(code, text)
+    return BadMessage("the server sent an answer that can't be read")
 
 
 def shell_status(returncode: int) -> int:

@@ -1,20 +1,35 @@
-"""A command that runs here: three pipes, and a process group of its own."""
+"""A command that runs here: its pipes or its terminal, and its line to the guard."""
 
+import errno
+import fcntl
 import io
+import itertools
+import json
 import math
 import os
+import pty
 import signal
-import subprocess
-from collections.abc import Mapping, Sequence
+import socket
+import struct
+import termios
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import IO, Self
+from typing import Any, NamedTuple, Self
 
 import anyio
-import anyio.to_thread
 
-from .messages import CANNOT_START, NO_SUCH_DIRECTORY, NOT_FOUND, NOT_PERMITTED, StartError
-from .pumps import FileSink, FileSource, enlarge
+from .messages import (
+    CANNOT_START,
+    NO_SUCH_DIRECTORY,
+    NO_SUCH_USER,
+    NOT_FOUND,
+    NOT_PERMITTED,
+    Size,
+    StartError,
+)
+from .pumps import PIECE, FileSink, FileSource, enlarge
+from .users import User
 
 GRACE = 5.0
 """Seconds between asking a command to stop (TERM) and stopping it (KILL)."""
@@ -22,83 +37,132 @@ LINGER = 10.0
 """Seconds of silence after which the outputs of a command that has ended are taken to be at their end."""
 
 
+class Order(NamedTuple):
+    """What to run, when everything about it is decided."""
+
+    argv: Sequence[bytes]
+    environment: Mapping[bytes, bytes]
+    """All of it."""
+    directory: bytes | None = None
+    user: User | None = None
+    """None: the server's own."""
+    limits: Mapping[str, int] = {}
+    terminal: Size | None = None
+
+    def to_json(self) -> bytes:
+        """As the guard reads it."""
+        order = {
+            "argv": [word.decode("latin-1") for word in self.argv],
+            "environment": [b"%b=%b" % entry for entry in self.environment.items()],
+            "directory": self.directory,
+            "user": None if self.user is None else self.user[:3],
+            "terminal": self.terminal is not None,
+            "limits": {name: most for name, most in self.limits.items() if name != "time"},
+            "time": self.limits.get("time"),
+            "grace": GRACE,
+        }
+        return json.dumps(order, default=lambda word: word.decode("latin-1")).encode() + b"\n"
+
+
+class GuardLost(Exception):
+    """The guard has ended, or has given a command up: how the command ended is not known."""
+
+
 class Process:
     """A running command.  Leaving ``async with process`` stops what still runs of it, unless `finish` was called.
 
-    Raises `StartError` when it can't be started.
+    Made by `Guard.start`.
     """
 
-    def __init__(self, argv: Sequence[bytes], directory: bytes | None, environment: Mapping[bytes, bytes]) -> None:
+    returncode: int | None = None
+    """As in `subprocess.Popen`; None before `exited`."""
+    late = False
+    """Whether it was stopped because its time was up."""
+
+    def __init__(self, line: socket.socket, streams: "Streams") -> None:
+        self.pid = 0
+        self.stdin = streams.stdin
+        self.outputs = streams.outputs
+        """Standard output, and standard error if it is a pipe of its own."""
+        self._streams = streams
+        self._line = line
+        self._received = b""
+        self._finished = False
+
+    async def begin(self, order: Order) -> None:
+        """Have it started.  Raises `StartError`, `GuardLost`."""
+        rest = memoryview(order.to_json())
         try:
-            # A session of its own is also a process group of its own: one signal reaches its children too.
-            self._popen = subprocess.Popen(
-                argv,
-                bufsize=0,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd=directory,
-                env={**os.environb, **environment},
-                start_new_session=True,
-            )
-        except OSError as exc:
-            raise _start_error(exc, directory) from exc
-        self.stdin = FileSink(_our_end(self._popen.stdin))
-        self.stdout = OutputPipe(_our_end(self._popen.stdout))
-        self.stderr = OutputPipe(_our_end(self._popen.stderr))
+            while rest:
+                try:
+                    rest = rest[self._line.send(rest) :]
+                except BlockingIOError:
+                    await anyio.wait_writable(self._line)
+        except OSError as exc:  # it has given up, and has perhaps said why
+            if not isinstance(exc, BrokenPipeError | ConnectionResetError):
+                raise
+        report = await self._report()
+        if "error" in report:
+            self._finished = True
+            stage, number = report["error"]
+            raise _start_error(stage, number, order)
+        self.pid = report["pid"]
 
-    @property
-    def returncode(self) -> int | None:
-        """As in `subprocess.Popen`; None until `finish` or `terminate` was called."""
-        return self._popen.returncode
+    async def exited(self) -> int:
+        """Wait until the command has ended.  It is not reaped: until `finish` its id, and its group's, stay its own.
 
-    async def exited(self) -> None:
-        """Wait until the command has ended.  It is not reaped: until `finish` its id, and its group's, stay its own."""
-        try:
-            descriptor = os.pidfd_open(self._popen.pid)
-        except (AttributeError, OSError):  # not Linux, or no more descriptors
-            # A limiter of its own: the common one would let no more than 40 commands be waited for.
-            limiter = anyio.CapacityLimiter(1)
-            await anyio.to_thread.run_sync(self._wait, abandon_on_cancel=True, limiter=limiter)
-            return
-        try:
-            await anyio.wait_readable(descriptor)
-        finally:
-            os.close(descriptor)
+        Raises `GuardLost`.
+        """
+        if self.returncode is None:
+            report = await self._report()
+            self.returncode, self.late = int(report["exit"]), bool(report["late"])
+        return self.returncode
 
-    def _wait(self) -> None:
-        with suppress(ChildProcessError):  # it was reaped after an earlier wait was given up
-            os.waitid(os.P_PID, self._popen.pid, os.WEXITED | os.WNOWAIT)
+    def signal(self, number: int) -> None:
+        """Send a signal to the command and its children."""
+        self._tell({"signal": number})
 
-    def finish(self) -> int:
-        """Reap the command, which has `exited`.  What it has left running in the background goes on."""
-        return self._popen.wait()
+    def resize(self, size: Size) -> None:
+        """Its terminal, if it has one, has another size from now on."""
+        self._streams.resize(size)
 
-    async def terminate(self) -> None:
-        """Send TERM to the command and its children, and KILL to what is left of them after `GRACE`."""
-        with anyio.CancelScope(shield=True):
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                self._signal(number)
-                with anyio.move_on_after(GRACE):
-                    await self._until_gone()
-                    return
+    def end_input(self) -> None:
+        """The end of file for what reads the input."""
+        self._streams.end_input()
 
-    async def _until_gone(self) -> None:
-        await self.exited()
-        self.finish()
-        # Nothing reports the end of a group. Its id can't be given to another one while it has a member.
-        while self._signal(0) and not _only_zombies(self._popen.pid):
-            await anyio.sleep(0.05)
+    def finish(self) -> None:
+        """Let go of the command, which has `exited`.  What it has left running in the background goes on."""
+        self._tell({"finish": True})
+        self._finished = True
 
-    def _signal(self, number: int) -> bool:
-        """Signal the group; False if nobody is left in it."""
-        try:
-            os.killpg(self._popen.pid, number)
-        except ProcessLookupError:
-            return False
-        except PermissionError:  # all that is left runs as another user
-            pass
-        return True
+    async def stop(self) -> None:
+        """Send TERM to the command and its children, and KILL to what is left of them after `GRACE`; wait for that."""
+        with anyio.CancelScope(shield=True), suppress(GuardLost, OSError):
+            self._line.shutdown(socket.SHUT_WR)
+            while True:
+                report = await self._report()
+                if "exit" in report:
+                    self.returncode = int(report["exit"])
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the guard is gone: `exited` will tell
+            self._line.send(json.dumps(message).encode() + b"\n")
+
+    async def _report(self) -> dict[str, Any]:
+        while b"\n" not in self._received:
+            await anyio.wait_readable(self._line)
+            try:
+                data = self._line.recv(4096)
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise GuardLost("the guard of the commands has ended")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        report: dict[str, Any] = json.loads(line)
+        return report
 
     async def __aenter__(self) -> Self:
         return self
@@ -107,48 +171,36 @@ class Process:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         # The input is closed last: a command whose input broke off must not take that for its end.
-        if self.returncode is None:
-            await self.terminate()
-        for pipe in (self.stdout, self.stderr, self.stdin):
-            pipe.close()
+        if not self._finished:
+            await self.stop()
+            if self.returncode is None and self.pid:  # the guard was killed: the system has killed the command itself
+                with suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.pid, signal.SIGKILL)
+        self.close()
+
+    def close(self) -> None:
+        """Close our ends; whatever still runs is stopped by the guard."""
+        self._streams.close()
+        self._line.close()
 
 
-def _only_zombies(group: int) -> bool:
-    """Whether a group waits only to be reaped: in a container without an init process that may never come."""
-    try:
-        stats = [_stat(entry.path) for entry in os.scandir("/proc") if entry.name.isdigit()]
-    except FileNotFoundError:  # not Linux
-        return False
-    return all(state == b"Z" for state, _, its_group in stats if int(its_group) == group)
-
-
-def _stat(directory: str) -> list[bytes]:
-    """State, parent and group of a process; see proc(5)."""
-    try:
-        with open(f"{directory}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[:3]
-    except OSError:  # it has just ended
-        return [b"Z", b"0", b"0"]
-
-
-def _our_end(file: IO[bytes] | None) -> io.FileIO:
-    assert isinstance(file, io.FileIO)
-    os.set_blocking(file.fileno(), False)
-    enlarge(file)
-    return file
-
-
-def _start_error(error: OSError, directory: bytes | None) -> StartError:
-    name = os.fsdecode(error.filename) if error.filename is not None else "the command"
-    text = f"{name}: {error.strerror}"
-    match error:
-        case FileNotFoundError() | NotADirectoryError() if directory is not None and error.filename == directory:
+def _start_error(stage: str, number: int, order: Order) -> StartError:
+    subject = {"directory": order.directory, "command": order.argv[0]}.get(stage)
+    name = (subject or b"").decode(errors="replace") or (f"the {stage}" if stage != "start" else "the command")
+    text = f"{name}: {os.strerror(number) if number else 'failed'}"
+    match stage, number:
+        case "directory", errno.ENOENT | errno.ENOTDIR:
             return StartError(NO_SUCH_DIRECTORY, text)
-        case FileNotFoundError() | NotADirectoryError():
+        case "command", errno.ENOENT | errno.ENOTDIR:
             return StartError(NOT_FOUND, text)
-        case PermissionError():
+        case "user", _:
+            return StartError(NO_SUCH_USER if number == errno.ENOENT else NOT_PERMITTED, text)
+        case _, errno.EACCES | errno.EPERM:
             return StartError(NOT_PERMITTED, text)
     return StartError(CANNOT_START, text)
+
+
+# --- its streams --------------------------------------------------------------------------------
 
 
 class OutputPipe(FileSource):
@@ -163,6 +215,14 @@ class OutputPipe(FileSource):
     _patience = math.inf
     _waiting: anyio.CancelScope | None = None
 
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        try:
+            return await super().receive(max_bytes)
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            raise anyio.EndOfStream from None  # how a terminal says that everybody has closed it
+
     def linger(self) -> None:
         """The command has ended: from now on `LINGER` seconds of silence are the end."""
         self._patience = LINGER
@@ -174,3 +234,110 @@ class OutputPipe(FileSource):
             await super().wait()
         if self._waiting.cancelled_caught:
             raise anyio.EndOfStream
+
+
+class Streams:
+    """Our ends of what a command reads and writes."""
+
+    stdin: FileSink
+    outputs: tuple[OutputPipe, ...]
+    theirs: list[int]
+    """The ends of the command: what is to be its descriptors 0, 1 and 2."""
+
+    def end_input(self) -> None:
+        """The end of file for the command."""
+
+    def resize(self, size: Size) -> None:
+        """Only a terminal has one."""
+
+    def close(self) -> None:
+        for output in self.outputs:
+            output.close()
+        self.stdin.close()
+
+
+class Pipes(Streams):
+    """Three pipes."""
+
+    def __init__(self) -> None:
+        (their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr) = _several(os.pipe, 3)
+        self.theirs = [their_stdin, their_stdout, their_stderr]
+        self.stdin = FileSink(_our_end(stdin, "w"))
+        self.outputs = OutputPipe(_our_end(stdout, "r")), OutputPipe(_our_end(stderr, "r"))
+
+    def end_input(self) -> None:
+        self.stdin.close()
+
+
+class NoInput(Pipes):
+    """Three pipes, the first of which is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end_input()
+
+
+class Terminal(Streams):
+    """A terminal: one output, and an input whose end is a character."""
+
+    def __init__(self, size: Size) -> None:
+        ((ours, theirs),) = _several(pty.openpty, 1)
+        try:
+            copy = os.dup(ours)
+        except OSError:
+            os.close(ours)
+            os.close(theirs)
+            raise
+        self.theirs = [theirs] * 3
+        self._file = _our_end(copy, "w")
+        self.stdin = self._input = _TerminalInput(self._file)
+        self.outputs = (OutputPipe(_our_end(ours, "r")),)
+        self.resize(size)
+
+    def end_input(self) -> None:
+        self._input.end()
+
+    def resize(self, size: Size) -> None:
+        """Also tells whoever is in the foreground there (WINCH)."""
+        with suppress(OSError, ValueError):  # it was closed
+            fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+
+
+class _TerminalInput(FileSink):
+    """Remembers whether a line is begun: the end of file after one takes a second character."""
+
+    _in_line = False
+
+    async def send(self, item: bytes) -> None:
+        try:
+            await super().send(item)
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            raise anyio.BrokenResourceError from exc  # nobody has the terminal any more
+        self._in_line = not item.endswith((b"\n", b"\r"))
+
+    def end(self) -> None:
+        with suppress(OSError, ValueError):
+            character: bytes = termios.tcgetattr(self._file.fileno())[6][termios.VEOF]
+            self._file.write(memoryview(character * (2 if self._in_line else 1)))
+
+
+def _several(make: Callable[[], tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """So many pairs of descriptors, or none."""
+    pairs: list[tuple[int, int]] = []
+    try:
+        while len(pairs) < count:
+            pairs.append(make())
+    except OSError:
+        for descriptor in itertools.chain(*pairs):
+            os.close(descriptor)
+        raise
+    return pairs
+
+
+def _our_end(descriptor: int, mode: str) -> io.FileIO:
+    file = io.FileIO(descriptor, mode)
+    os.set_blocking(descriptor, False)
+    enlarge(file)
+    return file

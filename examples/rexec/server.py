@@ -1,8 +1,9 @@
 """The service: executes what trusted peers ask for.
 
-    await chanlink.serve({SERVICE: rexec}, "tcp://127.0.0.1:9323", trust=...)
+    async with service() as rexec:
+        await chanlink.serve({SERVICE: rexec}, "tcp://127.0.0.1:9323", trust=...)
 
-Whoever may use it may run anything that this process may run.
+Without a policy, whoever may use it may run anything that this process may run.
 
 The status sender is the life-line of a command: when its receiver is gone, because the caller left, was killed or lost
 its connection, the command is stopped.
@@ -10,61 +11,225 @@ its connection, the command is stopped.
 
 import logging
 import shlex
-from contextlib import suppress
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup, TaskStatus
 
 import chanlink
 
+from .audit import Account, Audit
+from .detached import Detached, Table
+from .guarding import Guard
 from .messages import (
     BAD_REQUEST,
     CANCELLED,
+    REFUSED,
     SERVICE,
+    Attach,
     BadMessage,
+    Kill,
+    Listing,
     Request,
+    Run,
     StartError,
+    Streams,
     ends_in,
     error_message,
     printable,
+    read_control,
+    read_request,
     status_message,
 )
-from .process import OutputPipe, Process
+from .policy import Policy, Rule
+from .policy_file import PolicyFile
+from .process import GuardLost, Order, OutputPipe, Process
 from .pumps import copy_in, copy_out
 
-__all__ = ["SERVICE", "rexec"]
+__all__ = ["SERVICE", "Handler", "service"]
 
 logger = logging.getLogger("rexec")
 
+Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
 
-async def rexec(requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
-    """Serve one channel of requests; each command runs in a task of its own.
 
-    Returns when the channel and all commands are over. Cancelled: the commands are stopped first.
+@asynccontextmanager
+async def service(
+    policy: Policy | PolicyFile | None = None, audit: Audit | None = None
+) -> AsyncGenerator[Handler, None]:
+    """The handler to serve under the name `SERVICE`.
+
+    The file of a policy is read again when it changes. Without a policy, whoever may use the service may run anything.
+    Leave the block after the sessions have ended: commands that run detached are stopped then.
     """
-    async with anyio.create_task_group() as commands:
+    failure: BaseException | None = None
+    async with Guard() as guard, anyio.create_task_group() as background:
+        if isinstance(policy, PolicyFile):
+            background.start_soon(policy.watch)
         try:
-            async for message in requests:
-                commands.start_soon(_answer, message, requests, peer)
-        except chanlink.ChanlinkError as exc:
-            # The commands go on: whether somebody still waits for them, they learn from their own ends.
-            logger.info("%s: no more requests: %s", peer.name, printable(str(exc)))
+            yield _Server(guard, background, policy or Policy.anything(), audit or Audit()).serve
+        except Exception as exc:  # the task group would wrap it
+            failure = exc
+        background.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
 
 
-async def _answer(message: object, requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
-    try:
-        request = Request.from_message(message)
-    except BadMessage as exc:
-        logger.warning("%s sent a bad request: %s", peer.name, exc)
-        _reject(message, requests, str(exc))
-        return
-    try:
-        async with request.stdin, request.stdout, request.stderr, request.status:
-            await request.status.send(await _execute(request, peer))
-    except chanlink.ChannelBroken as exc:
-        logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
+class _Server:
+    def __init__(self, guard: Guard, background: TaskGroup, policy: Policy | PolicyFile, audit: Audit) -> None:
+        self._guard = guard
+        self._background = background
+        self._policy = policy
+        self._audit = audit
+        self._detached = Table()
+        self._running: Counter[str] = Counter()
+
+    async def serve(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
+        """Serve one channel of requests; each is answered in a task of its own.
+
+        Returns when the channel and all its commands are over. Cancelled: the commands are stopped first.
+        """
+        async with anyio.create_task_group() as commands:
+            try:
+                async for message in requests:
+                    commands.start_soon(self._answer, message, requests, peer)
+            except chanlink.ChanlinkError as exc:
+                # The commands go on: whether somebody still waits for them, they learn from their own ends.
+                logger.info("%s: no more requests: %s", peer.name, printable(str(exc)))
+
+    async def _answer(self, message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
+        try:
+            request = read_request(message)
+        except BadMessage as exc:
+            logger.warning("%s sent a bad request: %s", peer.name, exc)
+            _reject(message, requests, str(exc))
+            return
+        try:
+            async with AsyncExitStack() as ends:
+                for end in ends_in(message):
+                    await ends.enter_async_context(end)
+                try:
+                    answer = await self._act(request, peer)
+                except StartError as exc:
+                    answer = error_message(exc)
+                except GuardLost as exc:
+                    logger.error("%s: %s", peer.name, exc)
+                    request.status.fail("guard-lost", "how the command ended is not known")
+                    return
+                await request.status.send(answer)
+        except chanlink.ChannelBroken as exc:
+            logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
+
+    async def _act(self, request: Request, peer: chanlink.Peer) -> dict[str, Any]:
+        owner = peer.key.fingerprint if peer.key is not None else peer.name
+        match request:
+            case Run(streams=None):
+                entry: Detached = await self._background.start(self._run_detached, request, peer, owner)
+                return {"detached": entry.name}
+            case Run():
+                return await self._run(request, peer, owner)
+            case Attach():
+                return await _attach(request, self._detached.get(owner, request.name))
+            case Kill():
+                await _kill(self._detached.get(owner, request.name), request.number)
+                return {"killed": request.name}
+            case Listing():
+                return {"commands": [list(entry.listed()) for entry in self._detached.of(owner)]}
+
+    # --- a command ---
+
+    async def _run(self, run: Run, peer: chanlink.Peer, owner: str) -> dict[str, Any]:
+        """Run a command to its end; returns its status message."""
+        account = self._audit.account(run, peer)
+        order, rule = self._decide(run, peer, account)
+        streams = run.streams
+        assert streams is not None
+        with self._counted(owner, rule, account):
+            process = await self._start(order, rule, account)
+            try:
+                async with process:
+                    await _attend(process, streams, run.status)
+            finally:
+                moved = [stream.statistics() for stream in (streams.stdin, streams.stdout, streams.stderr)]
+                account.ended(process.returncode, moved=(moved[0].received, moved[1].sent, moved[2].sent))
+        return _status(process, order)
+
+    async def _run_detached(
+        self, run: Run, peer: chanlink.Peer, owner: str, *, task_status: TaskStatus[Detached]
+    ) -> None:
+        account = self._audit.account(run, peer)
+        order, rule = self._decide(run, peer, account)
+        line = printable(shlex.join(word.decode(errors="replace") for word in run.argv))
+        with self._counted(owner, rule, account):
+            entry = self._detached.add(owner, run.detach or "", line)
+            try:
+                process = await self._start(order, rule, account, no_input=True)
+            except BaseException:
+                self._detached.remove(owner, entry)
+                raise
+            entry.process = process
+            task_status.started(entry)
+            moved = [0, 0, 0]
+            try:
+                with suppress(GuardLost):
+                    async with process:
+                        with entry.scope:
+                            await _collect(process, entry, moved)
+            finally:
+                note = _note(process, order) or ("" if process.returncode is not None else "its end is not known")
+                entry.end(process.returncode, note)
+                account.ended(process.returncode, moved=(moved[0], moved[1], moved[2]))
+
+    def _decide(self, run: Run, peer: chanlink.Peer, account: Account) -> tuple[Order, Rule]:
+        try:
+            policy = self._policy.policy if isinstance(self._policy, PolicyFile) else self._policy
+            rule = policy.rule_for(peer)
+            return policy.decide(run, rule), rule
+        except StartError as exc:
+            account.refused(exc)
+            raise
+
+    @contextmanager
+    def _counted(self, owner: str, rule: Rule, account: Account) -> Iterator[None]:
+        """One of those that a key may have at once."""
+        if self._running[owner] >= rule.at_once:
+            error = StartError(REFUSED, f"the rule {rule.name} of the server's policy allows {rule.at_once} at once")
+            account.refused(error)
+            raise error
+        self._running[owner] += 1
+        try:
+            yield
+        finally:
+            self._running[owner] -= 1
+            if not self._running[owner]:
+                del self._running[owner]
+
+    async def _start(self, order: Order, rule: Rule, account: Account, *, no_input: bool = False) -> Process:
+        account.started(rule.name)
+        try:
+            return await self._guard.start(order, no_input=no_input)
+        except StartError as exc:
+            account.ended(None, exc.code)
+            raise
+        except BaseException:
+            account.ended(None, CANCELLED)
+            raise
 
 
-def _reject(message: object, requests: chanlink.Receiver[object], problem: str) -> None:
+def _status(process: Process, order: Order) -> dict[str, Any]:
+    if process.returncode is None:
+        raise GuardLost("the end of a command is not known")
+    return status_message(process.returncode, _note(process, order))
+
+
+def _note(process: Process, order: Order) -> str:
+    return f"the command was stopped: its time of {order.limits['time']} s was up" if process.late else ""
+
+
+def _reject(message: object, requests: chanlink.Receiver[Any], problem: str) -> None:
     """Answer at the status sender, if there is one; else at the channel of requests, which is over then."""
     status = message.get("status") if isinstance(message, dict) else None
     if isinstance(status, chanlink.Sender):
@@ -76,54 +241,118 @@ def _reject(message: object, requests: chanlink.Receiver[object], problem: str) 
         end.close()
 
 
-async def _execute(request: Request, peer: chanlink.Peer) -> dict[str, object]:
-    """Run the command to its end; returns its status message."""
-    line = printable(shlex.join(word.decode(errors="replace") for word in request.argv))
-    try:
-        process = Process(request.argv, request.directory, request.environment)
-    except StartError as exc:
-        logger.info("%s asked for %s: %s: %s", peer.name, line, exc.code, printable(exc.text))
-        return error_message(exc)
-    logger.info("%s runs %s", peer.name, line)
-    async with process:
-        await _attend(process, request)
-    assert process.returncode is not None
-    logger.info("%s: %s ended: %d", peer.name, line, process.returncode)
-    return status_message(process.returncode)
+# --- while a command runs -----------------------------------------------------------------------
 
 
-async def _attend(process: Process, request: Request) -> None:
+async def _attend(process: Process, streams: Streams, status: chanlink.Sender[Any]) -> None:
     """Move the bytes until the command has ended, and its outputs; return earlier if it is to be stopped."""
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_without_receiver, request.status, tasks.cancel_scope)
-        tasks.start_soon(_feed, request.stdin, process, tasks.cancel_scope)
+        stop = tasks.cancel_scope.cancel
+        tasks.start_soon(_stop_without_receiver, status, stop)
+        tasks.start_soon(_feed, streams.stdin, process, stop)
+        if streams.control is not None:
+            tasks.start_soon(_obey, streams.control, process)
         async with anyio.create_task_group() as outputs:
-            outputs.start_soon(_forward, process.stdout, request.stdout)
-            outputs.start_soon(_forward, process.stderr, request.stderr)
-            await process.exited()
-            process.stdout.linger()
-            process.stderr.linger()
+            if len(process.outputs) == 1:
+                outputs.start_soon(_forward, process.outputs[0], streams.stdout, stop)
+                await streams.stderr.send_eof()
+            else:
+                outputs.start_soon(_forward, process.outputs[0], streams.stdout)
+                outputs.start_soon(_forward, process.outputs[1], streams.stderr)
+            await _until_exited(process)
         process.finish()
-        tasks.cancel_scope.cancel()
+        stop()
 
 
-async def _stop_without_receiver(status: chanlink.Sender[dict[str, object]], command: anyio.CancelScope) -> None:
+async def _until_exited(process: Process) -> None:
+    await process.exited()
+    for output in process.outputs:
+        output.linger()
+
+
+async def _stop_without_receiver(status: chanlink.Sender[Any], stop: Callable[[], None]) -> None:
     await status.wait_closed()
-    command.cancel()
+    stop()
 
 
-async def _feed(stdin: chanlink.ByteStream, process: Process, command: anyio.CancelScope) -> None:
+async def _feed(stdin: chanlink.ByteStream, process: Process, stop: Callable[[], None]) -> None:
     try:
         await copy_out(stdin, process.stdin)
     except chanlink.ChannelBroken:
-        command.cancel()  # it must not take half of its input for all of it
+        stop()  # it must not take half of its input for all of it
     else:
-        process.stdin.close()
+        process.end_input()
 
 
-async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream) -> None:
+async def _obey(control: chanlink.Receiver[Any], process: Process) -> None:
+    try:
+        async for message in control:
+            order = read_control(message)
+            if isinstance(order, int):
+                process.signal(order)
+            else:
+                process.resize(order)
+    except BadMessage as exc:
+        control.refuse(BAD_REQUEST, str(exc))
+    except chanlink.ChanlinkError:
+        pass  # the caller is gone; the life-line decides what that means
+
+
+async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream, stop: Callable[[], None] | None = None) -> None:
+    """Copy an output.  ``stop`` is given for a terminal, which can't be closed for one direction."""
     refusal = await copy_in(pipe, stream)
     # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline. But not when the whole
     # command is given up: it is stopped then, and what it says while it cleans up must not kill it.
-    if refusal is None or (isinstance(refusal, chanlink.ChannelRefused) and refusal.code != CANCELLED):
-        pipe.close()
+    given_up = not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED
+    if refusal is None or not given_up:
+        if stop is None:
+            pipe.close()
+        elif refusal is not None:
+            stop()
+
+
+# --- detached commands --------------------------------------------------------------------------
+
+
+async def _collect(process: Process, entry: Detached, moved: list[int]) -> None:
+    """Keep what a command writes, until it has ended."""
+
+    async def keep(number: int, output: OutputPipe) -> None:
+        with suppress(anyio.EndOfStream):
+            while True:
+                data = await output.receive()
+                moved[number] += len(data)
+                await entry.backlog.put(number, data)
+
+    async with anyio.create_task_group() as outputs:
+        for number, output in enumerate(process.outputs, start=1):
+            outputs.start_soon(keep, number, output)
+        await _until_exited(process)
+    process.finish()
+
+
+async def _attach(request: Attach, entry: Detached) -> dict[str, Any]:
+    """Send what a command has written and still writes; returns its status message."""
+    early = ""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_without_receiver, request.status, tasks.cancel_scope.cancel)
+        with entry.backlog.reader() as reader:
+            if entry.backlog.dropped:
+                early = f"the first {entry.backlog.dropped} bytes of its output were not kept"
+            with suppress(chanlink.ChannelRefused):
+                async for output, data in reader:
+                    await (request.stdout if output == 1 else request.stderr).send(data)
+        await entry.over.wait()
+        tasks.cancel_scope.cancel()
+    if entry.returncode is None:
+        raise GuardLost("the end of a command is not known")
+    return status_message(entry.returncode, "; ".join(filter(None, (early, entry.note))))
+
+
+async def _kill(entry: Detached, number: int) -> None:
+    """Signal a command; 0: stop it, and wait until that is done."""
+    if number == 0:
+        entry.scope.cancel()
+        await entry.over.wait()
+    elif entry.process is not None:
+        entry.process.signal(number)

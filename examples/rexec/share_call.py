@@ -16,8 +16,8 @@ import chanlink
 
 from .arguments import FAILED, Options
 from .cli import parse
-from .commands.run import run_shared
 from .connecting import Destination, destination
+from .share_running import run_shared
 from .sharing import Records, ShareError, record
 
 READ = 64 * 1024
@@ -101,8 +101,8 @@ class _Call:
 
     async def _serve(self, request: Sequence[str], sessions: Sessions) -> int:
         match request:
-            case ["run", folder, *argv] if len(self._descriptors) == 3:
-                return await self._run(folder, argv, sessions)
+            case ["run", folder, terminal, *argv] if len(self._descriptors) == 3:
+                return await self._run(folder, terminal, argv, sessions)
             case ["list"]:
                 for line in sessions.describe():
                     await self._say("output", line)
@@ -112,16 +112,18 @@ class _Call:
         await self._say("error", "the keeper does not understand this; end it with: rexec share --stop")
         return FAILED
 
-    async def _run(self, folder: str, argv: Sequence[str], sessions: Sessions) -> int:
+    async def _run(self, folder: str, terminal: str, argv: Sequence[str], sessions: Sessions) -> int:
         options = await self._parse(argv)
         if isinstance(options, int):
             return options
         options.ask = self._ask
+        if options.terminal and terminal:
+            options.environment.insert(0, ("TERM", terminal))
         options.identity, options.peer = (_from(folder, name) for name in (options.identity, options.peer))
         try:
             where = destination(options, options.address)
             async with sessions.session(where, options) as session:
-                return await run_shared(session, options, self._descriptors, self._signals, self._complain)
+                return await run_shared(session, options, self._descriptors, self._signals, self._say)
         except Exception as exc:
             await self._complain(options.explain(exc, options) or f"a defect: {type(exc).__name__}: {exc}")
             return FAILED

@@ -27,7 +27,7 @@ def run_shared(argv: "Sequence[str]") -> int:
         connection = connect_or_start(control_path())
         terminal = _saved_terminal()
         try:
-            return converse(connection, "run", os.getcwd(), *argv)
+            return converse(connection, "run", os.getcwd(), os.environ.get("TERM", ""), *argv)
         finally:
             _restore(terminal)
     except (ShareError, OSError) as exc:

@@ -10,8 +10,8 @@ The socket is in a folder that only the user can enter, which both sides check. 
 What travels are *records*: fields with a zero byte after each, after their length in eight digits. The first one comes
 with the three descriptors:
 
-    run, FOLDER, WORD...      a command line of rexec, called in this folder
-    list / stop               what is open; end
+    run, FOLDER, TERM, WORD...    a command line of rexec, called in this folder, on a terminal of this type
+    list / stop                   what is open; end
 
 The client goes on with ``signal, NAME`` and ``answer, yes``, the keeper with ``error, TEXT``, ``output, TEXT``,
 ``ask, QUESTION``, and in the end ``status, NUMBER``. Who closes the connection before that is dead, or might as well be:

@@ -1,12 +1,11 @@
 """``rexec run``: run a command on a server."""
 
 import argparse
-import math
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from examples.rexec.arguments import Options, add_command
 from examples.rexec.connecting import SERVER, add_connection, connected, explain_client
+from examples.rexec.share_options import add_sharing
 
 if TYPE_CHECKING:
     import chanlink
@@ -40,6 +39,7 @@ def add(commands: Any) -> None:
     )
     run.add_argument("address", metavar="ADDRESS", help=SERVER)
     add_connection(run)
+    add_sharing(run)
     run.add_argument("-C", "--directory", metavar="FOLDER", help="run the command there")
     run.add_argument(
         "-e",
@@ -49,18 +49,6 @@ def add(commands: Any) -> None:
         default=[],
         type=_variable,
         help="set a variable for the command; may be given several times",
-    )
-    run.add_argument(
-        "--share",
-        action="store_true",
-        help="run the command over a session that is kept open, and leave it open for the next call (see: rexec share)",
-    )
-    run.add_argument(
-        "--share-for",
-        metavar="SECONDS",
-        type=_seconds,
-        default=600.0,
-        help="how long a shared session is kept when nobody uses it (default: 600)",
     )
     run.add_argument("--shell", action="store_true", help="join the words and give them to /bin/sh -c")
 
@@ -77,47 +65,22 @@ async def _run(options: Options) -> int:
 
     async with connected(options) as session:
         try:
-            return shell_status(await run_here(session, options))
+            return shell_status(await _run_here(session, options))
         except StartError as exc:
             complain(f"{exc.code}: {exc.text}")
             return NOT_STARTED
 
 
-async def run_shared(
-    session: "chanlink.Session",
-    options: Options,
-    descriptors: Sequence[int],
-    signals: "chanlink.Receiver[str]",
-    complain: "Callable[[str], Awaitable[None]]",
-) -> int:
-    """Run the command for another process, which has these descriptors; returns the exit status for it."""
-    import anyio
-
-    from examples.rexec.messages import StartError, shell_status
-
-    status = NOT_STARTED
-    async with anyio.create_task_group() as tasks:
-
-        async def stop() -> None:
-            nonlocal status
-            status = 128 + getattr(signal, await signals.receive())
-            tasks.cancel_scope.cancel()
-
-        tasks.start_soon(stop)
-        ...
-    return status
-
-
-async def run_here(session: "chanlink.Session", options: Options, descriptors: Sequence[int] = (0, 1, 2)) -> int:
-    """Run the command with these as its standard input and outputs; returns its status."""
+async def _run_here(session: "chanlink.Session", options: Options) -> int:
+    """Run the command with our own standard input and outputs."""
     from examples.rexec.client import run
     from examples.rexec.pumps import open_standard_input, open_standard_output
 
     words = ["/bin/sh", "-c", " ".join(options.words)] if options.shell else options.words
     async with (
-        open_standard_input(descriptors[0]) as stdin,
-        open_standard_output(descriptors[1]) as stdout,
-        open_standard_output(descriptors[2]) as stderr,
+        open_standard_input() as stdin,
+        open_standard_output(1) as stdout,
+        open_standard_output(2) as stderr,
     ):
         done = await run(
             session,
@@ -136,10 +99,3 @@ def _variable(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < math.inf:
-        raise ValueError
-    return seconds

@@ -27,6 +27,9 @@ def add(commands: Any) -> None:
         description="Let trusted peers run commands here.",
         epilog=NOTES,
     )
+    copies = serve.add_mutually_exclusive_group()
+    copies.add_argument("--copy-root", metavar="FOLDER", help="let rexec cp read and write beneath this folder only")
+    copies.add_argument("--no-copy", action="store_true", help="do not serve rexec cp")
     serve.add_argument("--listen", metavar="ADDRESS", default=LISTEN, help=f"where to listen (default: {LISTEN})")
     add_identity(serve)
     serve.add_argument(
@@ -35,9 +38,12 @@ def add(commands: Any) -> None:
         default=AUTHORIZED_PEERS,
         help=f"who may run commands: public keys, one a line (default: {AUTHORIZED_PEERS})",
     )
-    copies = serve.add_mutually_exclusive_group()
-    copies.add_argument("--copy-root", metavar="FOLDER", help="let rexec cp read and write in this folder only")
-    copies.add_argument("--no-copy", action="store_true", help="do not serve rexec cp")
+    serve.add_argument(
+        "--policy", metavar="FILE", help="which of them may run what, in TOML (default: everybody may run anything)"
+    )
+    serve.add_argument(
+        "--audit", metavar="FILE", help="append a line of JSON for each start, end and refusal (default: only the log)"
+    )
 
 
 def action(options: Options) -> int:
@@ -54,25 +60,42 @@ async def _serve(options: Options) -> int:
 
     import chanlink
     from examples.rexec import copying
+    from examples.rexec.audit import Audit
+    from examples.rexec.copying_rules import may_copy
     from examples.rexec.copying_service import copy_service
-    from examples.rexec.server import SERVICE, rexec
+    from examples.rexec.policy_file import PolicyFile
+    from examples.rexec.server import SERVICE, service
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
-    services: dict[str, Any] = {SERVICE: rexec}
-    if not options.no_copy:
-        services |= {copying.SERVICE: copy_service(options.copy_root)}
+    policy = PolicyFile(options.policy) if options.policy else None
+    audit = Audit(options.audit)
+    copies = {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
-            async with chanlink.listen(
-                options.listen, identity=our_identity, trust=trust, services=services
-            ) as listener:
+            async with (
+                service(policy, audit) as rexec,
+                chanlink.listen(
+                    options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec, **copies}
+                ) as listener,
+            ):
+                _raise_limit_of_files()  # not before: the commands get what we got
                 print("listening on", *listener.addresses)
                 print("public key", our_identity.public_key, flush=True)
                 await anext(signals)
                 serving.cancel()  # the commands are stopped on the way out
                 await anyio.sleep_forever()
     return 0
+
+
+def _raise_limit_of_files() -> None:
+    """Each command costs some descriptors, and the usual limit is made for small programs."""
+    import resource
+    from contextlib import suppress
+
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def explain(error: Exception, options: Options) -> str | None:

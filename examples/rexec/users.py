@@ -1,0 +1,39 @@
+"""The users of this system, as far as commands can be run as them."""
+
+import os
+import pwd
+from typing import NamedTuple
+
+from .patterns import matches_any
+
+PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+LOCALE = ("LANG", "LC_*", "TZ")
+"""What commands of other users get of the server's own environment."""
+
+
+class User(NamedTuple):
+    """Whom to run a command as."""
+
+    name: str
+    uid: int
+    gid: int
+    home: str
+    shell: str
+
+    def is_our_own(self) -> bool:
+        return (self.uid, self.gid) == (os.geteuid(), os.getegid())
+
+
+def look_up(name: str) -> User:
+    """Raises `KeyError` if there is no such user."""
+    entry = pwd.getpwnam(name)
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+
+
+def environment_of(user: User | None) -> dict[bytes, bytes]:
+    """What a command begins with: of the server (None) all it has, of another user what a login gives."""
+    if user is None:
+        return dict(os.environb)
+    login = {"HOME": user.home, "USER": user.name, "LOGNAME": user.name, "SHELL": user.shell}
+    kept = {name: text for name, text in os.environb.items() if matches_any(os.fsdecode(name), LOCALE)}
+    return {b"PATH": PATH, **kept, **{os.fsencode(name): os.fsencode(text) for name, text in login.items()}}
