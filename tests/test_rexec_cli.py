@@ -194,8 +194,7 @@ class TestCommandLine:
             assert server.stop(signal.SIGKILL) == -signal.SIGKILL
             out, err = client.communicate(timeout=PATIENCE)
             assert_one_line(subprocess.CompletedProcess("", client.returncode, out, err), "the connection was lost")
-            for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+            until(lambda: not any(map(alive, pids)))
 
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_an_interrupted_server_stops_its_commands(self, tmp_path: Path, number: int) -> None:

@@ -14,7 +14,7 @@ from typing import NoReturn
 from .arguments import FAILED, RAW, Options, Parser
 from .descriptors import fill_standard_descriptors
 
-COMMANDS = ("run", "cp", "share", "serve", "key")
+COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key")
 """The modules in `commands`, in the order of ``--help``."""
 
 DESCRIPTION = "Run commands on another machine, encrypted and authenticated by keys."

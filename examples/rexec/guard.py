@@ -13,7 +13,8 @@ To the main socket come single bytes, each with four descriptors: the line, and 
 JSON go over the line of a command:
 
     to the guard     {"argv": [...], ...}, see `become`; then {"signal": n} any number of times; then {"finish": true}
-    from the guard   {"pid": n} when it runs, or {"error": [stage, errno]}; then {"exit": n, "late": bool}
+    from the guard   {"pid": n} when it runs, or {"error": [stage, errno]}; then {"exit": n, "late": bool} when it has
+                     ended, and so again, with {"gone": true}, when it was stopped and none of its processes is left
 
 ``exit`` is as in `subprocess.Popen`, ``late`` tells that the time of the order was up. The command is not reaped
 before it is finished: until then its id, and the ids of its group and session, are given to nobody else.
@@ -230,7 +231,7 @@ class Ward:
         self.look_for_end()
         now = time.monotonic()
         if self._status is not None and not self._somebody_lives(sessions):
-            self._tell({"exit": self._status, "late": self.late})
+            self._tell({"exit": self._status, "late": self.late, "gone": True})
             self._reap()
         elif now >= self._kill_at + max(self.grace, 1.0):
             self._forget()  # neither ours to kill (another user's), nor to be killed (a disk that does not answer)

@@ -112,7 +112,7 @@ def _decide(run: Run, rule: Rule) -> Order:
     if run.detach is not None and not rule.detach:
         raise _Refused("does not allow to run commands detached")
     for name in run.environment:
-        if not _may_set(rule, os.fsdecode(name)):
+        if not _may_set(rule, os.fsdecode(name)) and (name != b"TERM" or run.terminal is None):
             raise _Refused(f"does not allow to set {os.fsdecode(name)}")
     try:
         limits = lowered(rule.limits, run.limits)

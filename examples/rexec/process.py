@@ -78,6 +78,8 @@ class Process:
     """As in `subprocess.Popen`; None before `exited`."""
     late = False
     """Whether it was stopped because its time was up."""
+    interrupted = False
+    """Whether it was sent a signal that asks to end."""
 
     def __init__(self, line: socket.socket, streams: "Streams") -> None:
         self.pid = 0
@@ -120,6 +122,7 @@ class Process:
 
     def signal(self, number: int) -> None:
         """Send a signal to the command and its children."""
+        self.interrupted |= number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
         self._tell({"signal": number})
 
     def resize(self, size: Size) -> None:
@@ -137,12 +140,17 @@ class Process:
 
     async def stop(self) -> None:
         """Send TERM to the command and its children, and KILL to what is left of them after `GRACE`; wait for that."""
-        with anyio.CancelScope(shield=True), suppress(GuardLost, OSError):
-            self._line.shutdown(socket.SHUT_WR)
-            while True:
-                report = await self._report()
-                if "exit" in report:
-                    self.returncode = int(report["exit"])
+        self._finished = True
+        with anyio.CancelScope(shield=True):
+            try:
+                self._line.shutdown(socket.SHUT_WR)
+                while "gone" not in (report := await self._report()):
+                    pass
+                self.returncode = int(report["exit"])
+            except (GuardLost, OSError):  # the guard was killed: the system has killed the command, but no children
+                with suppress(ProcessLookupError, PermissionError):
+                    if self.pid:
+                        os.killpg(self.pid, signal.SIGKILL)
 
     def _tell(self, message: dict[str, Any]) -> None:
         with suppress(OSError):  # the guard is gone: `exited` will tell
@@ -173,9 +181,6 @@ class Process:
         # The input is closed last: a command whose input broke off must not take that for its end.
         if not self._finished:
             await self.stop()
-            if self.returncode is None and self.pid:  # the guard was killed: the system has killed the command itself
-                with suppress(ProcessLookupError, PermissionError):
-                    os.killpg(self.pid, signal.SIGKILL)
         self.close()
 
     def close(self) -> None:

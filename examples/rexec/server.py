@@ -266,6 +266,8 @@ async def _attend(process: Process, streams: Streams, status: chanlink.Sender[An
 
 async def _until_exited(process: Process) -> None:
     await process.exited()
+    if process.interrupted:  # its caller wants no more of it: nothing is left behind
+        await process.stop()
     for output in process.outputs:
         output.linger()
 

@@ -5,8 +5,8 @@ import io
 import os
 import socket
 import struct
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
 import anyio

@@ -72,7 +72,7 @@ def _forward_signals(connection: socket.socket) -> None:
     def forward(number: int, frame: "FrameType | None") -> None:
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
-        try:
+        try:  # noqa: SIM105 - contextlib would cost as much as everything else here
             connection.sendall(record("signal", signal.Signals(number).name))
         except OSError:
             pass  # the keeper is gone: we are about to see that

@@ -31,7 +31,7 @@ async def run_shared(
 ) -> int:
     """Run the command with these descriptors as its standard input and outputs; returns the exit status for the other.
 
-    ``signals`` are those that the other has got, by name. Raises as `client.run`, but for a `StartError`, which is said.
+    ``signals`` are those that the other has got, by name. Raises as `client.run`, but a `StartError` is said.
     """
     try:
         if options.detach:

@@ -1,8 +1,8 @@
 """Shared sessions: where a client and the keeper meet, and what they say.
 
-``rexec run --share`` hands its command to a **keeper**: a process of the same user that keeps sessions open for a while,
-and runs commands over them with the standard descriptors of those who ask. A client passes its descriptors over a Unix
-socket, forwards signals, and waits for the status; it imports next to nothing, and neither does this module.
+``rexec run --share`` hands its command to a **keeper**: a process of the same user that keeps sessions open for a
+while, and runs commands over them with the standard descriptors of those who ask. A client passes its descriptors over
+a Unix socket, forwards signals, and waits for the status; it imports next to nothing, and neither does this module.
 
 The socket is in a folder that only the user can enter, which both sides check. There is one keeper for each set of
 `SETTINGS`, because they decide which keys are used.
@@ -14,8 +14,8 @@ with the three descriptors:
     list / stop                   what is open; end
 
 The client goes on with ``signal, NAME`` and ``answer, yes``, the keeper with ``error, TEXT``, ``output, TEXT``,
-``ask, QUESTION``, and in the end ``status, NUMBER``. Who closes the connection before that is dead, or might as well be:
-the command is stopped.
+``ask, QUESTION``, and in the end ``status, NUMBER``. Who closes the connection before that is dead, or might as well
+be: the command is stopped.
 """
 
 import hashlib

@@ -9,6 +9,8 @@ from examples.rexec.share_options import add_sharing
 
 if TYPE_CHECKING:
     import chanlink
+    from examples.rexec.client import Command, Settings
+    from examples.rexec.terminal import Restorer
 
 NOT_STARTED = 127
 """The exit status of a command that can't be started, as in a shell."""
@@ -16,12 +18,21 @@ NOT_STARTED = 127
 NOTES = """\
 The words after -- reach the command exactly as they are; there is no shell unless --shell is given. stdin, stdout and
 stderr are the command's. The exit status is that of the command; 128 + n if signal n ended it, 127 if it can't be
-started, 255 for errors of rexec and of the connection. Interrupted, rexec stops the command.
+started, 255 for errors of rexec and of the connection. It comes when both outputs have ended; a process that the
+command has left behind and that says nothing is waited for ten seconds.
+
+Ctrl-C is passed on to the command; a second one gives it up. A command that is given up, or whose connection is lost,
+gets TERM with all its children, and KILL after five seconds.
+
+With -t the command has a terminal, and what you type goes to it as it is. "~." at the beginning of a line gives up.
 
 examples:
   rexec run --peer server.pub tcp://build:9323 -- make -j8
   rexec run --peer "$(cat server.pub)" unix:/run/rexec.sock -- sha256sum < big.iso
   rexec run -C /var/log -e LC_ALL=C --shell tcp://build -- 'ls *.log | wc -l'
+  rexec run -t tcp://build -- bash
+  rexec run --limit memory=2G --limit time=10m tcp://build -- ./test
+  rexec run --detach --name nightly tcp://build -- make world     (see rexec ps, rexec attach, rexec kill)
 """
 
 
@@ -50,48 +61,148 @@ def add(commands: Any) -> None:
         type=_variable,
         help="set a variable for the command; may be given several times",
     )
+    run.add_argument("--user", metavar="NAME", help="run the command as this user, if the server may do that")
+    run.add_argument(
+        "--limit",
+        metavar="NAME=MOST",
+        action="append",
+        default=[],
+        type=_limit,
+        dest="limits",
+        help="what it may use: processor=10m, memory=2G, files=100, processes=50, time=1h; may be given several times",
+    )
     run.add_argument("--shell", action="store_true", help="join the words and give them to /bin/sh -c")
+    run.add_argument("-t", "--terminal", action="store_true", help="give the command a terminal")
+    run.add_argument("--detach", action="store_true", help="leave it running, and print the name that it runs under")
+    run.add_argument("--name", metavar="NAME", help="the name, with --detach")
 
 
 def action(options: Options) -> int:
     import anyio
 
-    return anyio.run(_run, options)
+    if options.name is not None and not options.detach:
+        options.parser.error("--name is for --detach")
+    if options.terminal and options.detach:
+        options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
+    if not options.terminal:
+        return anyio.run(_run, options, None)
+
+    from examples.rexec.terminal import keeping_terminal
+
+    with keeping_terminal() as restorer:
+        return anyio.run(_run, options, restorer)
 
 
-async def _run(options: Options) -> int:
+async def _run(options: Options, restorer: "Restorer | None") -> int:
+    import anyio
+
     from examples.rexec.explaining import complain
-    from examples.rexec.messages import StartError, shell_status
+    from examples.rexec.messages import StartError
 
-    async with connected(options) as session:
-        try:
-            return shell_status(await _run_here(session, options))
-        except StartError as exc:
-            complain(f"{exc.code}: {exc.text}")
-            return NOT_STARTED
+    try:
+        with anyio.CancelScope() as given_up:
+            async with connected(options) as session:
+                if options.detach:
+                    return await _detach(session, options)
+                return await _run_here(session, options, restorer, given_up)
+    except StartError as exc:
+        complain(f"{exc.code}: {exc.text}")
+        return NOT_STARTED
+    raise KeyboardInterrupt
 
 
-async def _run_here(session: "chanlink.Session", options: Options) -> int:
+async def _detach(session: "chanlink.Session", options: Options) -> int:
+    from examples.rexec.client import detach
+
+    print(await detach(session, words_of(options), options.name or "", **settings_of(options)))
+    return 0
+
+
+async def _run_here(session: "chanlink.Session", options: Options, restorer: "Restorer | None", given_up: Any) -> int:
     """Run the command with our own standard input and outputs."""
+    from contextlib import ExitStack
+
     from examples.rexec.client import run
+    from examples.rexec.explaining import complain
+    from examples.rexec.messages import shell_status
     from examples.rexec.pumps import open_standard_input, open_standard_output
 
-    words = ["/bin/sh", "-c", " ".join(options.words)] if options.shell else options.words
+    conductor = _Conductor(given_up.cancel)
     async with (
         open_standard_input() as stdin,
         open_standard_output(1) as stdout,
         open_standard_output(2) as stderr,
     ):
-        done = await run(
-            session,
-            words,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            directory=options.directory,
-            environment=dict(options.environment),
-        )
-    return done.status
+        with ExitStack() as modes:
+            terminal = None
+            if options.terminal:
+                from examples.rexec.terminal import Keyboard, size
+
+                terminal = size()
+                if restorer is not None:
+                    modes.enter_context(restorer.raw())
+                    stdin = Keyboard(stdin, given_up.cancel)  # type: ignore[assignment]
+            done = await run(
+                session,
+                words_of(options),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                terminal=terminal,
+                beside=conductor.conduct,
+                **settings_of(options),
+            )
+    if done.note:
+        complain(done.note)
+    if conductor.interrupts and done.status == -2:  # as if it had run here: a script that runs us ends, too
+        raise KeyboardInterrupt
+    return shell_status(done.status)
+
+
+class _Conductor:
+    """Passes on what is said to us by signals."""
+
+    def __init__(self, give_up: Any) -> None:
+        self._give_up = give_up
+        self.interrupts = 0
+
+    async def conduct(self, command: "Command") -> None:
+        import signal
+
+        import anyio
+
+        from examples.rexec.terminal import size
+
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGWINCH) as signals:
+            async with (
+                anyio.create_task_group() as telling
+            ):  # the connection may hang: the next signal counts all the same
+                async for number in signals:
+                    if number == signal.SIGWINCH:
+                        telling.start_soon(command.resize, size())
+                        continue
+                    self.interrupts += 1
+                    if self.interrupts > 1:
+                        self._give_up()
+                    telling.start_soon(command.signal, "INT")
+
+
+def words_of(options: Options) -> list[str]:
+    return ["/bin/sh", "-c", " ".join(options.words)] if options.shell else options.words
+
+
+def settings_of(options: Options) -> "Settings":
+    import os
+
+    environment = dict(options.environment)
+    if options.terminal and "TERM" in os.environ:
+        environment.setdefault("TERM", os.environ["TERM"])
+    return {
+        "directory": options.directory,
+        "environment": environment,
+        "user": options.user,
+        "limits": dict(options.limits),
+    }
 
 
 def _variable(text: str) -> tuple[str, str]:
@@ -99,3 +210,13 @@ def _variable(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
     return name, value
+
+
+def _limit(text: str) -> tuple[str, int]:
+    from examples.rexec.limits import read_limit
+
+    name, _, most = text.partition("=")
+    try:
+        return name, read_limit(name, most)
+    except ValueError as exc:
+        raise argparse.ArgumentTypeError(str(exc)) from None

@@ -69,7 +69,9 @@ async def _serve(options: Options) -> int:
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
     policy = PolicyFile(options.policy) if options.policy else None
     audit = Audit(options.audit)
-    copies = {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
+    copies = (
+        {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
+    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:

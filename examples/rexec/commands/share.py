@@ -5,8 +5,8 @@ from typing import Any
 from examples.rexec.arguments import Options, add_command
 
 NOTES = """\
-"rexec run --share" runs a command over a session that a process in the background keeps open, and starts that process if
-there is none. The session is closed when nobody has used it for ten minutes, or as --share-for says.
+"rexec run --share" runs a command over a session that a process in the background keeps open, and starts that process
+if there is none. A session that nobody has used for ten minutes is closed; --share-for says another time.
 
 Of each session, --list prints the server as it was called, its address, and what it does, with tabs between.
 

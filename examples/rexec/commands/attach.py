@@ -1,0 +1,54 @@
+"""``rexec attach``: see what a detached command writes."""
+
+from typing import Any
+
+from examples.rexec.arguments import Options, add_command
+from examples.rexec.commands.run import NOT_STARTED
+from examples.rexec.connecting import add_connection, connected, explain_client
+
+NOTES = """\
+Prints what the command has written, as far as the server has kept it (a mebibyte), and what it writes until it ends.
+The exit status is that of the command. Ctrl-C leaves it alone. A command waits while somebody is attached who does not
+read.
+
+examples:
+  rexec attach tcp://build nightly
+"""
+
+
+def add(commands: Any) -> None:
+    attach = add_command(
+        commands,
+        "attach",
+        action,
+        explain_client,
+        help="see what a detached command writes",
+        description="See what a detached command has written and still writes.",
+        epilog=NOTES,
+    )
+    attach.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    attach.add_argument("name", metavar="NAME", help="of the command, as rexec run --detach has printed it")
+    add_connection(attach)
+
+
+def action(options: Options) -> int:
+    import anyio
+
+    return anyio.run(_attach, options)
+
+
+async def _attach(options: Options) -> int:
+    from examples.rexec.client import attach
+    from examples.rexec.explaining import complain
+    from examples.rexec.messages import StartError, shell_status
+    from examples.rexec.pumps import open_standard_output
+
+    async with connected(options) as session, open_standard_output(1) as stdout, open_standard_output(2) as stderr:
+        try:
+            done = await attach(session, options.name, stdout=stdout, stderr=stderr)
+        except StartError as exc:
+            complain(f"{exc.code}: {exc.text}")
+            return NOT_STARTED
+    if done.note:
+        complain(done.note)
+    return shell_status(done.status)

@@ -1,0 +1,55 @@
+"""``rexec kill``: stop a detached command, or send it a signal."""
+
+from typing import Any
+
+from examples.rexec.arguments import FAILED, Options, add_command
+from examples.rexec.connecting import add_connection, connected, explain_client
+
+NOTES = """\
+Without -s the command and its children get TERM, and KILL after five seconds; rexec waits for their end.
+
+examples:
+  rexec kill tcp://build nightly
+  rexec kill -s HUP tcp://build web
+"""
+
+
+def add(commands: Any) -> None:
+    kill = add_command(
+        commands,
+        "kill",
+        action,
+        explain_client,
+        help="stop a detached command",
+        description="Stop a detached command, or send it a signal.",
+        epilog=NOTES,
+    )
+    kill.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    kill.add_argument("name", metavar="NAME", help="of the command, as rexec run --detach has printed it")
+    kill.add_argument("-s", "--signal", metavar="SIGNAL", help="send only this signal: INT, HUP, USR1, ...")
+    add_connection(kill)
+
+
+def action(options: Options) -> int:
+    import anyio
+
+    return anyio.run(_kill, options)
+
+
+async def _kill(options: Options) -> int:
+    from examples.rexec.client import kill
+    from examples.rexec.explaining import complain
+    from examples.rexec.messages import BadMessage, StartError, signal_number
+
+    if options.signal is not None:
+        try:
+            signal_number(options.signal)
+        except BadMessage as exc:
+            options.parser.error(f"{options.signal}: {exc}")
+    async with connected(options) as session:
+        try:
+            await kill(session, options.name, options.signal)
+        except StartError as exc:
+            complain(f"{exc.code}: {exc.text}")
+            return FAILED
+    return 0
