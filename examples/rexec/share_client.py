@@ -8,10 +8,10 @@ import os
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
 
 from .sharing import Records, ShareError, check_socket, control_path, record
 
+TYPE_CHECKING = False  # type checkers know this name; typing itself takes its time
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
@@ -40,7 +40,8 @@ def converse(connection: socket.socket, *request: str) -> int:
     with connection:
         data = record(*request)
         sent = socket.send_fds(connection, [data], [0, 1, 2])
-        connection.sendall(data[sent:])
+        if sent < len(data):
+            connection.sendall(data[sent:])
         _forward_signals(connection)
         records = Records()
         while data := _receive(connection):
