@@ -120,7 +120,7 @@ async def _run_side(
             else:
                 ends = {"entries": entries, "answers": answers, "report": words}
                 await _have_done(session, {"do": role, **arguments, **ends}, listener.listen(heard))
-    except chanlink.ChanlinkError as exc:
+    except (chanlink.ChanlinkError, CopyError) as exc:
         listener.errors.append(exc)
 
 
@@ -148,7 +148,7 @@ class _Listener:
     """Hears the reports of both sides."""
 
     def __init__(self, watch: Callable[[Progress], None] | None) -> None:
-        self.errors: list[chanlink.ChanlinkError] = []
+        self.errors: list[chanlink.ChanlinkError | CopyError] = []
         self._watch = watch
         self._progress = Progress()
         self._failures: list[str] = []

@@ -93,6 +93,8 @@ class _Receiver:
             while await self._fill():
                 if small := self._take_small():
                     await self._report.say(await _in_thread(self._write_small, small))
+                    if isinstance(name := small[-1].get("file"), bytes):
+                        self._report.tell(name)
                 else:
                     await self._receive_large(self._waiting.popleft())
         finally:
@@ -137,9 +139,8 @@ class _Receiver:
                     words += self._leave()
                 case {"link": name}:
                     words += self._link(check_name(name), field(entry, "target", bytes))
-                case {"file": name}:
+                case {"file": _}:
                     words += self._write(_File.of(entry), entry)
-                    self._report.tell(name)
                 case _:
                     raise BadMessage("an entry is of no known kind")
         return words

@@ -5,7 +5,7 @@ a folder of many goes out as fast as it can be read.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -50,13 +50,15 @@ async def send_files(
     What can't be read is reported and left out. Raises `BadMessage` when the receiver says what can't be, and
     `chanlink.ChannelBroken` when it has given up or is lost.
     """
-    async with entries, answers, anyio.create_task_group() as counting:
-        if total:
-            counting.start_soon(_count, place, paths, recursive, report)
-        sender = _Sender(entries, answers, report)
-        for path, name in zip(paths, names, strict=True):
-            await sender.send(walk(place, path, name, recursive))
-        counting.cancel_scope.cancel()
+    walks = [walk(place, path, name, recursive) for path, name in zip(paths, names, strict=True)]
+    async with entries, answers:
+        sending = Attempt(_Sender(entries, answers, report).send, walks)
+        async with anyio.create_task_group() as counting:
+            if total:
+                counting.start_soon(Attempt(_count, place, paths, recursive, report))
+            await sending()
+            counting.cancel_scope.cancel()
+        sending.result()
     await report.done()
 
 
@@ -76,7 +78,11 @@ class _Sender:
         self._answers = answers
         self._report = report
 
-    async def send(self, items: Iterator[Item]) -> None:
+    async def send(self, walks: Iterable[Iterator[Item]]) -> None:
+        for items in walks:
+            await self._send_all(items)
+
+    async def _send_all(self, items: Iterator[Item]) -> None:
         try:
             while batch := await _in_thread(_some, items):
                 for item in batch:
