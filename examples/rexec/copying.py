@@ -55,6 +55,8 @@ DEPTH_MAX = 256
 """How deep folders may nest: each takes a file descriptor at both sides."""
 NAME_MAX = 255
 SIZE_MAX = 2**62
+TIME_MAX = 2**63 - 1
+"""Nanoseconds, before and after 1970: 292 years."""
 MODE_BITS = 0o777
 """What is kept of a mode: a copy gives nobody the rights of another user."""
 
@@ -128,6 +130,15 @@ def size_field(entry: dict[str, Any], name: str = "size") -> int:
     if not 0 <= size <= SIZE_MAX:
         raise BadMessage(f"{name} is {size}")
     return size
+
+
+def mode_and_time(entry: dict[str, Any]) -> tuple[int, int]:
+    mode, mtime = field(entry, "mode", int), field(entry, "mtime", int)
+    if not 0 <= mode <= MODE_BITS:
+        raise BadMessage(f"mode is {mode}")
+    if not abs(mtime) <= TIME_MAX:
+        raise BadMessage(f"mtime is {mtime}")
+    return mode, mtime
 
 
 def shown(name: object) -> str:

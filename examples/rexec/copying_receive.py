@@ -16,7 +16,7 @@ import anyio.to_thread
 import chanlink
 
 from .attempts import Attempt
-from .copying import INLINE, CopyError, check_name, field, shown, size_field, why
+from .copying import INLINE, CopyError, check_name, field, mode_and_time, shown, size_field, why
 from .copying_parts import Part
 from .copying_places import Place
 from .copying_report import Report, Word
@@ -63,11 +63,6 @@ class _File(NamedTuple):
     mode: int
     mtime: int
     size: int
-
-    @classmethod
-    def of(cls, entry: dict[str, Any]) -> "_File":
-        mode, mtime = field(entry, "mode", int), field(entry, "mtime", int)
-        return cls(check_name(entry["file"]), mode, mtime, size_field(entry))
 
 
 class _Receiver:
@@ -134,20 +129,27 @@ class _Receiver:
         for entry in entries:
             match entry:
                 case {"folder": name}:
-                    words += self._enter(check_name(name), entry)
+                    words += self._enter(self._name(name), entry)
                 case {"leave": True}:
                     words += self._leave()
                 case {"link": name}:
-                    words += self._link(check_name(name), field(entry, "target", bytes))
+                    words += self._link(self._name(name), field(entry, "target", bytes))
                 case {"file": _}:
-                    words += self._write(_File.of(entry), entry)
+                    words += self._write(self._file(entry), entry)
                 case _:
                     raise BadMessage("an entry is of no known kind")
         return words
 
+    def _name(self, name: object) -> bytes:
+        """Of an entry; one that whoever asked could not know is empty, and is given to the copy by its place."""
+        return b"" if name == b"" and not self._target.depth else check_name(name)
+
+    def _file(self, entry: dict[str, Any]) -> _File:
+        return _File(self._name(entry["file"]), *mode_and_time(entry), size_field(entry))
+
     def _enter(self, name: bytes, entry: dict[str, Any]) -> list[Word]:
         self._only_recursive()
-        mode, mtime = field(entry, "mode", int), field(entry, "mtime", int)
+        mode, mtime = mode_and_time(entry)
         words = self._attempt(name, lambda final: self._target.enter(final, mode, mtime))
         if words or self._outside:
             self._outside += 1
@@ -167,10 +169,14 @@ class _Receiver:
 
     def _link(self, name: bytes, target: bytes) -> list[Word]:
         self._only_recursive()
-        if self._outside or stays_inside(target, self._target.depth):
-            return self._attempt(name, lambda final: self._target.link(final, target))
-        note = f"{self._target.path(name)}: left out: a symbolic link that leads out of the copy"
-        return [Word(note, is_problem=False)]
+        if self._outside:
+            return []
+        path = self._target.path(name)
+        if not self._target.depth:
+            raise BadMessage(f"{path}: a link was sent, where its content was asked for")
+        if not stays_inside(target, self._target.depth):
+            return [Word(f"{path}: left out: a symbolic link that leads out of the copy", is_problem=False)]
+        return self._attempt(name, lambda final: self._target.link(final, target))
 
     def _write(self, file: _File, entry: dict[str, Any]) -> list[Word]:
         data, digest = field(entry, "data", bytes), field(entry, "digest", bytes)
@@ -179,11 +185,10 @@ class _Receiver:
 
         def write(final: bytes) -> None:
             self._target.write(final, data, digest, file.mode, file.mtime)
+            self._report.add(file.size)
             self._report.add_file()
 
-        words = self._attempt(file.name, write)
-        self._report.add(file.size)
-        return words
+        return self._attempt(file.name, write)
 
     def _attempt(self, name: bytes, action: Callable[[bytes], None]) -> list[Word]:
         """Do something about an entry, unless it is in a folder that is passed over."""
@@ -210,7 +215,7 @@ class _Receiver:
     # --- files with more to come ---
 
     async def _receive_large(self, entry: dict[str, Any]) -> None:
-        file = _File.of(entry)
+        file = self._file(entry)
         opened: list[Part] = []
         words = await _in_thread(self._attempt, file.name, lambda name: opened.append(Part(self._target.folder, name)))
         if not opened:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-from .copying import DEPTH_MAX, INLINE, MODE_BITS, new_hash, shown, why
+from .copying import DEPTH_MAX, INLINE, MODE_BITS, TIME_MAX, new_hash, shown, why
 from .copying_places import READ, Place, open_inner
 from .copying_report import Word
 
@@ -133,7 +133,7 @@ def _small_file(entry: dict[str, Any], path: bytes, file: io.FileIO, found: os.s
 
 
 def _mode_and_time(found: os.stat_result) -> dict[str, int]:
-    return {"mode": stat.S_IMODE(found.st_mode) & MODE_BITS, "mtime": found.st_mtime_ns}
+    return {"mode": found.st_mode & MODE_BITS, "mtime": max(-TIME_MAX, min(found.st_mtime_ns, TIME_MAX))}
 
 
 def _sizes_in(folder: int, depth: int) -> Iterator[int]:
