@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from .howto import ROOT, blocks_of, promised_output, run_page
-from .test_rexec import alive
+from .rexec_servers import alive
 
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 

@@ -4,9 +4,7 @@ import errno
 import hashlib
 import os
 import signal
-import subprocess
-import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,7 @@ from examples.rexec import messages, process, pumps
 from examples.rexec.client import BadMessage, Completed, StartError, run, start
 from examples.rexec.server import SERVICE, service
 
-ROOT = Path(__file__).parent.parent
-MIB = 1024 * 1024
-PATIENCE = 30
-"""Seconds after which something that must happen has not happened."""
+from .rexec_servers import FAMILY, MIB, PATIENCE, alive, until
 
 
 @asynccontextmanager
@@ -39,18 +34,6 @@ async def sessions(name: str = SERVICE, **options: Any) -> AsyncIterator[chanlin
         yield session
 
 
-def alive(pid: int) -> bool:
-    state = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True).stdout.strip()
-    return bool(state) and not state.startswith("Z")
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.02)
-
-
 async def gone(pids: list[int]) -> None:
     await anyio.to_thread.run_sync(until, lambda: not any(map(alive, pids)))
 
@@ -60,10 +43,6 @@ async def read_line(stream: chanlink.ByteStream) -> bytes:
     while not line.endswith(b"\n"):
         line += await stream.receive()
     return line
-
-
-FAMILY = "sleep 1000 & echo $$ $!; wait"
-"""A command with a child; it says the ids of both."""
 
 
 @pytest.mark.anyio
@@ -197,9 +176,8 @@ class TestLibrary:
                 tasks.cancel_scope.cancel()
             await anyio.to_thread.run_sync(until, cleaned.exists)
 
-    async def test_a_command_that_ignores_term_is_killed(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(process, "GRACE", 0.2)
-        async with sessions() as session:
+    async def test_a_command_that_ignores_term_is_killed(self) -> None:
+        async with sessions(grace=0.2) as session:
             async with start(session, ["sh", "-c", f"trap '' TERM; {FAMILY}"]) as command:
                 pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
             await gone(pids)

@@ -8,92 +8,31 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import chanlink
 
-from .test_rexec import FAMILY, MIB, PATIENCE, alive, until
-
-ROOT = Path(__file__).parent.parent
-COMMAND = [sys.executable, "-m", "examples.rexec"]
-
-
-class Server:
-    """``rexec serve`` in a process, with files for a client that it trusts."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        for name in ("server", "client", "stranger"):
-            chanlink.Identity.generate(name).save(directory / name)
-        options = ["--identity", directory / "server", "--trust", directory / "client.pub"]
-        self.process = subprocess.Popen(
-            [*COMMAND, "serve", "--listen", "tcp://127.0.0.1:0", *options],
-            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-        )  # fmt: skip
-        assert self.process.stdout is not None
-        self.address = self.process.stdout.readline().split()[-1]
-        self.key = self.process.stdout.readline().removeprefix("public key ").strip()
-
-    def command(self, *words: str | bytes, options: Any = (), identity: str = "client", peer: Any = None) -> list[Any]:
-        keys = ["--identity", self.directory / identity, "--peer", peer or self.directory / "server.pub"]
-        return [*COMMAND, "run", *keys, *options, self.address, "--", *words]
-
-    def run(self, *words: str | bytes, input: bytes | None = b"", **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
-        command = self.command(*words, **kwargs)
-        return subprocess.run(command, cwd=ROOT, input=input, capture_output=True, timeout=2 * PATIENCE)
-
-    def stop(self, number: int = signal.SIGTERM) -> int:
-        self.process.send_signal(number)
-        return self.wait()
-
-    def wait(self) -> int:
-        with self.process:
-            return self.process.wait(2 * PATIENCE)
-
-
-@contextmanager
-def serving(directory: Path) -> Iterator[Server]:
-    server = Server(directory)
-    try:
-        yield server
-    finally:
-        server.stop()
+from .rexec_servers import (
+    FAMILY,
+    MIB,
+    PATIENCE,
+    ROOT,
+    Server,
+    alive,
+    assert_one_line,
+    rexec_command,
+    running,
+    serving,
+    until,
+)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with serving(tmp_path_factory.mktemp("rexec")) as server:
         yield server
-
-
-def rexec_command(*words: Any) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run([*COMMAND, *words], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
-
-
-def assert_one_line(done: subprocess.CompletedProcess[bytes], *parts: str, status: int = 255) -> None:
-    text = done.stderr.decode()
-    assert (done.returncode, done.stdout, text.count("\n")) == (status, b"", 1), text
-    assert text.startswith("rexec: ")
-    for part in parts:
-        assert part in text
-
-
-@contextmanager
-def running(command: list[Any], **kwargs: Any) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
-    """A client that runs `FAMILY`, and the ids of the two remote processes."""
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=ROOT, **pipes, **kwargs) as client:
-        try:
-            assert client.stdout is not None
-            pids = [int(pid) for pid in client.stdout.readline().split()]
-            assert len(pids) == 2
-            yield client, pids
-        finally:
-            client.kill()
 
 
 class TestCommandLine:

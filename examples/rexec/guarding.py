@@ -24,7 +24,8 @@ class Guard:
     Leave ``async with guard`` after the commands: it waits until the process is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, grace: float) -> None:
+        self._grace = grace
         self._start()
         self._lock = anyio.Lock()
 
@@ -50,7 +51,7 @@ class Guard:
         except OSError as exc:  # too many descriptors
             raise StartError(CANNOT_START, f"the server can't start a command now: {exc.strerror}") from exc
         try:
-            await process.begin(order)
+            await process.begin(order, self._grace)
         except (GuardLost, OSError) as exc:
             await process.__aexit__(None, None, None)
             raise StartError(CANNOT_START, "the server can't start a command now") from exc

@@ -125,7 +125,7 @@ def _decide(run: Run, rule: Rule) -> Order:
         environment[b"REXEC_ORIGINAL_COMMAND"] = os.fsencode(shlex.join(map(os.fsdecode, run.argv)))
     directory = _directory(run, rule)
     if directory is None and user is not None:
-        directory = os.fsencode(user.home)
+        directory = os.fsencode(user.home if os.path.isdir(user.home) else "/")
     return Order(argv, environment, directory, user, limits, run.terminal)
 
 

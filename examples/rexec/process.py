@@ -49,7 +49,7 @@ class Order(NamedTuple):
     limits: Mapping[str, int] = {}
     terminal: Size | None = None
 
-    def to_json(self) -> bytes:
+    def to_json(self, grace: float) -> bytes:
         """As the guard reads it."""
         order = {
             "argv": [word.decode("latin-1") for word in self.argv],
@@ -59,7 +59,7 @@ class Order(NamedTuple):
             "terminal": self.terminal is not None,
             "limits": {name: most for name, most in self.limits.items() if name != "time"},
             "time": self.limits.get("time"),
-            "grace": GRACE,
+            "grace": grace,
         }
         return json.dumps(order, default=lambda word: word.decode("latin-1")).encode() + b"\n"
 
@@ -91,9 +91,9 @@ class Process:
         self._received = b""
         self._finished = False
 
-    async def begin(self, order: Order) -> None:
+    async def begin(self, order: Order, grace: float) -> None:
         """Have it started.  Raises `StartError`, `GuardLost`."""
-        rest = memoryview(order.to_json())
+        rest = memoryview(order.to_json(grace))
         try:
             while rest:
                 try:
@@ -139,7 +139,7 @@ class Process:
         self._finished = True
 
     async def stop(self) -> None:
-        """Send TERM to the command and its children, and KILL to what is left of them after `GRACE`; wait for that."""
+        """Send TERM to the command and its children, and KILL to those left after the grace; wait for their end."""
         self._finished = True
         with anyio.CancelScope(shield=True):
             try:

@@ -46,7 +46,7 @@ from .messages import (
 )
 from .policy import Policy, Rule
 from .policy_file import PolicyFile
-from .process import GuardLost, Order, OutputPipe, Process
+from .process import GRACE, GuardLost, Order, OutputPipe, Process
 from .pumps import copy_in, copy_out
 
 __all__ = ["SERVICE", "Handler", "service"]
@@ -58,15 +58,16 @@ Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
 
 @asynccontextmanager
 async def service(
-    policy: Policy | PolicyFile | None = None, audit: Audit | None = None
+    policy: Policy | PolicyFile | None = None, audit: Audit | None = None, grace: float = GRACE
 ) -> AsyncGenerator[Handler, None]:
     """The handler to serve under the name `SERVICE`.
 
     The file of a policy is read again when it changes. Without a policy, whoever may use the service may run anything.
+    ``grace`` is the time in seconds between TERM and KILL for commands that are stopped.
     Leave the block after the sessions have ended: commands that run detached are stopped then.
     """
     failure: BaseException | None = None
-    async with Guard() as guard, anyio.create_task_group() as background:
+    async with Guard(grace) as guard, anyio.create_task_group() as background:
         if isinstance(policy, PolicyFile):
             background.start_soon(policy.watch)
         try:
@@ -174,10 +175,9 @@ class _Server:
             task_status.started(entry)
             moved = [0, 0, 0]
             try:
-                with suppress(GuardLost):
-                    async with process:
-                        with entry.scope:
-                            await _collect(process, entry, moved)
+                async with process:
+                    with entry.scope:
+                        await _collect(process, entry, moved)
             finally:
                 note = _note(process, order) or ("" if process.returncode is not None else "its end is not known")
                 entry.end(process.returncode, note)
@@ -259,13 +259,17 @@ async def _attend(process: Process, streams: Streams, status: chanlink.Sender[An
             else:
                 outputs.start_soon(_forward, process.outputs[0], streams.stdout)
                 outputs.start_soon(_forward, process.outputs[1], streams.stderr)
-            await _until_exited(process)
+            await _until_exited(process, stop)
         process.finish()
         stop()
 
 
-async def _until_exited(process: Process) -> None:
-    await process.exited()
+async def _until_exited(process: Process, stop: Callable[[], None]) -> None:
+    try:
+        await process.exited()
+    except GuardLost:
+        stop()
+        return
     if process.interrupted:  # its caller wants no more of it: nothing is left behind
         await process.stop()
     for output in process.outputs:
@@ -329,7 +333,7 @@ async def _collect(process: Process, entry: Detached, moved: list[int]) -> None:
     async with anyio.create_task_group() as outputs:
         for number, output in enumerate(process.outputs, start=1):
             outputs.start_soon(keep, number, output)
-        await _until_exited(process)
+        await _until_exited(process, entry.scope.cancel)
     process.finish()
 
 

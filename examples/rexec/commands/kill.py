@@ -6,7 +6,8 @@ from examples.rexec.arguments import FAILED, Options, add_command
 from examples.rexec.connecting import add_connection, connected, explain_client
 
 NOTES = """\
-Without -s the command and its children get TERM, and KILL after five seconds; rexec waits for their end.
+Without -s the command and its children get TERM, and KILL after five seconds (rexec serve --grace); rexec waits for
+their end.
 
 examples:
   rexec kill tcp://build nightly

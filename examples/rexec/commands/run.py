@@ -22,7 +22,7 @@ started, 255 for errors of rexec and of the connection. It comes when both outpu
 command has left behind and that says nothing is waited for ten seconds.
 
 Ctrl-C is passed on to the command; a second one gives it up. A command that is given up, or whose connection is lost,
-gets TERM with all its children, and KILL after five seconds.
+gets TERM with all its children, and KILL after five seconds (rexec serve --grace).
 
 With -t the command has a terminal, and what you type goes to it as it is. "~." at the beginning of a line gives up.
 
@@ -99,15 +99,15 @@ async def _run(options: Options, restorer: "Restorer | None") -> int:
     from examples.rexec.explaining import complain
     from examples.rexec.messages import StartError
 
-    try:
-        with anyio.CancelScope() as given_up:
-            async with connected(options) as session:
+    with anyio.CancelScope() as given_up:
+        async with connected(options) as session:
+            try:
                 if options.detach:
                     return await _detach(session, options)
                 return await _run_here(session, options, restorer, given_up)
-    except StartError as exc:
-        complain(f"{exc.code}: {exc.text}")
-        return NOT_STARTED
+            except StartError as exc:
+                complain(f"{exc.code}: {exc.text}")
+                return NOT_STARTED
     raise KeyboardInterrupt
 
 

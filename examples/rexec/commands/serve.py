@@ -1,5 +1,6 @@
 """``rexec serve``: let others run commands here."""
 
+import argparse
 from typing import Any
 
 from examples.rexec.arguments import Options, add_command, add_identity, identity
@@ -45,6 +46,24 @@ def add(commands: Any) -> None:
         "--audit", metavar="FILE", help="append a line of JSON for each start, end and refusal (default: only the log)"
     )
 
+    serve.add_argument(
+        "--grace",
+        metavar="SECONDS",
+        type=_seconds,
+        default=5.0,
+        help="between TERM and KILL for commands that are stopped (default: 5)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
+    return seconds
+
 
 def action(options: Options) -> int:
     import anyio
@@ -76,7 +95,7 @@ async def _serve(options: Options) -> int:
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with (
-                service(policy, audit) as rexec,
+                service(policy, audit, options.grace) as rexec,
                 chanlink.listen(
                     options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec, **copies}
                 ) as listener,
