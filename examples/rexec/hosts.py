@@ -44,7 +44,7 @@ def find_host(name: str, path: str = HOSTS) -> Host:
     if name not in hosts:
         hint = f"; it has {', '.join(sorted(hosts))}"[:200] if hosts else ""
         raise chanlink.ConfigError(
-            f"{name!r} is no address, and no name in {path}{hint}; write tcp://HOST:PORT or unix:/PATH"
+            f"{name!r} is no address, and no name in {path}{hint}; write tcp://host:port or unix:/path"
         )
     return hosts[name]
 
@@ -85,7 +85,7 @@ def _host(name: str, table: Any) -> Host:
         if not isinstance(value, str) or not value:
             raise ValueError(f"{setting} must be a text")
     if not ADDRESS.fullmatch(table.get("address", "")):
-        raise ValueError("address is missing, or neither tcp://HOST:PORT nor unix:/PATH")
+        raise ValueError("address is missing, or neither tcp://host:port nor unix:/path")
     try:
         key = chanlink.PublicKey.parse(table["key"]) if "key" in table else None
     except chanlink.KeyFormatError as exc:

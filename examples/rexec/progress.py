@@ -3,14 +3,22 @@
 It is drawn by rich, which is imported when there is something to draw: ``pip install 'rexec[progress]'``.
 """
 
+import os
+import stat
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anyio
+from anyio.abc import ByteReceiveStream, ByteSendStream
+
 Show = Callable[[int, int | None, str], None]
 """Called with the bytes that were moved, how many there are to move if that is known, and what is being moved."""
 
+INTERVAL = 0.1
+"""Seconds between two drawings."""
 HINT = "rexec: there is no progress bar without rich; install it with: pip install rich"
 
 
@@ -48,6 +56,75 @@ class _Bar:
 
     def __call__(self, moved: int, total: int | None, name: str) -> None:
         self._bar.update(self._task, completed=moved, total=total, description=_short(name), refresh=True)
+
+
+# --- pipes --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def counted(source: ByteReceiveStream, sink: ByteSendStream) -> Iterator[tuple[ByteReceiveStream, ByteSendStream]]:
+    """The same streams, which are our standard input and output, with a bar of what goes through them.
+
+    None is drawn when standard output is a terminal, where the command writes. How much there is to come is known when
+    the input is a file.
+    """
+    if os.isatty(1):
+        yield source, sink
+        return
+    with progress_bar() as show:
+        if show is None:
+            yield source, sink
+            return
+        about = os.fstat(0)
+        counter = _Counter(show, about.st_size if stat.S_ISREG(about.st_mode) else None)
+        yield _CountedSource(source, counter), _CountedSink(sink, counter)
+
+
+class _Counter:
+    def __init__(self, show: Show, total: int | None) -> None:
+        self._show = show
+        self._total = total
+        self._counts = {"in": 0, "out": 0}
+        self._next = 0.0
+
+    def add(self, way: str, size: int) -> None:
+        self._counts[way] += size
+        now = time.monotonic()
+        if not size or now >= self._next:
+            self._next = now + INTERVAL
+            leading = max(self._counts, key=lambda way: self._counts[way])
+            self._show(self._counts[leading], self._total if leading == "in" else None, leading)
+
+
+class _CountedSource(ByteReceiveStream):
+    def __init__(self, source: ByteReceiveStream, counter: _Counter) -> None:
+        self._source = source
+        self._counter = counter
+
+    async def receive(self, max_bytes: int = 65536) -> bytes:
+        try:
+            data = await self._source.receive(max_bytes)
+        except anyio.EndOfStream:
+            self._counter.add("in", 0)
+            raise
+        self._counter.add("in", len(data))
+        return data
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
+
+
+class _CountedSink(ByteSendStream):
+    def __init__(self, sink: ByteSendStream, counter: _Counter) -> None:
+        self._sink = sink
+        self._counter = counter
+
+    async def send(self, item: bytes) -> None:
+        await self._sink.send(item)
+        self._counter.add("out", len(item))
+
+    async def aclose(self) -> None:
+        await self._sink.aclose()
 
 
 def _short(name: str) -> str:

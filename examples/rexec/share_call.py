@@ -16,6 +16,7 @@ import chanlink
 
 from .arguments import FAILED, Options
 from .cli import parse
+from .commands.run import check
 from .connecting import Destination, destination
 from .share_running import run_shared
 from .sharing import Records, ShareError, record
@@ -122,6 +123,7 @@ class _Call:
         options.identity, options.peer = (_from(folder, name) for name in (options.identity, options.peer))
         try:
             where = destination(options, options.address)
+            options.user = options.user or where.user
             async with sessions.session(where, options) as session:
                 return await run_shared(session, options, self._descriptors, self._signals, self._say)
         except Exception as exc:
@@ -133,7 +135,9 @@ class _Call:
         out, err = io.StringIO(), io.StringIO()
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                return parse(argv)
+                options = parse(argv)
+                check(options)
+                return options
         except SystemExit as exc:
             if out.getvalue():
                 await self._say("output", out.getvalue().rstrip("\n"))

@@ -4,7 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from examples.rexec.arguments import Options, add_command
-from examples.rexec.connecting import SERVER, add_connection, connected, explain_client
+from examples.rexec.connecting import SERVER, add_connection, connected_to, destination, explain_client
 from examples.rexec.share_options import add_sharing
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ def add(commands: Any) -> None:
         help="what it may use: processor=10m, memory=2G, files=100, processes=50, time=1h; may be given several times",
     )
     run.add_argument("--shell", action="store_true", help="join the words and give them to /bin/sh -c")
+    run.add_argument("--progress", action="store_true", help="show how much goes in and out, if that is no terminal")
     run.add_argument("-t", "--terminal", action="store_true", help="give the command a terminal")
     run.add_argument("--detach", action="store_true", help="leave it running, and print the name that it runs under")
     run.add_argument("--name", metavar="NAME", help="the name, with --detach")
@@ -80,10 +81,7 @@ def add(commands: Any) -> None:
 def action(options: Options) -> int:
     import anyio
 
-    if options.name is not None and not options.detach:
-        options.parser.error("--name is for --detach")
-    if options.terminal and options.detach:
-        options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
+    check(options)
     if not options.terminal:
         return anyio.run(_run, options, None)
 
@@ -93,6 +91,14 @@ def action(options: Options) -> int:
         return anyio.run(_run, options, restorer)
 
 
+def check(options: Options) -> None:
+    """Options that exclude each other are a mistake, which ends the program."""
+    if options.name is not None and not options.detach:
+        options.parser.error("--name is for --detach")
+    if options.terminal and options.detach:
+        options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
+
+
 async def _run(options: Options, restorer: "Restorer | None") -> int:
     import anyio
 
@@ -100,7 +106,9 @@ async def _run(options: Options, restorer: "Restorer | None") -> int:
     from examples.rexec.messages import StartError
 
     with anyio.CancelScope() as given_up:
-        async with connected(options) as session:
+        where = destination(options, options.address)
+        options.user = options.user or where.user
+        async with connected_to(where, options) as session:
             try:
                 if options.detach:
                     return await _detach(session, options)
@@ -135,6 +143,10 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
     ):
         with ExitStack() as modes:
             terminal = None
+            if options.progress:
+                from examples.rexec.progress import counted
+
+                stdin, stdout = modes.enter_context(counted(stdin, stdout))  # type: ignore[assignment]
             if options.terminal:
                 from examples.rexec.terminal import Keyboard, size
 
