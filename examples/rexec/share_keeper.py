@@ -142,7 +142,7 @@ class Keeper:
         for kept in self._kept.values():
             left = kept.life.deadline - anyio.current_time()
             state = f"{kept.users} running" if kept.users else f"idle, closed in {max(left, 0):.0f} s"
-            lines.append(f"{kept.where.name}\t{kept.where.address}\t{state}")
+            lines.append(f"{kept.where.name}\t{kept.where.address}\t{state}\tprocess {os.getpid()}")
         return lines
 
     # --- the end ---

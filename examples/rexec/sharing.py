@@ -37,12 +37,9 @@ def control_folder() -> str:
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     folder = os.path.join(runtime, "rexec") if runtime else os.path.expanduser("~/.cache/rexec")
     try:
-        if not os.path.isdir(folder):
-            os.makedirs(os.path.dirname(folder), mode=0o700, exist_ok=True)
-            os.mkdir(folder, 0o700)
+        if not os.path.lexists(folder):
+            os.makedirs(folder, mode=0o700, exist_ok=True)  # somebody else may have made it meanwhile
         found = os.lstat(folder)
-    except FileExistsError:
-        return control_folder()  # somebody else has made it meanwhile
     except OSError as exc:
         raise ShareError(f"{folder}: {exc.strerror}") from exc
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:

@@ -8,7 +8,8 @@ NOTES = """\
 "rexec run --share" runs a command over a session that a process in the background keeps open, and starts that process
 if there is none. A session that nobody has used for ten minutes is closed; --share-for says another time.
 
-Of each session, --list prints the server as it was called, its address, and what it does, with tabs between.
+Of each session, --list prints the server as it was called, its address, what it does, and the process that keeps it,
+with tabs between.
 
 examples:
   rexec run --share web1 -- uptime
