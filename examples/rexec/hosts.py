@@ -63,8 +63,10 @@ def load_hosts(path: str = HOSTS) -> dict[str, Host]:
         raise chanlink.ConfigError(f"{file}: larger than {SIZE_MAX} bytes")
     try:
         tables = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as exc:  # not TOML, not UTF-8, too deep
-        raise chanlink.ConfigError(f"{file}: {exc or 'nested too deep'}") from exc
+    except RecursionError as exc:
+        raise chanlink.ConfigError(f"{file}: nested too deep") from exc
+    except ValueError as exc:  # not TOML, or not UTF-8
+        raise chanlink.ConfigError(f"{file}: {exc}") from exc
     hosts = {}
     for name, table in tables.items():
         try:
