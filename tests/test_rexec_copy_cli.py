@@ -79,7 +79,7 @@ class TestCommandLine:
         assert_one_line(rexec_cp(server, "a", server.address), "no path")
         assert_one_line(rexec_cp(server, "a"), "DST")
         assert_one_line(rexec_cp(server, tmp_path, f":{tmp_path}/no/folder"), "no such folder")
-        assert_one_line(rexec_command("cp", "a", "tcp://127.0.0.1:1:/x"), "refused")
+        assert_one_line(rexec_cp(server, "a", "tcp://127.0.0.1:1:/x"), "refused")
 
     @pytest.mark.parametrize(
         ("text", "server", "path"),

@@ -114,8 +114,8 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
         try:
             session = await connect(peer, trust)
         except chanlink.UntrustedPeer as exc:
-            asked = options.first_use or options.accept_new
-            if not asked or where.peer or exc.fingerprint == identity.public_key.fingerprint:
+            # With advice it is we who refuse. The fingerprint can't tell: both sides may have the same key.
+            if not exc.advice or not (options.first_use or options.accept_new):
                 raise
             key = await meet(where, identity, exc.fingerprint, options)
             session = await connect(key, chanlink.KnownPeers.load(first_use=True))
@@ -226,9 +226,9 @@ def _explain_broken(error: Exception, where: Destination) -> str:
 
 
 def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> str:
+    if error.advice:
+        return f"{error}" + ("; or see --first-use" if "add this line" in error.advice else "")
     ours = our_identity(where).public_key
     if error.fingerprint == ours.fingerprint:
         return f"the server does not trust our key; add this line to its trust file: {ours}"
-    if isinstance(where.peer, str):
-        return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"
-    return f"{error}" + ("; or see --first-use" if "add this line" in error.advice else "")
+    return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"
