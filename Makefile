@@ -8,8 +8,9 @@ SOURCES := chanlink examples tests
 .DEFAULT_GOAL := help
 SECONDS ?= 60
 STEPS ?= 100000
+ROUNDS ?= 500
 KILLS ?= 25
-.PHONY: help demo test check lint format bench bench-hostile rekeys machine soak select-soak fuzz copy-kills clean
+.PHONY: help demo test check lint format bench bench-hostile rekeys kills copy-kills machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
@@ -19,6 +20,7 @@ help:
 	@echo "make bench   measure, beside OpenSSH, TLS, asyncssh and plain TCP (some minutes)"
 	@echo "make bench-hostile  floods, of strangers and of peers, and what they cost (three minutes; Linux)"
 	@echo "make rekeys  renew the keys of a loaded session ten thousand times, on each event loop (half a minute)"
+	@echo "make kills   kill clients, servers and connections of rexec at random moments, ROUNDS=500 (some minutes; Linux)"
 	@echo "make machine two peers and a relay against a model, STEPS=100000 (minutes)"
 	@echo "make soak    a hundred thousand channels, used and abandoned in every way (minutes)"
 	@echo "make select-soak  a hundred thousand selects under random cancellation, on each event loop (half a minute)"
@@ -62,6 +64,9 @@ bench: $(VENV)/.dev
 
 bench-hostile: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.hostile
+
+kills: $(VENV)/.dev
+	$(BIN)/python -m tests.kills --rounds $(ROUNDS)
 
 machine: $(VENV)/.dev
 	$(BIN)/python -m tests.machine --steps $(STEPS)

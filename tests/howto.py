@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {"rexec": "examples.rexec", "chanlink": "chanlink"}
-TIMEOUT = 60
+TIMEOUT = 45
 BACKGROUND = """\
 {line} > background.{number} 2>&1 &
 until test -s background.{number} || ! kill -0 $! 2> /dev/null; do sleep 0.02; done
@@ -53,7 +53,7 @@ def run_page(page: Path) -> Done:
     with _fresh_home() as home:
         script = _script(blocks_of(page))
         (home / "page.sh").write_text(script)
-        shell = subprocess.Popen(
+        with subprocess.Popen(
             ["bash", "-eu", "page.sh"],
             cwd=home,
             env={"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "USER": "me"},
@@ -62,12 +62,14 @@ def run_page(page: Path) -> Done:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-        )
-        try:
-            output, errors = shell.communicate(timeout=TIMEOUT)
-        finally:
-            _end_group(shell.pid)
-            shell.wait()
+        ) as shell:
+            try:
+                output, errors = shell.communicate(timeout=TIMEOUT)
+            except subprocess.TimeoutExpired:
+                shell.kill()
+                output, errors = "", f"not done after {TIMEOUT} s\n"
+            finally:
+                _end_group(shell.pid)
         said = "".join(file.read_text(errors="replace") for file in sorted(home.glob("background.*")))
         return Done(shell.returncode, output.splitlines(), errors + said)
 

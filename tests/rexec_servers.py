@@ -64,9 +64,10 @@ class Server:
 
     @property
     def guard(self) -> int:
-        """The id of its guard."""
+        """The id of its guard; 0 when that was killed and no command has come since."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        return next(int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes())
+        guards = [int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return guards[0] if guards else 0
 
     def rexec(self, name: str, *words: Any, identity: str = "client", peer: Any = None) -> list[Any]:
         """A subcommand that talks to this server."""

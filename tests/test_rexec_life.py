@@ -217,6 +217,9 @@ class TestLimits:
             assert folder in ("/usr/sbin", "/")
             assert {"USER=daemon", "LOGNAME=daemon", "A=B"} <= set(variables)
             assert not any(line.startswith("SECRET") for line in variables)
+            size = messages.Size(80, 24)
+            done = await run(session, ["sh", "-c", "echo > $(tty)"], user="daemon", terminal=size)
+            assert done.status == 0, done
             with pytest.raises(StartError) as caught:
                 await run(session, ["true"], user="there-is-nobody-of-this-name")
             assert caught.value.code == messages.NO_SUCH_USER

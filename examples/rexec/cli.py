@@ -25,10 +25,13 @@ examples:
   rexec run --peer server.pub tcp://build:9323 -- make -j8
   tar c src | rexec run tcp://build -- tar x -C /tmp
   rexec run tcp://build --shell -- 'ls *.log | wc -l'
+  rexec run -t tcp://build -- bash
+  rexec run --detach --name nightly tcp://build -- make world     then rexec ps, rexec attach, rexec kill
   rexec cp -r dist tcp://build:/srv/www
 
-ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given) or unix:/PATH. Key and trust files have the formats of
-OpenSSH: make a key with "ssh-keygen -t ed25519", and put public keys into a trust file, one a line.
+ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given), unix:/PATH, or a name in ~/.config/chanlink/hosts.toml.
+Key and trust files have the formats of OpenSSH: make a key with "ssh-keygen -t ed25519", and put public keys into a
+trust file, one a line.
 """
 
 

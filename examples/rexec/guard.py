@@ -208,10 +208,9 @@ class Ward:
     def look_for_end(self) -> None:
         if self._status is not None or self.stage in (Stage.ORDERED, Stage.STARTING):
             return
-        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if ended is None:
+        self._status = status_of(self.pid)
+        if self._status is None:
             return
-        self._status = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
         if self.stage is Stage.RUNNING:
             self.stage = Stage.ENDED
             self._tell({"exit": self._status, "late": self.late})
@@ -289,6 +288,17 @@ class Ward:
             os.close(self.files.pop())
 
 
+def status_of(pid: int) -> int | None:
+    """How a child has ended; None while it runs.  Where the system lets us, it is not reaped."""
+    if hasattr(os, "waitid"):
+        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if ended is None:
+            return None
+        return ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+    reaped, status = os.waitpid(pid, os.WNOHANG)
+    return os.waitstatus_to_exitcode(status) if reaped else None
+
+
 Sessions = dict[int, list[tuple[int, int]]]
 """Processes, and their groups, by session."""
 
@@ -332,6 +342,8 @@ def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
         _limit(order["limits"], order["grace"])
         stage = "user"
         if order["user"] is not None:
+            if order["terminal"]:
+                os.fchown(0, order["user"][1], -1)  # some programs open it by its name
             _switch(*order["user"])
         if sys.platform == "linux":  # after the switch, which would undo it
             LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from .patterns import REST
 from .policy import Policy, Rule
 
 FILE_MAX = 1024 * 1024
-LOOK_EVERY = 1.0
+LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
 
 logger = logging.getLogger("rexec")
@@ -86,11 +87,13 @@ def _read(path: str) -> str:
     try:
         descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise _Wrong("it is no regular file")
             data = file.read(FILE_MAX + 1)
     except (OSError, ValueError) as exc:
         raise _Wrong(getattr(exc, "strerror", None) or str(exc)) from None
-    if data is None or len(data) > FILE_MAX:
-        raise _Wrong(f"it is longer than {FILE_MAX} bytes" if data else "there is nothing to read")
+    if len(data) > FILE_MAX:
+        raise _Wrong(f"it is longer than {FILE_MAX} bytes")
     try:
         return data.decode()
     except UnicodeDecodeError as exc:

@@ -10,11 +10,13 @@ LISTEN = "tcp://127.0.0.1:9323"
 
 NOTES = """\
 Prints a line with its addresses and one with its public key, and serves until it is interrupted. Whoever has a key in
-the trust file may run anything that this user may run; a line that begins with services="other" does not allow it.
+the trust file may run anything that this user may run, unless --policy says less: see
+docs/howto/keep-a-service-under-a-policy.md. When the server ends, in whatever way, its commands are stopped.
 
 examples:
   rexec serve
   rexec serve --listen tcp://0.0.0.0:9323 --trust ~/.ssh/authorized_keys
+  rexec serve --policy /etc/rexec/policy.toml --audit /var/log/rexec.jsonl
 """
 
 
@@ -122,7 +124,10 @@ def _raise_limit_of_files() -> None:
 def explain(error: Exception, options: Options) -> str | None:
     import chanlink
     from examples.rexec.explaining import explain
+    from examples.rexec.policy_file import PolicyError
 
+    if isinstance(error, PolicyError):
+        return str(error)
     if isinstance(error, chanlink.TrustFormatError):
         return f"{error}; it holds the public keys of those who may run commands, one a line (see: rexec key)"
     return explain(error)
