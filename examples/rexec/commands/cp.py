@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from examples.rexec.arguments import Options, add_command
-from examples.rexec.connecting import add_connection, connected, explain_client
+from ..arguments import Options, add_command
+from ..connecting import add_connection, connected, explain_client
 
 if TYPE_CHECKING:
-    from examples.rexec.copying_client import Progress
-    from examples.rexec.progress import Show
+    from ..copying_client import Progress
+    from ..progress import Show
 
 INCOMPLETE = 1
 """The exit status when something could not be copied, and everything else was."""
@@ -90,8 +90,8 @@ def action(options: Options) -> int:
 
 
 async def _copy(options: Options) -> int:
-    from examples.rexec.copying_client import copy
-    from examples.rexec.explaining import complain
+    from ..copying_client import copy
+    from ..explaining import complain
 
     async with AsyncExitStack() as stack:
         sessions = [
@@ -117,7 +117,7 @@ def _watching(options: Options) -> "Iterator[Callable[[Progress], None] | None]"
     if options.quiet:
         yield None
         return
-    from examples.rexec.progress import progress_bar
+    from ..progress import progress_bar
 
     with progress_bar() as show:
         yield None if show is None else lambda progress: _show(show, progress)
@@ -130,6 +130,6 @@ def _show(show: "Show", progress: "Progress") -> None:
 
 
 def explain(error: Exception, options: Options) -> str | None:
-    from examples.rexec.copying import CopyError
+    from ..copying import CopyError
 
     return str(error) if isinstance(error, CopyError) else explain_client(error, options)

@@ -3,14 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from examples.rexec.arguments import Options, add_command
-from examples.rexec.connecting import SERVER, add_connection, connected_to, destination, explain_client
-from examples.rexec.share_options import add_sharing
+from ..arguments import Options, add_command
+from ..connecting import SERVER, add_connection, connected_to, destination, explain_client
+from ..share_options import add_sharing
 
 if TYPE_CHECKING:
     import chanlink
-    from examples.rexec.client import Command, Settings
-    from examples.rexec.terminal import Restorer
+
+    from ..client import Command, Settings
+    from ..terminal import Restorer
 
 NOT_STARTED = 127
 """The exit status of a command that can't be started, as in a shell."""
@@ -85,7 +86,7 @@ def action(options: Options) -> int:
     if not options.terminal:
         return anyio.run(_run, options, None)
 
-    from examples.rexec.terminal import keeping_terminal
+    from ..terminal import keeping_terminal
 
     with keeping_terminal() as restorer:
         return anyio.run(_run, options, restorer)
@@ -102,8 +103,8 @@ def check(options: Options) -> None:
 async def _run(options: Options, restorer: "Restorer | None") -> int:
     import anyio
 
-    from examples.rexec.explaining import complain
-    from examples.rexec.messages import StartError
+    from ..explaining import complain
+    from ..messages import StartError
 
     with anyio.CancelScope() as given_up:
         where = destination(options, options.address)
@@ -120,7 +121,7 @@ async def _run(options: Options, restorer: "Restorer | None") -> int:
 
 
 async def _detach(session: "chanlink.Session", options: Options) -> int:
-    from examples.rexec.client import detach
+    from ..client import detach
 
     print(await detach(session, words_of(options), options.name or "", **settings_of(options)))
     return 0
@@ -130,10 +131,10 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
     """Run the command with our own standard input and outputs."""
     from contextlib import ExitStack
 
-    from examples.rexec.client import run
-    from examples.rexec.explaining import complain
-    from examples.rexec.messages import shell_status
-    from examples.rexec.pumps import open_standard_input, open_standard_output
+    from ..client import run
+    from ..explaining import complain
+    from ..messages import shell_status
+    from ..pumps import open_standard_input, open_standard_output
 
     conductor = _Conductor(given_up.cancel)
     async with (
@@ -144,11 +145,11 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
         with ExitStack() as modes:
             terminal = None
             if options.progress:
-                from examples.rexec.progress import counted
+                from ..progress import counted
 
                 stdin, stdout = modes.enter_context(counted(stdin, stdout))  # type: ignore[assignment]
             if options.terminal:
-                from examples.rexec.terminal import Keyboard, size
+                from ..terminal import Keyboard, size
 
                 terminal = size()
                 if restorer is not None:
@@ -183,7 +184,7 @@ class _Conductor:
 
         import anyio
 
-        from examples.rexec.terminal import size
+        from ..terminal import size
 
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGWINCH) as signals:
             async with (
@@ -225,7 +226,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _limit(text: str) -> tuple[str, int]:
-    from examples.rexec.limits import read_limit
+    from ..limits import read_limit
 
     name, _, most = text.partition("=")
     try:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from examples.rexec.arguments import Options, add_command, add_identity, identity
+from ..arguments import Options, add_command, add_identity, identity
 
 AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
 LISTEN = "tcp://127.0.0.1:9323"
@@ -80,12 +80,13 @@ async def _serve(options: Options) -> int:
     import anyio
 
     import chanlink
-    from examples.rexec import copying
-    from examples.rexec.audit import Audit
-    from examples.rexec.copying_rules import may_copy
-    from examples.rexec.copying_service import copy_service
-    from examples.rexec.policy_file import PolicyFile
-    from examples.rexec.server import SERVICE, service
+
+    from .. import copying
+    from ..audit import Audit
+    from ..copying_rules import may_copy
+    from ..copying_service import copy_service
+    from ..policy_file import PolicyFile
+    from ..server import SERVICE, service
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
     policy = PolicyFile(options.policy) if options.policy else None
@@ -123,8 +124,9 @@ def _raise_limit_of_files() -> None:
 
 def explain(error: Exception, options: Options) -> str | None:
     import chanlink
-    from examples.rexec.explaining import explain
-    from examples.rexec.policy_file import PolicyError
+
+    from ..explaining import explain
+    from ..policy_file import PolicyError
 
     if isinstance(error, PolicyError):
         return str(error)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from examples.rexec.arguments import Options, add_command
+from ..arguments import Options, add_command
 
 NOTES = """\
 "rexec run --share" runs a command over a session that a process in the background keeps open, and starts that process
@@ -36,8 +36,8 @@ def add(commands: Any) -> None:
 def action(options: Options) -> int:
     import os
 
-    from examples.rexec.share_client import converse, try_to_connect
-    from examples.rexec.sharing import control_folder
+    from ..share_client import converse, try_to_connect
+    from ..sharing import control_folder
 
     folder = control_folder()
     statuses = [0]
@@ -51,7 +51,7 @@ def action(options: Options) -> int:
 
 
 def explain(error: Exception, options: Options) -> str | None:
-    from examples.rexec.explaining import explain
-    from examples.rexec.sharing import ShareError
+    from ..explaining import explain
+    from ..sharing import ShareError
 
     return str(error) if isinstance(error, ShareError) else explain(error)
