@@ -132,6 +132,28 @@ class TestCopies:
                 await copy(sources[:1], tmp_path / "none" / "x", **sides)
         assert names(tmp_path / "into") == ["a", "b"]
 
+    @all_ways
+    async def test_a_name_that_ends_with_a_slash_is_a_folder(self, name: str, tmp_path: Path) -> None:
+        (tree := tmp_path / "tree").mkdir()
+        (tree / "file").touch()
+        async with way(name) as sides:
+            done = await copy([tree / "file"], f"{tmp_path}/new/", **sides)
+            assert done.problems == ["new: there is no such folder"]
+            assert_copied(await copy([f"{tree}/"], f"{tmp_path}/new/", recursive=True, **sides), 1)
+            assert_copied(await copy([tree / "file"], f"{tmp_path}/new/", **sides), 1)
+        assert names(tmp_path / "new") == ["file"]
+        assert names(tmp_path) == ["new", "tree"]
+
+    async def test_a_folder_can_be_copied_into_itself(self, tmp_path: Path) -> None:
+        make_tree(tree := tmp_path / "tree")
+        before = contents(tree)
+        async with server() as session:
+            done = await copy([tree], tree / "sub", destination=session, recursive=True)
+        assert_copied(done, 306)
+        assert done.notes == [f"{tree}/sub/.tree.rexec-part: left out: it is an unfinished copy"]
+        copied = contents(tree / "sub" / "tree")
+        assert {name: kept[0] for name, kept in copied.items()} == {name: kept[0] for name, kept in before.items()}
+
     async def test_a_file_that_is_there_is_replaced_whole_and_not_written_into(self, tmp_path: Path) -> None:
         (tmp_path / "new").write_bytes(MIDDLE)
         (tmp_path / "old").write_text("old")

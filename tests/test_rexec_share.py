@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shlex
 import signal
 import socket
 import subprocess
@@ -161,6 +162,19 @@ class TestCalls:
         os.close(terminal)
         assert os.waitstatus_to_exitcode(status) == 0
 
+    def test_a_client_in_the_background_leaves_the_terminal_alone(self, user: User) -> None:
+        pid, terminal = pty.fork()
+        if pid == 0:
+            command = shlex.join(os.fspath(word) for word in user.command("cat"))
+            script = f"set -m; {command} & wait; read line; echo got $line"
+            os.execve("/bin/bash", ["bash", "-c", script], user.environment)
+        os.write(terminal, b"typed\r")
+        said = b""
+        while b"got typed" not in said:
+            said += os.read(terminal, 1000)
+        os.waitpid(pid, 0)
+        os.close(terminal)
+
 
 class TestDeaths:
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -257,6 +271,7 @@ class TestPlaces:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
         (folder := tmp_path / "rexec").mkdir(mode=0o700)
         assert control_folder() == str(folder)
+        monkeypatch.setenv("HOME", str(tmp_path))
         if wrong == "mode":
             folder.chmod(0o710)
         elif wrong == "owner":
@@ -268,6 +283,17 @@ class TestPlaces:
             folder.symlink_to(tmp_path / "elsewhere") if wrong == "link" else folder.touch(0o700)
         with pytest.raises(ShareError):
             control_folder()
+
+    def test_the_runtime_folder_of_another_user_is_not_used(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("HOME", str(tmp_path))
+        for folder in ("/no/such/folder", "/usr" if os.geteuid() else str(tmp_path / "theirs")):
+            if folder.endswith("theirs"):
+                os.mkdir(folder)
+                os.chown(folder, 1, 1)
+            monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+            assert control_folder() == str(tmp_path / ".cache" / "rexec")
 
     def test_what_is_no_socket_of_ours_is_refused(self, user: User) -> None:
         assert user.run("true").returncode == 0

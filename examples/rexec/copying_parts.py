@@ -19,6 +19,11 @@ def part_name(name: bytes) -> bytes:
     return b"." + name[:STEM_MAX] + SUFFIX
 
 
+def is_part(name: bytes) -> bool:
+    """Whether it is called as an unfinished copy is."""
+    return name.startswith(b".") and name.endswith(SUFFIX)
+
+
 class Part:
     """The unfinished copy of a file, ours alone while it is open.
 

@@ -150,7 +150,7 @@ class _Receiver:
     def _enter(self, name: bytes, entry: dict[str, Any]) -> list[Word]:
         self._only_recursive()
         mode, mtime = mode_and_time(entry)
-        words = self._attempt(name, lambda final: self._target.enter(final, mode, mtime))
+        words = self._attempt(name, lambda final: self._target.enter(final, mode, mtime), is_folder=True)
         if words or self._outside:
             self._outside += 1
         return words
@@ -190,11 +190,11 @@ class _Receiver:
 
         return self._attempt(file.name, write)
 
-    def _attempt(self, name: bytes, action: Callable[[bytes], None]) -> list[Word]:
+    def _attempt(self, name: bytes, action: Callable[[bytes], None], is_folder: bool = False) -> list[Word]:
         """Do something about an entry, unless it is in a folder that is passed over."""
         if not self._outside:
             try:
-                action(self._target.final(name))
+                action(self._target.final(name, is_folder))
             except (OSError, CopyError) as exc:
                 return [self._problem(name, exc)]
         return []
@@ -217,18 +217,20 @@ class _Receiver:
     async def _receive_large(self, entry: dict[str, Any]) -> None:
         file = self._file(entry)
         opened: list[Part] = []
-        words = await _in_thread(self._attempt, file.name, lambda name: opened.append(Part(self._target.folder, name)))
-        if not opened:
-            await self._report.say(words)
-            await self._pass_over(entry)
-            return
-        (part,) = opened
         try:
-            await self._receive_into(part, file, entry)
+            words = await _in_thread(
+                self._attempt, file.name, lambda name: opened.append(Part(self._target.folder, name))
+            )
+            if not opened:
+                await self._report.say(words)
+                await self._pass_over(entry)
+            else:
+                await self._receive_into(opened[0], file, entry)
         except (OSError, CopyError) as exc:
-            await self._report.say([self._problem(part.name, exc)])
+            await self._report.say([self._problem(opened[0].name if opened else file.name, exc)])
         finally:
-            part.close()
+            for part in opened:
+                part.close()
 
     async def _pass_over(self, entry: dict[str, Any]) -> None:
         if "body" not in entry:

@@ -90,8 +90,7 @@ class _Sender:
                         case Word():
                             await self._report.say([item])
                         case LargeFile():
-                            with item.file:
-                                await self._send_large(item)
+                            await self._send_large(item)
                         case _:
                             await self._entries.send(item)
         finally:

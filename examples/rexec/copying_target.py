@@ -35,6 +35,8 @@ class Target:
     def __init__(self, place: Place, path: bytes, names: list[bytes]) -> None:
         self._expected = dict.fromkeys(names)
         self._rename: bytes | None = None
+        self._is_folder = path.endswith(b"/")
+        """Whoever writes it so means a folder, also if there is none yet."""
         self._levels: list[_Level] = []
         try:
             self._top = place.open_folder(path)
@@ -66,13 +68,15 @@ class Target:
         """What to call an entry when talking about it."""
         return shown(b"/".join([*(level.final for level in self._levels), name]))
 
-    def final(self, name: bytes) -> bytes:
+    def final(self, name: bytes, is_folder: bool = False) -> bytes:
         """How the entry is called here.  Raises `BadMessage` for one that was not asked for."""
         if self._levels:
             return name
         if name not in self._expected:
             raise BadMessage(f"{shown(name)} was not asked for")
         del self._expected[name]
+        if self._rename and self._is_folder and not is_folder:
+            raise CopyError(f"{shown(self._rename)}: there is no such folder")
         return self._rename or name
 
     def enter(self, name: bytes, mode: int, mtime: int) -> None:

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from .copying import DEPTH_MAX, INLINE, MODE_BITS, TIME_MAX, new_hash, shown, why
+from .copying_parts import is_part
 from .copying_places import READ, Place, open_inner
 from .copying_report import Word
 
@@ -19,7 +20,7 @@ CHANGED = "changed while it was read"
 
 
 class LargeFile(NamedTuple):
-    """A file that is read while it is sent; whoever gets it closes it."""
+    """A file that is read while it is sent; it is open until the walk goes on, or is closed."""
 
     entry: dict[str, Any]
     path: bytes
@@ -43,7 +44,7 @@ def walk(place: Place, path: bytes, name: bytes, recursive: bool) -> Iterator[It
         yield Word(why(path, exc))
         return
     if not stat.S_ISDIR(os.fstat(opened).st_mode):
-        yield _file(opened, name, path)
+        yield from _file(opened, name, path)
     elif recursive:
         yield from _folder(opened, name, path, 1)
     else:
@@ -87,6 +88,9 @@ def _folder(folder: int, name: bytes, path: bytes, depth: int) -> Iterator[Item]
 
 
 def _entry(folder: int, name: bytes, path: bytes, depth: int) -> Iterator[Item]:
+    if is_part(name):  # it may be the one that we are being copied to
+        yield Word(f"{shown(path)}: left out: it is an unfinished copy", is_problem=False)
+        return
     try:
         found = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if stat.S_ISDIR(found.st_mode):
@@ -98,7 +102,7 @@ def _entry(folder: int, name: bytes, path: bytes, depth: int) -> Iterator[Item]:
             yield {"link": name, "target": os.readlink(name, dir_fd=folder)}
             return
         elif stat.S_ISREG(found.st_mode):
-            yield _file(os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder), name, path)
+            yield from _file(os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder), name, path)
             return
         else:
             yield Word(f"{shown(path)}: left out: it is neither a file nor a folder", is_problem=False)
@@ -109,18 +113,17 @@ def _entry(folder: int, name: bytes, path: bytes, depth: int) -> Iterator[Item]:
     yield from _folder(inner, name, path, depth + 1)
 
 
-def _file(opened: int, name: bytes, path: bytes) -> Item:
-    """What is sent of a file at once; it is closed, unless it is a large one.  Raises `OSError`."""
-    file = io.FileIO(opened)
-    item: Item | None = None
-    try:
+def _file(opened: int, name: bytes, path: bytes) -> Iterator[Item]:
+    """What is sent of a file at once."""
+    with io.FileIO(opened) as file:
         found = os.fstat(opened)
         entry = {"file": name, **_mode_and_time(found), "size": found.st_size}
-        item = LargeFile(entry, path, file, found) if found.st_size > INLINE else _small_file(entry, path, file, found)
-        return item
-    finally:
-        if not isinstance(item, LargeFile):
-            file.close()
+        try:
+            large = found.st_size > INLINE
+            item = LargeFile(entry, path, file, found) if large else _small_file(entry, path, file, found)
+        except OSError as exc:
+            item = Word(why(path, exc))
+        yield item
 
 
 def _small_file(entry: dict[str, Any], path: bytes, file: io.FileIO, found: os.stat_result) -> Item:

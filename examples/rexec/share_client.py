@@ -39,7 +39,7 @@ def converse(connection: socket.socket, *request: str) -> int:
     """Ask for something, with our standard descriptors, and do what the keeper says until it says the status."""
     with connection:
         data = record(*request)
-        sent = socket.send_fds(connection, [data], [0, 1, 2])
+        sent = socket.send_fds(connection, [data], [_standard_input(), 1, 2])
         if sent < len(data):
             connection.sendall(data[sent:])
         _forward_signals(connection)
@@ -93,6 +93,20 @@ def _ask(question: str) -> str:
 
 
 # --- the terminal -------------------------------------------------------------------------------
+
+
+def _standard_input() -> int:
+    """The descriptor that the command shall read.
+
+    The keeper reads a terminal without being asked by the shell whether it is its turn: so nothing of ours may read
+    while another program has the terminal.
+    """
+    if not os.isatty(0):
+        return 0
+    if os.tcgetpgrp(0) != os.getpgrp():
+        return os.open(os.devnull, os.O_RDONLY)
+    signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+    return 0
 
 
 def _saved_terminal() -> "list[object] | None":

@@ -34,8 +34,7 @@ class ShareError(Exception):
 
 def control_folder() -> str:
     """The folder of the control sockets; it is made if it is missing.  Raises `ShareError` if others could use it."""
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    folder = os.path.join(runtime, "rexec") if runtime else os.path.expanduser("~/.cache/rexec")
+    folder = os.path.join(_runtime_folder() or os.path.expanduser("~/.cache"), "rexec")
     try:
         if not os.path.lexists(folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)  # somebody else may have made it meanwhile
@@ -45,6 +44,15 @@ def control_folder() -> str:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise ShareError(f"{folder}: must be a folder of our own that nobody else can enter (chmod 700)")
     return folder
+
+
+def _runtime_folder() -> str | None:
+    """What the system has made for the user; after su and sudo the variable may name that of another one."""
+    folder = os.environ.get("XDG_RUNTIME_DIR", "")
+    try:
+        return folder if os.stat(folder).st_uid == os.geteuid() else None
+    except OSError:
+        return None
 
 
 def control_path() -> str:
