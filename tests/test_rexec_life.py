@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -391,3 +392,41 @@ async def read_all(stream: chanlink.ByteStream) -> bytes:
             data += await stream.receive()
         except chanlink.EndOfChannel:
             return data
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="gives up rights of root")
+def test_a_server_that_is_not_root_says_that_it_can_not_switch_users() -> None:
+    script = """
+import anyio
+from examples.rexec.guarding import Guard
+from examples.rexec.process import Order, StartError
+from examples.rexec.users import look_up
+
+async def main():
+    async with Guard(1) as guard:
+        try:
+            await guard.start(Order([b"true"], {}, user=look_up("daemon")))
+        except StartError as exc:
+            print(exc.code, exc.text)
+
+anyio.run(main)
+"""
+    command = ["setpriv", "--bounding-set", "-setuid,-setgid", sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.stdout.startswith("not-permitted daemon: the server, which is not root,"), done
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
+def test_ctrl_c_leaves_an_attached_command_alone(server: Server) -> None:
+    detached = server.command("sh", "-c", "echo $$; exec sleep 1000", options=["--detach", "--name", "alone"])
+    assert subprocess.run(detached, cwd=ROOT, capture_output=True, timeout=PATIENCE).stdout == b"alone\n"
+    with subprocess.Popen(server.rexec("attach", "alone"), cwd=ROOT, stdout=subprocess.PIPE) as client:
+        assert client.stdout is not None
+        pid = int(client.stdout.readline())
+        client.send_signal(signal.SIGINT)
+        assert client.wait(PATIENCE) == -signal.SIGINT
+    assert alive(pid)
+    assert b"running" in server.call("ps").stdout
+    assert server.call("kill", "alone").returncode == 0
+    assert not alive(pid)
+    assert server.call("attach", "alone").returncode == 128 + signal.SIGTERM

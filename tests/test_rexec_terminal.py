@@ -208,22 +208,21 @@ class TestRawMode:
 @needs("bash")
 class TestPrograms:
     def test_bash_runs_edits_interrupts_and_has_jobs(self, server: Server) -> None:
+        runs = "sh -c 'echo up; exec sleep 1000'"
         with screen(on_terminal(server, *SHELL)) as terminal:
             terminal.until("[$#] ")
             terminal.type("echo $((6*7))x\x7f\r")  # a backspace
             terminal.until(r"[\r\n]42\r\n")
-            terminal.type("sleep 1000\r")
-            terminal.until(r"sleep 1000\r\n")
-            time.sleep(0.2)
+            terminal.type(f"{runs}\r")
+            terminal.until(r"\nup\r\n|\rup\r\n")
             terminal.type("\x03")
             terminal.until(r"\^C[^$#]*[$#] ")
-            terminal.type("sleep 1000\r")
-            terminal.until(r"sleep 1000\r\n")
-            time.sleep(0.2)
+            terminal.type(f"{runs}\r")
+            terminal.until(r"\nup\r\n|\rup\r\n")
             terminal.type("\x1a")
             terminal.until("Stopped")
             terminal.type("fg\r")
-            terminal.until(r"fg[\s\S]*sleep 1000\r\n")
+            terminal.until(r"fg[\s\S]*sleep 1000.\r\n")
             terminal.type("\x03")
             terminal.until(r"\^C[^$#]*[$#] ")
             terminal.type("exit 9\r")
@@ -265,7 +264,7 @@ class TestTmux:
                 command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True, timeout=PATIENCE
             ).stdout
 
-        tmux("new-session", "-d", "-x", "90", "-y", "20", "env PS1=here: bash --norc --noprofile")
+        tmux("new-session", "-d", "-x", "90", "-y", "20", "env PS1=at-home: bash --norc --noprofile")
         yield tmux
         tmux("kill-server")
 
@@ -277,31 +276,31 @@ class TestTmux:
     def test_shell_vim_and_top_on_a_screen_that_changes_its_size(
         self, server: Server, tmux: Callable[..., str], tmp_path: Path
     ) -> None:
-        line = " ".join(map(str, server.command("env", "PS1=there:", *SHELL, options=["-t"])))
-        self.shows(tmux, "here:")
+        line = " ".join(map(str, server.command("env", "PS1=over-there:", *SHELL, options=["-t"])))
+        self.shows(tmux, "at-home:")
         tmux("send-keys", line, "Enter")
-        self.shows(tmux, "there:")
+        self.shows(tmux, "over-there:")
         tmux("send-keys", f"vim -u NONE {tmp_path}/file", "Enter")
         self.shows(tmux, r"~\s*\n~")
         tmux("send-keys", "ihello", "Escape")
         tmux("resize-window", "-x", "70", "-y", "12")
         tmux("send-keys", ":wq", "Enter")
-        self.shows(tmux, "there:")
+        self.shows(tmux, "over-there:")
         assert (tmp_path / "file").read_text() == "hello\n"
         tmux("send-keys", "clear; stty size", "Enter")
         self.shows(tmux, "12 70")
         tmux("send-keys", "top", "Enter")
         self.shows(tmux, "PID")
         tmux("send-keys", "q")
-        self.shows(tmux, r"there:\s*$")
+        self.shows(tmux, r"over-there:\s*$")
         tmux("send-keys", "clear; exit 6", "Enter")
-        self.shows(tmux, "here:")
+        self.shows(tmux, "at-home:")
         tmux("send-keys", "echo status $?", "Enter")
         self.shows(tmux, "status 6")
 
     def test_a_shell_is_usable_after_the_client_was_killed(self, server: Server, tmux: Callable[..., str]) -> None:
         line = " ".join(map(str, server.command("sh", "-c", "'echo ready $PPID; sleep 1000'", options=["-t"])))
-        self.shows(tmux, "here:")
+        self.shows(tmux, "at-home:")
         tmux("send-keys", f"{line} & echo id $!; fg", "Enter")
         self.shows(tmux, r"ready \d+")
         found = re.search(r"id (\d+)", tmux("capture-pane", "-p"))

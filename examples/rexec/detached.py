@@ -46,7 +46,7 @@ class Backlog:
             self._first += 1
             self._size -= len(oldest) + PIECE_COST
             self.dropped += len(oldest)
-        self._change()
+        self.changed()
 
     def _is_wanted(self) -> bool:
         return any(reader.at == self._first for reader in self._readers)
@@ -54,9 +54,10 @@ class Backlog:
     def end(self) -> None:
         """There will be no more."""
         self._over = True
-        self._change()
+        self.changed()
 
-    def _change(self) -> None:
+    def changed(self) -> None:
+        """Have everybody look again who waits."""
         self._changed.set()
         self._changed = anyio.Event()
 
@@ -69,7 +70,7 @@ class Backlog:
             yield reader
         finally:
             self._readers.discard(reader)
-            self._change()
+            self.changed()
 
     async def piece(self, number: int) -> tuple[int, bytes] | None:
         """A piece, when there is one; None at the end."""
@@ -78,9 +79,6 @@ class Backlog:
                 return None
             await self._changed.wait()
         return self._pieces[number - self._first]
-
-    def read_to(self) -> None:
-        self._change()
 
 
 class Reader:
@@ -98,7 +96,7 @@ class Reader:
         if piece is None:
             raise StopAsyncIteration
         self.at += 1
-        self._backlog.read_to()
+        self._backlog.changed()
         return piece
 
 

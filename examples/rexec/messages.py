@@ -354,9 +354,9 @@ def error_message(error: StartError) -> dict[str, Any]:
 def read_status(message: object) -> tuple[int, str]:
     """The return code in a status message, and its note.  Raises `StartError` when it says so, else `BadMessage`."""
     match message:
-        case {"exit": int(code)} if 0 <= code <= 255:
+        case {"exit": int(code)} if 0 <= code <= 255 and code is not True and code is not False:
             return code, _note(message)
-        case {"signal": int(number)} if 1 <= number <= 127:
+        case {"signal": int(number)} if 1 <= number <= 127 and number is not True:
             return -number, _note(message)
     raise _unexpected(message)
 

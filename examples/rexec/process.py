@@ -22,7 +22,6 @@ import anyio
 from .messages import (
     CANNOT_START,
     NO_SUCH_DIRECTORY,
-    NO_SUCH_USER,
     NOT_FOUND,
     NOT_PERMITTED,
     Size,
@@ -198,8 +197,9 @@ def _start_error(stage: str, number: int, order: Order) -> StartError:
             return StartError(NO_SUCH_DIRECTORY, text)
         case "command", errno.ENOENT | errno.ENOTDIR:
             return StartError(NOT_FOUND, text)
-        case "user", _:
-            return StartError(NO_SUCH_USER if number == errno.ENOENT else NOT_PERMITTED, text)
+        case "user", errno.EPERM:
+            name = order.user.name if order.user is not None else "the user"
+            return StartError(NOT_PERMITTED, f"{name}: the server, which is not root, can't run commands as others")
         case _, errno.EACCES | errno.EPERM:
             return StartError(NOT_PERMITTED, text)
     return StartError(CANNOT_START, text)
