@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
+import chanlink
 from examples.rexec import copying
 from examples.rexec.arguments import Parser
 from examples.rexec.commands import cp
+from examples.rexec.copying_rules import may_copy
+from examples.rexec.policy import Policy, Rule
 
 from .rexec_servers import COMMAND, MIB, PATIENCE, ROOT, Server, assert_one_line, rexec_command, serving
 from .test_rexec_copy import contents, make_tree, names
@@ -215,6 +218,22 @@ class TestPermission:
                     assert_one_line(done, "the rule all of the server's policy does not allow to copy files")
         events = [json.loads(line)["event"] for line in (tmp_path / "audit").read_text().splitlines()]
         assert events == ["copy-refused", *["copy-start", "copy-end"] * 2]
+
+    @pytest.mark.parametrize(
+        ("rule", "reason"),
+        [
+            (Rule("free", ("*",)), None),
+            (Rule("some", ("*",), commands=(("ls",),)), "the rule some of the server's policy does not allow"),
+            (Rule("some", ("*",), commands=(("ls",),), copy=True), None),
+            (Rule("none", ("*",), copy=False), "does not allow to copy"),
+            (Rule("others", ("bob",)), "names this key"),
+            (Rule("users", ("*",), users=("nobody",)), "" if os.geteuid() else "is for other users"),
+        ],
+    )
+    def test_what_a_rule_says_about_copies(self, rule: Rule, reason: str | None) -> None:
+        said = may_copy(Policy([rule]))(chanlink.Peer(None, "alice", ""), True)
+        assert (said is None) == (not reason)
+        assert (reason or "") in (said or "")
 
 
 class TestProgress:

@@ -115,6 +115,7 @@ class TestCalls:
             ["nowhere", "--", "y"],
             ["x"],
             ["--name", "x", "y", "--", "z"],
+            ["--progress", "--share", "y", "--", "z"],
         ):
             shared = user.call([*COMMAND, "run", "--share", *words])
             alone = user.call([*COMMAND, "run", *words])

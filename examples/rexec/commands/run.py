@@ -96,6 +96,8 @@ def check(options: Options) -> None:
     """Options that exclude each other are a mistake, which ends the program."""
     if options.name is not None and not options.detach:
         options.parser.error("--name is for --detach")
+    if options.progress and options.share:
+        options.parser.error("a shared session shows no progress: --progress and --share exclude each other")
     if options.terminal and options.detach:
         options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
 
