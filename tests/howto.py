@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = {"rexec": "examples.rexec", "chanlink": "chanlink"}
+OPTIONAL = ("bash", "ssh-keygen", "ssh-agent", "ssh-add", "ssh")
 TIMEOUT = 45
 BACKGROUND = """\
 {line} > background.{number} 2>&1 &
@@ -42,6 +43,12 @@ class Done(NamedTuple):
 
 def blocks_of(page: Path) -> list[str]:
     return re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def missing_programs(page: Path) -> list[str]:
+    """What a page uses that is not installed here, of what is not on every machine."""
+    used = {"bash", *re.findall(r"[a-z-]+", "".join(blocks_of(page)))}
+    return [program for program in OPTIONAL if program in used and shutil.which(program) is None]
 
 
 def promised_output(page: Path) -> list[str]:

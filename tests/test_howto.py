@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from .howto import ROOT, blocks_of, promised_output, run_page
+from .howto import ROOT, blocks_of, missing_programs, promised_output, run_page
 from .rexec_servers import alive
 
 PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
@@ -13,6 +13,8 @@ PAGES = sorted((ROOT / "docs" / "howto").glob("*.md"))
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_command_of_a_page_runs_and_prints_what_the_page_says(page: Path) -> None:
     assert blocks_of(page), "a page without a command"
+    if missing := missing_programs(page):
+        pytest.skip(f"not installed: {', '.join(missing)}")
     done = run_page(page)
     assert done.status == 0, "\n".join([*done.output, done.errors])
     printed = iter(done.output)

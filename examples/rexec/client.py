@@ -117,7 +117,8 @@ class Command:
     async def signal(self, name: str) -> None:
         """Send a signal ("INT") to the command and its children.
 
-        Nothing happens when it has ended. Raises `BadMessage` for a name that is not known here.
+        Once it ends after INT, QUIT or TERM, whatever it has left behind is stopped, too. Nothing happens when it has
+        ended. Raises `BadMessage` for a name that is not known here.
         """
         signal_number(name)
         await self._say({"signal": name})

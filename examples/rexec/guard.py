@@ -102,7 +102,10 @@ class Guard:
         return None if first == math.inf else max(0.0, first - time.monotonic())
 
     def take_order(self) -> None:
-        data, descriptors, _, _ = socket.recv_fds(self.orders, 1, 4)
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self.orders, 1, 4)
+        except OSError:  # a reset is an end
+            data, descriptors = b"", []
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
         if data and len(descriptors) == 4:

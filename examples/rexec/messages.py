@@ -9,7 +9,8 @@ A request is one message on a channel to the service `SERVICE`. To run a command
     stdout       a byte stream: what it writes
     stderr       a byte stream: what it writes there; with a terminal it stays empty
     status       a sender: gets one status message, after both outputs have ended
-    control      a receiver: brings {"signal": name} and {"resize": [columns, rows]} while the command runs (optional)
+    control      a receiver: brings {"signal": name} and {"resize": [columns, rows]} while the command runs (optional);
+                 what a command leaves behind is stopped if it has ended after INT, QUIT or TERM
     directory    where to run it (optional)
     environment  map of variables (optional)
     user         whom to run it as (optional)

@@ -307,14 +307,13 @@ async def _obey(control: chanlink.Receiver[Any], process: Process) -> None:
 async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream, stop: Callable[[], None] | None = None) -> None:
     """Copy an output.  ``stop`` is given for a terminal, which can't be closed for one direction."""
     refusal = await copy_in(pipe, stream)
-    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline. But not when the whole
-    # command is given up: it is stopped then, and what it says while it cleans up must not kill it.
-    given_up = not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED
-    if refusal is None or not given_up:
-        if stop is None:
-            pipe.close()
-        elif refusal is not None:
-            stop()
+    if refusal is not None and (not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED):
+        return  # the whole command is given up; what it says while it cleans up must not kill it
+    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline.
+    if stop is None:
+        pipe.close()
+    elif refusal is not None:
+        stop()
 
 
 # --- detached commands --------------------------------------------------------------------------
