@@ -19,7 +19,8 @@ INCOMPLETE = 1
 NOTES = """\
 A path on a server is written SERVER:PATH, where SERVER is tcp://HOST:PORT, unix:/PATH, or a name in
 ~/.config/chanlink/hosts.toml. It begins in the folder that the server runs in, as commands do. A path here that has a
-colon is written ./PATH. If DST is a folder, the copies are put into it; else it is what the only copy will be called.
+colon, or begins with -, is written ./PATH. If DST is a folder, the copies are put into it; else it is what the only
+copy will be called.
 
 Modes and times are kept. Each file is written beside its place and takes it when its BLAKE2b hash has proved right;
 what was interrupted is gone on with by the same command, after comparing the hash of what is there. Symbolic links are
