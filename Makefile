@@ -9,7 +9,8 @@ SOURCES := chanlink examples tests
 SECONDS ?= 60
 STEPS ?= 100000
 ROUNDS ?= 500
-.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys kills machine soak select-soak fuzz clean
+KILLS ?= 25
+.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys kills copy-kills machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
@@ -27,6 +28,7 @@ help:
 	@echo "make soak    a hundred thousand channels, used and abandoned in every way (minutes)"
 	@echo "make select-soak  a hundred thousand selects under random cancellation, on each event loop (half a minute)"
 	@echo "make fuzz    feed made-up bytes to every parser, SECONDS=60 for each of them"
+	@echo "make copy-kills  kill copies at random moments, KILLS=25 of each kind, and go on with them (minutes)"
 	@echo "make clean   remove what these commands made"
 
 # The package with nothing but what it needs to run.
@@ -96,6 +98,10 @@ rekeys: $(VENV)/.dev
 fuzz: $(VENV)/.dev
 	-$(BIN)/python -m pip install --quiet --group fuzz
 	$(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+# A minute for ten: copies, with clients and servers killed at random moments, and what the next copy makes of that.
+copy-kills: $(VENV)/.dev
+	REXEC_COPY_KILLS=$(KILLS) $(BIN)/python -m pytest -q --timeout 3600 tests/test_rexec_copy_cli.py -k Killed
 
 clean:
 	rm -rf .fuzz $(VENV) bench-results .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

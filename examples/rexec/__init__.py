@@ -4,5 +4,7 @@
 ``rexec`` (or ``python -m examples.rexec``) is the command line for both.
 
 Where to look: `messages` says what travels; `server` answers it, by `policy` and with an `audit`; `guarding` has the
-guard start commands, `guard` is that process, and `process` is a command as the server sees it.
+guard start commands, `guard` is that process, and `process` is a command as the server sees it. Copies have a service
+of their own: `copying` says what travels, `copying_client.copy` copies from a program, `copying_service` serves.
+`sharing` is about sessions that are kept for many calls, and `hosts` about names for servers.
 """

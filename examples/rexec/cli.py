@@ -4,7 +4,6 @@ Each subcommand is a module of `commands`: its ``add`` adds the parser, whose de
 work (``action``, from the options to the exit status) and the one that explains its errors (``explain``).
 """
 
-import argparse
 import os
 import signal
 import sys
@@ -12,9 +11,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NoReturn
 
-from .arguments import FAILED, RAW, Parser
+from .arguments import FAILED, RAW, Options, Parser
+from .descriptors import fill_standard_descriptors
 
-COMMANDS = ("run", "ps", "attach", "kill", "serve", "key")
+COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key")
 """The modules in `commands`, in the order of ``--help``."""
 
 DESCRIPTION = "Run commands on another machine, encrypted and authenticated by keys."
@@ -27,16 +27,18 @@ examples:
   rexec run tcp://build --shell -- 'ls *.log | wc -l'
   rexec run -t tcp://build -- bash
   rexec run --detach --name nightly tcp://build -- make world     then rexec ps, rexec attach, rexec kill
+  rexec cp -r dist tcp://build:/srv/www
 
-ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given) or unix:/PATH. Key and trust files have the formats of
-OpenSSH: make a key with "ssh-keygen -t ed25519", and put public keys into a trust file, one a line.
+ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given), unix:/PATH, or a name in ~/.config/chanlink/hosts.toml.
+Key and trust files have the formats of OpenSSH: make a key with "ssh-keygen -t ed25519", and put public keys into a
+trust file, one a line.
 """
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``rexec``; returns its exit status."""
-    options = _parse(sys.argv[1:] if argv is None else argv)
-    _fill_standard_descriptors()
+    options = parse(sys.argv[1:] if argv is None else argv)
+    fill_standard_descriptors()
     try:
         status: int = options.action(options)
         return status
@@ -52,13 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
 
 
-def _fill_standard_descriptors() -> None:
-    """A descriptor that the caller has closed is opened: else our connection could become standard output."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-
-
 def _die_of(number: signal.Signals) -> NoReturn:
     """End as a process does that was interrupted: a shell that runs a script ends the script then."""
     signal.signal(number, signal.SIG_DFL)
@@ -66,8 +61,8 @@ def _die_of(number: signal.Signals) -> NoReturn:
     raise AssertionError("a signal with its default action ends the process")
 
 
-def _parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Everything after the first ``--`` is the remote command's: argparse never sees it."""
+def parse(argv: Sequence[str]) -> Options:
+    """The options of a command line.  Everything after the first ``--`` is the remote command's."""
     split = argv.index("--") if "--" in argv else len(argv)
     parser = Parser("rexec", description=DESCRIPTION, epilog=EXAMPLES, formatter_class=RAW)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)

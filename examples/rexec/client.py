@@ -12,7 +12,7 @@
 """
 
 import io
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, NamedTuple, TypedDict, Unpack
 
@@ -21,6 +21,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
+from .attempts import Attempt
 from .messages import (
     CANCELLED,
     SERVICE,
@@ -208,11 +209,11 @@ async def run(
     outputs = io.BytesIO(), io.BytesIO()
     source = FileSource(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
     async with start(session, argv, terminal=terminal, **settings) as command:
-        feeding = _Attempt(copy_in, source, command.stdin)
-        waiting = _Attempt(command.wait)
+        feeding = Attempt(copy_in, source, command.stdin)
+        waiting = Attempt(command.wait)
         copying = (
-            _Attempt(copy_out, command.stdout, stdout or FileSink(outputs[0])),
-            _Attempt(copy_out, command.stderr, stderr or FileSink(outputs[1])),
+            Attempt(copy_out, command.stdout, stdout or FileSink(outputs[0])),
+            Attempt(copy_out, command.stderr, stderr or FileSink(outputs[1])),
         )
         async with anyio.create_task_group() as feeder:
             feeder.start_soon(feeding)
@@ -222,34 +223,10 @@ async def run(
                 for attempt in (waiting, *copying):
                     tasks.start_soon(attempt)
             feeder.cancel_scope.cancel()  # the rest of the input is not wanted any more
-    for attempt in (waiting, feeding, *copying):  # what `wait` raises is the reason for most of the other errors
-        attempt.check()
-    return Completed(waiting.value, outputs[0].getvalue(), outputs[1].getvalue(), command.note)
-
-
-class _Attempt:
-    """A call in a task whose error is looked at afterwards.
-
-    One that fails does not cancel the others: what has already arrived is still written when the connection breaks.
-    And its error is not wrapped in an ExceptionGroup.
-    """
-
-    value: Any = None
-
-    def __init__(self, function: Callable[..., Awaitable[Any]], *args: Any) -> None:
-        self._function = function
-        self._args = args
-        self._error: Exception | None = None
-
-    async def __call__(self) -> None:
-        try:
-            self.value = await self._function(*self._args)
-        except Exception as exc:
-            self._error = exc
-
-    def check(self) -> None:
-        if self._error is not None:
-            raise self._error
+    status = waiting.result()  # what `wait` raises is the reason for most of the other errors
+    for moving in (feeding, *copying):
+        moving.result()
+    return Completed(status, outputs[0].getvalue(), outputs[1].getvalue(), command.note)
 
 
 # --- commands that go on without us -------------------------------------------------------------
@@ -279,18 +256,18 @@ async def attach(
     our_stdout, their_stdout = chanlink.byte_pipe()
     our_stderr, their_stderr = chanlink.byte_pipe()
     copying = (
-        _Attempt(copy_out, our_stdout, stdout or FileSink(outputs[0])),
-        _Attempt(copy_out, our_stderr, stderr or FileSink(outputs[1])),
+        Attempt(copy_out, our_stdout, stdout or FileSink(outputs[0])),
+        Attempt(copy_out, our_stderr, stderr or FileSink(outputs[1])),
     )
     ends = {"stdout": their_stdout, "stderr": their_stderr}
     async with our_stdout, their_stdout, our_stderr, their_stderr:
-        waiting = _Attempt(_ask, session, lambda status: {"request": "attach", "name": name, **ends, "status": status})
+        waiting = Attempt(_ask, session, lambda status: {"request": "attach", "name": name, **ends, "status": status})
         async with anyio.create_task_group() as tasks:
             for attempt in (waiting, *copying):
                 tasks.start_soon(attempt)
     for attempt in (waiting, *copying):
-        attempt.check()
-    status, note = read_status(waiting.value)
+        attempt.result()
+    status, note = read_status(waiting.result())
     return Completed(status, outputs[0].getvalue(), outputs[1].getvalue(), note)
 
 

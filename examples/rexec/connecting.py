@@ -1,16 +1,18 @@
 """From the options of a client's command to a session with a server."""
 
 import argparse
+import sys
+import tempfile
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arguments import Options, add_identity, identity
+from .arguments import Options, add_identity
 
 if TYPE_CHECKING:
     import chanlink
 
-TRUSTED_SERVERS = "~/.config/chanlink/trusted_servers"
+SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, or a name in ~/.config/chanlink/hosts.toml"
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -19,46 +21,111 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--peer",
         metavar="KEY|FILE",
-        default=TRUSTED_SERVERS,
-        help=f"the server's public key, or a file of public keys of which it has one (default: {TRUSTED_SERVERS})",
+        help="the server's public key, or a file of public keys of which it has one"
+        " (default: what ~/.config/chanlink/known_peers says of that address)",
+    )
+    parser.set_defaults(ask=ask_on_terminal)
+    unknown = parser.add_mutually_exclusive_group()
+    unknown.add_argument(
+        "--first-use",
+        action="store_true",
+        help="if the server is not known: show the fingerprint of its key, ask, and remember the key",
+    )
+    unknown.add_argument(
+        "--accept-new",
+        action="store_true",
+        help="if the server is not known: take its key for the right one without asking, and remember it",
     )
 
 
-@asynccontextmanager
-async def connected(options: Options) -> "AsyncGenerator[chanlink.Session, None]":
-    """A session with the server that ``options.address`` names."""
+class Destination(NamedTuple):
+    """Where to connect to, as the options and the file of hosts say together."""
+
+    name: str
+    """As the user called it."""
+    address: str
+    identity: str | None
+    """The file of our key; None for the default."""
+    peer: "chanlink.PublicKey | str | None"
+    """The key that the server has, or a file of keys; None: see known_peers."""
+    user: str | None = None
+
+
+def destination(options: Options, name: str) -> Destination:
+    """What the options say about the server called ``name``.  Raises `chanlink.ConfigError`."""
     import chanlink
 
-    _silence()
-    peer, trust = _expected(options.peer)
-    async with chanlink.connect(options.address, identity=identity(options), peer=peer, trust=trust) as session:
+    from .hosts import find_host
+
+    host = find_host(name)
+    peer = options.peer or host.key
+    if isinstance(peer, str) and peer.startswith("ssh-"):
+        try:
+            peer = chanlink.PublicKey.parse(peer)
+        except chanlink.KeyFormatError as exc:
+            raise chanlink.KeyFormatError(f"--peer: {exc}; give the line of a .pub file, or its name") from exc
+    return Destination(name, host.address, options.identity or host.identity, peer, host.user)
+
+
+class Disconnected(Exception):
+    """There is no session with a server, or none any more; ``__cause__`` is why."""
+
+    def __init__(self, where: Destination) -> None:
+        super().__init__(where.name)
+        self.where = where
+
+
+@asynccontextmanager
+async def connected(options: Options, name: str = "") -> "AsyncGenerator[chanlink.Session, None]":
+    """A session with the server called ``name``, or else as ``options.address`` says.  Raises as `connected_to`."""
+    async with connected_to(destination(options, name or options.address), options) as session:
         yield session
 
 
-def explain_client(error: Exception, options: Options) -> str | None:
-    """What went wrong between us and the server, and what to do, in one line; None for a defect of ours."""
+@asynccontextmanager
+async def connected_to(where: Destination, options: Options) -> "AsyncGenerator[chanlink.Session, None]":
+    """A session with a server; if it is not known yet, what the options say about that is done.
+
+    Raises `Disconnected` for a `chanlink.SessionError` or `chanlink.ChannelBroken`, also of the block.
+    """
     import chanlink
 
-    from .explaining import explain
-
-    match error:
-        case chanlink.TrustFormatError() if options.peer == TRUSTED_SERVERS:
-            return f"{error}; give the server's public key with --peer, or put it into this file"
-        case chanlink.SessionError() | chanlink.ChannelBroken():
-            return _explain_broken(error, options)
-    return explain(error)
+    _silence()
+    try:
+        async with AsyncExitStack() as stack:
+            yield await stack.enter_async_context(_session(where, options))
+    except (chanlink.SessionError, chanlink.ChannelBroken) as exc:
+        raise Disconnected(where) from exc
 
 
-def _expected(peer: str) -> "tuple[chanlink.PublicKey | None, chanlink.Trust | None]":
-    """Which server we expect: one with this key, or with one of the keys in a file."""
+@asynccontextmanager
+async def _session(where: Destination, options: Options) -> "AsyncGenerator[chanlink.Session, None]":
     import chanlink
 
-    if peer.startswith("ssh-"):
+    identity = our_identity(where)
+    peer = where.peer if isinstance(where.peer, chanlink.PublicKey) else None
+    trust = chanlink.Trust.load(where.peer) if isinstance(where.peer, str) else None
+    async with AsyncExitStack() as stack:
+
+        async def connect(peer: Any, trust: Any) -> chanlink.Session:
+            connection = chanlink.connect(where.address, identity=identity, peer=peer, trust=trust)
+            return await stack.enter_async_context(connection)
+
         try:
-            return chanlink.PublicKey.parse(peer), None
-        except chanlink.KeyFormatError as exc:
-            raise chanlink.KeyFormatError(f"--peer: {exc}; give the line of a .pub file, or its name") from exc
-    return None, chanlink.Trust.load(peer)
+            session = await connect(peer, trust)
+        except chanlink.UntrustedPeer as exc:
+            # With advice it is we who refuse. The fingerprint can't tell: both sides may have the same key.
+            if not exc.advice or not (options.first_use or options.accept_new):
+                raise
+            key = await meet(where, identity, exc.fingerprint, options)
+            session = await connect(key, chanlink.KnownPeers.load(first_use=True))
+        yield session
+
+
+def our_identity(where: Destination) -> "chanlink.Identity":
+    import chanlink
+
+    return chanlink.Identity.load(where.identity) if where.identity else chanlink.Identity.default()
 
 
 def _silence() -> None:
@@ -68,28 +135,100 @@ def _silence() -> None:
     logging.getLogger("chanlink").addHandler(logging.NullHandler())
 
 
-def _explain_broken(error: Exception, options: Options) -> str:
+# --- servers that are not known -----------------------------------------------------------------
+
+
+async def meet(
+    where: Destination, identity: "chanlink.Identity", fingerprint: str, options: Options
+) -> "chanlink.PublicKey":
+    """The key of a server that is not known, if the user says that it is the right one.
+
+    Raises `chanlink.UntrustedPeer` if not, and `chanlink.WrongPeer` if the server has two keys.
+    """
+    import chanlink
+
+    key = await _key_of(where, identity)
+    if key.fingerprint != fingerprint:
+        raise chanlink.WrongPeer(fingerprint, key.fingerprint)
+    question = f"The server at {where.address} is not known. Its key is {fingerprint} (Ed25519).\n"
+    if options.accept_new:
+        print(f"rexec: {where.address}: the key {fingerprint} is trusted from now on", file=sys.stderr)
+    elif not await options.ask(question + "Is that the right one? It will be remembered (yes/no): "):
+        raise chanlink.UntrustedPeer(fingerprint, "you said that it is not the right one")
+    return key
+
+
+async def _key_of(where: Destination, identity: "chanlink.Identity") -> "chanlink.PublicKey":
+    """The key that the server proves to have.  Nothing is asked of the server, and nothing remembered."""
+    import chanlink
+
+    with tempfile.TemporaryDirectory(prefix="rexec-") as folder:
+        known = chanlink.KnownPeers.load(f"{folder}/known_peers", first_use=True)
+        try:
+            async with chanlink.connect(where.address, identity=identity, trust=known) as session:
+                assert session.peer.key is not None
+                return session.peer.key
+        except chanlink.SessionError:
+            # A server that refuses us has proved its key before that, and it was noted.
+            if not known.path.exists():
+                raise
+            return chanlink.PublicKey.parse(known.path.read_text().partition(" ")[2].strip())
+
+
+async def ask_on_terminal(question: str) -> bool:
+    """Whether the user says yes, at the terminal that this process has."""
+    import anyio.to_thread
+
+    import chanlink
+
+    try:
+        with open("/dev/tty", "r+b", buffering=0) as terminal:
+            terminal.write(question.encode())
+            answer = await anyio.to_thread.run_sync(terminal.readline)
+    except OSError as exc:
+        raise chanlink.ConfigError(
+            "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
+        ) from exc
+    return answer.strip().lower() == b"yes"
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def explain_client(error: Exception, options: Options) -> str | None:
+    """What went wrong between us and the server, and what to do, in one line; None for a defect of ours."""
+    from .explaining import explain
+
+    match error:
+        case Disconnected() if isinstance(error.__cause__, Exception):
+            return _explain_broken(error.__cause__, error.where)
+    return explain(error)
+
+
+def _explain_broken(error: Exception, where: Destination) -> str:
     """Why there is no connection to the server, or none any more."""
     import chanlink
 
     match error:
         case chanlink.ConnectFailed():
-            return f"{error}; check the address, and that rexec serve runs there"
+            return f"{where.name}: {error}; check the address, and that rexec serve runs there"
         case chanlink.UntrustedPeer():
-            return _explain_untrusted(error.fingerprint, options)
+            return f"{where.name}: {_explain_untrusted(error, where)}"
         case chanlink.WrongPeer():
-            return f"{options.address}: {error}; check the address, or give the right key with --peer"
+            return f"{where.name}: {error}; check the address, or give the right key with --peer"
         case chanlink.HandshakeError():
-            return f"{options.address}: {error}; check that it is a rexec server"
+            return f"{where.name}: {error}; check that it is a rexec server"
         case chanlink.ChannelRefused(code="no-such-service"):
-            return f"{options.address}: the server does not let us run commands; its trust file can allow our key more"
+            return f"{where.name}: the server does not let us do that; its trust file can allow our key more"
         case chanlink.SessionLost():
-            return f"{options.address}: the connection was lost: {error.cause}"
-    return f"{options.address}: the server gave up: {error}"
+            return f"{where.name}: the connection was lost: {error.cause}"
+    return f"{where.name}: the server gave up: {error}"
 
 
-def _explain_untrusted(fingerprint: str, options: Options) -> str:
-    ours = identity(options).public_key
-    if fingerprint == ours.fingerprint:
-        return f"{options.address}: the server does not trust our key; add this line to its trust file: {ours}"
-    return f"{options.address}: the server has the key {fingerprint}, which is not in {options.peer}; see --peer"
+def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> str:
+    if error.advice:
+        return f"{error}" + ("; or see --first-use" if "add this line" in error.advice else "")
+    ours = our_identity(where).public_key
+    if error.fingerprint == ours.fingerprint:
+        return f"the server does not trust our key; add this line to its trust file: {ours}"
+    return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"

@@ -157,9 +157,9 @@ async def copy_out(stream: chanlink.ByteStream, sink: ByteSendStream) -> None:
 # --- our own standard input and output ----------------------------------------------------------
 
 
-def open_standard_input() -> FileSource:
+def open_standard_input(descriptor: int = 0) -> FileSource:
     """Standard input as a stream, without changing it for those that share it."""
-    file = _standard_file(0, os.O_RDONLY)
+    file = _standard_file(descriptor, os.O_RDONLY)
     return _SharedSource(file) if _can_block(file) else FileSource(file)
 
 

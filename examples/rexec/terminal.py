@@ -12,7 +12,7 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
 from anyio.abc import ByteReceiveStream
@@ -22,9 +22,9 @@ from .messages import Size
 ESCAPE = ord("~")
 
 
-def size() -> Size:
-    """Of our terminal; of an old one if we have none."""
-    for descriptor in (0, 1, 2):
+def size(descriptors: Iterable[int] = (0, 1, 2)) -> Size:
+    """Of our terminal, or whichever these descriptors have; of an old one if there is none."""
+    for descriptor in descriptors:
         with suppress(OSError):
             columns, rows = os.get_terminal_size(descriptor)
             if columns and rows:

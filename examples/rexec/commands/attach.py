@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from examples.rexec.arguments import Options, add_command
-from examples.rexec.commands.run import NOT_STARTED
-from examples.rexec.connecting import add_connection, connected, explain_client
+from ..arguments import Options, add_command
+from ..connecting import add_connection, connected, explain_client
+from .run import NOT_STARTED
 
 NOTES = """\
 Prints what the command has written, as far as the server has kept it (a mebibyte), and what it writes until it ends.
@@ -38,10 +38,10 @@ def action(options: Options) -> int:
 
 
 async def _attach(options: Options) -> int:
-    from examples.rexec.client import attach
-    from examples.rexec.explaining import complain
-    from examples.rexec.messages import StartError, shell_status
-    from examples.rexec.pumps import open_standard_output
+    from ..client import attach
+    from ..explaining import complain
+    from ..messages import StartError, shell_status
+    from ..pumps import open_standard_output
 
     async with connected(options) as session, open_standard_output(1) as stdout, open_standard_output(2) as stderr:
         try:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from examples.rexec.arguments import Options, add_command, add_identity, identity
+from ..arguments import Options, add_command, add_identity, identity
 
 
 def add(commands: Any) -> None:
@@ -18,6 +18,6 @@ def action(options: Options) -> int:
 
 
 def explain(error: Exception, options: Options) -> str | None:
-    from examples.rexec.explaining import explain
+    from ..explaining import explain
 
     return explain(error)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from examples.rexec.arguments import FAILED, Options, add_command
-from examples.rexec.connecting import add_connection, connected, explain_client
+from ..arguments import FAILED, Options, add_command
+from ..connecting import add_connection, connected, explain_client
 
 NOTES = """\
 Without -s the command and its children get TERM, and KILL after five seconds (rexec serve --grace); rexec waits for
@@ -38,9 +38,9 @@ def action(options: Options) -> int:
 
 
 async def _kill(options: Options) -> int:
-    from examples.rexec.client import kill
-    from examples.rexec.explaining import complain
-    from examples.rexec.messages import BadMessage, StartError, signal_number
+    from ..client import kill
+    from ..explaining import complain
+    from ..messages import BadMessage, StartError, signal_number
 
     if options.signal is not None:
         try:

@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from examples.rexec.arguments import Options, add_command
-from examples.rexec.connecting import add_connection, connected, explain_client
+from ..arguments import Options, add_command
+from ..connecting import add_connection, connected, explain_client
 
 if TYPE_CHECKING:
-    from examples.rexec.client import Listed
+    from ..client import Listed
 
 NOTES = """\
 Shows the commands of our key that run, and the last that have ended, with their status ("signal 9" for one that was
@@ -42,8 +42,8 @@ def action(options: Options) -> int:
 async def _ps(options: Options) -> int:
     import json
 
-    from examples.rexec.client import listing
-    from examples.rexec.messages import printable
+    from ..client import listing
+    from ..messages import printable
 
     async with connected(options) as session:
         commands = await listing(session)

@@ -3,13 +3,15 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from examples.rexec.arguments import Options, add_command
-from examples.rexec.connecting import add_connection, connected, explain_client
+from ..arguments import Options, add_command
+from ..connecting import SERVER, add_connection, connected_to, destination, explain_client
+from ..share_options import add_sharing
 
 if TYPE_CHECKING:
     import chanlink
-    from examples.rexec.client import Command, Settings
-    from examples.rexec.terminal import Restorer
+
+    from ..client import Command, Settings
+    from ..terminal import Restorer
 
 NOT_STARTED = 127
 """The exit status of a command that can't be started, as in a shell."""
@@ -47,8 +49,9 @@ def add(commands: Any) -> None:
         takes_words=True,
         usage="rexec run [OPTION]... ADDRESS -- COMMAND [ARGUMENT]...",
     )
-    run.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    run.add_argument("address", metavar="ADDRESS", help=SERVER)
     add_connection(run)
+    add_sharing(run)
     run.add_argument("-C", "--directory", metavar="FOLDER", help="run the command there")
     run.add_argument(
         "-e",
@@ -70,6 +73,7 @@ def add(commands: Any) -> None:
         help="what it may use: processor=10m, memory=2G, files=100, processes=50, time=1h; may be given several times",
     )
     run.add_argument("--shell", action="store_true", help="join the words and give them to /bin/sh -c")
+    run.add_argument("--progress", action="store_true", help="show how much goes in and out, if that is no terminal")
     run.add_argument("-t", "--terminal", action="store_true", help="give the command a terminal")
     run.add_argument("--detach", action="store_true", help="leave it running, and print the name that it runs under")
     run.add_argument("--name", metavar="NAME", help="the name, with --detach")
@@ -78,27 +82,36 @@ def add(commands: Any) -> None:
 def action(options: Options) -> int:
     import anyio
 
-    if options.name is not None and not options.detach:
-        options.parser.error("--name is for --detach")
-    if options.terminal and options.detach:
-        options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
+    check(options)
     if not options.terminal:
         return anyio.run(_run, options, None)
 
-    from examples.rexec.terminal import keeping_terminal
+    from ..terminal import keeping_terminal
 
     with keeping_terminal() as restorer:
         return anyio.run(_run, options, restorer)
 
 
+def check(options: Options) -> None:
+    """Options that exclude each other are a mistake, which ends the program."""
+    if options.name is not None and not options.detach:
+        options.parser.error("--name is for --detach")
+    if options.progress and options.share:
+        options.parser.error("a shared session shows no progress: --progress and --share exclude each other")
+    if options.terminal and options.detach:
+        options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
+
+
 async def _run(options: Options, restorer: "Restorer | None") -> int:
     import anyio
 
-    from examples.rexec.explaining import complain
-    from examples.rexec.messages import StartError
+    from ..explaining import complain
+    from ..messages import StartError
 
     with anyio.CancelScope() as given_up:
-        async with connected(options) as session:
+        where = destination(options, options.address)
+        options.user = options.user or where.user
+        async with connected_to(where, options) as session:
             try:
                 if options.detach:
                     return await _detach(session, options)
@@ -110,9 +123,9 @@ async def _run(options: Options, restorer: "Restorer | None") -> int:
 
 
 async def _detach(session: "chanlink.Session", options: Options) -> int:
-    from examples.rexec.client import detach
+    from ..client import detach
 
-    print(await detach(session, _words(options), options.name or "", **_settings(options)))
+    print(await detach(session, words_of(options), options.name or "", **settings_of(options)))
     return 0
 
 
@@ -120,10 +133,10 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
     """Run the command with our own standard input and outputs."""
     from contextlib import ExitStack
 
-    from examples.rexec.client import run
-    from examples.rexec.explaining import complain
-    from examples.rexec.messages import shell_status
-    from examples.rexec.pumps import open_standard_input, open_standard_output
+    from ..client import run
+    from ..explaining import complain
+    from ..messages import shell_status
+    from ..pumps import open_standard_input, open_standard_output
 
     conductor = _Conductor(given_up.cancel)
     async with (
@@ -133,8 +146,12 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
     ):
         with ExitStack() as modes:
             terminal = None
+            if options.progress:
+                from ..progress import counted
+
+                stdin, stdout = modes.enter_context(counted(stdin, stdout))  # type: ignore[assignment]
             if options.terminal:
-                from examples.rexec.terminal import Keyboard, size
+                from ..terminal import Keyboard, size
 
                 terminal = size()
                 if restorer is not None:
@@ -142,13 +159,13 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
                     stdin = Keyboard(stdin, given_up.cancel)  # type: ignore[assignment]
             done = await run(
                 session,
-                _words(options),
+                words_of(options),
                 stdin=stdin,
                 stdout=stdout,
                 stderr=stderr,
                 terminal=terminal,
                 beside=conductor.conduct,
-                **_settings(options),
+                **settings_of(options),
             )
     if done.note:
         complain(done.note)
@@ -169,7 +186,7 @@ class _Conductor:
 
         import anyio
 
-        from examples.rexec.terminal import size
+        from ..terminal import size
 
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGWINCH) as signals:
             async with (
@@ -185,11 +202,11 @@ class _Conductor:
                     telling.start_soon(command.signal, "INT")
 
 
-def _words(options: Options) -> list[str]:
+def words_of(options: Options) -> list[str]:
     return ["/bin/sh", "-c", " ".join(options.words)] if options.shell else options.words
 
 
-def _settings(options: Options) -> "Settings":
+def settings_of(options: Options) -> "Settings":
     import os
 
     environment = dict(options.environment)
@@ -211,7 +228,7 @@ def _variable(text: str) -> tuple[str, str]:
 
 
 def _limit(text: str) -> tuple[str, int]:
-    from examples.rexec.limits import read_limit
+    from ..limits import read_limit
 
     name, _, most = text.partition("=")
     try:

@@ -3,7 +3,7 @@
 import argparse
 from typing import Any
 
-from examples.rexec.arguments import Options, add_command, add_identity, identity
+from ..arguments import Options, add_command, add_identity, identity
 
 AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
 LISTEN = "tcp://127.0.0.1:9323"
@@ -30,6 +30,9 @@ def add(commands: Any) -> None:
         description="Let trusted peers run commands here.",
         epilog=NOTES,
     )
+    copies = serve.add_mutually_exclusive_group()
+    copies.add_argument("--copy-root", metavar="FOLDER", help="let rexec cp read and write beneath this folder only")
+    copies.add_argument("--no-copy", action="store_true", help="do not serve rexec cp")
     serve.add_argument("--listen", metavar="ADDRESS", default=LISTEN, help=f"where to listen (default: {LISTEN})")
     add_identity(serve)
     serve.add_argument(
@@ -77,20 +80,27 @@ async def _serve(options: Options) -> int:
     import anyio
 
     import chanlink
-    from examples.rexec.audit import Audit
-    from examples.rexec.policy_file import PolicyFile
-    from examples.rexec.server import SERVICE, service
+
+    from .. import copying
+    from ..audit import Audit
+    from ..copying_rules import may_copy
+    from ..copying_service import copy_service
+    from ..policy_file import PolicyFile
+    from ..server import SERVICE, service
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
     policy = PolicyFile(options.policy) if options.policy else None
     audit = Audit(options.audit)
+    copies = (
+        {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
+    )
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with (
                 service(policy, audit, options.grace) as rexec,
                 chanlink.listen(
-                    options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec}
+                    options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec, **copies}
                 ) as listener,
             ):
                 _raise_limit_of_files()  # not before: the commands get what we got
@@ -114,8 +124,9 @@ def _raise_limit_of_files() -> None:
 
 def explain(error: Exception, options: Options) -> str | None:
     import chanlink
-    from examples.rexec.explaining import explain
-    from examples.rexec.policy_file import PolicyError
+
+    from ..explaining import explain
+    from ..policy_file import PolicyError
 
     if isinstance(error, PolicyError):
         return str(error)
