@@ -82,4 +82,14 @@ def _with_cipher(work: Callable[..., Awaitable[None]]) -> Callable[..., Awaitabl
     return wrapped
 
 
-WORKS = {name: _with_cipher(work) for name, work in commands.WORKS.items()}
+async def kept(where: Where, meter: Meter, *, cipher: str, count: int) -> None:
+    """As `commands.cold`, by a connection that the first call has opened, and that a process keeps."""
+    options = ["-o", "ControlMaster=auto", "-o", f"ControlPath={where['folder']}/control", "-o", "ControlPersist=60"]
+    command = _command(where, cipher)
+    command = [*command[:-1], *options, command[-1]]
+    # The process that stays must not hold our pipes.
+    subprocess.run([*command, "true"], check=True, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    await commands.cold({"command": command}, meter, count=count)
+
+
+WORKS = {name: _with_cipher(work) for name, work in commands.WORKS.items()} | {"kept": kept}

@@ -21,13 +21,13 @@ async def command(where: Where, meter: Meter, *, count: int) -> None:
             commands.run(["true"])
 
 
-async def interpreter(where: Where, meter: Meter, *, count: int) -> None:
-    """Start an interpreter and an event loop of anyio's, so many times."""
-    program = [sys.executable, "-c", "import anyio; anyio.run(anyio.sleep, 0)"]
-    commands.run(program)
+async def interpreter(where: Where, meter: Meter, *, count: int, program: str) -> None:
+    """Start an interpreter with a program, so many times."""
+    command = [sys.executable, "-c", program]
+    commands.run(command)
     with meter.over(count):
         for _ in range(count):
-            commands.run(program)
+            commands.run(command)
 
 
 WORKS = {"into": into, "command": command, "interpreter": interpreter}

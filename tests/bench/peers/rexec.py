@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import chanlink
-from examples.rexec.client import run
+from examples.rexec.client import run as run_there
 from tests.bench.ends import PROFILE
 from tests.bench.meter import Meter
 
@@ -43,11 +43,20 @@ async def command(where: Where, meter: Meter, *, count: int) -> None:
     """Run ``true`` on a session that is open already."""
     identity, key = chanlink.Identity.load(where["identity"]), chanlink.PublicKey.load(where["key"])
     async with chanlink.connect(where["address"], identity=identity, peer=key) as session:
-        await run(session, ["true"])
+        await run_there(session, ["true"])
         with meter.over(count):
             for _ in range(count):
-                done = await run(session, ["true"])
+                done = await run_there(session, ["true"])
                 assert done.status == 0
 
 
-WORKS = {**commands.WORKS, "command": command}
+async def kept(where: Where, meter: Meter, *, count: int) -> None:
+    """Run ``true`` by the session that the first call has opened, and that a process keeps."""
+    share = ["--share", "--share-for", "60"]
+    run = where["command"].index("run") + 1
+    # Where its socket is: a folder of this run's own, with a short name.
+    os.environ["XDG_RUNTIME_DIR"] = str(Path(where["identity"]).parent)
+    await commands.cold({"command": [*where["command"][:run], *share, *where["command"][run:]]}, meter, count=count)
+
+
+WORKS = {**commands.WORKS, "command": command, "kept": kept}
