@@ -26,8 +26,12 @@ class Attempt(Generic[T]):
         except Exception as exc:
             self._error = exc
 
-    def result(self) -> T:
-        """What it returned.  Raises what it raised."""
+    def check(self) -> None:
+        """Raises what it raised; one that was cancelled has raised nothing."""
         if self._error is not None:
             raise self._error
+
+    def result(self) -> T:
+        """What it returned.  Raises what it raised; it must not have been cancelled."""
+        self.check()
         return self._value[0]

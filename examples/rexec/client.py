@@ -225,7 +225,7 @@ async def run(
             feeder.cancel_scope.cancel()  # the rest of the input is not wanted any more
     status = waiting.result()  # what `wait` raises is the reason for most of the other errors
     for moving in (feeding, *copying):
-        moving.result()
+        moving.check()
     return Completed(status, outputs[0].getvalue(), outputs[1].getvalue(), command.note)
 
 
@@ -266,7 +266,7 @@ async def attach(
             for attempt in (waiting, *copying):
                 tasks.start_soon(attempt)
     for attempt in (waiting, *copying):
-        attempt.result()
+        attempt.check()
     status, note = read_status(waiting.result())
     return Completed(status, outputs[0].getvalue(), outputs[1].getvalue(), note)
 

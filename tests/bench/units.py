@@ -38,6 +38,7 @@ def figure(name: str, *, less_is_better: bool = True) -> Unit:
 
 MESSAGES = Unit("messages/s", _rate(1), False, "us each", 1e6)
 CALLS = Unit("a second", _rate(1), False, "us each", 1e6)
+FILES = Unit("files/s", _rate(1), False, "us each", 1e6)
 MEGABYTES = Unit("MB/s", _rate(1e6), False, "s/GB", 1e9)
 MICROSECONDS = Unit("us", _time(1e6), True, "us each", 1e6)
 MILLISECONDS = Unit("ms", _time(1e3), True, "ms each", 1e3)

@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.bench.meter import Meter, Missing
 
-from . import commands
+from . import commands, copies
 
 Where = dict[str, Any]
 CIPHERS = {"aes128-gcm": "aes128-gcm@openssh.com", "chacha20-poly1305": "chacha20-poly1305@openssh.com"}
@@ -92,4 +92,15 @@ async def kept(where: Where, meter: Meter, *, cipher: str, count: int) -> None:
     await commands.cold({"command": command}, meter, count=count)
 
 
-WORKS = {name: _with_cipher(work) for name, work in commands.WORKS.items()} | {"kept": kept}
+async def copy(where: Where, meter: Meter, *, cipher: str, what: str, count: int) -> None:
+    """Copy a folder to the server, by the protocol that has no requests of its own for each piece."""
+    _, *options, host = _command(where, cipher)
+    options.remove("-T")
+
+    def words(source: Path, target: Path) -> list[str]:
+        return [_find("scp"), "-O", "-q", "-rp", *options, str(source), f"{host}:{target}"]
+
+    copies.copy(meter, words, what, count)
+
+
+WORKS = {name: _with_cipher(work) for name, work in commands.WORKS.items()} | {"kept": kept, "copy": copy}

@@ -14,7 +14,7 @@ from examples.rexec.client import run as run_there
 from tests.bench.ends import PROFILE
 from tests.bench.meter import Meter
 
-from . import commands
+from . import commands, copies
 
 Where = dict[str, Any]
 REXEC = [sys.executable, "-m", "examples.rexec"]
@@ -59,4 +59,14 @@ async def kept(where: Where, meter: Meter, *, count: int) -> None:
     await commands.cold({"command": [*where["command"][:run], *share, *where["command"][run:]]}, meter, count=count)
 
 
-WORKS = {**commands.WORKS, "command": command, "kept": kept}
+async def copy(where: Where, meter: Meter, *, what: str, count: int) -> None:
+    """Copy a folder to the server."""
+    options = ["--identity", where["identity"], "--peer", where["key"]]
+
+    def words(source: Path, target: Path) -> list[str]:
+        return [*REXEC, "cp", "-r", *options, str(source), f"{where['address']}:{target}"]
+
+    copies.copy(meter, words, what, count)
+
+
+WORKS = {**commands.WORKS, "command": command, "kept": kept, "copy": copy}
