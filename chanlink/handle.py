@@ -159,13 +159,13 @@ class Handle(codec.End):
     async def _until_accepted(self, core: SendCore, offer: Any) -> None:
         if isinstance(offer, Offer):
             offer.by = self
-        again = False
+        order = None
         while True:
             if not core.forgotten.about_to_wait():
-                ticket = Ticket()
+                ticket = Ticket(order)
+                order = ticket.order
                 core.outlet.stand(offer, ticket)
-                await core.room.wait(ticket, again=again)
-                again = True
+                await core.room.wait(ticket)
             if isinstance(offer, Offer) and offer.settled():
                 return
             self.check_open()
@@ -217,13 +217,14 @@ class Handle(codec.End):
         return item if item is not EMPTY else await self._wait_for_item(core, limit)
 
     async def _wait_for_item(self, core: ReceiveCore, limit: int) -> Any:
-        again = False
+        order = None
         while True:
             if not core.forgotten.about_to_wait():
-                item = await core.waiting.wait(again=again)
+                ticket = Ticket(order)
+                order = ticket.order
+                item = await core.waiting.wait(ticket)
                 if item is not EMPTY:
                     return item
-                again = True
             self.check_open()
             item = core.take(limit)
             if item is not EMPTY:

@@ -4,13 +4,14 @@ The rules of waiting (DESIGN 3.3):
 
 - A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
   if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.
-- Who looked and found nothing waits on in front: those who come later don't overtake it for ever.
+- Who looked and found nothing keeps its place: those who come later don't overtake it for ever.
 - A handle that was closed or sent away is void. Its tasks are woken and see that; those of other handles of the
   same core look, and wait on.
 """
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from typing import Any, Protocol
 
 import anyio
@@ -18,6 +19,7 @@ from anyio.lowlevel import current_token
 
 from . import codec
 
+_order = count(1)
 EMPTY: Any = object()
 """What a feed returns while it has nothing."""
 
@@ -38,10 +40,12 @@ class Waiter(Protocol):
 class Ticket:
     """A task that waits."""
 
-    __slots__ = ("_event", "_undo", "given")
+    __slots__ = ("_event", "_undo", "given", "order")
 
-    def __init__(self) -> None:
+    def __init__(self, order: int | None = None) -> None:
         self._event = anyio.Event()
+        self.order = next(_order) if order is None else order
+        """Its place among those that wait; who was woken and found nothing keeps it."""
         self.given = EMPTY
         self._undo: Callable[[], None] | None = None
 
@@ -68,8 +72,8 @@ class Ticket:
             raise
 
 
-class Waiters(dict[Waiter, None]):
-    """Who waits for the same thing, the one that came first at the front.
+class Waiters(dict[Waiter, int]):
+    """Who waits for the same thing, and its place: the one that came first is at the front.
 
     A dict, so that to ask whether anybody waits costs next to nothing: it is asked for each message.
     """
@@ -77,12 +81,19 @@ class Waiters(dict[Waiter, None]):
     __slots__ = ()
 
     def add(self, waiter: Waiter, *, first: bool = False) -> None:
-        behind = list(self) if first else ()
-        if first:
-            self.clear()
-        self[waiter] = None
+        """At the end, or in front of all; who is here already stays where it is."""
+        if waiter not in self:
+            self._place(waiter, next(iter(self.values()), 0) - 1 if first else next(_order))
+
+    def _place(self, waiter: Waiter, order: int) -> None:
+        if order > next(reversed(self.values()), 0):  # nearly always
+            self[waiter] = order
+            return
+        behind = {other: place for other, place in self.items() if place > order}
         for other in behind:
-            self[other] = None
+            del self[other]
+        self[waiter] = order
+        self.update(behind)
 
     def discard(self, waiter: Waiter) -> bool:
         """Forget it; False if it has been woken, or never was here."""
@@ -110,11 +121,11 @@ class Waiters(dict[Waiter, None]):
                 return waiter
         return None
 
-    async def wait(self, ticket: Ticket | None = None, *, again: bool = False) -> Any:
-        """Wait until woken; returns what was given, or `EMPTY`.  Who waits `again` goes to the front."""
+    async def wait(self, ticket: Ticket | None = None) -> Any:
+        """Wait until woken; returns what was given, or `EMPTY`."""
         if ticket is None:
             ticket = Ticket()
-        self.add(ticket, first=again)
+        self._place(ticket, ticket.order)
         await ticket.wait(self)
         return ticket.given
 

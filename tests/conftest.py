@@ -1,6 +1,13 @@
 """Every asynchronous test runs on asyncio, asyncio with uvloop, and trio."""
 
+import signal
+
 import pytest
+
+# Processes that the tests start inherit what is ignored here: Ctrl-C, if the tests run in the background of a shell.
+for _number in (signal.SIGINT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
