@@ -12,7 +12,7 @@ from collections.abc import Callable
 from .limits import Limits
 from .stream import Stream
 
-QUICK = 0.0005
+QUICK = 0.004
 """A window is too small when half of it is used up in less than this (seconds), or than one and a half round trips."""
 FAR = 0.01
 """From this round trip on (seconds) windows grow in longer steps."""
