@@ -116,10 +116,11 @@ class PlainEncoder:
         try:
             body: bytes = self._packer.pack(value)
         except Exception:  # msgpack raises half a dozen kinds; the caller goes the long way, and meets them there
+            self._packer = msgpack.Packer(buf_size=256)
             return None
         size = len(body)
-        if size > _BUFFER:
-            self._packer = msgpack.Packer(buf_size=256)  # it would keep the room that the largest one took
+        if size > _BUFFER:  # it would keep the room that the largest one took, and so above
+            self._packer = msgpack.Packer(buf_size=256)
         return body if size <= self._limit else None
 
 

@@ -59,7 +59,7 @@ class SessionStatistics(NamedTuple):
     volume: int
     """Bytes of both directions, as they are on the wire; 0 for a session over a byte stream of your own."""
     round_trip: float
-    """Seconds, as it was measured last: in the handshake, or by `Session.ping`."""
+    """Seconds, the shortest that was measured: in the handshake, by `Session.ping`, under load; 0 if none was."""
 
 
 class Session(AsyncContextManagerMixin):

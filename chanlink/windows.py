@@ -17,7 +17,8 @@ QUICK = 0.004
 FAR = 0.01
 """From this round trip on (seconds) windows grow in longer steps."""
 CALM = 128 * 1024
-"""What a byte stream may have under way while others on the session exchange messages: those wait behind it."""
+"""What a byte stream may have under way while others on the session exchange messages: those wait behind it. Over a
+long way it is so much for each `FAR` of the round trip."""
 CALM_FOR = 0.1
 """Seconds after the last message that this holds."""
 _PAYLOAD = b"measured"
@@ -35,6 +36,7 @@ class Windows:
         self._credit_due = credit_due
         self._ping = ping
         self._pinged_at = self._message_at = -math.inf
+        self._measuring = False
         self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
 
     # --- messages longer than the window ---
@@ -76,10 +78,10 @@ class Windows:
 
     def credit(self, stream: Stream, under_way: int, now: float) -> int:
         """How much credit a stream gets now; `under_way` is what the peer may send without it."""
-        if stream.is_bytes and now - self._message_at < CALM_FOR:
-            window = min(stream.window, CALM)
-            room = window - under_way - stream.waiting
-            due = min(room, stream.unreturned) if room >= window // 2 else 0
+        calm = self._calm()
+        if stream.is_bytes and stream.window > calm and now - self._message_at < CALM_FOR:
+            room = calm - under_way - stream.waiting
+            due = min(room, stream.unreturned) if room >= calm // 2 else 0
         else:
             if stream.unreturned >= stream.window // 2:
                 self._grow(stream, now)
@@ -90,6 +92,10 @@ class Windows:
         stream.credit_needed = False
         return due
 
+    def _calm(self) -> int:
+        """As `CALM`.  Never less than a window begins with: relays count on half of that (protocol section 7)."""
+        return max(int(CALM * max(self.round_trip / FAR, 1)), self._limits.stream_window)
+
     def _grow(self, stream: Stream, now: float) -> None:
         """Widen the window of a stream that used half of it up faster than credit can travel.
 
@@ -97,11 +103,10 @@ class Windows:
         """
         quick = now - stream.credited_at < max(QUICK, 1.5 * self.round_trip)
         stream.credited_at = now
+        if quick or not self.round_trip:
+            self._measure(now)
         if not quick:
             return
-        if now - self._pinged_at >= 1:
-            self._pinged_at = now
-            self._ping(_PAYLOAD)
         free = self.budget - self._limits.message_size
         step = stream.window if self.round_trip < FAR else 7 * stream.window  # each step takes a round trip
         extra = min(step, self._limits.stream_window_max - stream.window, free)
@@ -112,9 +117,17 @@ class Windows:
 
     # --- the round trip ---
 
+    def _measure(self, now: float) -> None:
+        """Send a PING, at most one a second, and none while one is under way: nothing tells which came back."""
+        if now - self._pinged_at >= 1 and not self._measuring:
+            self._measuring = True
+            self._pinged_at = now
+            self._ping(_PAYLOAD)
+
     def pong(self, payload: bytes, now: float) -> bool:
         """A PING has come back; False if it is not one of these."""
-        if payload == _PAYLOAD:
+        if payload == _PAYLOAD and self._measuring:
+            self._measuring = False
             self.measured(now - self._pinged_at)
         return payload == _PAYLOAD
 

@@ -4,6 +4,7 @@ import datetime
 import enum
 import math
 import time
+import tracemalloc
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -279,6 +280,18 @@ def test_a_message_of_exactly_the_limit_passes_and_one_more_byte_does_not() -> N
     assert len(codec.frame(body, [("receiver", 1)])) == 1_004
     with pytest.raises(MessageTooLarge):
         encode([Stub(), bytes(1_000 - 6 - 6)], limits)
+
+
+@pytest.mark.parametrize("value", [["x" * 5_000_000, 2**64], "x" * 5_000_000], ids=["not-to-be-packed", "too-long"])
+def test_what_can_not_be_sent_leaves_no_memory_behind(value: object) -> None:
+    encoder = codec.PlainEncoder(PeerLimits(message_size=1_000_000))
+    tracemalloc.start()
+    try:
+        assert encoder.encode(value) is None
+        assert tracemalloc.get_traced_memory()[0] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert encoder.encode(["x"]) == msgpack.packb(["x"])
 
 
 def test_too_many_ends_are_refused() -> None:

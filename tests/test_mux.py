@@ -602,6 +602,13 @@ def pump(pair: Pair, near: Stream, far: Stream, turns: int, piece: int, *, secon
         pair.now += seconds
 
 
+def pump_out(pair: Pair, far: Stream) -> None:
+    """All that is under way is read, and the credit for it comes."""
+    pair.turn()
+    read_all(far)
+    pair.turn()
+
+
 def test_a_window_grows_with_what_is_read_quickly_up_to_its_bound() -> None:
     pair = Pair(Limits(stream_window_max=256 * 1024))
     near, far = pair.open("bytes")
@@ -662,7 +669,6 @@ def test_windows_grow_in_longer_steps_over_a_long_way() -> None:
 
 def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> None:
     pair = Pair()
-    pair.server.mux.windows.round_trip = 10.0
     near, far = pair.open("bytes")
     while far.window < 1024 * 1024:
         pump(pair, near, far, 1, 64_000)
@@ -677,6 +683,54 @@ def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> No
     pair.now += windows.CALM_FOR
     pump(pair, near, far, 2, 64_000)
     assert near.credit > windows.CALM
+
+
+@pytest.mark.parametrize(("round_trip", "times"), [(0.001, 1), (0.1, 10)])
+def test_a_window_grows_while_others_exchange_messages_by_as_much_as_the_way_is_long(
+    round_trip: float, times: int
+) -> None:
+    pair = Pair()
+    pair.server.mux.windows.round_trip = round_trip
+    pair.server.mux.windows._measuring = True  # it would find that there is no way at all
+    near, far = pair.open("bytes")
+    sender, receiver = pair.channel()
+    for _ in range(60):
+        send(sender, b"talk")
+        pair.turn()
+        assert take(receiver) == b"talk"
+        pump(pair, near, far, 1, 64_000)
+    while near.queued:
+        pump_out(pair, far)
+    pump_out(pair, far)
+    assert times * windows.CALM // 2 <= near.credit <= times * windows.CALM
+
+
+def test_of_pings_that_measure_one_is_under_way_at_a_time() -> None:
+    """Else the answer to the first one would be taken for a quick answer to the second one."""
+    pair = Pair()
+    _, far = pair.open("bytes")
+    server = pair.server.mux
+    server.windows.measured(3.0)
+    answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
+    for seconds in (0, 1.1, 2.2):
+        far.unreturned = far.window // 2
+        server.credit_due(far)
+        assert (b"measured" in server.data_to_send(pair.now + seconds)) is (seconds == 0)
+    server.receive_data(answer, pair.now + 2.5)
+    assert server.windows.round_trip == 2.5
+    server.receive_data(answer, pair.now + 2.6)  # one that was not asked for
+    assert server.windows.round_trip == 2.5
+
+
+def test_a_round_trip_that_no_handshake_has_measured_is_measured() -> None:
+    pair = Pair()
+    near, far = pair.open("bytes")
+    assert pair.server.mux.windows.round_trip == 0
+    near.write(bytes(WINDOW))
+    pair.turn()
+    pair.now += 0.1  # what comes is never quick, as long as nobody knows that the way is long
+    read_all(far)
+    assert b"measured" in pair.server.mux.data_to_send(pair.now)
 
 
 def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:

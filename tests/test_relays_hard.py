@@ -116,6 +116,25 @@ async def test_a_slow_reader_of_a_byte_stream_gets_all_of_it_through_any_windows
             close_all([near, far])
 
 
+@pytest.mark.parametrize("window", [16_384, 131_072, 300_001, 1_048_576])
+async def test_bytes_go_on_through_a_relay_though_messages_come_beside_them(window: int) -> None:
+    """The receiver keeps credit back while it gets messages, and the relay has a small window of its own."""
+    size = 2_000_000
+    async with hop() as first, hop(Limits(), Limits(stream_window=window)) as second:
+        near, far = chanlink.byte_pipe()
+        far = await second.there(await first.there(far))
+        got = 0
+        try:
+            with anyio.fail_after(IN_TIME):
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(write, near, size, 10_000)
+                    while got < size:
+                        got += len(await far.receive())
+                        await second.there("talk")
+        finally:
+            close_all([near, far])
+
+
 # --- nested ends ------------------------------------------------------------------------------------
 
 
