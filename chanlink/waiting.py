@@ -4,7 +4,7 @@ The rules of waiting (DESIGN 3.3):
 
 - A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
   if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.
-- Who looked and found nothing waits on in front: those who come later don't overtake it for ever.
+- Who looked and found nothing waits on where it was: those who came later don't overtake it for ever.
 - A handle that was closed or sent away is void. Its tasks are woken and see that; those of other handles of the
   same core look, and wait on.
 """
@@ -38,9 +38,11 @@ class Waiter(Protocol):
 class Ticket:
     """A task that waits."""
 
-    __slots__ = ("_event", "_undo", "given")
+    __slots__ = ("_event", "_undo", "given", "since")
 
-    def __init__(self) -> None:
+    def __init__(self, since: int | None = None) -> None:
+        self.since = since
+        """Its place in the order of those who came, from an earlier ticket of this task."""
         self._event = anyio.Event()
         self.given = EMPTY
         self._undo: Callable[[], None] | None = None
@@ -68,21 +70,30 @@ class Ticket:
             raise
 
 
-class Waiters(dict[Waiter, None]):
-    """Who waits for the same thing, the one that came first at the front.
+class Waiters(dict[Waiter, int]):
+    """Who waits for the same thing, the one that came first at the front; by the order in which they came.
 
     A dict, so that to ask whether anybody waits costs next to nothing: it is asked for each message.
     """
 
-    __slots__ = ()
+    __slots__ = ("_came",)
 
-    def add(self, waiter: Waiter, *, first: bool = False) -> None:
-        behind = list(self) if first else ()
-        if first:
-            self.clear()
-        self[waiter] = None
+    def __init__(self) -> None:
+        super().__init__()
+        self._came = 0
+
+    def add(self, waiter: Waiter, *, first: bool = False, since: int | None = None) -> int:
+        """Let it wait behind all others, or in front of them, or where it was before; returns its place."""
+        if since is None and not first:
+            self._came += 1
+            self[waiter] = self._came
+            return self._came
+        place = since or 0
+        behind = [other for other, came in self.items() if came > place]
+        self[waiter] = place
         for other in behind:
-            self[other] = None
+            self[other] = self.pop(other)
+        return place
 
     def discard(self, waiter: Waiter) -> bool:
         """Forget it; False if it has been woken, or never was here."""
@@ -110,11 +121,11 @@ class Waiters(dict[Waiter, None]):
                 return waiter
         return None
 
-    async def wait(self, ticket: Ticket | None = None, *, again: bool = False) -> Any:
-        """Wait until woken; returns what was given, or `EMPTY`.  Who waits `again` goes to the front."""
+    async def wait(self, ticket: Ticket | None = None) -> Any:
+        """Wait until woken; returns what was given, or `EMPTY`."""
         if ticket is None:
             ticket = Ticket()
-        self.add(ticket, first=again)
+        ticket.since = self.add(ticket, since=ticket.since)
         await ticket.wait(self)
         return ticket.given
 
