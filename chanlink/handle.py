@@ -18,7 +18,8 @@ from .port import Offer, ReceiveCore, SendCore
 from .waiting import EMPTY, Ticket
 
 LEASE = 32
-"""Who had to wait for room may send so many more before those behind it: a task is switched to once for all of them."""
+"""Who had to wait for room may send so many more before those behind it: a task is switched to once for all of them.
+Not with a capacity, of which that would leave nothing to the others."""
 TURN = 128
 """After so many operations that did not have to wait, a task lets the others run."""
 
@@ -142,7 +143,8 @@ class Handle(codec.End):
         try:
             # Who comes while others wait goes behind them, and sees to it that the first one looks.
             if core.room:
-                core.room.wake()
+                if not core.full():
+                    core.room.wake()
                 await self._until_accepted(core, offer)
             elif not core.outlet.commit(offer):
                 await self._until_accepted(core, offer)
@@ -153,7 +155,7 @@ class Handle(codec.End):
         if core.outlet.capacity == 0:
             if not (isinstance(offer, Offer) and offer.taken):
                 await self._until_taken(core, core.sent)
-        elif core.room:
+        elif core.room and not core.full():
             core.room.wake()  # there may be more room; whoever is woken looks
 
     async def _until_accepted(self, core: SendCore, offer: Any) -> None:
@@ -170,8 +172,9 @@ class Handle(codec.End):
                 return
             self.check_open()
             if core.outlet.commit(offer):
-                core.lease = LEASE
+                core.lease = LEASE if core.outlet.capacity is None else 0
                 return
+            core.lease = 0  # who came in vain is the next one
 
     def put_nowait(self, value: Any) -> None:
         """Send one message or some bytes if there is room; raises `anyio.WouldBlock` if there is none."""

@@ -211,6 +211,11 @@ class SendCore:
         self.lease -= 1
         return self.lease >= 0
 
+    def full(self) -> bool:
+        """Whether the outlet surely has no room: who is woken then looks in vain, and somebody else comes first."""
+        credit = self.outlet.credit
+        return self.outlet.reason is None and self.outlet.capacity != 0 and credit is not None and credit <= 0
+
     def release(self, reason: Reason) -> None:
         """One of those that send is over; the last one ends the channel."""
         if self.failure is None and reason.kind != "end":

@@ -218,3 +218,25 @@ async def test_an_end_that_a_cancelled_receiver_gave_back_is_refused_when_the_re
     await settle()
     with pytest.raises(chanlink.ChannelFailed, match="not-taken"):
         other.receive_nowait()
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+async def test_of_tasks_that_share_a_sender_none_is_left_behind(capacity: int, count: int) -> None:
+    sender, receiver = chanlink.pipe(capacity)
+    sent = [0] * count
+    async with anyio.create_task_group() as tasks:
+
+        async def send(number: int) -> None:
+            while True:
+                await sender.send(number)
+                sent[number] += 1
+
+        for number in range(count):
+            tasks.start_soon(send, number)
+        for _ in range(1_000):
+            await receiver.receive()
+        tasks.cancel_scope.cancel()
+    assert min(sent) >= 1_000 // count // 4
+    sender.close()
+    receiver.close()
