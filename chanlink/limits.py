@@ -69,6 +69,7 @@ _RANGES = (
     ("message_ends", 1, 128),
     ("open_channels", 1, 2**31 - 1),
     ("stream_window", 1_024, 2**31 - 1),
+    ("stream_window_max", 1_024, 2**31 - 1),
 )
 
 _DEFAULT = Limits()

@@ -23,6 +23,7 @@ def test_no_bound_is_zero_or_less(field: dataclasses.Field[object]) -> None:
         ("open_channels", 2**31),
         ("stream_window", 1_023),
         ("stream_window", 2**31),
+        ("stream_window_max", 2**31),
     ],
 )
 def test_what_the_protocol_has_no_room_for_is_refused(name: str, value: int) -> None:
