@@ -7,7 +7,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
 from .errors import END, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
-from .handle import Handle, let_others_run
+from .handle import Handle
 from .link import MessageLink
 from .opening import Kind
 from .port import ReceiveCore, SendCore
@@ -106,13 +106,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         (this sender, or an end in the message), `ChannelRefused` (the receiver is gone), `SessionLost`. Cancelled:
         it was accepted whole or not at all, and the channel is usable.
         """
-        core = self.send_core
-        assert core is not None
-        await let_others_run(core)
-        if self._void is not None:
-            self.check_open()
-        if not (core.may_post() and core.outlet.post(item)):
-            await self._put(core, item)
+        await self.put(item)
 
     def send_nowait(self, item: T_contra) -> None:
         """As `send`, but raises `anyio.WouldBlock` instead of waiting."""
@@ -207,13 +201,7 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         `DecodeError` when the peer sent what is no message (its sender is refused, the channel is over).
         Cancelled: no message is lost.
         """
-        core = self.receive_core
-        assert core is not None
-        await let_others_run(core)
-        if self._void is not None:
-            self.check_open()
-        item = core.take(0)
-        return item if item is not EMPTY else await self._wait_for_item(core, 0)  # type: ignore[no-any-return]
+        return await self.get()  # type: ignore[no-any-return]
 
     def receive_nowait(self) -> T_co:
         """As `receive`, but raises `anyio.WouldBlock` instead of waiting."""

@@ -105,15 +105,27 @@ async def sessions() -> AsyncIterator[tuple[Session, Session]]:
         yield client, server
 
 
-async def test_who_waits_for_an_answer_has_sent_the_question() -> None:
+def spy(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """What a session sends ahead of its writer from now on."""
+    records: Any = session._records
+    plain, sent = records.send_now, []
+
+    def send_now(data: bytearray) -> bool:
+        sent.append(bytes(data))
+        return plain(data)
+
+    monkeypatch.setattr(records, "send_now", send_now)
+    return sent
+
+
+async def test_who_waits_for_an_answer_has_sent_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
     async with sessions() as (client, server):
         sender = await client.open("questions")
         reply, answers = chanlink.pipe()
         await sender.send({"reply": reply})
         incoming = await server.accept()
         question = await incoming.end.receive()
-        sent = []
-        client._records.send_now, plain = lambda data: sent.append(bytes(data)) or plain(data), client._records.send_now  # type: ignore[union-attr, method-assign, misc, func-returns-value, assignment]
+        sent = spy(client, monkeypatch)
         async with anyio.create_task_group() as tasks:
 
             async def ask() -> None:
@@ -126,6 +138,33 @@ async def test_who_waits_for_an_answer_has_sent_the_question() -> None:
             assert len(sent) == 1
             assert b"the question" in sent[0]
             await question["reply"].send("the answer")
+
+
+async def test_what_tasks_send_that_were_woken_together_is_left_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with sessions() as (client, server):
+        sender = await client.open("questions")
+        pipes = [chanlink.pipe() for _ in range(5)]
+        await sender.send([reply for reply, _ in pipes])
+        incoming = await server.accept()
+        replies = await incoming.end.receive()
+
+        async def talk(answers: chanlink.Receiver[Any]) -> None:
+            await answers.receive()
+            await sender.send("and on")
+            await answers.receive()
+
+        async with anyio.create_task_group() as tasks:
+            for _, answers in pipes:
+                tasks.start_soon(talk, answers)
+            await anyio.wait_all_tasks_blocked()
+            sent = spy(client, monkeypatch)
+            for reply in replies:  # all of them leave in one go
+                reply.send_nowait("go")
+            for _ in replies:
+                assert await incoming.end.receive() == "and on"
+            assert not sent
+            for reply in replies:
+                reply.send_nowait("enough")
 
 
 async def test_more_than_the_socket_takes_goes_on_by_the_writer() -> None:
