@@ -25,7 +25,7 @@ from typing import Any, Protocol
 import h2.events as ev
 import h2.exceptions
 
-from . import frames
+from . import frames, headers
 from .errors import END, LimitReached, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed, SessionError
 from .limits import Limits, PeerLimits
 from .opening import Kind, Opening
@@ -86,13 +86,10 @@ class Mux:
         self._h2.open_connection_window()
         self.windows = Windows(limits, credit_due=self.credit_due, ping=self._h2.ping)
         self._h2_events: dict[type[object], Callable[[Any, float], None]] = {
-            ev.DataReceived: self._data_received,
-            ev.WindowUpdated: self._window_updated,
             frames.Data: self._data_received,
+            frames.Block: self._block_received,
             frames.Extension: self._extension_received,
-            ev.RequestReceived: self._request_received,
-            ev.ResponseReceived: self._headers_received,
-            ev.TrailersReceived: self._headers_received,
+            ev.WindowUpdated: self._window_updated,
             ev.StreamReset: self._stream_reset,
             ev.PingAckReceived: self._ping_acknowledged,
             ev.ConnectionTerminated: self._connection_terminated,
@@ -166,7 +163,7 @@ class Mux:
     def _send_openings(self) -> None:
         opening, self._opening = self._opening, []
         for stream in opening:
-            self._h2.send_headers(stream.id, frames.opening_headers(stream.opening))
+            self._h2.send_headers(stream.id, headers.opening_fields(stream.opening))
 
     def _send_credit(self, now: float) -> None:
         due, self._credit_due = self._credit_due, {}
@@ -276,14 +273,14 @@ class Mux:
         if self._h2.has_output:  # what h2 answers by itself: acknowledgements of SETTINGS and PING
             self._owner.wake_writer()
 
-    def _data_received(self, event: ev.DataReceived | frames.Data, now: float) -> None:
-        stream = self.streams[event.stream_id]
-        ended = event.stream_ended is not None
-        if not stream.carries_in and (event.data or ended):
-            raise RemoteProtocolError(f"DATA on the half of stream {stream.id} that carries none")
-        if event.data:
+    def _data_received(self, event: frames.Data, now: float) -> None:
+        stream_id, data, ended = event
+        stream = self.streams[stream_id]
+        if not stream.carries_in:
+            raise RemoteProtocolError(f"DATA on the half of stream {stream_id} that carries none")
+        if data:
             self.arrivals += 1
-            stream.arrived(event.data, now)
+            stream.arrived(data, now)
             self.windows.arrived(stream, now)
         if ended:
             stream.ended(END)
@@ -301,7 +298,7 @@ class Mux:
             self._taken_received(stream, _COUNT.unpack(body)[0], now)
         elif kind == frames.STOP and size and size > body[0]:
             end = 1 + body[0]
-            self._stop_received(stream, frames.refusal(body[1:end], body[end:]))
+            self._stop_received(stream, headers.refusal(body[1:end], body[end:]))
         elif kind == frames.DRAIN and size == _ID.size and stream_id == 0:
             if self._peer_drains == 2:
                 self._h2.idle.spend(now)
@@ -322,11 +319,18 @@ class Mux:
                 raise RemoteProtocolError(f"STOP for stream {stream.id}, which is none of bytes")
             stream.refused(reason)
 
-    def _request_received(self, event: ev.RequestReceived, now: float) -> None:
-        if event.stream_ended is not None:
+    def _block_received(self, block: frames.Block, now: float) -> None:
+        stream_id, fields, ended, opens = block
+        if opens and ended:
             raise RemoteProtocolError("a stream that ends with its opening")
-        opening = frames.read_opening(event.stream_id, event.headers)
-        stream = Stream(self, event.stream_id, opening, ours=False, opened_at=now)
+        if opens:
+            self._opened(Stream(self, stream_id, headers.read_opening(stream_id, fields), ours=False, opened_at=now))
+        elif ended:
+            self._last_words_received(self.streams[stream_id], fields)
+        elif not self.streams[stream_id].carries_in:
+            raise RemoteProtocolError(f"HEADERS on the half of stream {stream_id} that carries only last words")
+
+    def _opened(self, stream: Stream) -> None:
         self.streams[stream.id] = stream
         if self._drained_at is not None and stream.id > self._drained_at:
             stream.discard("draining")
@@ -376,15 +380,9 @@ class Mux:
             stream.discard("not-taken")
         self._forsaking = False
 
-    def _headers_received(self, event: ev.ResponseReceived | ev.TrailersReceived, now: float) -> None:
-        stream = self.streams[event.stream_id]
-        fields = frames.fields(event.headers)
-        if event.stream_ended is None:  # `accepted`
-            if not stream.carries_in:
-                raise RemoteProtocolError(f"HEADERS on the half of stream {stream.id} that carries only last words")
-            return
+    def _last_words_received(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         if stream.carries_in:
-            stream.ended(frames.reason("failed", fields))
+            stream.ended(headers.reason("failed", fields))
         else:
             self._sender_told(stream, fields)
         self._reap(stream)
@@ -392,12 +390,12 @@ class Mux:
     def _sender_told(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         """The last words of a receiver."""
         try:
-            stream.peer_took(frames.number(fields[b"taken"]))
+            stream.peer_took(headers.number(fields[b"taken"]))
         except (KeyError, ValueError) as exc:
             raise RemoteProtocolError("malformed last words") from exc
         stream.in_ended = True
         if b"code" in fields or b"lost" in fields:
-            stream.refused(frames.reason("refused", fields))
+            stream.refused(headers.reason("refused", fields))
         elif not stream.out_ended or stream.peer_taken < stream.sent:
             stream.refused(Reason("refused", "closed"))
         else:

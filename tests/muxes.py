@@ -7,7 +7,7 @@ import hpack
 import pytest
 from hyperframe import frame as hf
 
-from chanlink import frames
+from chanlink import frames, headers
 from chanlink.errors import RemoteProtocolError
 from chanlink.inbox import HAS_TABLE, MESSAGE_HEADER
 from chanlink.limits import Limits, PeerLimits
@@ -173,8 +173,18 @@ class Transcript:
         values = frames.settings(open_channels=limits.open_channels, stream_window=limits.stream_window)
         return hf.SettingsFrame(0, settings={int(code): value for code, value in values.items()}).serialize()
 
-    def headers(self, stream_id: int, fields: dict[str, Any], *, end: bool = False, flags: Iterable[str] = ()) -> bytes:
-        block = self._encoder.encode([(name.encode(), str(value).encode()) for name, value in fields.items()])
+    def headers(
+        self,
+        stream_id: int,
+        fields: dict[str, Any],
+        *,
+        end: bool = False,
+        flags: Iterable[str] = (),
+        plain: bool = False,
+    ) -> bytes:
+        """With tables and Huffman's code, unless it is to be plain, as we write it ourselves."""
+        pairs = [(name.encode(), str(value).encode()) for name, value in fields.items()]
+        block = headers.encode(pairs) if plain else self._encoder.encode(pairs)
         frame = hf.HeadersFrame(stream_id, block, flags=["END_HEADERS", *flags])
         if end:
             frame.flags.add("END_STREAM")

@@ -1,8 +1,7 @@
-"""h2 as chanlink needs it: the frame cutter, the connection that counts, header fields."""
+"""h2 as chanlink needs it: the frame cutter, the connection that counts, the short ways of frames."""
 
 from typing import Any
 
-import h2.events
 import h2.exceptions
 import hypothesis
 import pytest
@@ -12,14 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink import frames
-from chanlink.frames import MAX_FRAME_SIZE, Allowance, Connection, FrameCutter, read_opening
-from chanlink.opening import Opening
+from chanlink.frames import MAX_FRAME_SIZE, Allowance, Connection, FrameCutter
 
 SETTINGS = frames.settings(open_channels=10_000, stream_window=65_536)
 FIELDS = [(b"kind", b"receiver"), (b"service", b"service")]
 TRANSCRIPT = [
     hf.SettingsFrame(0, settings={4: 65_536}),
-    hf.HeadersFrame(1, b"\x82", flags=["END_HEADERS"]),
     hf.DataFrame(1, b"abc"),
     hf.DataFrame(1, b"", flags=["END_STREAM"]),
     hf.PingFrame(0, b"12345678"),
@@ -162,7 +159,7 @@ def test_events_come_frame_by_frame() -> None:
     client.send_headers(1, FIELDS)
     client.send_data(1, b"before")
     events = server.receive(client.data_to_send() + hf.PriorityFrame(1).serialize(), 0.0)
-    assert isinstance(next(events), h2.events.RequestReceived)
+    assert next(events) == frames.Block(1, dict(FIELDS), ended=False, opens=True)
     assert next(events) == frames.Data(1, b"before")
     with pytest.raises(h2.exceptions.ProtocolError):
         next(events)
@@ -209,49 +206,3 @@ def test_an_allowance_is_spent_at_once_and_comes_back_with_time() -> None:
         allowance.spend(1_000_000.0)
     with pytest.raises(h2.exceptions.DenialOfServiceError):
         allowance.spend(1_000_000.0)
-
-
-# --- header fields ------------------------------------------------------------------------------
-
-OPENINGS = (
-    st.builds(
-        Opening,
-        st.sampled_from(["receiver", "sender"]),
-        st.text(st.characters(exclude_categories=["Cs"]), max_size=60),
-        st.none(),
-        st.none() | st.integers(0, 2**62),
-        st.none(),
-        st.none(),
-    )
-    | st.builds(
-        Opening,
-        st.sampled_from(["receiver", "sender", "bytes"]),
-        st.none(),
-        st.integers(0, 50),
-        st.none(),
-        st.none(),
-        st.none(),
-    )
-    | st.builds(
-        Opening,
-        st.just("bytes"),
-        st.none(),
-        st.integers(0, 50),
-        st.none(),
-        st.none() | st.integers(0, 2**62),
-        st.none() | st.integers(0, 2**62),
-    )
-)
-
-
-@given(OPENINGS)
-@hypothesis.settings(deadline=None)
-def test_an_opening_arrives_as_it_was(opening: Opening) -> None:
-    assert read_opening(99, frames.opening_headers(opening)) == opening
-
-
-@pytest.mark.parametrize("field", [b"", b"-1", b"1.0", b" 1", b"+1", b"1_000", b"0x1", "\u0661".encode(), b"9" * 20])
-def test_what_is_no_number_is_no_number(field: bytes) -> None:
-    with pytest.raises(ValueError, match="not a number"):
-        frames.number(field)
-    assert frames.number(b"9" * 19) == 10**19 - 1
