@@ -48,7 +48,10 @@ class Limits:
     close: float = 10.0
     """How long closing waits for what was accepted to leave."""
     progress: float = 30.0
-    """A write, or a large message that has begun to arrive, fails after this time without progress."""
+    """A write, or a large message that has begun to arrive, fails after this time without progress.
+
+    Over a socket whatever leaves is progress; over a byte stream of your own, each write, of up to half a megabyte.
+    """
     trust_interval: float = 1.0
     """How often a listener looks at its trust file; one that has changed and been the same for so long is read."""
 

@@ -6,6 +6,7 @@ renewal of keys has to say waits for the next `send`, and `wake_writer` asks for
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable
@@ -132,6 +133,11 @@ class NoiseStream(ByteStream):
                 return False
             if not left:
                 return True
+
+    @property
+    def sent_at(self) -> float:
+        """When some of it left last (`time.monotonic`), over a socket: a slow link takes long for one `send`."""
+        return self._socket.sent_at if self._socket is not None else -math.inf
 
     def has_output(self) -> bool:
         """Whether there is something to say beside data, to renew keys, or a rest: `send`, if only nothing."""

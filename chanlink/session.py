@@ -12,6 +12,7 @@ keeper; one per top-level channel of a service (services.py); one per foreign st
 """
 
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -100,7 +101,7 @@ class Session(AsyncContextManagerMixin):
         """Set as soon as there is a cause; `_ended` when that was said to the peer, too."""
         self._ended = anyio.Event()
         self._began = self._heard = time.monotonic()
-        self._writing_since: float | None = None
+        self._writing_since = math.inf
         self._arrived_before = 0
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         if round_trip:
@@ -286,7 +287,7 @@ class Session(AsyncContextManagerMixin):
                 if data or (self._records is not None and self._records.has_output()):
                     self._writing_since = now
                     await self._send(data)
-                    self._writing_since = None
+                    self._writing_since = math.inf
                     continue
                 if self._closing is not None and self._mux.drained():
                     self._lose(self._closing)  # here: nothing may be accepted between the last frame and the end
@@ -323,13 +324,13 @@ class Session(AsyncContextManagerMixin):
 
     async def _keep(self) -> None:
         """Look after the peer: is it there, does it take what we send, did it leave something lying?"""
-        limits = self._limits
+        limits, records = self._limits, self._records
         while True:
             await anyio.sleep(min(limits.keepalive, limits.peer_timeout, limits.unmentioned, limits.progress) / 3)
             now = time.monotonic()
             if now - self._heard > limits.peer_timeout:
                 self._lose(PeerTimeout(f"nothing came from the peer for {limits.peer_timeout} s"))
-            elif self._writing_since is not None and now - self._writing_since > limits.progress:
+            elif now - max(self._writing_since, records.sent_at if records is not None else 0.0) > limits.progress:
                 self._lose(ConnectionLost(f"the peer took nothing for {limits.progress} s"))
             elif now - self._heard > limits.keepalive:
                 self._mux.ping(bytes(8))

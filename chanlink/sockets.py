@@ -6,11 +6,13 @@ waiting (docs/decisions/0011-sockets.md).
 """
 
 import errno
+import math
 import os
 import re
 import socket
 import stat
 import struct
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -265,6 +267,8 @@ class RawStream(ByteStream):
                 if hasattr(socket, "TCP_NOTSENT_LOWAT"):
                     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
         self._sock = sock
+        self.sent_at = -math.inf
+        """When something left last (`time.monotonic`)."""
 
     async def readable(self) -> None:
         """Wait until there is something to receive, or the end."""
@@ -313,11 +317,13 @@ class RawStream(ByteStream):
     def send_now(self, data: bytes | memoryview) -> int:
         """Send as much as can be sent without waiting: how many bytes."""
         try:
-            return self._sock.send(data)
+            sent = self._sock.send(data)
         except BlockingIOError:
             return 0
         except OSError as exc:
             raise self._problem() from exc
+        self.sent_at = time.monotonic()
+        return sent
 
     async def send(self, item: bytes) -> None:
         await checkpoint()

@@ -4,7 +4,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -21,11 +21,13 @@ from chanlink.testing import session_pair
 pytestmark = pytest.mark.anyio
 
 
-def streams(thresholds: Thresholds | None = None) -> tuple[NoiseStream, NoiseStream]:
+def streams(
+    thresholds: Thresholds | None = None, sockets: tuple[socket.socket, socket.socket] | None = None
+) -> tuple[NoiseStream, NoiseStream]:
     """The two ends of a connection with small buffers."""
     secrets = Secrets(*(os.urandom(32) for _ in range(4)))
     made = []
-    for sock, client_side in zip(socket.socketpair(), (True, False), strict=True):
+    for sock, client_side in zip(sockets or socket.socketpair(), (True, False), strict=True):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
         buffers = loop_buffers()
         keys = RecordKeys(
@@ -184,6 +186,36 @@ async def test_more_than_the_socket_takes_goes_on_by_the_writer() -> None:
             await sender.send({"body": body, "reply": reply})
             assert await answers.receive() == body[::-1]
             sender.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it takes its time
+async def test_a_link_for_which_one_turn_takes_longer_than_the_patience_is_no_dead_one() -> None:
+    (near, a), (b, far) = socket.socketpair(), socket.socketpair()
+    a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    read_slowly, read_fast = RawStream(a), RawStream(b)
+
+    async def pass_on(source: RawStream, sink: RawStream, pause: float) -> None:
+        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # the session is over
+            while True:
+                await sink.send(await source.receive(2_048))
+                await anyio.sleep(pause)
+
+    peer, limits = Peer(None, "peer", "here"), Limits(progress=1.0)
+    client, server = streams(sockets=(near, far))
+    async with read_slowly, read_fast, anyio.create_task_group() as tasks:
+        tasks.start_soon(pass_on, read_slowly, read_fast, 0.01)
+        tasks.start_soon(pass_on, read_fast, read_slowly, 0)
+        async with (
+            Session(client, client_side=True, peer=peer, limits=limits) as session,
+            Session(server, client_side=False, peer=peer) as accepting,
+        ):
+            for _ in range(30):
+                await (await session.open_stream("bulk")).send(bytes(limits.stream_window))
+            for _ in range(30):
+                end, left = (await accepting.accept()).end, limits.stream_window
+                while left:
+                    left -= len(await end.receive())
+            session.abort()
 
 
 async def test_a_connection_that_broke_is_found_while_sending_without_waiting() -> None:
