@@ -9,10 +9,10 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from struct import Struct
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 import msgpack
@@ -60,6 +60,15 @@ def prefixed(data: bytes) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
+def as_loss(exc: Exception) -> SessionError:
+    """What a session ends with: the error itself, or that the connection broke."""
+    if isinstance(exc, SessionError):
+        return exc
+    lost = ConnectionLost("the connection broke")
+    lost.__cause__ = exc
+    return lost
+
+
 class NoiseStream(ByteStream):
     """An encrypted and authenticated byte stream over another one.
 
@@ -82,7 +91,6 @@ class NoiseStream(ByteStream):
         self._max_body = keys.suite.max_body
         self._left = b""  # the part of a record
         self._bodies: deque[bytes] = deque()  # of data records, not received yet
-        self._socket_is_empty = True
         self._identity: PublicKey | None = None  # the welcome must confirm it
         self._over: anyio.EndOfStream | SessionError | None = None
         self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
@@ -231,43 +239,65 @@ class NoiseStream(ByteStream):
             return body[:max_bytes]
         return body
 
-    @property
-    def pending(self) -> bool:
-        """Whether something has been opened that was not received."""
-        return bool(self._bodies)
+    async def receive_all(self, take: Callable[[Iterable[bytes]], None]) -> NoReturn:
+        """Hand over what is received, all that one read brought at a time.  Raises as `receive`, or what `take` raises.
+
+        On asyncio it is the event loop that calls `take`, not this task.
+        """
+        while self._socket is None or self._bodies:
+            take([await self.receive()])
+        socket = self._socket
+
+        def look() -> None:
+            try:
+                data = self._read_now(socket)
+            except (anyio.EndOfStream, *BROKEN) as exc:
+                raise self._broken() from exc
+            self._open_arrived(data)
+            if self._bodies:
+                bodies, self._bodies = self._bodies, deque()
+                take(bodies)
+            self._check_receive()
+
+        self._check_receive()
+        try:
+            await socket.each_time_readable(look)
+        except BROKEN as exc:  # it was closed
+            raise self._broken() from exc
 
     async def _receive_more(self) -> None:
         """Wait for something, and open all records that are whole then."""
         self._check_receive()
-        self._look_at_keys(time.monotonic())
         try:
-            data = await self._read()
+            if self._socket is not None:
+                await self._socket.wait_readable()
+                data = self._read_now(self._socket)
+            else:
+                data = memoryview(self._left + await self._transport.receive(RECEIVE))
         except (anyio.EndOfStream, *BROKEN) as exc:
-            raise self._fail(ConnectionLost("the connection ended without a farewell")) from exc
-        with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first
-            self._open_records(data)
+            raise self._broken() from exc
+        self._open_arrived(data)
 
     def _check_receive(self) -> None:
         if self._over is not None:
             raise type(self._over)(*self._over.args) from self._over.__cause__
+        self._look_at_keys(time.monotonic())
 
-    async def _read(self) -> memoryview:
+    def _read_now(self, socket: RawStream) -> memoryview:
         """What has arrived and was not opened yet, in the buffer of all: it must be used without waiting."""
-        if self._socket is None:
-            return memoryview(self._left + await self._transport.receive(RECEIVE))
         arrived, begin = self._buffers.arrived, len(self._left)
-        while True:
-            if self._socket_is_empty:
-                await self._socket.wait_readable()
-            else:
-                await checkpoint()  # there is always something to read from a peer that floods us
-            size = self._socket.receive_now(arrived[begin:])
-            self._socket_is_empty = size is None or size < len(arrived) - begin
-            if size == 0:
-                raise anyio.EndOfStream
-            if size is not None:
-                arrived[:begin] = self._left
-                return arrived[: begin + size]
+        size = socket.receive_now(arrived[begin:])
+        if size == 0:
+            raise anyio.EndOfStream
+        arrived[:begin] = self._left
+        return arrived[: begin + (size or 0)]
+
+    def _broken(self) -> SessionError:
+        return self._fail(ConnectionLost("the connection ended without a farewell"))
+
+    def _open_arrived(self, data: memoryview) -> None:
+        with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first
+            self._open_records(data)
 
     def _open_records(self, data: memoryview) -> None:
         at, size = 0, len(data)

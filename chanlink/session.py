@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -35,7 +35,7 @@ from .limits import Limits, PeerLimits
 from .mux import TURN, Mux
 from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
-from .records import BROKEN, NoiseStream
+from .records import BROKEN, NoiseStream, as_loss
 from .services import Incoming, Peer, Services, Serving
 from .stream import Stream
 from .waiting import Waiters
@@ -274,7 +274,7 @@ class Session(AsyncContextManagerMixin):
             if not records.send_now(data):
                 self._writing_since = now
         except (SessionError, *BROKEN) as exc:
-            self._lose(_lost(exc))
+            self._lose(as_loss(exc))
         except Exception as exc:
             self._fail(exc)
         return True
@@ -295,7 +295,7 @@ class Session(AsyncContextManagerMixin):
                 await self._output.wait()
                 self._output = anyio.Event()
         except (SessionError, *BROKEN) as exc:
-            self._lose(_lost(exc))
+            self._lose(as_loss(exc))
 
     async def _send(self, data: bytearray) -> None:
         if self._records is None:
@@ -307,20 +307,26 @@ class Session(AsyncContextManagerMixin):
 
     async def _read_loop(self) -> None:
         try:
+            if self._records is not None:
+                await self._records.receive_all(self._arrived)
             while True:
-                goes_on = self._records is not None and self._records.pending
-                data = await self._stream.receive()
-                if self._cause is not None:
-                    return  # the cancellation has not reached this task yet
-                if not goes_on:
-                    self._arrived_before = self._mux.arrivals
-                self._heard = time.monotonic()
-                self._mux.receive_data(data, self._heard)
+                self._arrived([await self._stream.receive()])
         except anyio.EndOfStream:
             code, text = self._records.peer_close if self._records is not None else ("", "")
             self._lose(SessionClosed(code, text))
         except (SessionError, *BROKEN) as exc:
-            self._lose(_lost(exc))
+            self._lose(as_loss(exc))
+
+    def _arrived(self, pieces: Iterable[bytes]) -> None:
+        """Take what one read brought.  The event loop may call this, not a task."""
+        self._heard = time.monotonic()
+        self._arrived_before = self._mux.arrivals
+        try:
+            for data in pieces:
+                if self._cause is None:  # the cancellation may not have reached the reader yet
+                    self._mux.receive_data(data, self._heard)
+        except SessionError as exc:  # at once: nothing can be sent any more
+            self._lose(exc)
 
     async def _keep(self) -> None:
         """Look after the peer: is it there, does it take what we send, did it leave something lying?"""
@@ -486,11 +492,3 @@ class Session(AsyncContextManagerMixin):
 
 def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:
     return ByteStream(send_core, receive_core) if kind == "bytes" else make_channel_end(kind, send_core, receive_core)
-
-
-def _lost(exc: Exception) -> SessionError:
-    if isinstance(exc, SessionError):
-        return exc
-    lost = ConnectionLost("the connection broke")
-    lost.__cause__ = exc
-    return lost

@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import msgpack
 import pytest
+import uvloop
 from anyio.abc import ByteStream, TaskStatus
 
 import chanlink
@@ -1223,3 +1224,31 @@ async def test_sessions_over_connections_in_memory_need_no_sockets() -> None:
         tasks.start_soon(server)
         async with connect(near) as session:
             assert (await ask(session))["you"] == "alice"
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_program_of_asyncio_need_not_know_of_anyio(make_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """What arrives is taken by the event loop itself there, outside of any task; relays pass on, services start."""
+
+    async def lend(requests: Receiver[Any], peer: Peer) -> None:
+        async for request in requests:
+            async with request["to"] as back:
+                await back.send(request)
+
+    async def main() -> None:
+        async with (
+            serving(services={**SERVICES, "lend": lend}) as listener,
+            connect(listener.addresses[0]) as one,
+            connect(listener.addresses[0]) as two,
+        ):
+            assert (await ask(one))["pong"] == 7
+            reply, replies = chanlink.pipe()
+            to, back = chanlink.pipe()
+            async with await one.open("lend") as lender, await two.open("ping") as requests, back, replies:
+                await lender.send({"reply": reply, "to": to})
+                lent = await back.receive()  # its reply comes from the one session, and goes out in the other
+                await requests.send({"ping": 8, "reply": lent["reply"]})
+                assert (await replies.receive())["pong"] == 8
+
+    with asyncio.Runner(loop_factory=make_loop) as runner:
+        runner.run(asyncio.wait_for(main(), IN_TIME))

@@ -703,3 +703,95 @@ async def test_what_is_closed_is_closed_for_all_of_them(family: int) -> None:
             stream.send_now(b"x")
         with pytest.raises(anyio.ClosedResourceError):
             await stream.wait_readable()
+
+
+# --- each time ------------------------------------------------------------------------------------------
+
+
+class Enough(Exception):
+    pass
+
+
+@both_families
+async def test_it_is_looked_at_each_time_that_something_comes_until_that_raises(family: int) -> None:
+    got, buffer = bytearray(), memoryview(bytearray(2))
+    async with raw_pair(family) as (stream, far):
+
+        def look() -> None:
+            size = stream.receive_now(buffer)
+            got.extend(buffer[:size])
+            if b"." in got:
+                raise Enough
+
+        async def say() -> None:
+            for character in b"12345.":
+                await anyio.wait_all_tasks_blocked()
+                far.send(bytes([character]))
+
+        far.send(b"more than fits ")
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(say)
+            with pytest.raises(Enough):
+                await stream.each_time_readable(look)
+            far.send(b"nobody looks")
+            await anyio.wait_all_tasks_blocked()
+        assert bytes(got) == b"more than fits 12345."
+        assert await stream.receive() == b"nobody looks"
+
+
+@both_families
+async def test_others_run_while_there_is_always_something_to_look_at(family: int) -> None:
+    async with raw_pair(family) as (stream, far):
+        far.send(bytes(1_000))
+        turns, left, byte = 0, 1_000, memoryview(bytearray(1))
+
+        def look() -> None:
+            nonlocal left
+            stream.receive_now(byte)
+            left -= 1
+            if not left:
+                raise Enough
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            with pytest.raises(Enough):
+                await stream.each_time_readable(look)
+            tasks.cancel_scope.cancel()
+        assert turns > 500
+
+
+@both_families
+async def test_who_is_cancelled_looks_no_more(family: int) -> None:
+    async with raw_pair(family) as (stream, far):
+        with anyio.move_on_after(0.01):
+            await stream.each_time_readable(lambda: pytest.fail("nothing has come"))
+        far.send(b"x")
+        assert await stream.receive() == b"x"
+
+
+@both_families
+async def test_closing_wakes_who_looks_and_what_has_the_same_number_next_is_left_alone(family: int) -> None:
+    async with raw_pair(family) as (stream, _):
+        number = stream._sock.fileno()
+
+        async def watch() -> None:
+            with pytest.raises(anyio.ClosedResourceError):
+                await stream.each_time_readable(lambda: pytest.fail("nothing has come"))
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            await anyio.wait_all_tasks_blocked()
+            await stream.aclose()
+            async with raw_pair(family) as (other, far):
+                assert number in (other._sock.fileno(), far.fileno())
+                await anyio.wait_all_tasks_blocked()
+                far.send(b"x")
+                assert await other.receive() == b"x"
+        with pytest.raises(anyio.ClosedResourceError):
+            await stream.each_time_readable(lambda: None)
