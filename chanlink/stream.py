@@ -180,18 +180,18 @@ class Stream:
 
         The `body` of a long message comes by itself, so that nobody has to copy it behind the rest.
         """
-        outbox = self._outbox
-        if outbox is None:
-            outbox = self._outbox = []
         size = len(data)
-        outbox.append(data)
+        if self._outbox:  # it is active, or waits for credit or to be mentioned
+            self._outbox.append(data)
+        else:
+            self._outbox = [data]
+            self._mux.activate(self)
         if body:
-            outbox.append(body)
+            self._outbox.append(body)
             size += len(body)
         self.queued += size
         self.sent += 1
         self.sent_bytes += size
-        self._mux.activate(self)
         if not self.is_bytes:
             self._mux.has_message = True
 
@@ -210,8 +210,17 @@ class Stream:
     def pull(self, size: int) -> bytes | memoryview:
         """The next bytes for a DATA frame: what was queued, joined, up to `size` and the credit."""
         size = min(size, self.credit)
-        parts: list[bytes | memoryview] = []
         outbox = self._outbox or []
+        if self.queued <= size:  # nearly always
+            data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
+            self._outbox = None
+            self.credit -= self.queued
+            self.queued = 0
+            return data
+        return self._pull_some(outbox, size)
+
+    def _pull_some(self, outbox: list[bytes | memoryview], size: int) -> bytes | memoryview:
+        parts: list[bytes | memoryview] = []
         whole = 0
         for part in outbox:
             if size <= 0:
