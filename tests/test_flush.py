@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -11,35 +10,15 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import Limits, Peer, Session, suites
-from chanlink.buffers import loop_buffers
+from chanlink import Limits, Peer, Session
 from chanlink.records import NoiseStream
-from chanlink.rekey import RecordKeys, Secrets, Thresholds
+from chanlink.rekey import Thresholds
 from chanlink.sockets import RawStream
 from chanlink.testing import session_pair
 
+from .wires import sealed_pair
+
 pytestmark = pytest.mark.anyio
-
-
-def streams(
-    thresholds: Thresholds | None = None, sockets: tuple[socket.socket, socket.socket] | None = None
-) -> tuple[NoiseStream, NoiseStream]:
-    """The two ends of a connection with small buffers."""
-    secrets = Secrets(*(os.urandom(32) for _ in range(4)))
-    made = []
-    for sock, client_side in zip(sockets or socket.socketpair(), (True, False), strict=True):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
-        buffers = loop_buffers()
-        keys = RecordKeys(
-            secrets,
-            suites.suite("chachapoly"),
-            client_side=client_side,
-            now=time.monotonic(),
-            plain=buffers.plain,
-            thresholds=thresholds,
-        )
-        made.append(NoiseStream(RawStream(sock), keys, secrets, buffers))
-    return made[0], made[1]
 
 
 async def received(stream: NoiseStream) -> bytes:
@@ -55,7 +34,7 @@ async def received(stream: NoiseStream) -> bytes:
 
 @pytest.mark.parametrize("size", [0, 1, 10_000, 65_518, 65_519, 300_000, 1_000_000])
 async def test_what_does_not_leave_now_leaves_with_the_next_send(size: int) -> None:
-    near, far = streams()
+    near, far = sealed_pair()
     first, second = os.urandom(size), os.urandom(100)
     whole = near.send_now(first)
     assert whole is (size <= 10_000)
@@ -73,7 +52,7 @@ async def test_what_does_not_leave_now_leaves_with_the_next_send(size: int) -> N
 
 
 async def test_a_close_record_comes_after_what_could_not_leave() -> None:
-    near, far = streams()
+    near, far = sealed_pair()
     first = os.urandom(400_000)
     assert not near.send_now(first)
     async with anyio.create_task_group() as tasks:
@@ -85,7 +64,7 @@ async def test_a_close_record_comes_after_what_could_not_leave() -> None:
 
 
 async def test_a_rekey_record_goes_first_also_when_nothing_waits() -> None:
-    near, far = streams(Thresholds(seconds=0.0))
+    near, far = sealed_pair(Thresholds(seconds=0.0))
     assert near.send_now(b"hello")
     assert await far.receive() == b"hello"
     assert far.has_output()  # the answer
@@ -98,7 +77,7 @@ async def test_a_rekey_record_goes_first_also_when_nothing_waits() -> None:
 
 @asynccontextmanager
 async def sessions() -> AsyncIterator[tuple[Session, Session]]:
-    one, two = streams()
+    one, two = sealed_pair()
     peer = Peer(None, "peer", "here")
     async with (
         Session(two, client_side=False, peer=peer) as server,
@@ -201,7 +180,7 @@ async def test_a_link_for_which_one_turn_takes_longer_than_the_patience_is_no_de
                 await anyio.sleep(pause)
 
     peer, limits = Peer(None, "peer", "here"), Limits(progress=1.0)
-    client, server = streams(sockets=(near, far))
+    client, server = sealed_pair(sockets=(near, far))
     async with read_slowly, read_fast, anyio.create_task_group() as tasks:
         tasks.start_soon(pass_on, read_slowly, read_fast, 0.01)
         tasks.start_soon(pass_on, read_fast, read_slowly, 0)

@@ -1,5 +1,8 @@
 """Connections in memory, and peers that say on them whatever a test tells them (protocol sections 1 to 3)."""
 
+import os
+import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +11,12 @@ import msgpack
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
+from chanlink import suites
+from chanlink.buffers import loop_buffers
 from chanlink.noise import CipherState, HandshakeState, KeyPair
+from chanlink.records import NoiseStream
+from chanlink.rekey import RecordKeys, Secrets, Thresholds
+from chanlink.sockets import RawStream
 
 PROTOCOL_NAME = "Noise_XX_25519_ChaChaPoly_BLAKE2s"
 DATA, CLOSE, REKEY, WELCOME = 0, 1, 2, 3
@@ -25,6 +33,27 @@ def make_hello(*, magic: bytes = b"chanlink", version: int = 1, offer: object = 
 
 
 HELLO = make_hello()
+
+
+def sealed_pair(
+    thresholds: Thresholds | None = None, sockets: tuple[socket.socket, socket.socket] | None = None
+) -> tuple[NoiseStream, NoiseStream]:
+    """The two ends of a connection of sockets with small buffers, as after a handshake."""
+    secrets = Secrets(*(os.urandom(32) for _ in range(4)))
+    made = []
+    for sock, client_side in zip(sockets or socket.socketpair(), (True, False), strict=True):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 16_384)
+        buffers = loop_buffers()
+        keys = RecordKeys(
+            secrets,
+            suites.suite("chachapoly"),
+            client_side=client_side,
+            now=time.monotonic(),
+            plain=buffers.plain,
+            thresholds=thresholds,
+        )
+        made.append(NoiseStream(RawStream(sock), keys, secrets, buffers))
+    return made[0], made[1]
 
 
 # --- connections in memory ------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import argparse
 import logging
 import time
 from collections import Counter
-from itertools import cycle
+from itertools import cycle, product
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
@@ -17,7 +17,7 @@ ROUND = 250
 """Plans that hypothesis draws at a time."""
 
 
-def one_round(backend: str, options: dict[str, object], seed: int) -> Counter[str]:
+def one_round(backend: str, options: dict[str, object], sealed: bool, seed: int) -> Counter[str]:
     total: Counter[str] = Counter()
 
     @hypothesis.seed(seed)
@@ -30,7 +30,7 @@ def one_round(backend: str, options: dict[str, object], seed: int) -> Counter[st
     )
     @given(plans)
     def machine(plan: Plan) -> None:
-        total.update(run(plan, backend, **options))
+        total.update(run(plan, backend, sealed=sealed, **options))
         total["plans"] += 1
 
     machine()
@@ -45,11 +45,12 @@ def main() -> None:
     logging.getLogger("chanlink").addHandler(logging.NullHandler())  # cut sessions are no news
     total: Counter[str] = Counter()
     began = time.monotonic()
-    for number, backend in enumerate(cycle(BACKENDS)):
+    for number, (sealed, backend) in enumerate(cycle(product((False, True), BACKENDS))):
         name, options = backend.values[0]  # type: ignore[misc]
-        counts = one_round(name, options, arguments.seed + number)
+        counts = one_round(name, options, sealed, arguments.seed + number)
         total += counts
         total[f"steps on {backend.id}"] += counts["steps"]
+        total["steps over sockets, in records"] += sealed * counts["steps"]
         print(f"{total['steps']:>9,} steps, {time.monotonic() - began:.0f} s", flush=True)
         if total["steps"] >= arguments.steps:
             break

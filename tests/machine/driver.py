@@ -30,13 +30,13 @@ plans = st.integers(1, MOST).flatmap(
 )
 
 
-async def play(plan: Plan) -> Counter[str]:
+async def play(plan: Plan, sealed: bool) -> Counter[str]:
     """Do the steps.  Raises `Wrong`, or what else went wrong; returns what was done."""
     error: BaseException | None = None
     counts: Counter[str] = Counter()
     async with anyio.create_task_group() as tasks:
         try:
-            async with World(tasks) as world:
+            async with World(tasks, sealed=sealed) as world:
                 await _play(world, plan)
                 counts = world.counts
         except Exception as exc:  # raised as it is, not in a group
@@ -142,8 +142,8 @@ class Clock:
         return self.now
 
 
-def run(plan: Plan, backend: str = "asyncio", **options: object) -> Counter[str]:
-    """Play on one backend; the same plan always goes the same way."""
+def run(plan: Plan, backend: str = "asyncio", *, sealed: bool = False, **options: object) -> Counter[str]:
+    """Play on one backend; the same plan always goes the same way.  `sealed`: over sockets, in records."""
     if backend == "trio":
         _steady_trio()
     gc.disable()
@@ -152,7 +152,7 @@ def run(plan: Plan, backend: str = "asyncio", **options: object) -> Counter[str]
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=ResourceWarning, message="a .* was forgotten")
             with mock.patch("chanlink.session.time", Clock()):
-                return anyio.run(play, plan, backend=backend, backend_options=options)
+                return anyio.run(play, plan, sealed, backend=backend, backend_options=options)
     finally:
         gc.unfreeze()
         gc.enable()

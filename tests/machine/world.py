@@ -12,11 +12,13 @@ from typing import Any, Self
 
 import anyio
 from anyio import CancelScope
+from anyio.abc import ByteStream as AnyByteStream
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 import chanlink
 from chanlink.testing import session_pair
+from tests.wires import sealed_pair
 
 from . import model
 from .model import End, Flow, Line, Message, Wrong, check, outcome
@@ -55,11 +57,23 @@ class Wait:
         self.scope = CancelScope()
 
 
+class Sealing:
+    """Connections of sockets with records on them, in the place of byte streams in memory."""
+
+    def __init__(self) -> None:
+        self._streams = list(sealed_pair())
+
+    def __call__(self, stream: Any) -> AnyByteStream:
+        stream.close()
+        return self._streams.pop(0)
+
+
 class World:
     """Sites A, R and B, with a session between any two of them."""
 
-    def __init__(self, tasks: TaskGroup) -> None:
+    def __init__(self, tasks: TaskGroup, *, sealed: bool) -> None:
         self.tasks = tasks
+        self._sealed = sealed
         self.lines: list[Line] = []
         self.ends: list[End] = []
         """Those that are held or move."""
@@ -116,7 +130,7 @@ class World:
 
     async def _live(self, line: Line, ready: anyio.Event) -> None:
         self._alive += 1
-        async with session_pair() as sessions:
+        async with session_pair(wire=Sealing() if self._sealed else None) as sessions:
             line.sessions = dict(zip(line.sites, sessions, strict=True))
             ready.set()
             await self._over.wait()
