@@ -69,6 +69,14 @@ class Server:
         guards = [int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return guards[0] if guards else 0
 
+    @property
+    def spare(self) -> int:
+        """The id of the child that waits for the next order; 0 while there is none."""
+        guard = self.guard
+        children = Path(f"/proc/{guard}/task/{guard}/children").read_text().split() if guard else []
+        spares = [int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        return spares[0] if spares else 0
+
     def rexec(self, name: str, *words: Any, identity: str = "client", peer: Any = None) -> list[Any]:
         """A subcommand that talks to this server."""
         keys = ["--identity", self.directory / identity, "--peer", peer or self.directory / "server.pub"]

@@ -93,6 +93,41 @@ class TestKilled:
             assert client.wait(PATIENCE) == 255
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds it in /proc")
+class TestSpare:
+    """The child of the guard that is forked before it is needed."""
+
+    def test_one_that_was_killed_is_replaced_and_the_command_runs_once(self, tmp_path: Path, server: Server) -> None:
+        until(lambda: server.spare)
+        os.kill(server.spare, signal.SIGKILL)
+        assert server.run("sh", "-c", f"echo once | tee -a {tmp_path}/said").stdout == b"once\n"
+        assert (tmp_path / "said").read_text() == "once\n"
+
+    def test_it_holds_nothing_that_others_wait_for(self, server: Server) -> None:
+        before = server.spare
+        with running(server.command("sh", "-c", FAMILY)):
+            until(lambda: server.spare not in (0, before))
+            spare = Path(f"/proc/{server.spare}/fd")
+            until(lambda: len(list(spare.iterdir())) == 4)  # the standard ones, and its line
+            assert sum(os.readlink(file).startswith(("socket", "pipe")) for file in spare.iterdir()) == 1
+
+    def test_it_goes_with_the_guard(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as server:
+            until(lambda: server.spare)
+            pids = [server.guard, server.spare]
+            os.kill(server.guard, signal.SIGKILL)
+            gone(pids[1:])
+        with serving(tmp_path) as server:
+            until(lambda: server.spare)
+            pids = [server.guard, server.spare]
+            server.stop(signal.SIGKILL)
+            gone(pids)
+
+    def test_an_order_that_no_socket_holds_at_once_arrives_whole(self, server: Server) -> None:
+        words = [letter * 100_000 for letter in "abcdefghij"]
+        assert server.run("sh", "-c", 'printf %s "$@" | wc -c', "sh", *words).stdout.split() == [b"1000000"]
+
+
 class TestInterrupted:
     def test_ctrl_c_is_passed_on_and_the_status_comes_back(self, server: Server) -> None:
         script = "trap 'echo caught; exit 7' INT; echo $$ $$; while :; do sleep 0.05; done"
