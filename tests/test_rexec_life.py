@@ -180,9 +180,9 @@ class TestSignals:
         child = "trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.02; done"
         script = f"trap 'echo parent; wait; exit 5' USR1; sh -c \"{child}\" & while :; do sleep 0.02; done"
         async with sessions() as session, start(session, ["sh", "-c", script]) as command:
-            assert await read_line(command.stdout) == b"ready\n"
+            assert await read_line(command.stdio) == b"ready\n"
             await command.signal("USR1")
-            assert sorted((await read_all(command.stdout)).splitlines()) == [b"child", b"parent"]
+            assert sorted((await read_all(command.stdio)).splitlines()) == [b"child", b"parent"]
             assert await command.wait() == 5
 
     async def test_wrong_names_are_refused_here_and_there(self) -> None:
@@ -191,12 +191,12 @@ class TestSignals:
                 await command.signal("BREAK")
             await command._say({"signal": "BREAK"})
             assert isinstance(await command._control.wait_closed(), chanlink.ChannelRefused)
-            await command.stdin.send_eof()
+            await command.stdio.send_eof()
             assert await command.wait() == 0
 
     async def test_an_interrupted_command_leaves_nothing_behind(self) -> None:
         async with sessions() as session, start(session, ["sh", "-c", FAMILY]) as command:
-            pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+            pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
             await command.signal("INT")  # the shell has its background ignore that
             assert await command.wait() == -signal.SIGINT
             await all_gone(pids)
@@ -204,7 +204,7 @@ class TestSignals:
     async def test_jobs_of_an_interactive_shell_end_with_it(self) -> None:
         async with sessions() as session:
             async with start(session, ["bash", "-c", JOBS]) as command:
-                pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+                pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
             await all_gone(pids)
 
 
@@ -384,14 +384,14 @@ class TestMany:
         async def one(session: chanlink.Session, number: int) -> None:
             nonlocal running
             async with start(session, ["sh", "-c", f"echo {number}; cat; exit {number}"]) as command:
-                assert await read_line(command.stdout) == b"%d\n" % number
+                assert await read_line(command.stdio) == b"%d\n" % number
                 running += 1
                 if running == 200:
                     all_run.set()
                 await all_run.wait()
-                await command.stdin.send(b"%d" % number)
-                await command.stdin.send_eof()
-                assert await read_all(command.stdout) == b"%d" % number
+                await command.stdio.send(b"%d" % number)
+                await command.stdio.send_eof()
+                assert await read_all(command.stdio) == b"%d" % number
                 assert await command.wait() == number
 
         with anyio.fail_after(2 * PATIENCE):
@@ -407,11 +407,11 @@ class TestMany:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             received = 0
             while received < size // 2:
-                received += len(await command.stdout.receive())
+                received += len(await command.stdio.receive())
             await anyio.sleep(0.3)
             while True:
                 try:
-                    received += len(await command.stdout.receive())
+                    received += len(await command.stdio.receive())
                 except chanlink.EndOfChannel:
                     break
             assert received == size

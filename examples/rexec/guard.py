@@ -367,7 +367,7 @@ class Child:
                 be_child(theirs)
 
     def send(self, order: bytes, files: list[int]) -> None:
-        """Give it its order, a line, and its standard descriptors.  Raises an `OSError`: it is gone, and ran nothing."""
+        """Give it its order, a line, and its standard descriptors.  Raises an `OSError`: it is gone."""
         try:
             sent = socket.send_fds(self.line, [order], files)
             if sent < len(order):  # else it may have closed the line by now: it runs

@@ -154,8 +154,8 @@ class _Server:
                 async with process:
                     await _attend(process, streams, run.status)
             finally:
-                moved = [stream.statistics() for stream in (streams.stdin, streams.stdout, streams.stderr)]
-                account.ended(process.returncode, moved=(moved[0].received, moved[1].sent, moved[2].sent))
+                stdio, stderr = streams.stdio.statistics(), streams.stderr.statistics()
+                account.ended(process.returncode, moved=(stdio.received, stdio.sent, stderr.sent))
         return _status(process, order)
 
     async def _run_detached(
@@ -249,15 +249,15 @@ async def _attend(process: Process, streams: Streams, status: chanlink.Sender[An
     async with anyio.create_task_group() as tasks:
         stop = tasks.cancel_scope.cancel
         tasks.start_soon(_stop_without_receiver, status, stop)
-        tasks.start_soon(_feed, streams.stdin, process, stop)
+        tasks.start_soon(_feed, streams.stdio, process, stop)
         if streams.control is not None:
             tasks.start_soon(_obey, streams.control, process)
         async with anyio.create_task_group() as outputs:
             if len(process.outputs) == 1:
-                outputs.start_soon(_forward, process.outputs[0], streams.stdout, stop)
+                outputs.start_soon(_forward, process.outputs[0], streams.stdio, stop)
                 await streams.stderr.send_eof()
             else:
-                outputs.start_soon(_forward, process.outputs[0], streams.stdout)
+                outputs.start_soon(_forward, process.outputs[0], streams.stdio)
                 outputs.start_soon(_forward, process.outputs[1], streams.stderr)
             await _until_exited(process, stop)
         process.finish()
