@@ -216,8 +216,11 @@ async def run(
             Attempt(copy_out, command.stdio, stdout or FileSink(outputs[0])),
             Attempt(copy_out, command.stderr, stderr or FileSink(outputs[1])),
         )
+        if stdin == b"":
+            await feeding()  # here, so that the end of the input leaves with the request
         async with anyio.create_task_group() as feeder:
-            feeder.start_soon(feeding)
+            if stdin != b"":
+                feeder.start_soon(feeding)
             if beside is not None:
                 feeder.start_soon(beside, command)
             async with anyio.create_task_group() as tasks:

@@ -54,6 +54,9 @@ FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 """What commands get, unless their order says less; we ourselves need some descriptors for each of them."""
 IGNORED: list[int] = []
 PATH = os.defpath.encode()
+NO_PROGRAM = b'{"argv": ["."], "environment": ["A="]}'
+"""A folder.  A child tries to run it before it has an order: what it uses for the first time after the fork is copied,
+and so the time of the command need not be spent on that."""
 PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1
 LIMITS = {
@@ -172,7 +175,8 @@ class Ward:
         self.pid = 0
         self.late = False
         self.grace = grace
-        self.time_is_up = time.monotonic() + most
+        self.most = most
+        self.time_is_up = math.inf
         self._received = b""
         self._status: int | None = None
         self._kill_at = math.inf
@@ -219,6 +223,7 @@ class Ward:
         self._close_files()
         self.pid = child.pid
         self.stage = Stage.STARTING
+        self.time_is_up = time.monotonic() + self.most
         # A folder or a program may be on a file system that does not answer: the others don't wait for that.
         self.guard.watch(child.line.fileno(), lambda: self._started(child))
 
@@ -240,9 +245,7 @@ class Ward:
         if self._status is not None or self.stage in (Stage.ORDERED, Stage.STARTING):
             return
         self._status = status_of(self.pid)
-        if self._status is None:
-            return
-        if self.stage is Stage.RUNNING:
+        if self._status is not None and self.stage is Stage.RUNNING:
             self.stage = Stage.ENDED
             self._tell({"exit": self._status, "late": self.late})
 
@@ -348,9 +351,6 @@ def living() -> Sessions | None:
     return sessions
 
 
-# --- the child ----------------------------------------------------------------------------------
-
-
 class Child:
     """A process of ours that waits for its order, and becomes the command then."""
 
@@ -358,16 +358,12 @@ class Child:
         """Raises an `OSError`."""
         self.line, theirs = socket.socketpair()
         with theirs:
-            try:
-                self.pid = os.fork()
-            except OSError:
-                self.line.close()
-                raise
+            self.pid = os.fork()
             if self.pid == 0:
                 be_child(theirs)
 
     def send(self, order: bytes, files: list[int]) -> None:
-        """Give it its order, a line, and its standard descriptors.  Raises an `OSError`: it is gone."""
+        """Give it its order, a line, and its standard descriptors.  Raises an `OSError`: it is gone, unused."""
         try:
             sent = socket.send_fds(self.line, [order], files)
             if sent < len(order):  # else it may have closed the line by now: it runs
@@ -400,6 +396,8 @@ def be_child(line: socket.socket) -> NoReturn:
         for name in os.listdir("/dev/fd"):
             if int(name) > 2 and int(name) != line.fileno():
                 os.closerange(int(name), int(name) + 1)  # one is closed already: the list's own
+        with suppress(OSError):
+            run_program(json.loads(NO_PROGRAM))
         order, files, _, _ = socket.recv_fds(line, 65536, 3)
         while not order.endswith(b"\n"):
             more = line.recv(65536)
@@ -436,9 +434,7 @@ def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
         if order["directory"] is not None:
             os.chdir(order["directory"].encode("latin-1"))
         stage = "command"
-        argv = [word.encode("latin-1") for word in order["argv"]]
-        variables = (entry.encode("latin-1").partition(b"=") for entry in order["environment"])
-        execute(argv, {name: value for name, _, value in variables})
+        run_program(order)
     except BaseException as exc:
         os.write(error, json.dumps([stage, getattr(exc, "errno", None) or 0]).encode())
     finally:
@@ -453,8 +449,11 @@ def _die_with_guard() -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def execute(argv: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
+def run_program(order: dict[str, Any]) -> NoReturn:
     """As `os.execvpe`, which takes a millisecond more: each folder that has no such program costs it an exception."""
+    argv = [word.encode("latin-1") for word in order["argv"]]
+    variables = (entry.encode("latin-1").partition(b"=") for entry in order["environment"])
+    environment = {name: value for name, _, value in variables}
     if b"/" in argv[0]:
         os.execve(argv[0], argv, environment)
     error: OSError = FileNotFoundError(errno.ENOENT, "not found")
