@@ -126,7 +126,8 @@ class Command:
         await self._say({"resize": list(size)})
 
     async def _say(self, message: dict[str, Any]) -> None:
-        assert self._control is not None
+        if self._control is None:
+            raise RuntimeError("the command was started without control")
         with suppress(chanlink.ChannelBroken):
             await self._control.send(message)
 
@@ -159,12 +160,14 @@ async def start(
     if control:
         orders, theirs["control"] = chanlink.pipe()
         ours.append(orders)
-    requests: chanlink.Sender[Any] = await session.open(SERVICE)
     async with AsyncExitStack() as ends:
         # Theirs too, for the case that the request can't be sent; closing an end that has moved does nothing.
-        for end in (*theirs.values(), *ours, requests):
+        for end in (*theirs.values(), *ours):
             await ends.enter_async_context(end)
+        await stderr.send_eof()  # nothing goes there
+        requests: chanlink.Sender[Any] = await ends.enter_async_context(await session.open(SERVICE))
         await requests.send(run_message(argv, theirs, terminal=terminal, **settings))
+        requests.close()  # here, so that it leaves with the request
         try:
             yield Command(requests, stdio, stderr, replies, orders)
         finally:
@@ -295,4 +298,5 @@ async def _ask(session: chanlink.Session, request: Callable[[chanlink.Sender[Any
     requests: chanlink.Sender[Any] = await session.open(SERVICE)
     async with status, replies, requests:
         await requests.send(request(status))
+        requests.close()
         return await _answer(requests, replies)
