@@ -270,6 +270,24 @@ class TestLibrary:
                 while session.statistics().channels:  # no end of a bad request is left over
                     await anyio.sleep(0.01)
 
+    async def test_a_channel_brings_one_request(self) -> None:
+        async with sessions() as session, await session.open(SERVICE) as requests:
+            status, replies = chanlink.pipe()
+            async with status, replies:
+                await requests.send({"request": "list", "status": status})
+                assert await replies.receive() == {"commands": []}
+            with pytest.raises(chanlink.ChannelRefused), anyio.fail_after(PATIENCE):
+                await requests.send({"request": "list"})
+                await requests.flush()
+            assert (await run(session, ["true"])).status == 0
+
+    async def test_a_command_without_control_takes_no_signals(self) -> None:
+        async with sessions() as session, start(session, ["cat"], control=False) as command:
+            with pytest.raises(RuntimeError, match="without control"):
+                await command.signal("TERM")
+            await command.stdio.send_eof()
+            assert await command.wait() == 0
+
     async def test_a_server_without_the_service_is_told_apart(self) -> None:
         async with sessions("other") as session:
             with pytest.raises(chanlink.ChannelRefused) as refused:

@@ -1,6 +1,6 @@
 """What travels: requests and their answers, checked on arrival.
 
-A request is one message on a channel to the service `SERVICE`. To run a command:
+A request is the one message on a channel to the service `SERVICE`. To run a command:
 
     request      "run"
     command      the program's name or path

@@ -89,17 +89,16 @@ class _Server:
         self._running: Counter[str] = Counter()
 
     async def serve(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
-        """Serve one channel of requests; each is answered in a task of its own.
+        """Serve a channel, which brings one request.  Returns when that is answered; cancelled: its command is stopped.
 
-        Returns when the channel and all its commands are over. Cancelled: the commands are stopped first.
+        What becomes of the channel then is no matter: whether somebody still waits, a command learns from its own ends.
         """
-        async with anyio.create_task_group() as commands:
-            try:
-                async for message in requests:
-                    commands.start_soon(self._answer, message, requests, peer)
-            except chanlink.ChanlinkError as exc:
-                # The commands go on: whether somebody still waits for them, they learn from their own ends.
-                logger.info("%s: no more requests: %s", peer.name, printable(str(exc)))
+        try:
+            message = await requests.receive()
+        except chanlink.ChanlinkError as exc:
+            logger.info("%s: no request: %s", peer.name, printable(str(exc)))
+        else:
+            await self._answer(message, requests, peer)
 
     async def _answer(self, message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
         try:
