@@ -31,7 +31,7 @@ class Guard:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._start()
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
