@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -73,9 +73,11 @@ class Server:
     def spare(self) -> int:
         """The id of the child that waits for the next order; 0 while there is none."""
         guard = self.guard
-        children = Path(f"/proc/{guard}/task/{guard}/children").read_text().split() if guard else []
-        spares = [int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        return spares[0] if spares else 0
+        for pid in Path(f"/proc/{guard}/task/{guard}/children").read_text().split() if guard else []:
+            with suppress(FileNotFoundError):  # a command that has just ended
+                if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+        return 0
 
     def rexec(self, name: str, *words: Any, identity: str = "client", peer: Any = None) -> list[Any]:
         """A subcommand that talks to this server."""
