@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,16 @@ class Server:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         guards = [int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return guards[0] if guards else 0
+
+    @property
+    def spare(self) -> int:
+        """The id of the child that waits for the next order; 0 while there is none."""
+        guard = self.guard
+        for pid in Path(f"/proc/{guard}/task/{guard}/children").read_text().split() if guard else []:
+            with suppress(FileNotFoundError):  # a command that has just ended
+                if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    return int(pid)
+        return 0
 
     def rexec(self, name: str, *words: Any, identity: str = "client", peer: Any = None) -> list[Any]:
         """A subcommand that talks to this server."""

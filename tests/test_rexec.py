@@ -58,11 +58,11 @@ class TestLibrary:
         async with sessions() as session:
             async with start(session, ["cat"]) as cat:
                 for line in (b"one\n", b"two\n"):
-                    await cat.stdin.send(line)
-                    assert await read_line(cat.stdout) == line
-                await cat.stdin.send_eof()
+                    await cat.stdio.send(line)
+                    assert await read_line(cat.stdio) == line
+                await cat.stdio.send_eof()
                 with pytest.raises(chanlink.EndOfChannel):
-                    await cat.stdout.receive()
+                    await cat.stdio.receive()
                 assert await cat.wait() == 0
             done = await run(session, ["sha256sum"], stdin=data)
         assert done.stdout.decode().split()[0] == hashlib.sha256(data).hexdigest()
@@ -156,8 +156,8 @@ class TestLibrary:
 
     async def test_a_refused_output_is_a_closed_pipe(self) -> None:
         async with sessions() as session, start(session, ["yes"]) as yes:
-            assert (await yes.stdout.receive()).startswith(b"y\n")
-            yes.stdout.refuse()
+            assert (await yes.stdio.receive()).startswith(b"y\n")
+            yes.stdio.refuse()
             assert await yes.wait() == -signal.SIGPIPE
 
     async def test_an_input_that_the_command_closes_is_refused(self) -> None:
@@ -168,13 +168,13 @@ class TestLibrary:
     async def test_leaving_the_block_stops_the_command_and_its_children(self) -> None:
         async with sessions() as session:
             async with start(session, ["sh", "-c", FAMILY]) as command:
-                pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+                pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
                 assert all(map(alive, pids))
             await gone(pids)
 
     async def test_a_lost_session_stops_the_command_and_its_children(self) -> None:
         async with sessions() as session, start(session, ["sh", "-c", FAMILY]) as command:
-            pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+            pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
             session.abort()
             with pytest.raises(chanlink.SessionLost):
                 await command.wait()
@@ -193,20 +193,20 @@ class TestLibrary:
     async def test_a_command_that_ignores_term_is_killed(self) -> None:
         async with sessions(grace=0.2) as session:
             async with start(session, ["sh", "-c", f"trap '' TERM; {FAMILY}"]) as command:
-                pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+                pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
             await gone(pids)
 
     async def test_a_broken_off_input_is_not_taken_for_the_whole(self, tmp_path: Path) -> None:
         complete = tmp_path / "complete"
         async with sessions() as session:
             async with start(session, ["sh", "-c", f"echo $$; cat > /dev/null; echo > {complete}"]) as command:
-                pid = int(await read_line(command.stdout))
-                await command.stdin.send(b"half")
-                command.stdin.fail("read-failed")
+                pid = int(await read_line(command.stdio))
+                await command.stdio.send(b"half")
+                command.stdio.fail("read-failed")
                 assert await command.wait() == -signal.SIGTERM
             async with start(session, ["sh", "-c", f"echo $$; cat > /dev/null; echo > {complete}"]) as command:
-                pid = int(await read_line(command.stdout))
-                await command.stdin.send(b"half")
+                pid = int(await read_line(command.stdio))
+                await command.stdio.send(b"half")
             await gone([pid])
         assert not complete.exists()
 
@@ -230,8 +230,8 @@ class TestLibrary:
                 {"args": "abc"},
                 {"args": [1]},
                 {"args": ["\0"]},
-                {"stdin": None},
-                {"stdout": b""},
+                {"stdio": None},
+                {"stdio": b""},
                 {"stderr": chanlink.pipe()[0]},
                 {"directory": 7},
                 {"environment": []},
@@ -270,6 +270,24 @@ class TestLibrary:
                 while session.statistics().channels:  # no end of a bad request is left over
                     await anyio.sleep(0.01)
 
+    async def test_a_channel_brings_one_request(self) -> None:
+        async with sessions() as session, await session.open(SERVICE) as requests:
+            status, replies = chanlink.pipe()
+            async with status, replies:
+                await requests.send({"request": "list", "status": status})
+                assert await replies.receive() == {"commands": []}
+            with pytest.raises(chanlink.ChannelRefused), anyio.fail_after(PATIENCE):
+                await requests.send({"request": "list"})
+                await requests.flush()
+            assert (await run(session, ["true"])).status == 0
+
+    async def test_a_command_without_control_takes_no_signals(self) -> None:
+        async with sessions() as session, start(session, ["cat"], control=False) as command:
+            with pytest.raises(RuntimeError, match="without control"):
+                await command.signal("TERM")
+            await command.stdio.send_eof()
+            assert await command.wait() == 0
+
     async def test_a_server_without_the_service_is_told_apart(self) -> None:
         async with sessions("other") as session:
             with pytest.raises(chanlink.ChannelRefused) as refused:
@@ -303,7 +321,7 @@ class TestLibrary:
 
 async def answer(session: chanlink.Session, changes: dict[str, Any]) -> str:
     """Send a request that is right but for ``changes``; the code of the answer."""
-    names = ("stdin", "stdout", "stderr")
+    names = ("stdio", "stdout", "stderr")
     pipes = {name: chanlink.byte_pipe() for name in (*names, "unknown")}
     status, replies = chanlink.pipe()
     theirs = {name: pipes[name][1] for name in names}

@@ -93,6 +93,41 @@ class TestKilled:
             assert client.wait(PATIENCE) == 255
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="finds it in /proc")
+class TestSpare:
+    """The child of the guard that is forked before it is needed."""
+
+    def test_one_that_was_killed_is_replaced_and_the_command_runs_once(self, tmp_path: Path, server: Server) -> None:
+        until(lambda: server.spare)
+        os.kill(server.spare, signal.SIGKILL)
+        assert server.run("sh", "-c", f"echo once | tee -a {tmp_path}/said").stdout == b"once\n"
+        assert (tmp_path / "said").read_text() == "once\n"
+
+    def test_it_holds_nothing_that_others_wait_for(self, server: Server) -> None:
+        before = server.spare
+        with running(server.command("sh", "-c", FAMILY)):
+            until(lambda: server.spare not in (0, before))
+            spare = Path(f"/proc/{server.spare}/fd")
+            until(lambda: len(list(spare.iterdir())) == 4)  # the standard ones, and its line
+            assert sum(os.readlink(file).startswith(("socket", "pipe")) for file in spare.iterdir()) == 1
+
+    def test_it_goes_with_the_guard(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as server:
+            until(lambda: server.spare)
+            pids = [server.guard, server.spare]
+            os.kill(server.guard, signal.SIGKILL)
+            gone(pids[1:])
+        with serving(tmp_path) as server:
+            until(lambda: server.spare)
+            pids = [server.guard, server.spare]
+            server.stop(signal.SIGKILL)
+            gone(pids)
+
+    def test_an_order_that_no_socket_holds_at_once_arrives_whole(self, server: Server) -> None:
+        words = [letter * 100_000 for letter in "abcdefghij"]
+        assert server.run("sh", "-c", 'printf %s "$@" | wc -c', "sh", *words).stdout.split() == [b"1000000"]
+
+
 class TestInterrupted:
     def test_ctrl_c_is_passed_on_and_the_status_comes_back(self, server: Server) -> None:
         script = "trap 'echo caught; exit 7' INT; echo $$ $$; while :; do sleep 0.05; done"
@@ -145,9 +180,9 @@ class TestSignals:
         child = "trap 'echo child; exit' USR1; echo ready; while :; do sleep 0.02; done"
         script = f"trap 'echo parent; wait; exit 5' USR1; sh -c \"{child}\" & while :; do sleep 0.02; done"
         async with sessions() as session, start(session, ["sh", "-c", script]) as command:
-            assert await read_line(command.stdout) == b"ready\n"
+            assert await read_line(command.stdio) == b"ready\n"
             await command.signal("USR1")
-            assert sorted((await read_all(command.stdout)).splitlines()) == [b"child", b"parent"]
+            assert sorted((await read_all(command.stdio)).splitlines()) == [b"child", b"parent"]
             assert await command.wait() == 5
 
     async def test_wrong_names_are_refused_here_and_there(self) -> None:
@@ -156,12 +191,12 @@ class TestSignals:
                 await command.signal("BREAK")
             await command._say({"signal": "BREAK"})
             assert isinstance(await command._control.wait_closed(), chanlink.ChannelRefused)
-            await command.stdin.send_eof()
+            await command.stdio.send_eof()
             assert await command.wait() == 0
 
     async def test_an_interrupted_command_leaves_nothing_behind(self) -> None:
         async with sessions() as session, start(session, ["sh", "-c", FAMILY]) as command:
-            pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+            pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
             await command.signal("INT")  # the shell has its background ignore that
             assert await command.wait() == -signal.SIGINT
             await all_gone(pids)
@@ -169,7 +204,7 @@ class TestSignals:
     async def test_jobs_of_an_interactive_shell_end_with_it(self) -> None:
         async with sessions() as session:
             async with start(session, ["bash", "-c", JOBS]) as command:
-                pids = [int(pid) for pid in (await read_line(command.stdout)).split()]
+                pids = [int(pid) for pid in (await read_line(command.stdio)).split()]
             await all_gone(pids)
 
 
@@ -349,14 +384,14 @@ class TestMany:
         async def one(session: chanlink.Session, number: int) -> None:
             nonlocal running
             async with start(session, ["sh", "-c", f"echo {number}; cat; exit {number}"]) as command:
-                assert await read_line(command.stdout) == b"%d\n" % number
+                assert await read_line(command.stdio) == b"%d\n" % number
                 running += 1
                 if running == 200:
                     all_run.set()
                 await all_run.wait()
-                await command.stdin.send(b"%d" % number)
-                await command.stdin.send_eof()
-                assert await read_all(command.stdout) == b"%d" % number
+                await command.stdio.send(b"%d" % number)
+                await command.stdio.send_eof()
+                assert await read_all(command.stdio) == b"%d" % number
                 assert await command.wait() == number
 
         with anyio.fail_after(2 * PATIENCE):
@@ -372,11 +407,11 @@ class TestMany:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
             received = 0
             while received < size // 2:
-                received += len(await command.stdout.receive())
+                received += len(await command.stdio.receive())
             await anyio.sleep(0.3)
             while True:
                 try:
-                    received += len(await command.stdout.receive())
+                    received += len(await command.stdio.receive())
                 except chanlink.EndOfChannel:
                     break
             assert received == size

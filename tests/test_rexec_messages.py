@@ -17,7 +17,7 @@ KEYS = [
     "request",
     "command",
     "args",
-    "stdin",
+    "stdio",
     "stdout",
     "stderr",
     "status",
@@ -42,7 +42,7 @@ def ends() -> list[Any]:
 ENDS = ends()
 SENDER, RECEIVER, STREAM, _ = ENDS
 GOOD = {
-    "request": "run", "command": "ls", "args": ["-l", b"\xff"], "stdin": STREAM, "stdout": STREAM, "stderr": STREAM,
+    "request": "run", "command": "ls", "args": ["-l", b"\xff"], "stdio": STREAM, "stderr": STREAM,
     "status": SENDER, "control": RECEIVER, "directory": "/", "environment": {"A": "B"}, "user": "me",
     "limits": {"time": 5}, "terminal": [80, 24],
 }  # fmt: skip
@@ -87,14 +87,14 @@ def test_anything_else_is_read_or_refused(value: Any) -> None:
 
 
 def test_what_was_written_is_read() -> None:
-    ends = {"stdin": STREAM, "stdout": STREAM, "stderr": STREAM, "status": SENDER, "control": RECEIVER}
+    ends = {"stdio": STREAM, "stderr": STREAM, "status": SENDER, "control": RECEIVER}
     message = messages.run_message(
         ["a", b"\xff", os.fsdecode(b"\xfe")], ends, directory="ü", environment={"A": b"\xfd"}, user="me",
         limits={"memory": 5}, terminal=Size(80, 24),
     )  # fmt: skip
     run = messages.read_request(message)
     assert run == messages.Run(
-        [b"a", b"\xff", b"\xfe"], SENDER, messages.Streams(STREAM, STREAM, STREAM, RECEIVER), None, "ü".encode(),
+        [b"a", b"\xff", b"\xfe"], SENDER, messages.Streams(STREAM, STREAM, RECEIVER), None, "ü".encode(),
         {b"A": b"\xfd"}, "me", {"memory": 5}, Size(80, 24),
     )  # fmt: skip
     detached = messages.read_request(messages.run_message(["a"], {"status": SENDER}, detach=""))

@@ -7,8 +7,8 @@
         print(done.status, done.stdout)
 
         async with start(session, ["bc", "-l"]) as calculator:      # talk with a command while it runs
-            await calculator.stdin.send(b"2^64\\n")
-            print(await calculator.stdout.receive())
+            await calculator.stdio.send(b"2^64\\n")
+            print(await calculator.stdio.receive())
 """
 
 import io
@@ -89,16 +89,14 @@ class Command:
     def __init__(
         self,
         requests: chanlink.Sender[Any],
-        stdin: chanlink.ByteStream,
-        stdout: chanlink.ByteStream,
+        stdio: chanlink.ByteStream,
         stderr: chanlink.ByteStream,
         replies: chanlink.Receiver[Any],
-        control: chanlink.Sender[Any],
+        control: chanlink.Sender[Any] | None,
     ) -> None:
-        self.stdin = stdin
-        """Send to it; `send_eof` is the end of file for the command."""
-        self.stdout = stdout
-        """Receive from it, to its end."""
+        self.stdio = stdio
+        """Its standard input and output. Send to it; `send_eof` is the end of file for the command.  Receive from it,
+        to its end."""
         self.stderr = stderr
         """Receive from it, to its end."""
         self._requests = requests
@@ -128,46 +126,52 @@ class Command:
         await self._say({"resize": list(size)})
 
     async def _say(self, message: dict[str, Any]) -> None:
+        if self._control is None:
+            raise RuntimeError("the command was started without control")
         with suppress(chanlink.ChannelBroken):
             await self._control.send(message)
 
 
 @asynccontextmanager
 async def start(
-    session: chanlink.Session, argv: Sequence[Word], *, terminal: Size | None = None, **settings: Unpack[Settings]
+    session: chanlink.Session,
+    argv: Sequence[Word],
+    *,
+    terminal: Size | None = None,
+    control: bool = True,
+    **settings: Unpack[Settings],
 ) -> AsyncGenerator[Command, None]:
     """Start a command: an async context manager that gives a `Command`.  Nothing waits for the server.
 
     ``argv`` is the program and its arguments, exactly; there is no shell. With a ``terminal`` of some size, that is its
-    input and both outputs; all that it writes is in ``stdout`` then. Read both outputs: a command waits when nobody
-    takes what it writes.
+    input and both outputs; all that it writes is in ``stdio`` then. Read both outputs: a command waits when nobody
+    takes what it writes. Without ``control`` it can be sent neither signals nor a size, and costs a channel less.
 
     Leaving the block stops the command if it still runs: its processes get TERM, and after five seconds KILL.
     """
     if not argv:
         raise ValueError("argv is empty")
-    stdin, their_stdin = chanlink.byte_pipe()
-    stdout, their_stdout = chanlink.byte_pipe()
+    stdio, their_stdio = chanlink.byte_pipe()
     stderr, their_stderr = chanlink.byte_pipe()
-    control, their_control = chanlink.pipe()
     status, replies = chanlink.pipe()
-    theirs: dict[str, Any] = {
-        "stdin": their_stdin,
-        "stdout": their_stdout,
-        "stderr": their_stderr,
-        "control": their_control,
-        "status": status,
-    }
-    requests: chanlink.Sender[Any] = await session.open(SERVICE)
+    theirs: dict[str, Any] = {"stdio": their_stdio, "stderr": their_stderr, "status": status}
+    ours: list[Any] = [stdio, stderr, replies]
+    orders = None
+    if control:
+        orders, theirs["control"] = chanlink.pipe()
+        ours.append(orders)
     async with AsyncExitStack() as ends:
         # Theirs too, for the case that the request can't be sent; closing an end that has moved does nothing.
-        for end in (*theirs.values(), control, replies, stdin, stdout, stderr, requests):
+        for end in (*theirs.values(), *ours):
             await ends.enter_async_context(end)
+        await stderr.send_eof()  # nothing goes there
+        requests: chanlink.Sender[Any] = await ends.enter_async_context(await session.open(SERVICE))
         await requests.send(run_message(argv, theirs, terminal=terminal, **settings))
+        requests.close()  # here, so that it leaves with the request
         try:
-            yield Command(requests, stdin, stdout, stderr, replies, control)
+            yield Command(requests, stdio, stderr, replies, orders)
         finally:
-            _give_up(stdin, stdout, stderr)
+            _give_up(stdio, stderr)
 
 
 async def _answer(requests: chanlink.Sender[Any], replies: chanlink.Receiver[Any]) -> object:
@@ -178,11 +182,11 @@ async def _answer(requests: chanlink.Sender[Any], replies: chanlink.Receiver[Any
         raise
 
 
-def _give_up(stdin: chanlink.ByteStream, *outputs: chanlink.ByteStream) -> None:
+def _give_up(stdio: chanlink.ByteStream, stderr: chanlink.ByteStream) -> None:
     """Say of streams that are not over that the command is given up; of the input, lest it look like its end."""
     with suppress(chanlink.ChannelClosed):
-        stdin.fail(CANCELLED)
-    for output in outputs:
+        stdio.fail(CANCELLED)
+    for output in (stdio, stderr):
         with suppress(chanlink.ChannelClosed):
             output.refuse(CANCELLED)
 
@@ -208,20 +212,24 @@ async def run(
     """
     outputs = io.BytesIO(), io.BytesIO()
     source = FileSource(io.BytesIO(stdin)) if isinstance(stdin, bytes) else stdin
-    async with start(session, argv, terminal=terminal, **settings) as command:
-        feeding = Attempt(copy_in, source, command.stdin)
+    async with start(session, argv, terminal=terminal, control=beside is not None, **settings) as command:
+        feeding = Attempt(copy_in, source, command.stdio)
         waiting = Attempt(command.wait)
         copying = (
-            Attempt(copy_out, command.stdout, stdout or FileSink(outputs[0])),
+            Attempt(copy_out, command.stdio, stdout or FileSink(outputs[0])),
             Attempt(copy_out, command.stderr, stderr or FileSink(outputs[1])),
         )
+        if stdin == b"":
+            await feeding()  # here, so that the end of the input leaves with the request
         async with anyio.create_task_group() as feeder:
-            feeder.start_soon(feeding)
+            if stdin != b"":
+                feeder.start_soon(feeding)
             if beside is not None:
                 feeder.start_soon(beside, command)
             async with anyio.create_task_group() as tasks:
-                for attempt in (waiting, *copying):
+                for attempt in copying:
                     tasks.start_soon(attempt)
+                await waiting()
             feeder.cancel_scope.cancel()  # the rest of the input is not wanted any more
     status = waiting.result()  # what `wait` raises is the reason for most of the other errors
     for moving in (feeding, *copying):
@@ -290,4 +298,5 @@ async def _ask(session: chanlink.Session, request: Callable[[chanlink.Sender[Any
     requests: chanlink.Sender[Any] = await session.open(SERVICE)
     async with status, replies, requests:
         await requests.send(request(status))
+        requests.close()
         return await _answer(requests, replies)

@@ -1,7 +1,8 @@
 """The guard: a small process that starts the commands of a server, and ends those that nobody holds any more.
 
 It runs by itself (``python guard.py``, with a socket as standard input), imports nothing but the standard library,
-and has one thread. So it forks quickly and safely, which a server with its event loop and worker threads does not.
+and has one thread. So it forks safely, which a server with its event loop and worker threads does not. And it forks
+in advance: the next command is a child that is already there, and waits for its order.
 
 Each command has a line of its own, a socket. Whoever holds the other end sends the order, then signals, and is told
 how it goes. When that end is closed before the command was given free, the command is stopped: TERM to all of its
@@ -9,8 +10,8 @@ processes, and KILL to those that are left after the grace. That happens when a 
 server itself is killed: the system closes its sockets then. Should the guard be killed, the commands get KILL from
 the system (Linux), and the server sees to their children.
 
-To the main socket come single bytes, each with four descriptors: the line, and three for the command. Lines of
-JSON go over the line of a command:
+To the main socket come `TIMES`, each with four descriptors: the line, and three for the command. Lines of JSON go over
+the line of a command:
 
     to the guard     {"argv": [...], ...}, see `become`; then {"signal": n} any number of times; then {"finish": true}
     from the guard   {"pid": n} when it runs, or {"error": [stage, errno]}; then {"exit": n, "late": bool} when it has
@@ -30,23 +31,33 @@ import json
 import math
 import os
 import resource
-import selectors
+import select
 import signal
 import socket
+import struct
 import sys
 import termios
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, NoReturn
 
-TICK = 0.02
-"""How often we look whether the processes of a command that is being stopped are gone: nobody reports that."""
+TIMES = struct.Struct("dd")
+"""What a command may take, infinity if that is not limited, and the grace: both in seconds."""
+TICK = 20
+"""Milliseconds: how often we look whether the processes of a command that is being stopped are gone; nobody says so."""
+QUIET = 1
+"""Milliseconds without an event after which a spare child is forked: the processor is for what has just begun."""
 GUARD = os.getpid()
 FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 """What commands get, unless their order says less; we ourselves need some descriptors for each of them."""
 IGNORED: list[int] = []
-LIBC = ctypes.CDLL(None)
+PATH = os.defpath.encode()
+NO_PROGRAM = b'{"argv": ["."], "environment": ["A="]}'
+"""A folder.  A child tries to run it before it has an order: what it uses for the first time after the fork is copied,
+and so the time of the command need not be spent on that."""
+PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1
 LIMITS = {
     "processor": resource.RLIMIT_CPU,
@@ -71,21 +82,29 @@ class Guard:
         self.orders = orders
         self.serving = True
         self.wards: set[Ward] = set()
-        self.selector = selectors.DefaultSelector()
-        self.selector.register(orders, selectors.EVENT_READ, self.take_order)
+        self.spare: Child | None = None
+        self._wants_spare = True
+        self._poll = select.poll()
+        self._readers: dict[int, Callable[[], object]] = {}
+        self.watch(orders.fileno(), self.take_order)
         wakeups, wakeup = os.pipe()
         os.set_blocking(wakeups, False)
         os.set_blocking(wakeup, False)
-        self.selector.register(wakeups, selectors.EVENT_READ, lambda: self.children_ended(wakeups))
+        self.watch(wakeups, lambda: self.children_ended(wakeups))
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
 
     def run(self) -> None:
         """Until the server is gone, and the last command."""
         while self.serving or self.wards:
-            timeout = self.patience()
-            for key, _ in self.selector.select(timeout):
-                key.data()
+            wants_spare = self._wants_spare and self.serving
+            events = self._poll.poll((QUIET if self.wards else 0) if wants_spare else self.patience())
+            for reader in [self._readers[descriptor] for descriptor, _ in events]:
+                reader()
+            if wants_spare and not events:
+                self._wants_spare = False
+                with suppress(OSError):  # the next order will tell
+                    self.spare = Child()
             stopping = [ward for ward in self.wards if ward.stage is Stage.STOPPING]
             sessions = living() if stopping else None
             for ward in stopping:
@@ -95,27 +114,48 @@ class Guard:
                 ward.late = True
                 ward.stop()
 
+    def watch(self, descriptor: int, reader: Callable[[], object]) -> None:
+        """Call the reader whenever there is something to read, or the end."""
+        self._readers[descriptor] = reader
+        self._poll.register(descriptor, select.POLLIN)
+
+    def forget(self, descriptor: int) -> None:
+        if self._readers.pop(descriptor, None) is not None:
+            self._poll.unregister(descriptor)
+
     def patience(self) -> float | None:
+        """In milliseconds."""
         if any(ward.stage is Stage.STOPPING for ward in self.wards):
             return TICK
         first = min((ward.time_is_up for ward in self.wards), default=math.inf)
-        return None if first == math.inf else max(0.0, first - time.monotonic())
+        return None if first == math.inf else max(0.0, (first - time.monotonic()) * 1000)
+
+    def hand_over(self, order: bytes, files: list[int]) -> "Child":
+        """Have a child become a command.  Raises an `OSError`."""
+        child, self.spare, self._wants_spare = self.spare, None, True
+        if child is not None:
+            with suppress(OSError):  # somebody has killed it
+                child.send(order, files)
+                return child
+        child = Child()
+        child.send(order, files)
+        return child
 
     def take_order(self) -> None:
         try:
-            data, descriptors, _, _ = socket.recv_fds(self.orders, 1, 4)
+            data, descriptors, _, _ = socket.recv_fds(self.orders, TIMES.size, 4)
         except OSError:  # a reset is an end
             data, descriptors = b"", []
-        for descriptor in descriptors:
-            os.set_inheritable(descriptor, False)
         if data and len(descriptors) == 4:
-            self.wards.add(Ward(self, socket.socket(fileno=descriptors[0]), descriptors[1:]))
+            ward = Ward(self, socket.socket(fileno=descriptors[0]), descriptors[1:], *TIMES.unpack(data))
+            self.wards.add(ward)
+            ward.read_line()  # mostly its order is there already
             return
         for descriptor in descriptors:  # the rest did not fit into our table of descriptors
             os.close(descriptor)
         if not data:
             self.serving = False
-            self.selector.unregister(self.orders)
+            self.forget(self.orders.fileno())
 
     def children_ended(self, wakeups: int) -> None:
         with suppress(BlockingIOError):
@@ -127,20 +167,21 @@ class Guard:
 class Ward:
     """One command."""
 
-    def __init__(self, guard: Guard, line: socket.socket, files: list[int]) -> None:
+    def __init__(self, guard: Guard, line: socket.socket, files: list[int], most: float, grace: float) -> None:
         self.guard = guard
         self.line = line
         self.files = files
         self.stage = Stage.ORDERED
         self.pid = 0
         self.late = False
-        self.grace = 0.0
+        self.grace = grace
+        self.most = most
         self.time_is_up = math.inf
         self._received = b""
         self._status: int | None = None
         self._kill_at = math.inf
         line.setblocking(False)
-        guard.selector.register(line, selectors.EVENT_READ, self.read_line)
+        guard.watch(line.fileno(), self.read_line)
 
     def read_line(self) -> None:
         try:
@@ -151,53 +192,44 @@ class Ward:
             data = b""
         *messages, self._received = (self._received + data).split(b"\n")
         for message in messages:
-            self._obey(json.loads(message))
+            self._obey(message)
         if not data and self in self.guard.wards:
-            self.guard.selector.unregister(self.line)
+            self.guard.forget(self.line.fileno())
             self._close_files()
             if self.stage is Stage.ORDERED:
                 self._forget()
             else:
                 self.stop()
 
-    def _obey(self, message: dict[str, Any]) -> None:
-        if "argv" in message and self.stage is Stage.ORDERED:
-            self._start(message)
-        elif self not in self.guard.wards or not self.pid:
+    def _obey(self, line: bytes) -> None:
+        if self not in self.guard.wards:
             return
-        elif "signal" in message:
+        if self.stage is Stage.ORDERED:
+            self._start(line)
+            return
+        message = json.loads(line)
+        if "signal" in message:
             self._signal(message["signal"])
         elif "finish" in message and self.stage is Stage.ENDED:
             self._reap()
 
-    # --- the start ---
-
-    def _start(self, order: dict[str, Any]) -> None:
-        errors = error = -1
+    def _start(self, order: bytes) -> None:
         try:
-            errors, error = os.pipe()
-            self.pid = os.fork()
+            child = self.guard.hand_over(order + b"\n", self.files)
         except OSError as exc:  # too many descriptors, or too many processes
-            if errors != -1:
-                os.close(errors)
-                os.close(error)
             self._tell({"error": ["start", exc.errno]})
             self._forget()
             return
-        if self.pid == 0:
-            become(order, self.files, error)
-        os.close(error)
         self._close_files()
+        self.pid = child.pid
         self.stage = Stage.STARTING
-        self.grace = order["grace"]
-        self.time_is_up = time.monotonic() + order["time"] if order["time"] else math.inf
+        self.time_is_up = time.monotonic() + self.most
         # A folder or a program may be on a file system that does not answer: the others don't wait for that.
-        self.guard.selector.register(errors, selectors.EVENT_READ, lambda: self._started(errors))
+        self.guard.watch(child.line.fileno(), lambda: self._started(child))
 
-    def _started(self, errors: int) -> None:
-        error = os.read(errors, 4096)
-        self.guard.selector.unregister(errors)
-        os.close(errors)
+    def _started(self, child: "Child") -> None:
+        self.guard.forget(child.line.fileno())
+        error = child.error()
         if self not in self.guard.wards:
             return
         if error:
@@ -209,15 +241,11 @@ class Ward:
             self.stage = Stage.RUNNING
             self.look_for_end()
 
-    # --- the end ---
-
     def look_for_end(self) -> None:
         if self._status is not None or self.stage in (Stage.ORDERED, Stage.STARTING):
             return
         self._status = status_of(self.pid)
-        if self._status is None:
-            return
-        if self.stage is Stage.RUNNING:
+        if self._status is not None and self.stage is Stage.RUNNING:
             self.stage = Stage.ENDED
             self._tell({"exit": self._status, "late": self.late})
 
@@ -285,8 +313,7 @@ class Ward:
     def _forget(self) -> None:
         self._close_files()
         self.guard.wards.discard(self)
-        with suppress(KeyError, ValueError):
-            self.guard.selector.unregister(self.line)
+        self.guard.forget(self.line.fileno())
         self.line.close()
 
     def _close_files(self) -> None:
@@ -324,26 +351,77 @@ def living() -> Sessions | None:
     return sessions
 
 
-# --- the child ----------------------------------------------------------------------------------
+class Child:
+    """A process of ours that waits for its order, and becomes the command then."""
+
+    def __init__(self) -> None:
+        """Raises an `OSError`."""
+        self.line, theirs = socket.socketpair()
+        with theirs:
+            self.pid = os.fork()
+            if self.pid == 0:
+                be_child(theirs)
+
+    def send(self, order: bytes, files: list[int]) -> None:
+        """Give it its order, a line, and its standard descriptors.  Raises an `OSError`: it is gone, unused."""
+        try:
+            sent = socket.send_fds(self.line, [order], files)
+            if sent < len(order):  # else it may have closed the line by now: it runs
+                self.line.sendall(order[sent:])
+        except OSError:
+            self.line.close()
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            raise
+
+    def error(self) -> bytes:
+        """Why it is no command, when its line is readable; empty if it is one: the line is closed by exec."""
+        with self.line:
+            try:
+                return self.line.recv(4096)
+            except OSError:  # it was killed before it had read all of its order
+                return b""
 
 
-def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
-    """Be the command: what the child does between fork and exec.  The order has
-
-    argv, environment (NAME=VALUE), directory or null; terminal: whether the first of the files is to be its
-    controlling terminal; user: [name, uid, gid] or null; limits: by the names of `LIMITS`; time: what it may take, or
-    null, and grace: both in seconds.
-    """
-    stage = "start"
+def be_child(line: socket.socket) -> NoReturn:
+    """What a child does."""
     try:
         os.setsid()
-        for descriptor, file in enumerate(files):
-            os.dup2(file, descriptor)
-        if order["terminal"]:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         for number in IGNORED:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        _die_with_guard()
+        # Our copies of what the guard has: nobody who waits for the end of one of them shall wait for us.
+        os.dup2(1, 0)
+        for name in os.listdir("/dev/fd"):
+            if int(name) > 2 and int(name) != line.fileno():
+                os.closerange(int(name), int(name) + 1)  # one is closed already: the list's own
+        with suppress(OSError):
+            run_program(json.loads(NO_PROGRAM))
+        order, files, _, _ = socket.recv_fds(line, 65536, 3)
+        while not order.endswith(b"\n"):
+            more = line.recv(65536)
+            if not more:
+                os._exit(0)  # the guard is gone
+            order += more
+        become(json.loads(order), files, line.fileno())
+    finally:
+        os._exit(127)
+
+
+def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
+    """Be the command: what the child does from its order to exec.  The order has
+
+    argv, environment (NAME=VALUE), directory or null; terminal: whether the first of the files is to be its
+    controlling terminal; user: [name, uid, gid] or null; limits: by the names of `LIMITS`; grace: in seconds.
+    """
+    stage = "start"
+    try:
+        for descriptor, file in enumerate(files):
+            os.dup2(file, descriptor)
+            os.close(file)
+        if order["terminal"]:
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
         stage = "limits"
         _limit(order["limits"], order["grace"])
         stage = "user"
@@ -351,30 +429,36 @@ def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
             if order["terminal"]:
                 os.fchown(0, order["user"][1], -1)  # some programs open it by its name
             _switch(*order["user"])
-        if sys.platform == "linux":  # after the switch, which would undo it
-            LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != GUARD:
-                os.kill(os.getpid(), signal.SIGKILL)
+            _die_with_guard()  # the switch has undone it
         stage = "directory"
         if order["directory"] is not None:
             os.chdir(order["directory"].encode("latin-1"))
         stage = "command"
-        argv = [word.encode("latin-1") for word in order["argv"]]
-        variables = (entry.encode("latin-1").partition(b"=") for entry in order["environment"])
-        execute(argv, {name: value for name, _, value in variables})
+        run_program(order)
     except BaseException as exc:
         os.write(error, json.dumps([stage, getattr(exc, "errno", None) or 0]).encode())
     finally:
         os._exit(127)
 
 
-def execute(argv: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
+def _die_with_guard() -> None:
+    """Have the system kill us when the guard is killed (Linux); exec does not change that."""
+    if PRCTL is not None:
+        PRCTL(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != GUARD:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def run_program(order: dict[str, Any]) -> NoReturn:
     """As `os.execvpe`, which takes a millisecond more: each folder that has no such program costs it an exception."""
+    argv = [word.encode("latin-1") for word in order["argv"]]
+    variables = (entry.encode("latin-1").partition(b"=") for entry in order["environment"])
+    environment = {name: value for name, _, value in variables}
     if b"/" in argv[0]:
         os.execve(argv[0], argv, environment)
     error: OSError = FileNotFoundError(errno.ENOENT, "not found")
-    for folder in os.get_exec_path(environment):  # type: ignore[arg-type]
-        program = os.path.join(os.fsencode(folder), argv[0])
+    for folder in environment.get(b"PATH", PATH).split(b":"):
+        program = folder + b"/" + argv[0] if folder else argv[0]
         if os.access(program, os.F_OK):
             try:
                 os.execve(program, argv, environment)

@@ -1,7 +1,9 @@
 """The server's side of the guard: starts it, and has it start commands."""
 
+import math
 import os
 import socket
+import struct
 import subprocess
 import sys
 from contextlib import suppress
@@ -15,6 +17,8 @@ import anyio.to_thread
 from .messages import CANNOT_START, StartError
 from .process import GuardLost, NoInput, Order, Pipes, Process, Terminal
 
+TIMES = struct.Struct("dd")
+"""As in `guard`."""
 PROGRAM = Path(__file__).with_name("guard.py")
 
 
@@ -27,7 +31,7 @@ class Guard:
     def __init__(self, grace: float) -> None:
         self._grace = grace
         self._start()
-        self._lock = anyio.Lock()
+        self._lock = anyio.Lock(fast_acquire=True)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
@@ -51,7 +55,7 @@ class Guard:
         except OSError as exc:  # too many descriptors
             raise StartError(CANNOT_START, f"the server can't start a command now: {exc.strerror}") from exc
         try:
-            await process.begin(order, self._grace)
+            await process.begin()
         except (GuardLost, OSError) as exc:
             await process.__aexit__(None, None, None)
             raise StartError(CANNOT_START, "the server can't start a command now") from exc
@@ -69,9 +73,11 @@ class Guard:
             ours.close()
             raise
         ours.setblocking(False)
-        process = Process(ours, streams)
+        process = Process(ours, streams, order, self._grace)
         try:
-            await self._hand_over(theirs.fileno(), *streams.theirs)
+            process.send_order()  # before the guard looks for it
+            times = TIMES.pack(order.limits.get("time", math.inf), self._grace)
+            await self._hand_over(times, theirs.fileno(), *streams.theirs)
         except BaseException:
             process.close()
             raise
@@ -80,14 +86,14 @@ class Guard:
                 os.close(descriptor)
         return process
 
-    async def _hand_over(self, *descriptors: int) -> None:
+    async def _hand_over(self, times: bytes, *descriptors: int) -> None:
         async with self._lock:
             if self._popen.poll() is not None:
                 self._orders.close()
                 self._start()
             while True:
                 try:
-                    socket.send_fds(self._orders, [b"+"], descriptors)
+                    socket.send_fds(self._orders, [times], descriptors)
                     return
                 except BlockingIOError:
                     await anyio.wait_writable(self._orders)

@@ -1,12 +1,11 @@
 """What travels: requests and their answers, checked on arrival.
 
-A request is one message on a channel to the service `SERVICE`. To run a command:
+A request is the one message on a channel to the service `SERVICE`. To run a command:
 
     request      "run"
     command      the program's name or path
     args         list of its arguments
-    stdin        a byte stream: what the command reads; its end is the command's end of file
-    stdout       a byte stream: what it writes
+    stdio        a byte stream: what the command reads, whose end is its end of file, and what it writes
     stderr       a byte stream: what it writes there; with a terminal it stays empty
     status       a sender: gets one status message, after both outputs have ended
     control      a receiver: brings {"signal": name} and {"resize": [columns, rows]} while the command runs (optional);
@@ -122,8 +121,7 @@ def run_message(
 class Streams(NamedTuple):
     """What connects a command to whoever asked for it."""
 
-    stdin: chanlink.ByteStream
-    stdout: chanlink.ByteStream
+    stdio: chanlink.ByteStream
     stderr: chanlink.ByteStream
     control: chanlink.Receiver[Any] | None
 
@@ -196,7 +194,7 @@ def _read_run(message: dict[object, object], status: Status) -> Run:
         control = message.get("control")
         if control is not None:
             control = _instance(control, chanlink.Receiver, "control")
-        streams = Streams(_stream(message, "stdin"), _stream(message, "stdout"), _stream(message, "stderr"), control)
+        streams = Streams(_stream(message, "stdio"), _stream(message, "stderr"), control)
     directory, user, terminal = message.get("directory"), message.get("user"), message.get("terminal")
     if detach is not None and terminal is not None:
         raise BadMessage("a detached command has no terminal")

@@ -57,7 +57,6 @@ class Order(NamedTuple):
             "user": None if self.user is None else self.user[:3],
             "terminal": self.terminal is not None,
             "limits": {name: most for name, most in self.limits.items() if name != "time"},
-            "time": self.limits.get("time"),
             "grace": grace,
         }
         return json.dumps(order, default=lambda word: word.decode("latin-1")).encode() + b"\n"
@@ -80,7 +79,7 @@ class Process:
     interrupted = False
     """Whether it was sent a signal that asks to end."""
 
-    def __init__(self, line: socket.socket, streams: "Streams") -> None:
+    def __init__(self, line: socket.socket, streams: "Streams", order: Order, grace: float) -> None:
         self.pid = 0
         self.stdin = streams.stdin
         self.outputs = streams.outputs
@@ -89,24 +88,28 @@ class Process:
         self._line = line
         self._received = b""
         self._finished = False
+        self._order = order
+        self._unsent = memoryview(order.to_json(grace))
 
-    async def begin(self, order: Order, grace: float) -> None:
-        """Have it started.  Raises `StartError`, `GuardLost`."""
-        rest = memoryview(order.to_json(grace))
+    def send_order(self) -> bool:
+        """Send the order, as much as the line takes now; returns whether that was all.  Raises an `OSError`."""
+        with suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent = self._unsent[self._line.send(self._unsent) :]
+        return not self._unsent
+
+    async def begin(self) -> None:
+        """Wait until it runs.  Raises `StartError`, `GuardLost`, an `OSError`."""
         try:
-            while rest:
-                try:
-                    rest = rest[self._line.send(rest) :]
-                except BlockingIOError:
-                    await anyio.wait_writable(self._line)
-        except OSError as exc:  # it has given up, and has perhaps said why
-            if not isinstance(exc, BrokenPipeError | ConnectionResetError):
-                raise
+            while not self.send_order():
+                await anyio.wait_writable(self._line)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the guard has given up, and has perhaps said why
         report = await self._report()
         if "error" in report:
             self._finished = True
             stage, number = report["error"]
-            raise _start_error(stage, number, order)
+            raise _start_error(stage, number, self._order)
         self.pid = report["pid"]
 
     async def exited(self) -> int:

@@ -89,17 +89,16 @@ class _Server:
         self._running: Counter[str] = Counter()
 
     async def serve(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
-        """Serve one channel of requests; each is answered in a task of its own.
+        """Serve a channel, which brings one request.  Returns when that is answered; cancelled: its command is stopped.
 
-        Returns when the channel and all its commands are over. Cancelled: the commands are stopped first.
+        What becomes of the channel then is no matter: whether somebody still waits, a command learns from its own ends.
         """
-        async with anyio.create_task_group() as commands:
-            try:
-                async for message in requests:
-                    commands.start_soon(self._answer, message, requests, peer)
-            except chanlink.ChanlinkError as exc:
-                # The commands go on: whether somebody still waits for them, they learn from their own ends.
-                logger.info("%s: no more requests: %s", peer.name, printable(str(exc)))
+        try:
+            message = await requests.receive()
+        except chanlink.ChanlinkError as exc:
+            logger.info("%s: no request: %s", peer.name, printable(str(exc)))
+        else:
+            await self._answer(message, requests, peer)
 
     async def _answer(self, message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
         try:
@@ -154,8 +153,8 @@ class _Server:
                 async with process:
                     await _attend(process, streams, run.status)
             finally:
-                moved = [stream.statistics() for stream in (streams.stdin, streams.stdout, streams.stderr)]
-                account.ended(process.returncode, moved=(moved[0].received, moved[1].sent, moved[2].sent))
+                stdio, stderr = streams.stdio.statistics(), streams.stderr.statistics()
+                account.ended(process.returncode, moved=(stdio.received, stdio.sent, stderr.sent))
         return _status(process, order)
 
     async def _run_detached(
@@ -249,15 +248,15 @@ async def _attend(process: Process, streams: Streams, status: chanlink.Sender[An
     async with anyio.create_task_group() as tasks:
         stop = tasks.cancel_scope.cancel
         tasks.start_soon(_stop_without_receiver, status, stop)
-        tasks.start_soon(_feed, streams.stdin, process, stop)
+        tasks.start_soon(_feed, streams.stdio, process, stop)
         if streams.control is not None:
             tasks.start_soon(_obey, streams.control, process)
         async with anyio.create_task_group() as outputs:
             if len(process.outputs) == 1:
-                outputs.start_soon(_forward, process.outputs[0], streams.stdout, stop)
+                outputs.start_soon(_forward, process.outputs[0], streams.stdio, stop)
                 await streams.stderr.send_eof()
             else:
-                outputs.start_soon(_forward, process.outputs[0], streams.stdout)
+                outputs.start_soon(_forward, process.outputs[0], streams.stdio)
                 outputs.start_soon(_forward, process.outputs[1], streams.stderr)
             await _until_exited(process, stop)
         process.finish()
