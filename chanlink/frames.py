@@ -39,6 +39,8 @@ FRAME_HEADER = struct.Struct(">HBBBL")
 FRAME_HEADER_SIZE = 9
 MAX_FRAME_SIZE = 65_535 - 16 - 1 - FRAME_HEADER_SIZE
 """The largest payload that is one record: less its tag, its kind byte, and the frame's own header."""
+FULL = MAX_FRAME_SIZE - 16
+"""The longest DATA that we send: of either suite it is one record, and a turn is as many as leave at a time."""
 CONNECTION_WINDOW = 2**30
 """It bounds nothing (protocol section 4): memory is bounded by the windows of the streams."""
 MAX_HEADER_LIST_SIZE = 4_096

@@ -32,7 +32,7 @@ from .opening import Kind, Opening
 from .stream import Stream
 from .windows import Windows
 
-TURN = 4 * frames.MAX_FRAME_SIZE
+TURN = 4 * frames.FULL
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
@@ -196,7 +196,7 @@ class Mux:
             if self._opening:  # by a relay, for a message that may leave in this turn
                 self._send_openings()
             stream = self._active.popleft()
-            left -= self._send_from(stream, min(window, frames.MAX_FRAME_SIZE))
+            left -= self._send_from(stream, min(window, frames.FULL))
             if stream.has_output() and not stream.out_ended:
                 self._active.append(stream)
             else:

@@ -9,11 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink import frames, windows
+from chanlink.buffers import RECORDS
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.mux import TURN
+from chanlink.noise import AEGIS256, CHACHAPOLY
 from chanlink.opening import Kind, Opening
 from chanlink.stream import Stream
+from chanlink.suites import Suite
 
 from .muxes import KINDS, Pair, Transcript, byte_by_byte, message, read_all, send, take, take_all, whole
 
@@ -824,6 +827,20 @@ def test_bulk_and_small_messages_take_turns() -> None:
         assert len(data) <= TURN + frames.MAX_FRAME_SIZE + 1_000
         assert message(b"x") in data
     assert abs(bulk[0].queued - bulk[1].queued) <= 65_509
+
+
+def test_a_turn_of_bulk_is_as_many_records_as_leave_at_a_time_whatever_the_suite() -> None:
+    script = Transcript(Limits(stream_window=2**24), client_side=True)
+    script.say(script.window(0, 2**29))
+    stream = script.mux.open(Opening("bytes", service="bulk"))
+    for _ in range(20):
+        stream.write(bytes(65_536))
+    script.mux.data_to_send(0.0)
+    longest = script.mux.data_to_send(0.0)
+    assert len(longest) >= TURN
+    assert len(longest) == RECORDS * (frames.FULL + frames.FRAME_HEADER_SIZE)
+    for cipher in (CHACHAPOLY, AEGIS256):
+        assert Suite("", cipher).max_body >= frames.FULL + frames.FRAME_HEADER_SIZE
 
 
 def test_what_was_queued_since_the_last_turn_goes_into_one_frame() -> None:
