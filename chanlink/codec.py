@@ -5,7 +5,8 @@ wraps foreign streams.  Containers of plain values, which is nearly all of them,
 in C.  Then msgpack packs it; an end becomes its index in the message's table.
 
 Coming in, nothing much is allocated because a header claims it: a message that is longer than a few kB, or may nest
-too deep, is skipped through before anything is built, which fails where a length lies.
+too deep, is skipped through before anything is built, which fails where a length lies. One of few values, however
+long, we skip through ourselves: msgpack needs a copy for that.
 """
 
 import abc
@@ -37,6 +38,25 @@ _PLAIN_KEYS = frozenset([str, int, bytes])
 _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
 """Up to this size, few containers can't claim much."""
+_FEW, _LONG = 16, 4_096
+"""A longer body is looked at value by value while these are few, or so long on average."""
+_SIZES = {
+    **dict.fromkeys([*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3], 1),  # small ints, nil, bool
+    **{0xA0 + length: 1 + length for length in range(32)},  # short strs
+    **dict(zip(range(0xCA, 0xD9), (5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18), strict=True)),  # numbers, fixext
+}
+"""What a value takes, by its first byte: of all that don't say it elsewhere."""
+_STRINGS = dict(zip((0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB), map(struct.Struct, (">xB", ">xH", ">xI") * 2), strict=True))
+"""The headers of strs and bins, in which their length is."""
+_ITEMS = {
+    **{0x80 + count: (1, 2 * count) for count in range(16)},
+    **{0x90 + count: (1, count) for count in range(16)},
+    0xDC: (3, 1),
+    0xDD: (5, 1),
+    0xDE: (3, 2),
+    0xDF: (5, 2),
+}
+"""The headers of maps and arrays: their size, and how many values follow (in longer ones: for each that they claim)."""
 _BUFFER = 4_096
 """What a session keeps at most to encode messages in."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
@@ -357,7 +377,7 @@ def _checked_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 def _check_claims(body: bytes, depth: int) -> bool:
     """Raise when `body` claims more than it holds; return whether it may nest deeper than `depth`."""
-    if _is_small(body, depth):
+    if _is_small(body, depth) or _is_sparse(body, depth):
         return False
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)
@@ -369,6 +389,36 @@ def _is_small(body: bytes, depth: int) -> bool:
     """Whether a body neither can claim much nor nest deeper than `depth`."""
     # Each level takes a byte that begins a container: few such bytes, no depth.  Runs in C.
     return len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth
+
+
+def _is_sparse(body: bytes, depth: int) -> bool:
+    """Whether a body is a few values, however long, that are all there, and can't nest deeper than `depth`.
+
+    `Unpacker.skip` needs a copy of a body to say the same. This jumps over strings, and gives up where it finds that
+    values are many, or one that it doesn't know.
+    """
+    at = seen = containers = 0
+    left = 1
+    try:
+        while left:
+            if seen > _FEW + at // _LONG:  # also where a header has claimed what is not there
+                return False
+            first = body[at]
+            left -= 1
+            seen += 1
+            if first in _SIZES:
+                at += _SIZES[first]
+            elif first in _STRINGS:
+                header = _STRINGS[first]
+                at += header.size + header.unpack_from(body, at)[0]
+            else:
+                size, values = _ITEMS[first]
+                left += values if size == 1 else values * int.from_bytes(body[at + 1 : at + size], "big")
+                containers += 1
+                at += size
+    except (LookupError, struct.error):  # it ends too soon, or there is no such value
+        return False
+    return at == len(body) and containers <= depth
 
 
 def _depth(value: object) -> int:
