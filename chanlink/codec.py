@@ -12,7 +12,7 @@ long, we skip through ourselves: msgpack needs a copy for that.
 import abc
 import datetime
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +22,7 @@ from .errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
 from .inbox import HAS_TABLE, MESSAGE_HEADER
 from .limits import Limits, PeerLimits
 from .opening import KINDS, Kind
+from .pieces import ExtHook, Pieces, has_long_bin, long_bins, pack_in_pieces, set_aside
 
 END_TYPE = 1
 """The msgpack extension type of a reference to an end."""
@@ -38,25 +39,6 @@ _PLAIN_KEYS = frozenset([str, int, bytes])
 _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
 """Up to this size, few containers can't claim much."""
-_FEW, _LONG = 16, 4_096
-"""A longer body is looked at value by value while these are few, or so long on average."""
-_SIZES = {
-    **dict.fromkeys([*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3], 1),  # small ints, nil, bool
-    **{0xA0 + length: 1 + length for length in range(32)},  # short strs
-    **dict(zip(range(0xCA, 0xD9), (5, 9, 2, 3, 5, 9, 2, 3, 5, 9, 3, 4, 6, 10, 18), strict=True)),  # numbers, fixext
-}
-"""What a value takes, by its first byte: of all that don't say it elsewhere."""
-_STRINGS = dict(zip((0xC4, 0xC5, 0xC6, 0xD9, 0xDA, 0xDB), map(struct.Struct, (">xB", ">xH", ">xI") * 2), strict=True))
-"""The headers of strs and bins, in which their length is."""
-_ITEMS = {
-    **{0x80 + count: (1, 2 * count) for count in range(16)},
-    **{0x90 + count: (1, count) for count in range(16)},
-    0xDC: (3, 1),
-    0xDD: (5, 1),
-    0xDE: (3, 2),
-    0xDF: (5, 2),
-}
-"""The headers of maps and arrays: their size, and how many values follow (in longer ones: for each that they claim)."""
 _BUFFER = 4_096
 """What a session keeps at most to encode messages in."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
@@ -112,34 +94,39 @@ Wrap = Callable[[object], End | None]
 # --- going out ----------------------------------------------------------------------------------
 
 
-def is_plain(value: object) -> bool:
-    """Whether a value holds nothing but plain data, at most one level deep.  False for much that is data, too."""
+def plain_types(value: Any) -> set[type] | None:
+    """The types of what a value holds, if it holds nothing but plain data, at most one level deep.
+
+    None for anything else, much of which is data, too.
+    """
     kind = type(value)
     if kind is dict:
-        return _PLAIN_KEYS.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
-    if kind is list:
-        return _PLAIN.issuperset(map(type, value))  # type: ignore[call-overload]
-    return kind in _PLAIN
+        types = {*map(type, value.values())}
+        return types if types <= _PLAIN and _PLAIN_KEYS.issuperset(map(type, value)) else None
+    types = {*map(type, value)} if kind is list else {kind}
+    return types if types <= _PLAIN else None
 
 
 class PlainEncoder:
-    """Encodes what `is_plain`, which is nearly every message, in as few steps as there can be."""
+    """Encodes what is of `plain_types`, which is nearly every message, in as few steps as there can be."""
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limit = min(limits.message_size, MAX_SIZE)
         self._packer = msgpack.Packer(buf_size=256)
 
-    def encode(self, value: object) -> bytes | None:
+    def encode(self, value: object) -> bytes | Pieces | None:
         """The body of the message; None for what is not plain or can't be sent: `find_ends` and `encode` say why."""
-        if not is_plain(value):
+        types = plain_types(value)
+        if types is None:
             return None
         try:
-            body: bytes = self._packer.pack(value)
+            in_pieces = bytes in types and has_long_bin(value)
+            body = pack_in_pieces(value) if in_pieces else self._packer.pack(value)
         except Exception:  # msgpack raises half a dozen kinds; the caller goes the long way, and meets them there
             self._packer = msgpack.Packer(buf_size=256)
             return None
         size = len(body)
-        if size > _BUFFER:  # it would keep the room that the largest one took, and so above
+        if size > _BUFFER and not in_pieces:  # it would keep the room that the largest one took, and so above
             self._packer = msgpack.Packer(buf_size=256)
         return body if size <= self._limit else None
 
@@ -218,13 +205,14 @@ def _check_keys(value: dict[Any, Any], path: str) -> None:
             raise EncodeError(f"a {type(key).__name__} can't be a key ({key!r:.40})", path)
 
 
-def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes:
+def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes | Pieces:
     """The body of the message for `value`, whose ends are as `find_ends` gave them, in that order.
 
     Raises `EncodeError` or `MessageTooLarge`.
     """
     try:
-        body: bytes = msgpack.packb(value, default=_references(ends), datetime=True)
+        pack = pack_in_pieces if has_long_bin(value) else msgpack.packb
+        body: bytes | Pieces = pack(value, default=_references(ends), datetime=True)
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
         raise EncodeError(*(_find_problem(value, "", ends) or (str(exc), ""))) from exc
     size = len(body) + (1 + len(ends) * _ENTRY.size if ends else 0)
@@ -263,13 +251,14 @@ def _references(ends: Attachments) -> Callable[[object], object] | None:
     return reference
 
 
-def frame(body: bytes, entries: Iterable[tuple[Kind, int]] = ()) -> bytes:
-    """A message as it is on the wire: header, table of (kind, stream id), body."""
+def frame(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> Sequence[bytes | memoryview]:
+    """The parts of a message as it is on the wire: header, table of (kind, stream id), body."""
     table = b"".join(_ENTRY.pack(KINDS.index(kind) + 1, stream_id) for kind, stream_id in entries)
-    if not table:
-        return MESSAGE_HEADER.pack(len(body)) + body
-    count = bytes([len(table) // _ENTRY.size])
-    return MESSAGE_HEADER.pack(HAS_TABLE | (1 + len(table) + len(body))) + count + table + body
+    head = MESSAGE_HEADER.pack(len(body))
+    if table:
+        size = 1 + len(table) + len(body)
+        head = MESSAGE_HEADER.pack(HAS_TABLE | size) + bytes([len(table) // _ENTRY.size]) + table
+    return [head, *(body.pieces if isinstance(body, Pieces) else [body])]
 
 
 def replace_ends(value: Any, new: Mapping[int, End]) -> Any:
@@ -289,13 +278,13 @@ Claim = Callable[[Kind, int], Callable[[], End] | None]
 """Given kind and stream id of an entry: a function that makes the end, or None if the entry is a lie."""
 
 
-def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
+def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> object:
     """The value of a message, given its header and what followed it.
 
     Raises `DecodeError`; the ends of its table that were claimed by then are left to the caller.
     """
     if not head & HAS_TABLE:
-        if _is_small(payload, limits.message_depth):  # the common case
+        if type(payload) is bytes and _is_small(payload, limits.message_depth):  # the common case
             try:
                 return msgpack.unpackb(payload, ext_hook=_no_ext, timestamp=3)
             except Exception:  # what is wrong with it, the long way says
@@ -314,9 +303,9 @@ def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
     return _unpack(body, limits, ext_hook, _checked_map)
 
 
-def read_table(payload: bytes, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
+def read_table(payload: bytes | Pieces, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
     """The entries of a message's table, and its body.  Raises `DecodeError`."""
-    count = payload[0] if payload else 0
+    count = payload[:1][0] if payload else 0
     begin = 1 + count * _ENTRY.size
     if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) < begin:
         raise DecodeError("a malformed table of ends")
@@ -338,13 +327,15 @@ def _no_ext(code: int, data: bytes) -> object:
 
 
 def _unpack(
-    body: bytes,
+    body: bytes | Pieces,
     limits: Limits,
-    ext_hook: Callable[[int, bytes], object],
+    ext_hook: ExtHook,
     map_hook: Callable[[list[tuple[object, object]]], object] | None = None,
 ) -> object:
     """Without a `map_hook` keys that are no str and no bin cost a second pass, in which `ext_hook` is asked again."""
     try:
+        if isinstance(body, Pieces):
+            body, ext_hook = set_aside(body, limits.message_depth, ext_hook)
         deep = _check_claims(body, limits.message_depth)
         try:
             value = msgpack.unpackb(
@@ -377,7 +368,7 @@ def _checked_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 def _check_claims(body: bytes, depth: int) -> bool:
     """Raise when `body` claims more than it holds; return whether it may nest deeper than `depth`."""
-    if _is_small(body, depth) or _is_sparse(body, depth):
+    if _is_small(body, depth) or long_bins(body, depth) is not None:
         return False
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)
@@ -389,36 +380,6 @@ def _is_small(body: bytes, depth: int) -> bool:
     """Whether a body neither can claim much nor nest deeper than `depth`."""
     # Each level takes a byte that begins a container: few such bytes, no depth.  Runs in C.
     return len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth
-
-
-def _is_sparse(body: bytes, depth: int) -> bool:
-    """Whether a body is a few values, however long, that are all there, and can't nest deeper than `depth`.
-
-    `Unpacker.skip` needs a copy of a body to say the same. This jumps over strings, and gives up where it finds that
-    values are many, or one that it doesn't know.
-    """
-    at = seen = containers = 0
-    left = 1
-    try:
-        while left:
-            if seen > _FEW + at // _LONG:  # also where a header has claimed what is not there
-                return False
-            first = body[at]
-            left -= 1
-            seen += 1
-            if first in _SIZES:
-                at += _SIZES[first]
-            elif first in _STRINGS:
-                header = _STRINGS[first]
-                at += header.size + header.unpack_from(body, at)[0]
-            else:
-                size, values = _ITEMS[first]
-                left += values if size == 1 else values * int.from_bytes(body[at + 1 : at + size], "big")
-                containers += 1
-                at += size
-    except (LookupError, struct.error):  # it ends too soon, or there is no such value
-        return False
-    return at == len(body) and containers <= depth
 
 
 def _depth(value: object) -> int:

@@ -2,11 +2,17 @@
 
 import struct
 
+from .pieces import Pieces
+
 MESSAGE_HEADER = struct.Struct(">I")
 HAS_TABLE = 0x8000_0000
 """The bit of a message's header that says so (protocol section 8)."""
 _SMALL = 2_048
 """Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
+
+
+IN_PIECES = 128 * 1024
+"""From this size on a message is not joined but left in pieces: memory for a copy is mapped anew, page by page."""
 
 
 class Inbox:
@@ -48,13 +54,20 @@ class Inbox:
         if end < len(head):  # the common case: many messages in one frame
             self._offset = end
             return head[begin:end]
-        return self._take_across(begin, end)
+        parts = self._take_across(begin, end)
+        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
 
-    def _take_across(self, begin: int, end: int) -> bytes:
+    def take_pieces(self, skip: int, size: int) -> Pieces:
+        """As `take`, but nothing is copied together."""
+        self.size -= skip + size
+        begin = self._offset + skip
+        return Pieces(self._take_across(begin, begin + size))
+
+    def _take_across(self, begin: int, end: int) -> list[memoryview]:
         parts = []
         while True:
             head = self._pieces[0]
-            parts.append(head[begin:end])
+            parts.append(memoryview(head)[begin:end])
             if end < len(head):
                 self._offset = end
                 break
@@ -63,7 +76,7 @@ class Inbox:
             if end == len(head):
                 break
             begin, end = max(begin - len(head), 0), end - len(head)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     def take_some(self, limit: int) -> bytes:
         """At most `limit` bytes, and at most one piece; there must be some."""

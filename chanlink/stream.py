@@ -20,9 +20,10 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .errors import END, Reason
-from .inbox import HAS_TABLE, Inbox
+from .inbox import HAS_TABLE, IN_PIECES, Inbox
 from .limits import Limits, PeerLimits
 from .opening import Headers, Kind, Opening, words
+from .pieces import Pieces
 
 
 def _nothing() -> None:
@@ -175,19 +176,19 @@ class Stream:
             return False
         return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
 
-    def write(self, data: bytes, body: bytes = b"") -> None:
+    def write(self, data: bytes | memoryview, *more: bytes | memoryview) -> None:
         """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog).
 
-        The `body` of a long message comes by itself, so that nobody has to copy it behind the rest.
+        A long message comes in several parts, so that nobody has to copy them together.
         """
         outbox = self._outbox
         if outbox is None:
             outbox = self._outbox = []
         size = len(data)
         outbox.append(data)
-        if body:
-            outbox.append(body)
-            size += len(body)
+        if more:
+            outbox += more
+            size += sum(map(len, more))
         self.queued += size
         self.sent += 1
         self.sent_bytes += size
@@ -321,14 +322,15 @@ class Stream:
             return 0
         return (self._head & ~HAS_TABLE) + 4 - self.window - self.lent
 
-    def next_message(self) -> tuple[int, bytes] | None:
+    def next_message(self) -> tuple[int, bytes | Pieces] | None:
         """The header and the payload of the next message if it is there whole; then call `taken`."""
         if not self.message_ready():
             return None
         head, self._head = self._head, None
         assert head is not None
         self.held += 1
-        return head, self._inbox.take(4, head & ~HAS_TABLE)
+        size = head & ~HAS_TABLE
+        return head, self._inbox.take(4, size) if size < IN_PIECES else self._inbox.take_pieces(4, size)
 
     @property
     def waiting(self) -> int:

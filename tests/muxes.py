@@ -130,7 +130,7 @@ def take(stream: Stream) -> bytes | None:
     if got is None:
         return None
     stream.taken(len(got[1]))
-    return got[1]
+    return bytes(got[1])
 
 
 def take_all(stream: Stream) -> list[bytes]:

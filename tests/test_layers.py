@@ -33,7 +33,7 @@ ROWS: list[list[str]] = [
         "known_peers",
     ],
     ["admission", "suites", "psk", "rekey", "records"],
-    ["inbox", "opening", "stream", "windows", "frames", "mux", "codec", "secure"],
+    ["pieces", "inbox", "opening", "stream", "windows", "frames", "mux", "codec", "secure"],
     ["waiting", "port", "relay", "link", "handle", "outlets", "carrier"],
     ["channel", "bytestream", "foreign", "cases", "selector"],
     ["services", "session"],
@@ -77,7 +77,19 @@ ROWS: list[list[str]] = [
 ]
 APART = {"trust", "secure", "sockets"}
 """They import nothing of their own row, but for trust, which reads keys by openssh."""
-SANS_IO = ["errors", "limits", "frames", "inbox", "stream", "mux", "codec", "noise", "noise.patterns", "noise.state"]
+SANS_IO = [
+    "errors",
+    "limits",
+    "frames",
+    "pieces",
+    "inbox",
+    "stream",
+    "mux",
+    "codec",
+    "noise",
+    "noise.patterns",
+    "noise.state",
+]
 SANS_IO += ["admission", "rekey"]
 IO = {"time", "socket", "anyio", "asyncio", "trio", "threading", "os", "select", "selectors", "ssl", "subprocess"}
 NEVER = {"asyncio", "trio", "pickle", "threading", "importlib", "marshal", "shelve"}
