@@ -43,6 +43,8 @@ FULL = MAX_FRAME_SIZE - 16
 """The longest DATA that we send: of either suite it is one record, and a turn is as many as leave at a time."""
 CONNECTION_WINDOW = 2**30
 """It bounds nothing (protocol section 4): memory is bounded by the windows of the streams."""
+LONG = 4_096
+"""From this size on average, parts of DATA are not copied behind its header."""
 MAX_HEADER_LIST_SIZE = 4_096
 """Also the bound of a header block as it is on the wire."""
 
@@ -249,6 +251,7 @@ class Connection(h2.connection.H2Connection):
         self.idle = Allowance(200, 20)
         """For what changes nothing."""
         self._now = 0.0
+        self._output: list[bytes | bytearray | memoryview] = []  # before h2's `_data_to_send`
         self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0, "late": 0}
         self._open_count = [0, 0]  # of even and of odd ids
         for quiet in _KNOWN.values():
@@ -361,17 +364,20 @@ class Connection(h2.connection.H2Connection):
         stream._inbound_window_manager.window_consumed(size)
         return True
 
-    def send_data(
-        self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: Any = None
-    ) -> None:
-        stream, size = self.streams.get(stream_id), len(data)
+    def send_parts(self, stream_id: int, parts: list[bytes | memoryview], end_stream: bool) -> None:
+        """As `send_data`, of bytes that nobody has joined."""
+        stream, size = self.streams.get(stream_id), sum(map(len, parts))
         if end_stream or stream is None or stream.state_machine.state not in _SENDING or not self._fits(stream, size):
-            super().send_data(stream_id, bytes(data), end_stream, pad_length)
+            self.send_data(stream_id, b"".join(parts), end_stream)
             return
         stream.outbound_flow_control_window -= size
         self.outbound_flow_control_window -= size
         self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, _Data.type, 0, stream_id)
-        self._data_to_send += data
+        if size // len(parts) < LONG:
+            self._data_to_send += b"".join(parts)
+        else:
+            self._output += [self._data_to_send, *parts]
+            self._data_to_send = bytearray()
 
     def _fits(self, stream: Any, size: int) -> bool:
         window: int = min(stream.outbound_flow_control_window, self.outbound_flow_control_window)
@@ -382,11 +388,14 @@ class Connection(h2.connection.H2Connection):
     @property
     def has_output(self) -> bool:
         """Whether `data_to_send` would return something."""
-        return bool(self._data_to_send)
+        return bool(self._data_to_send or self._output)
 
-    def take_output(self) -> bytearray:
-        """As `data_to_send`, but not a copy."""
-        output, self._data_to_send = self._data_to_send, bytearray()
+    def take_output(self) -> list[bytes | bytearray | memoryview]:
+        """As `data_to_send`, but in parts: what is long was not copied."""
+        output, self._output = self._output, []
+        if self._data_to_send:
+            output.append(self._data_to_send)
+            self._data_to_send = bytearray()
         return output
 
     def send_extension(self, kind: int, stream_id: int, payload: bytes) -> None:

@@ -137,16 +137,19 @@ class RecordKeys:
 
     # --- records --------------------------------------------------------------------------------
 
-    def seal(self, kind: int, body: bytes | memoryview, out: memoryview) -> int:
+    def seal(self, kind: int, out: memoryview, *body: bytes | bytearray | memoryview) -> int:
         """Write the ciphertext of our next record to the beginning of ``out``; returns its length.
 
-        Raises `LocalProtocolError` for a body that is too long.
+        The body may come in parts. Raises `LocalProtocolError` for one that is too long.
         """
-        size = 1 + len(body)
-        if size > len(self._plain):
-            raise LocalProtocolError("the body does not fit in a record")
-        self._plain[0] = kind
-        self._plain[1:size] = body
+        plain, size = self._plain, 1
+        plain[0] = kind
+        for part in body:
+            end = size + len(part)
+            if end > len(plain):
+                raise LocalProtocolError("the body does not fit in a record")
+            plain[size:end] = part
+            size = end
         sending = self._sending
         length = sending.encrypt_into(self._plain[:size], out)
         self._volume += length
@@ -186,7 +189,7 @@ class RecordKeys:
         if self._queued is None:
             self._queued = (START, self._start()) if self._client_side else (ASK, b"")
         (number, message), self._queued = self._queued, None
-        length = self.seal(REKEY, bytes([number]) + message, out)
+        length = self.seal(REKEY, out, bytes([number]), message)
         self._waits_since = now
         if number == START:
             self._expected.add(ANSWER)

@@ -14,7 +14,7 @@ keeper; one per top-level channel of a service (services.py); one per foreign st
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -296,12 +296,12 @@ class Session(AsyncContextManagerMixin):
         except (SessionError, *BROKEN) as exc:
             self._lose(_lost(exc))
 
-    async def _send(self, data: bytearray) -> None:
+    async def _send(self, data: Sequence[bytes | bytearray | memoryview]) -> None:
         if self._records is None:
-            await self._stream.send(bytes(data))
+            await self._stream.send(b"".join(data))
             return
-        await self._records.send(data)
-        if len(data) >= TURN:  # it may not have had to wait, and there may be more for long
+        await self._records.send_parts(data)
+        if sum(map(len, data)) >= TURN:  # it may not have had to wait, and there may be more for long
             await checkpoint()
 
     async def _read_loop(self) -> None:

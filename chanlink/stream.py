@@ -208,27 +208,26 @@ class Stream:
             self._to_send_last = last_words
             self._mux.activate(self)
 
-    def pull(self, size: int) -> bytes | memoryview:
-        """The next bytes for a DATA frame: what was queued, joined, up to `size` and the credit."""
-        size = min(size, self.credit)
+    def pull(self, size: int) -> list[bytes | memoryview]:
+        """The next bytes for a DATA frame: what was queued, in parts, up to `size` and the credit."""
+        left = size = min(size, self.credit)
         parts: list[bytes | memoryview] = []
         outbox = self._outbox or []
         whole = 0
         for part in outbox:
-            if size <= 0:
+            if left <= 0:
                 break
-            if len(part) > size:
+            if len(part) > left:
                 view = memoryview(part)
-                part, outbox[whole] = view[:size], view[size:]
+                part, outbox[whole] = view[:left], view[left:]
             else:
                 whole += 1
             parts.append(part)
-            size -= len(part)
+            left -= len(part)
         del outbox[:whole]
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.credit -= len(data)
-        self.queued -= len(data)
-        return data
+        self.credit -= size - left
+        self.queued -= size - left
+        return parts
 
     def has_output(self) -> bool:
         """Whether `Mux.data_to_send` could make a frame of this stream now."""

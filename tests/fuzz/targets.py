@@ -35,7 +35,7 @@ from chanlink.records import NoiseStream
 from chanlink.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
 from chanlink.trust import Grant
-from tests.muxes import Pair, Side
+from tests.muxes import Pair, Side, frames_of
 from tests.wires import HELLO, prefixed
 
 CLIENT_KEYS = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
@@ -235,7 +235,7 @@ class Talk:
         self.said: dict[bool, bytes] = {}
         for side, client_side in ((pair.client, True), (pair.server, False)):
             open_some(side.mux)
-            self.said[not client_side] = side.mux.data_to_send(0.0)
+            self.said[not client_side] = frames_of(side.mux, 0.0)
 
 
 def open_some(mux: Mux) -> None:

@@ -174,7 +174,7 @@ class _Wire:
 
     def _carry(self, one: Mux, other: Mux) -> None:
         sending, receiving = self._ciphers[one]
-        while data := one.data_to_send(0.0):
+        while data := b"".join(one.data_to_send(0.0)):
             records = [
                 sending.encrypt_with_ad(b"", b"\0" + data[at : at + suite("chachapoly").max_body])
                 for at in range(0, len(data), suite("chachapoly").max_body)
