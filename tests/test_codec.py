@@ -7,7 +7,6 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import hypothesis
@@ -22,7 +21,7 @@ from chanlink.errors import DecodeError, EncodeError, LimitReached, MessageTooLa
 from chanlink.inbox import HAS_TABLE
 from chanlink.limits import Limits, PeerLimits
 from chanlink.opening import Kind
-from chanlink.pieces import Pieces, long_bins
+from chanlink.pieces import Pieces
 
 UTC = datetime.UTC
 PEER = PeerLimits()
@@ -518,101 +517,6 @@ def pieces() -> Iterable[bytes]:
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_no_mixture_of_pieces_is_anything_but_data_or_a_decode_error(some: list[bytes]) -> None:
     check_any(b"\2" + b"\1\0\0\0\3" + b"\2\0\0\0\5" + b"".join(some), True)
-
-
-HEADERS = [bytes([first]) for first in range(256)]
-LENGTHS = [b"\0", b"\1", b"\xff", b"\0\2", b"\0\0", b"\0\0\0\3", b"\x7f\xff\xff\xff"]
-FILL = [bytes(7), bytes(300), b"\x93" * 5, bytes(5_000), bytes(70_000)]
-MADE_UP = st.lists(st.sampled_from(HEADERS) | st.sampled_from(LENGTHS) | st.sampled_from(FILL), max_size=20)
-
-
-def check_sparse(body: bytes, depth: int) -> bool:
-    """Nothing passes as sparse that `Unpacker.skip` refuses, that has something behind it, or that nests deeper."""
-    if long_bins(body, depth) is None:
-        return False
-    unpacker = msgpack.Unpacker(max_buffer_size=max(len(body), 1))
-    unpacker.feed(body)
-    unpacker.skip()
-    assert unpacker.tell() == len(body)
-    try:
-        value = msgpack.unpackb(body, strict_map_key=False, object_pairs_hook=lambda pairs: list(chain(*pairs)))
-    except (ValueError, TypeError):  # of strs that are no UTF-8, and of timestamps
-        return True
-    assert codec._depth(value) <= depth
-    return True
-
-
-@given(MADE_UP, st.integers(1, 4))
-@hypothesis.settings(max_examples=1_000, deadline=None)
-def test_no_bytes_pass_as_a_few_values_that_msgpack_would_not_skip(pieces: list[bytes], depth: int) -> None:
-    check_sparse(b"".join(pieces), depth)
-
-
-LONG_LEAVES = st.sampled_from([bytes(5_000), "x" * 70_000, "y" * 300, b"z", 1, -1, 2**40, 2.5, None, True])
-LONG_VALUES = st.recursive(
-    LONG_LEAVES, lambda inner: st.lists(inner, max_size=20) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=16
-)
-
-
-@given(LONG_VALUES, st.data())
-@hypothesis.settings(max_examples=300, deadline=None)
-def test_no_changed_long_message_passes_that_msgpack_would_not_skip(value: object, data: st.DataObject) -> None:
-    body = bytearray(msgpack.packb(value))
-    check_sparse(bytes(body), 64)
-    headers = [at for at in range(len(body)) if body[at] not in b"\0xyz"]
-    for _ in range(data.draw(st.integers(1, 3))):
-        body[data.draw(st.sampled_from(headers))] = data.draw(st.integers(0, 255))
-    check_sparse(bytes(body[: data.draw(st.integers(0, 2)) or None]), 64)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [bytes(2**20), "x" * 2**20, {"n": 1, "body": bytes(5_000)}, [[{}], {"a": [None, 2.5, -7, 2**63, bytes(300_000)]}]],
-)
-def test_a_long_message_of_few_values_is_looked_at_without_a_copy(value: object) -> None:
-    body = msgpack.packb(value)
-    assert check_sparse(body, 64)
-    tracemalloc.start()
-    try:
-        codec._check_claims(body, 64)
-        assert tracemalloc.get_traced_memory()[1] < 4_096
-    finally:
-        tracemalloc.stop()
-
-
-SORTS = [
-    *(b"\x00", b"\xff", b"\xc0", b"\xc2", b"\xc3", b"\xca" + bytes(4), b"\xcb" + bytes(8)),
-    *(bytes([0xCC + power]) + bytes(2**power) for power in range(4)),
-    *(bytes([0xD0 + power]) + bytes(2**power) for power in range(4)),
-    *(bytes([0xD4 + power]) + b"\1" + bytes(2**power) for power in range(5)),
-    *(b"\xa0", b"\xbf" + bytes(31), b"\xc4\2ab", b"\xc5\0\2ab", b"\xc6\0\0\0\2ab"),
-    *(b"\xd9\2ab", b"\xda\0\2ab", b"\xdb\0\0\0\2ab"),
-    *(b"\x90", b"\x92\1\2", b"\x80", b"\x82\1\2\3\4", b"\xdc\0\2\1\2", b"\xdd\0\0\0\2\1\2"),
-    *(b"\xde\0\2\1\2\3\4", b"\xdf\0\0\0\2\1\2\3\4"),
-]
-
-
-@pytest.mark.parametrize("value", SORTS, ids=bytes.hex)
-def test_each_sort_of_value_is_known_and_must_be_there_to_its_last_byte(value: bytes) -> None:
-    long = b"\xc5\x13\x88" + bytes(5_000)
-    assert check_sparse(b"\x92" + long + value, 8)
-    assert check_sparse(b"\x92" + value + long, 8)
-    assert long_bins(b"\x92" + long + value[:-1], 8) is None
-    assert long_bins(b"\x92" + long + value + b"\0", 8) is None
-
-
-@pytest.mark.parametrize("header", [b"\x91", b"\x81\0", b"\xdc\0\1", b"\xdf\0\0\0\1\0"], ids=bytes.hex)
-def test_levels_are_counted_in_a_long_message_of_few_values(header: bytes) -> None:
-    long = b"\xc6\0\1\0\0" + bytes(65_536)
-    assert check_sparse(header * 8 + long, 8)
-    assert long_bins(header * 9 + long, 8) is None
-
-
-def test_a_header_that_claims_much_is_no_few_values() -> None:
-    for header in (b"\xdc\xff\xff", b"\xdd\xff\xff\xff\xff", b"\xde\xff\xff", b"\xdf\xff\xff\xff\xff"):
-        for levels in (1, 3, 100):
-            assert long_bins(header * levels + bytes(50_000), 128) is None
-            assert long_bins(header * levels + b"\xc6\0\0\xff\xff" + bytes(65_535), 128) is None
 
 
 def test_a_long_flat_message_is_decoded_in_a_time_that_is_in_proportion() -> None:
