@@ -303,8 +303,8 @@ class Carrier:
 
 def _write_body(stream: Stream, body: bytes | Pieces) -> None:
     """Write a message without ends."""
-    if isinstance(body, bytes) and len(body) < LONG:
-        stream.write(MESSAGE_HEADER.pack(len(body)) + body)
+    if len(body) < LONG:
+        stream.write(MESSAGE_HEADER.pack(len(body)) + bytes(body))
     else:
         stream.write(*codec.frame(body))
 

@@ -46,8 +46,8 @@ class Inbox:
         start = head[self._offset :] + b"".join(piece[:4] for piece in self._pieces[1:4])
         return MESSAGE_HEADER.unpack_from(start)[0]  # type: ignore[no-any-return]
 
-    def take(self, skip: int, size: int) -> bytes:
-        """Drop `skip` bytes and return the next `size`; there must be as many."""
+    def take(self, skip: int, size: int) -> bytes | Pieces:
+        """Drop `skip` bytes and return the next `size`; there must be as many.  What is long may come in pieces."""
         self.size -= skip + size
         head, begin = self._pieces[0], self._offset + skip
         end = begin + size
@@ -55,13 +55,9 @@ class Inbox:
             self._offset = end
             return head[begin:end]
         parts = self._take_across(begin, end)
-        return bytes(parts[0]) if len(parts) == 1 else b"".join(parts)
-
-    def take_pieces(self, skip: int, size: int) -> Pieces:
-        """As `take`, but nothing is copied together."""
-        self.size -= skip + size
-        begin = self._offset + skip
-        return Pieces(self._take_across(begin, begin + size))
+        if len(parts) == 1:
+            return bytes(parts[0])
+        return b"".join(parts) if size < IN_PIECES else Pieces(parts)
 
     def _take_across(self, begin: int, end: int) -> list[memoryview]:
         parts = []
@@ -80,4 +76,4 @@ class Inbox:
 
     def take_some(self, limit: int) -> bytes:
         """At most `limit` bytes, and at most one piece; there must be some."""
-        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))
+        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))  # type: ignore[return-value]

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from .errors import END, Reason
-from .inbox import HAS_TABLE, IN_PIECES, Inbox
+from .inbox import HAS_TABLE, Inbox
 from .limits import Limits, PeerLimits
 from .opening import Headers, Kind, Opening, words
 from .pieces import Pieces
@@ -328,8 +328,7 @@ class Stream:
         head, self._head = self._head, None
         assert head is not None
         self.held += 1
-        size = head & ~HAS_TABLE
-        return head, self._inbox.take(4, size) if size < IN_PIECES else self._inbox.take_pieces(4, size)
+        return head, self._inbox.take(4, head & ~HAS_TABLE)
 
     @property
     def waiting(self) -> int:

@@ -1,6 +1,7 @@
 """Long messages in pieces: what is long in them goes out and comes in as it is."""
 
 import datetime
+import random
 import tracemalloc
 from collections.abc import Sequence
 from itertools import chain, pairwise
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from chanlink import codec
 from chanlink.codec import _depth
 from chanlink.errors import DecodeError
-from chanlink.inbox import HAS_TABLE, Inbox
+from chanlink.inbox import HAS_TABLE, IN_PIECES, Inbox
 from chanlink.limits import Limits, PeerLimits
 from chanlink.pieces import Pieces, has_long_bin, long_bins, pack_in_pieces
 
@@ -297,15 +298,15 @@ def no_claim(kind: object, stream_id: int) -> None:
     raise AssertionError("nothing was opened")
 
 
-@given(st.data())
-@hypothesis.settings(max_examples=100, deadline=None)
-def test_what_is_taken_in_pieces_is_what_is_taken_joined(data: st.DataObject) -> None:
-    joined, apart = Inbox(), Inbox()
-    for piece in data.draw(st.lists(st.binary(min_size=1, max_size=3_000), min_size=1, max_size=20)):
-        joined.append(piece)
-        apart.append(piece)
-    while joined.size:
-        skip = data.draw(st.integers(0, min(4, joined.size - 1)))
-        size = data.draw(st.integers(1, joined.size - skip))
-        assert bytes(apart.take_pieces(skip, size)) == joined.take(skip, size)
-        assert apart.size == joined.size
+@pytest.mark.parametrize("size", [100, IN_PIECES - 1, IN_PIECES, 2 * IN_PIECES])
+@pytest.mark.parametrize("frame", [999, 65_493, IN_PIECES + 4, 10**6])
+def test_what_is_taken_out_of_several_frames_is_in_pieces_if_it_is_long(size: int, frame: int) -> None:
+    inbox, whole = Inbox(), random.Random(1).randbytes(4 * (4 + size) + 1)
+    for at in range(0, len(whole), frame):
+        inbox.append(whole[at : at + frame])
+    for begin in range(4, len(whole) - 1, 4 + size):
+        got = inbox.take(4, size)
+        assert bytes(got) == whole[begin : begin + size]
+        assert type(got) is bytes or (size >= IN_PIECES and len(got.pieces) > 1)
+        assert size < IN_PIECES or frame >= size or type(got) is Pieces
+    assert inbox.size == 1
