@@ -304,7 +304,7 @@ class Carrier:
 def _write_body(stream: Stream, body: bytes | Pieces) -> None:
     """Write a message without ends."""
     if len(body) < LONG:
-        stream.write(MESSAGE_HEADER.pack(len(body)) + bytes(body))
+        stream.write(MESSAGE_HEADER.pack(len(body)) + body)  # type: ignore[operator]  # no pieces: they are longer
     else:
         stream.write(*codec.frame(body))
 

@@ -35,6 +35,7 @@ MAX_DEPTH = 128
 
 _ENTRY = struct.Struct(">BI")
 _PLAIN = frozenset([type(None), bool, int, float, str, bytes, bytearray])
+_NO_BINS = _PLAIN - {bytes}
 _PLAIN_KEYS = frozenset([str, int, bytes])
 _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
@@ -94,21 +95,19 @@ Wrap = Callable[[object], End | None]
 # --- going out ----------------------------------------------------------------------------------
 
 
-def plain_types(value: Any) -> set[type] | None:
-    """The types of what a value holds, if it holds nothing but plain data, at most one level deep.
-
-    None for anything else, much of which is data, too.
-    """
+def is_plain(value: object, types: frozenset[type] = _PLAIN) -> bool:
+    """Whether a value holds nothing but plain data (of some types), at most one level deep.  False for much that is
+    data, too."""
     kind = type(value)
     if kind is dict:
-        types = {*map(type, value.values())}
-        return types if types <= _PLAIN and _PLAIN_KEYS.issuperset(map(type, value)) else None
-    types = {*map(type, value)} if kind is list else {kind}
-    return types if types <= _PLAIN else None
+        return _PLAIN_KEYS.issuperset(map(type, value)) and types.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
+    if kind is list:
+        return types.issuperset(map(type, value))  # type: ignore[call-overload]
+    return kind in types
 
 
 class PlainEncoder:
-    """Encodes what is of `plain_types`, which is nearly every message, in as few steps as there can be."""
+    """Encodes what `is_plain`, which is nearly every message, in as few steps as there can be."""
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limit = min(limits.message_size, MAX_SIZE)
@@ -116,17 +115,19 @@ class PlainEncoder:
 
     def encode(self, value: object) -> bytes | Pieces | None:
         """The body of the message; None for what is not plain or can't be sent: `find_ends` and `encode` say why."""
-        types = plain_types(value)
-        if types is None:
-            return None
+        pack = self._packer.pack
+        if not is_plain(value, _NO_BINS):  # else there is nothing to look for
+            if type(value) is not bytes and not is_plain(value):
+                return None
+            if has_long_bin(value):
+                pack = pack_in_pieces
         try:
-            in_pieces = bytes in types and has_long_bin(value)
-            body = pack_in_pieces(value) if in_pieces else self._packer.pack(value)
+            body: bytes | Pieces = pack(value)
         except Exception:  # msgpack raises half a dozen kinds; the caller goes the long way, and meets them there
             self._packer = msgpack.Packer(buf_size=256)
             return None
         size = len(body)
-        if size > _BUFFER and not in_pieces:  # it would keep the room that the largest one took, and so above
+        if size > _BUFFER:  # it would keep the room that the largest one took, and so above
             self._packer = msgpack.Packer(buf_size=256)
         return body if size <= self._limit else None
 
@@ -251,14 +252,14 @@ def _references(ends: Attachments) -> Callable[[object], object] | None:
     return reference
 
 
-def frame(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> Sequence[bytes | memoryview]:
-    """The parts of a message as it is on the wire: header, table of (kind, stream id), body."""
+def frame(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> tuple[bytes, Sequence[bytes | memoryview]]:
+    """A message as it is on the wire: header and table of (kind, stream id); and the parts of its body."""
     table = b"".join(_ENTRY.pack(KINDS.index(kind) + 1, stream_id) for kind, stream_id in entries)
     head = MESSAGE_HEADER.pack(len(body))
     if table:
         size = 1 + len(table) + len(body)
         head = MESSAGE_HEADER.pack(HAS_TABLE | size) + bytes([len(table) // _ENTRY.size]) + table
-    return [head, *(body.pieces if isinstance(body, Pieces) else [body])]
+    return head, body.pieces if isinstance(body, Pieces) else [body]
 
 
 def replace_ends(value: Any, new: Mapping[int, End]) -> Any:

@@ -364,9 +364,9 @@ class Connection(h2.connection.H2Connection):
         stream._inbound_window_manager.window_consumed(size)
         return True
 
-    def send_parts(self, stream_id: int, parts: list[bytes | memoryview], end_stream: bool) -> None:
-        """As `send_data`, of bytes that nobody has joined."""
-        stream, size = self.streams.get(stream_id), sum(map(len, parts))
+    def send_parts(self, stream_id: int, parts: list[bytes | memoryview], size: int, *, end_stream: bool) -> None:
+        """As `send_data`, of `size` bytes that nobody has joined."""
+        stream = self.streams.get(stream_id)
         if end_stream or stream is None or stream.state_machine.state not in _SENDING or not self._fits(stream, size):
             self.send_data(stream_id, b"".join(parts), end_stream)
             return

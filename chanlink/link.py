@@ -155,7 +155,7 @@ class MessageLink(Link):
     def post(self, value: Any) -> bool:
         if self.reason is not None or self.finished is not None or len(self.items) >= self._room:
             return False
-        if codec.plain_types(value) is None:
+        if not codec.is_plain(value):
             return False
         self.accept(value)
         return True

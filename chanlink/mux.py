@@ -216,7 +216,7 @@ class Mux:
             self._h2.send_headers(stream.id, [(b"accepted", b"")])
         stream.accepted = True
         if pulled or last == []:
-            self._h2.send_parts(stream.id, parts, end_stream=last == [])
+            self._h2.send_parts(stream.id, parts, pulled, end_stream=last == [])
         if last:
             self._h2.send_headers(stream.id, last, end_stream=True)
         if last is not None:

@@ -80,7 +80,10 @@ class Pieces:
 
 def has_long_bin(value: Any) -> bool:
     """Whether a value is a long bin, or a list or map of few items with one in it."""
-    items = value.values() if type(value) is dict else value if type(value) in _LISTS else (value,)
+    kind = type(value)
+    if kind is bytes:
+        return len(value) >= _LONG_BIN
+    items = value.values() if kind is dict else value if kind in _LISTS else ()
     if len(items) <= _FEW:
         for item in items:  # much faster than `any`
             if type(item) is bytes and len(item) >= _LONG_BIN:

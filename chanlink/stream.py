@@ -16,7 +16,7 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 `on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from .errors import END, Reason
@@ -176,7 +176,7 @@ class Stream:
             return False
         return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
 
-    def write(self, data: bytes | memoryview, *more: bytes | memoryview) -> None:
+    def write(self, data: bytes, more: Sequence[bytes | memoryview] = ()) -> None:
         """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog).
 
         A long message comes in several parts, so that nobody has to copy them together.

@@ -58,7 +58,8 @@ def encode(value: object, limits: PeerLimits = PEER, wrap: codec.Wrap | None = n
 
 
 def framed(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> bytes:
-    return b"".join(codec.frame(body, entries))
+    head, parts = codec.frame(body, entries)
+    return head + b"".join(parts)
 
 
 class Opened:

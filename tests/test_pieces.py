@@ -20,7 +20,7 @@ from chanlink.inbox import HAS_TABLE, IN_PIECES, Inbox
 from chanlink.limits import Limits, PeerLimits
 from chanlink.pieces import Pieces, has_long_bin, long_bins, pack_in_pieces
 
-from .test_codec import HOSTILE, KEYS, Opened, Stub, no_wrap
+from .test_codec import HOSTILE, KEYS, Opened, Stub, framed, no_wrap
 
 LONG = 65_536
 
@@ -271,9 +271,7 @@ def test_ends_and_times_arrive_beside_long_bins() -> None:
     time = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     value = [Stub(), {"a": A, "time": time, "reply": Stub("sender")}, B, Stub("bytes")]
     ends = codec.find_ends(value, PeerLimits(), no_wrap)
-    message = b"".join(
-        codec.frame(codec.encode(value, ends, PeerLimits()), [("receiver", 3), ("sender", 5), ("bytes", 7)])
-    )
+    message = framed(codec.encode(value, ends, PeerLimits()), [("receiver", 3), ("sender", 5), ("bytes", 7)])
     got = check_both(message[4:], [2, 30_000, 70_000, 190_000], table=True)
     assert got == [("receiver", 3), {"a": A, "time": time, "reply": ("sender", 5)}, B, ("bytes", 7)]
 
