@@ -51,19 +51,22 @@ class Inbox:
         self.size -= skip + size
         head, begin = self._pieces[0], self._offset + skip
         end = begin + size
-        if end < len(head):  # the common case: many messages in one frame
+        if end < len(head):  # the common cases: many messages in one frame, or one
             self._offset = end
             return head[begin:end]
+        if end == len(head):
+            del self._pieces[0]
+            self._offset = 0
+            return head[begin:end]
         parts = self._take_across(begin, end)
-        if len(parts) == 1:
-            return bytes(parts[0])
         return b"".join(parts) if size < IN_PIECES else Pieces(parts)
 
     def _take_across(self, begin: int, end: int) -> list[memoryview]:
         parts = []
         while True:
             head = self._pieces[0]
-            parts.append(memoryview(head)[begin:end])
+            if begin < len(head):
+                parts.append(memoryview(head)[begin:end])
             if end < len(head):
                 self._offset = end
                 break
