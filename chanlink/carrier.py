@@ -25,6 +25,7 @@ from .link import ByteLink, Link, MessageLink
 from .mux import Mux
 from .opening import Kind, Opening
 from .outlets import ByteFeed, ByteOutlet, MessageFeed, MessageOutlet
+from .pieces import Pieces
 from .port import Offer, ReceiveCore, SendCore
 from .relay import Relay
 from .stream import Stream
@@ -42,7 +43,7 @@ class Shipment(NamedTuple):
     """One end that is about to leave, and the messages that wait in it, encoded."""
 
     end: Handle
-    backlog: "list[tuple[bytes, list[Shipment]]]"
+    backlog: "list[tuple[bytes | Pieces, list[Shipment]]]"
 
 
 class Carrier:
@@ -88,7 +89,7 @@ class Carrier:
         ends, body = self._encode(value)
         return Offer(value, ends, body=body)
 
-    def _encode(self, value: Any) -> tuple[Attachments, bytes]:
+    def _encode(self, value: Any) -> tuple[Attachments, bytes | Pieces]:
         ends = codec.find_ends(value, self.peer_limits, self._wrap)
         return ends, codec.encode(value, ends, self.peer_limits)
 
@@ -120,11 +121,11 @@ class Carrier:
                 backlog.append((body, self._plan(ends, depth + 1)))
         return Shipment(end, backlog)
 
-    def _write(self, stream: Stream, body: bytes, shipments: list[Shipment]) -> None:
+    def _write(self, stream: Stream, body: bytes | Pieces, shipments: list[Shipment]) -> None:
         outermost, self._shipping = not self._shipping, True
         try:
             entries = [(one.end.kind, self._ship(one, stream).id) for one in shipments]
-            stream.write(codec.frame(body, entries))
+            stream.write(*codec.frame(body, entries))
             # Only now: they may open more streams. A list, no recursion: each may begin with messages with ends.
             while outermost and self._relays:
                 Relay(*self._relays.popleft())
@@ -228,7 +229,7 @@ class Carrier:
         kind: Kind = "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver"
         return self._make_end(kind, send_core, receive_core)
 
-    def decode(self, stream: Stream, head: int, payload: bytes) -> object:
+    def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object:
         """The value of a message of `stream`.  Raises `DecodeError`; none of its ends is left then."""
         if not head & HAS_TABLE:
             return codec.decode(head, payload, self.limits, _nothing_to_claim)
@@ -259,7 +260,7 @@ class Carrier:
 
     # --- passing on -------------------------------------------------------------------------------
 
-    def pass_on(self, stream: Stream, head: int, payload: bytes, *, origin: "Carrier", source: Stream) -> None:
+    def pass_on(self, stream: Stream, head: int, payload: bytes | Pieces, *, origin: "Carrier", source: Stream) -> None:
         """Write to `stream` a message that came in on the `source` of another session, unread; its ends go on, too.
 
         Raises `MessageTooLarge`, `LimitReached`, `SessionClosed`, `DecodeError`; nothing was written then.
@@ -300,13 +301,12 @@ class Carrier:
                 stream.on_writable()
 
 
-def _write_body(stream: Stream, body: bytes) -> None:
+def _write_body(stream: Stream, body: bytes | Pieces) -> None:
     """Write a message without ends."""
-    header = MESSAGE_HEADER.pack(len(body))
     if len(body) < LONG:
-        stream.write(header + body)
+        stream.write(MESSAGE_HEADER.pack(len(body)) + body)  # type: ignore[operator]  # no pieces: they are longer
     else:
-        stream.write(header, body)
+        stream.write(*codec.frame(body))
 
 
 def _nothing_to_claim(kind: Kind, stream_id: int) -> None:

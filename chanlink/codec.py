@@ -5,13 +5,14 @@ wraps foreign streams.  Containers of plain values, which is nearly all of them,
 in C.  Then msgpack packs it; an end becomes its index in the message's table.
 
 Coming in, nothing much is allocated because a header claims it: a message that is longer than a few kB, or may nest
-too deep, is skipped through before anything is built, which fails where a length lies.
+too deep, is skipped through before anything is built, which fails where a length lies. One of few values, however
+long, we skip through ourselves: msgpack needs a copy for that.
 """
 
 import abc
 import datetime
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
@@ -21,6 +22,7 @@ from .errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
 from .inbox import HAS_TABLE, MESSAGE_HEADER
 from .limits import Limits, PeerLimits
 from .opening import KINDS, Kind
+from .pieces import ExtHook, Pieces, has_long_bin, long_bins, pack_in_pieces, set_aside
 
 END_TYPE = 1
 """The msgpack extension type of a reference to an end."""
@@ -33,6 +35,7 @@ MAX_DEPTH = 128
 
 _ENTRY = struct.Struct(">BI")
 _PLAIN = frozenset([type(None), bool, int, float, str, bytes, bytearray])
+_NO_BINS = _PLAIN - {bytes}
 _PLAIN_KEYS = frozenset([str, int, bytes])
 _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
@@ -92,14 +95,15 @@ Wrap = Callable[[object], End | None]
 # --- going out ----------------------------------------------------------------------------------
 
 
-def is_plain(value: object) -> bool:
-    """Whether a value holds nothing but plain data, at most one level deep.  False for much that is data, too."""
+def is_plain(value: object, types: frozenset[type] = _PLAIN) -> bool:
+    """Whether a value holds nothing but plain data (of some types), at most one level deep.  False for much that is
+    data, too."""
     kind = type(value)
     if kind is dict:
-        return _PLAIN_KEYS.issuperset(map(type, value)) and _PLAIN.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
+        return _PLAIN_KEYS.issuperset(map(type, value)) and types.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
     if kind is list:
-        return _PLAIN.issuperset(map(type, value))  # type: ignore[call-overload]
-    return kind in _PLAIN
+        return types.issuperset(map(type, value))  # type: ignore[call-overload]
+    return kind in types
 
 
 class PlainEncoder:
@@ -109,12 +113,16 @@ class PlainEncoder:
         self._limit = min(limits.message_size, MAX_SIZE)
         self._packer = msgpack.Packer(buf_size=256)
 
-    def encode(self, value: object) -> bytes | None:
+    def encode(self, value: object) -> bytes | Pieces | None:
         """The body of the message; None for what is not plain or can't be sent: `find_ends` and `encode` say why."""
-        if not is_plain(value):
-            return None
+        pack = self._packer.pack
+        if not is_plain(value, _NO_BINS):  # else there is nothing to look for
+            if type(value) is not bytes and not is_plain(value):
+                return None
+            if has_long_bin(value):
+                pack = pack_in_pieces
         try:
-            body: bytes = self._packer.pack(value)
+            body: bytes | Pieces = pack(value)
         except Exception:  # msgpack raises half a dozen kinds; the caller goes the long way, and meets them there
             self._packer = msgpack.Packer(buf_size=256)
             return None
@@ -198,13 +206,14 @@ def _check_keys(value: dict[Any, Any], path: str) -> None:
             raise EncodeError(f"a {type(key).__name__} can't be a key ({key!r:.40})", path)
 
 
-def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes:
+def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes | Pieces:
     """The body of the message for `value`, whose ends are as `find_ends` gave them, in that order.
 
     Raises `EncodeError` or `MessageTooLarge`.
     """
     try:
-        body: bytes = msgpack.packb(value, default=_references(ends), datetime=True)
+        pack = pack_in_pieces if has_long_bin(value) else msgpack.packb
+        body: bytes | Pieces = pack(value, default=_references(ends), datetime=True)
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
         raise EncodeError(*(_find_problem(value, "", ends) or (str(exc), ""))) from exc
     size = len(body) + (1 + len(ends) * _ENTRY.size if ends else 0)
@@ -243,13 +252,14 @@ def _references(ends: Attachments) -> Callable[[object], object] | None:
     return reference
 
 
-def frame(body: bytes, entries: Iterable[tuple[Kind, int]] = ()) -> bytes:
-    """A message as it is on the wire: header, table of (kind, stream id), body."""
+def frame(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> tuple[bytes, Sequence[bytes | memoryview]]:
+    """A message as it is on the wire: header and table of (kind, stream id); and the parts of its body."""
     table = b"".join(_ENTRY.pack(KINDS.index(kind) + 1, stream_id) for kind, stream_id in entries)
-    if not table:
-        return MESSAGE_HEADER.pack(len(body)) + body
-    count = bytes([len(table) // _ENTRY.size])
-    return MESSAGE_HEADER.pack(HAS_TABLE | (1 + len(table) + len(body))) + count + table + body
+    head = MESSAGE_HEADER.pack(len(body))
+    if table:
+        size = 1 + len(table) + len(body)
+        head = MESSAGE_HEADER.pack(HAS_TABLE | size) + bytes([len(table) // _ENTRY.size]) + table
+    return head, body.pieces if isinstance(body, Pieces) else [body]
 
 
 def replace_ends(value: Any, new: Mapping[int, End]) -> Any:
@@ -269,13 +279,13 @@ Claim = Callable[[Kind, int], Callable[[], End] | None]
 """Given kind and stream id of an entry: a function that makes the end, or None if the entry is a lie."""
 
 
-def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
+def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> object:
     """The value of a message, given its header and what followed it.
 
     Raises `DecodeError`; the ends of its table that were claimed by then are left to the caller.
     """
     if not head & HAS_TABLE:
-        if _is_small(payload, limits.message_depth):  # the common case
+        if type(payload) is bytes and _is_small(payload, limits.message_depth):  # the common case
             try:
                 return msgpack.unpackb(payload, ext_hook=_no_ext, timestamp=3)
             except Exception:  # what is wrong with it, the long way says
@@ -294,9 +304,9 @@ def decode(head: int, payload: bytes, limits: Limits, claim: Claim) -> object:
     return _unpack(body, limits, ext_hook, _checked_map)
 
 
-def read_table(payload: bytes, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
+def read_table(payload: bytes | Pieces, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
     """The entries of a message's table, and its body.  Raises `DecodeError`."""
-    count = payload[0] if payload else 0
+    count = payload[:1][0] if payload else 0
     begin = 1 + count * _ENTRY.size
     if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) < begin:
         raise DecodeError("a malformed table of ends")
@@ -318,13 +328,15 @@ def _no_ext(code: int, data: bytes) -> object:
 
 
 def _unpack(
-    body: bytes,
+    body: bytes | Pieces,
     limits: Limits,
-    ext_hook: Callable[[int, bytes], object],
+    ext_hook: ExtHook,
     map_hook: Callable[[list[tuple[object, object]]], object] | None = None,
 ) -> object:
     """Without a `map_hook` keys that are no str and no bin cost a second pass, in which `ext_hook` is asked again."""
     try:
+        if isinstance(body, Pieces):
+            body, ext_hook = set_aside(body, limits.message_depth, ext_hook)
         deep = _check_claims(body, limits.message_depth)
         try:
             value = msgpack.unpackb(
@@ -357,7 +369,7 @@ def _checked_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
 
 def _check_claims(body: bytes, depth: int) -> bool:
     """Raise when `body` claims more than it holds; return whether it may nest deeper than `depth`."""
-    if _is_small(body, depth):
+    if _is_small(body, depth) or long_bins(body, depth) is not None:
         return False
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)

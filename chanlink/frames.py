@@ -42,8 +42,12 @@ FRAME_HEADER = struct.Struct(">HBBBL")
 FRAME_HEADER_SIZE = 9
 MAX_FRAME_SIZE = 65_535 - 16 - 1 - FRAME_HEADER_SIZE
 """The largest payload that is one record: less its tag, its kind byte, and the frame's own header."""
+FULL = MAX_FRAME_SIZE - 16
+"""The longest DATA that we send: of either suite it is one record, and a turn is as many as leave at a time."""
 CONNECTION_WINDOW = 2**30
 """It bounds nothing (protocol section 4): memory is bounded by the windows of the streams."""
+LONG = 4_096
+"""From this size on average, parts of DATA are not copied behind its header."""
 MAX_HEADER_LIST_SIZE = 4_096
 """Also the bound of a header block as it is on the wire."""
 
@@ -254,6 +258,7 @@ class Connection(h2.connection.H2Connection):
         self.idle = Allowance(200, 20)
         """For what changes nothing."""
         self._now = 0.0
+        self._output: list[bytes | bytearray | memoryview] = []  # before h2's `_data_to_send`
         self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0, "late": 0}
         self._open_count = [0, 0]  # of even and of odd ids
         self._max_inbound_streams = our_settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS]
@@ -372,17 +377,20 @@ class Connection(h2.connection.H2Connection):
             self.reap(stream_id)
         return True
 
-    def send_data(
-        self, stream_id: int, data: bytes | memoryview, end_stream: bool = False, pad_length: Any = None
-    ) -> None:
-        stream, size = self.streams.get(stream_id), len(data)
+    def send_parts(self, stream_id: int, parts: list[bytes | memoryview], size: int, *, end_stream: bool) -> None:
+        """Send DATA, of `size` bytes that nobody has joined."""
+        stream = self.streams.get(stream_id)
         if stream is None or stream.state_machine.state not in _SENDING or not self._fits(stream, size):
-            super().send_data(stream_id, bytes(data), end_stream, pad_length)
+            self.send_data(stream_id, b"".join(parts), end_stream)
             return
         stream.outbound_flow_control_window -= size
         self.outbound_flow_control_window -= size
         self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, _Data.type, end_stream, stream_id)
-        self._data_to_send += data
+        if size <= LONG * len(parts):
+            self._data_to_send += b"".join(parts)
+        else:
+            self._output += [self._data_to_send, *parts]
+            self._data_to_send = bytearray()
         if end_stream:
             stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
 
@@ -434,11 +442,14 @@ class Connection(h2.connection.H2Connection):
     @property
     def has_output(self) -> bool:
         """Whether `data_to_send` would return something."""
-        return bool(self._data_to_send)
+        return bool(self._data_to_send or self._output)
 
-    def take_output(self) -> bytearray:
-        """As `data_to_send`, but not a copy."""
-        output, self._data_to_send = self._data_to_send, bytearray()
+    def take_output(self) -> list[bytes | bytearray | memoryview]:
+        """As `data_to_send`, but in parts: what is long was not copied."""
+        output, self._output = self._output, []
+        if self._data_to_send:
+            output.append(self._data_to_send)
+            self._data_to_send = bytearray()
         return output
 
     def send_extension(self, kind: int, stream_id: int, payload: bytes) -> None:

@@ -2,11 +2,17 @@
 
 import struct
 
+from .pieces import Pieces
+
 MESSAGE_HEADER = struct.Struct(">I")
 HAS_TABLE = 0x8000_0000
 """The bit of a message's header that says so (protocol section 8)."""
 _SMALL = 2_048
 """Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
+
+
+IN_PIECES = 128 * 1024
+"""From this size on a message is not joined but left in pieces: memory for a copy is mapped anew, page by page."""
 
 
 class Inbox:
@@ -40,21 +46,27 @@ class Inbox:
         start = head[self._offset :] + b"".join(piece[:4] for piece in self._pieces[1:4])
         return MESSAGE_HEADER.unpack_from(start)[0]  # type: ignore[no-any-return]
 
-    def take(self, skip: int, size: int) -> bytes:
-        """Drop `skip` bytes and return the next `size`; there must be as many."""
+    def take(self, skip: int, size: int) -> bytes | Pieces:
+        """Drop `skip` bytes and return the next `size`; there must be as many.  What is long may come in pieces."""
         self.size -= skip + size
         head, begin = self._pieces[0], self._offset + skip
         end = begin + size
-        if end < len(head):  # the common case: many messages in one frame
+        if end < len(head):  # the common cases: many messages in one frame, or one
             self._offset = end
             return head[begin:end]
-        return self._take_across(begin, end)
+        if end == len(head):
+            del self._pieces[0]
+            self._offset = 0
+            return head[begin:end]
+        parts = self._take_across(begin, end)
+        return b"".join(parts) if size < IN_PIECES else Pieces(parts)
 
-    def _take_across(self, begin: int, end: int) -> bytes:
+    def _take_across(self, begin: int, end: int) -> list[memoryview]:
         parts = []
         while True:
             head = self._pieces[0]
-            parts.append(head[begin:end])
+            if begin < len(head):
+                parts.append(memoryview(head)[begin:end])
             if end < len(head):
                 self._offset = end
                 break
@@ -63,8 +75,8 @@ class Inbox:
             if end == len(head):
                 break
             begin, end = max(begin - len(head), 0), end - len(head)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return parts
 
     def take_some(self, limit: int) -> bytes:
         """At most `limit` bytes, and at most one piece; there must be some."""
-        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))
+        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))  # type: ignore[return-value]

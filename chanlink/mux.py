@@ -32,7 +32,7 @@ from .opening import Kind, Opening
 from .stream import Stream
 from .windows import Windows
 
-TURN = 4 * frames.MAX_FRAME_SIZE
+TURN = 4 * frames.FULL
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
@@ -140,8 +140,8 @@ class Mux:
 
     # --- 3. making frames -------------------------------------------------------------------------
 
-    def data_to_send(self, now: float) -> bytearray:
-        """The frames of one turn, or nothing.  Call it again until it returns nothing."""
+    def data_to_send(self, now: float) -> list[bytes | bytearray | memoryview]:
+        """The frames of one turn in parts, or nothing.  Call it again until it returns nothing."""
         self.has_message = False
         try:
             if self._opening:
@@ -193,7 +193,7 @@ class Mux:
             if self._opening:  # by a relay, for a message that may leave in this turn
                 self._send_openings()
             stream = self._active.popleft()
-            left -= self._send_from(stream, min(window, frames.MAX_FRAME_SIZE))
+            left -= self._send_from(stream, min(window, frames.FULL))
             if stream.has_output() and not stream.out_ended:
                 self._active.append(stream)
             else:
@@ -203,16 +203,17 @@ class Mux:
         """One DATA frame, or the last words, of one stream; returns about how many bytes that made."""
         if stream.out_ended:
             return 0
-        had_room = stream.room()
-        data = stream.pull(size)
+        had_room, queued = stream.room(), stream.queued
+        parts = stream.pull(size)
+        pulled = queued - stream.queued
         last = stream.last_words()
-        if not data and last is None:
+        if not pulled and last is None:
             return 0  # it waits for credit
         if not stream.accepted and stream.carries_out:
             self._h2.send_headers(stream.id, [(b"accepted", b"")])
         stream.accepted = True
-        if data or last == []:
-            self._h2.send_data(stream.id, data, end_stream=last == [])
+        if pulled or last == []:
+            self._h2.send_parts(stream.id, parts, pulled, end_stream=last == [])
         if last:
             self._h2.send_headers(stream.id, last, end_stream=True)
         if last is not None:
@@ -220,7 +221,7 @@ class Mux:
             self._reap(stream)
         elif not had_room and stream.room():
             stream.on_writable()
-        return len(data) + 64
+        return pulled + 64
 
     def ping(self, payload: bytes) -> None:
         """Send a PING with 8 bytes; `Owner.pong` tells when it came back."""

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from . import codec
 from .codec import Attachments
 from .errors import END, Reason
+from .pieces import Pieces
 from .waiting import EMPTY, Forgotten, Waiter, Waiters
 
 # --- what a message on its way out is -------------------------------------------------------------
@@ -36,7 +37,7 @@ class Offer:
 
     __slots__ = ("body", "by", "chooser", "ends", "error", "taken", "value", "waiter")
 
-    def __init__(self, value: Any, ends: Attachments, *, body: bytes | None = None) -> None:
+    def __init__(self, value: Any, ends: Attachments, *, body: bytes | Pieces | None = None) -> None:
         self.value = value
         self.ends = ends
         self.body = body

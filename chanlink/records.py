@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 DATA, CLOSE, WELCOME = 0, 1, 3
 """Kinds of records, beside REKEY."""
 LENGTH = Struct(">H")
+Part = bytes | bytearray | memoryview
+"""Of bytes that nobody has joined."""
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
@@ -96,7 +98,7 @@ class NoiseStream(ByteStream):
         self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
         self._in_send = False
         self._unsent = b""  # of records, after `send_now`
-        self._unsealed = memoryview(b"")  # behind them
+        self._unsealed: deque[Part] = deque()  # behind them; empty between two turns
         self._closed = False
         self.wake_writer: Callable[[], None] = lambda: None
         """Called when a rekey record waits to be sent, also while nothing else does: `send` must be called then."""
@@ -108,19 +110,21 @@ class NoiseStream(ByteStream):
 
         What the renewal of keys has to say goes first; `send` of nothing sends just that.
         """
+        await self.send_parts([item] if item else [])
+
+    async def send_parts(self, parts: Iterable[Part]) -> None:
+        """As `send`, of bytes in parts, none of them empty: they are copied into records from where they are."""
         self._check_send()
         self._in_send = True
         if self._unsent:
             await self._transmit(self._unsent)
             self._unsent = b""
-        for left in (self._unsealed, memoryview(item)):
-            while True:
-                sealed, left = self._seal_some(left)
-                await self._transmit(sealed)
-                if not left:
-                    break
-                await checkpoint()
-        self._unsealed = memoryview(b"")
+        self._unsealed.extend(parts)
+        while True:
+            await self._transmit(self._seal_some())
+            if not self._unsealed:
+                break
+            await checkpoint()
         self._in_send = False
 
     @property
@@ -128,18 +132,18 @@ class NoiseStream(ByteStream):
         """Whether `send_now` may be called: nothing else is being sent, over a socket."""
         return not (self._socket is None or self._in_send or self._closed or self._unsent)
 
-    def send_now(self, item: bytes | bytearray) -> bool:
-        """As `send`, but without waiting.  False if not everything has left: `send` must be called for the rest."""
+    def send_now(self, parts: Iterable[Part]) -> bool:
+        """As `send_parts`, but without waiting.  False if not all has left: `send` must be called for the rest."""
         assert self._socket is not None
         self._keys.check(time.monotonic())
-        left = memoryview(item)
+        self._unsealed.extend(parts)
         while True:
-            sealed, left = self._seal_some(left)
+            sealed = self._seal_some()
             sent = self._socket.send_now(sealed) if sealed else 0
             if sent < len(sealed):
-                self._unsent, self._unsealed = bytes(sealed[sent:]), left
+                self._unsent = bytes(sealed[sent:])
                 return False
-            if not left:
+            if not self._unsealed:
                 return True
 
     @property
@@ -156,7 +160,7 @@ class NoiseStream(ByteStream):
         self._check_send()
         if self._unsent:
             await self.send(b"")
-        end = self._seal(self._seal_rekey(), kind, body)
+        end = self._seal(self._seal_rekey(), kind, [body])
         self._in_send = True
         await self._transmit(self._buffers.sealed[:end])
         self._in_send = False
@@ -167,14 +171,27 @@ class NoiseStream(ByteStream):
             raise ConnectionLost("the connection was closed on this side")
         self._keys.check(time.monotonic())
 
-    def _seal_some(self, left: memoryview) -> tuple[memoryview, memoryview]:
-        """As many records as there is room for, with a rekey record first if there is one; and what is left."""
+    def _seal_some(self) -> memoryview:
+        """As many records as there is room for, with a rekey record first if there is one."""
         buffer = self._buffers.sealed
         end = self._seal_rekey()
-        while left and end + LENGTH.size + MAX_RECORD <= len(buffer):
-            end = self._seal(end, DATA, left[: self._max_body])
-            left = left[self._max_body :]
-        return buffer[:end], left
+        while self._unsealed and end + LENGTH.size + MAX_RECORD <= len(buffer):
+            end = self._seal(end, DATA, self._next_body())
+        return buffer[:end]
+
+    def _next_body(self) -> list[Part]:
+        """The parts of the next record, as much as it has room for."""
+        body: list[Part] = []
+        room, unsealed = self._max_body, self._unsealed
+        while unsealed and room:
+            part = unsealed.popleft()
+            if len(part) > room:
+                view = memoryview(part)
+                part = view[:room]
+                unsealed.appendleft(view[room:])
+            body.append(part)
+            room -= len(part)
+        return body
 
     def _seal_rekey(self) -> int:
         """Put what the renewal of keys has to say into the buffer; returns where that ends."""
@@ -184,7 +201,7 @@ class NoiseStream(ByteStream):
         logger.debug("keys: sends a rekey record in epoch %d", self._keys.epoch)
         return self._prefix(0, self._keys.next_record(now, self._buffers.sealed[LENGTH.size :]))
 
-    def _seal(self, at: int, kind: int, body: bytes | memoryview) -> int:
+    def _seal(self, at: int, kind: int, body: Iterable[Part]) -> int:
         """Put a record into the buffer; returns where it ends."""
         return self._prefix(at, self._keys.seal(kind, body, self._buffers.sealed[at + LENGTH.size :]))
 

@@ -16,6 +16,7 @@ is received only queues an answer in `_queued`: whoever writes next takes it by 
 """
 
 import hmac
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from .errors import ConnectionLost, HandshakeError, LocalProtocolError, RemoteProtocolError
@@ -137,18 +138,21 @@ class RecordKeys:
 
     # --- records --------------------------------------------------------------------------------
 
-    def seal(self, kind: int, body: bytes | memoryview, out: memoryview) -> int:
+    def seal(self, kind: int, body: Iterable[bytes | bytearray | memoryview], out: memoryview) -> int:
         """Write the ciphertext of our next record to the beginning of ``out``; returns its length.
 
-        Raises `LocalProtocolError` for a body that is too long.
+        The body comes in parts. Raises `LocalProtocolError` for one that is too long.
         """
-        size = 1 + len(body)
-        if size > len(self._plain):
-            raise LocalProtocolError("the body does not fit in a record")
-        self._plain[0] = kind
-        self._plain[1:size] = body
+        plain, size = self._plain, 1
+        plain[0] = kind
+        for part in body:
+            end = size + len(part)
+            if end > len(plain):
+                raise LocalProtocolError("the body does not fit in a record")
+            plain[size:end] = part
+            size = end
         sending = self._sending
-        length = sending.encrypt_into(self._plain[:size], out)
+        length = sending.encrypt_into(plain[:size], out)
         self._volume += length
         if sending.n % self._thresholds.records == 0:
             sending.rekey()
@@ -186,7 +190,7 @@ class RecordKeys:
         if self._queued is None:
             self._queued = (START, self._start()) if self._client_side else (ASK, b"")
         (number, message), self._queued = self._queued, None
-        length = self.seal(REKEY, bytes([number]) + message, out)
+        length = self.seal(REKEY, [bytes([number]), message], out)
         self._waits_since = now
         if number == START:
             self._expected.add(ANSWER)

@@ -15,7 +15,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple, TypeVar, overload
 
@@ -297,12 +297,12 @@ class Session(AsyncContextManagerMixin):
         except (SessionError, *BROKEN) as exc:
             self._lose(as_loss(exc))
 
-    async def _send(self, data: bytearray) -> None:
+    async def _send(self, data: Sequence[bytes | bytearray | memoryview]) -> None:
         if self._records is None:
-            await self._stream.send(bytes(data))
+            await self._stream.send(b"".join(data))
             return
-        await self._records.send(data)
-        if len(data) >= TURN:  # it may not have had to wait, and there may be more for long
+        await self._records.send_parts(data)
+        if sum(map(len, data)) >= TURN:  # it may not have had to wait, and there may be more for long
             await checkpoint()
 
     async def _read_loop(self) -> None:

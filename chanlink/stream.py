@@ -16,13 +16,14 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 `on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from .errors import END, Reason
 from .inbox import HAS_TABLE, Inbox
 from .limits import Limits, PeerLimits
 from .opening import Headers, Kind, Opening, words
+from .pieces import Pieces
 
 
 def _nothing() -> None:
@@ -175,10 +176,10 @@ class Stream:
             return False
         return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
 
-    def write(self, data: bytes, body: bytes = b"") -> None:
+    def write(self, data: bytes, more: Sequence[bytes | memoryview] = ()) -> None:
         """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog).
 
-        The `body` of a long message comes by itself, so that nobody has to copy it behind the rest.
+        A long message comes in several parts, so that nobody has to copy them together.
         """
         size = len(data)
         if self._outbox:  # it is active, or waits for credit or to be mentioned
@@ -186,9 +187,9 @@ class Stream:
         else:
             self._outbox = [data]
             self._mux.activate(self)
-        if body:
-            self._outbox.append(body)
-            size += len(body)
+        if more:
+            self._outbox += more
+            size += sum(map(len, more))
         self.queued += size
         self.sent += 1
         self.sent_bytes += size
@@ -207,36 +208,34 @@ class Stream:
             self._to_send_last = last_words
             self._mux.activate(self)
 
-    def pull(self, size: int) -> bytes | memoryview:
-        """The next bytes for a DATA frame: what was queued, joined, up to `size` and the credit."""
+    def pull(self, size: int) -> list[bytes | memoryview]:
+        """The next bytes for a DATA frame: what was queued, in parts, up to `size` and the credit."""
         size = min(size, self.credit)
         outbox = self._outbox or []
-        if self.queued <= size:  # nearly always
-            data = outbox[0] if len(outbox) == 1 else b"".join(outbox)
-            self._outbox = None
-            self.credit -= self.queued
-            self.queued = 0
-            return data
-        return self._pull_some(outbox, size)
+        if self.queued > size:
+            return self._pull_some(outbox, size)
+        self._outbox = None
+        self.credit -= self.queued
+        self.queued = 0
+        return outbox
 
-    def _pull_some(self, outbox: list[bytes | memoryview], size: int) -> bytes | memoryview:
+    def _pull_some(self, outbox: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
         parts: list[bytes | memoryview] = []
-        whole = 0
+        left, whole = size, 0
         for part in outbox:
-            if size <= 0:
+            if left <= 0:
                 break
-            if len(part) > size:
+            if len(part) > left:
                 view = memoryview(part)
-                part, outbox[whole] = view[:size], view[size:]
+                part, outbox[whole] = view[:left], view[left:]
             else:
                 whole += 1
             parts.append(part)
-            size -= len(part)
+            left -= len(part)
         del outbox[:whole]
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        self.credit -= len(data)
-        self.queued -= len(data)
-        return data
+        self.credit -= size - left
+        self.queued -= size - left
+        return parts
 
     def has_output(self) -> bool:
         """Whether `Mux.data_to_send` could make a frame of this stream now."""
@@ -330,7 +329,7 @@ class Stream:
             return 0
         return (self._head & ~HAS_TABLE) + 4 - self.window - self.lent
 
-    def next_message(self) -> tuple[int, bytes] | None:
+    def next_message(self) -> tuple[int, bytes | Pieces] | None:
         """The header and the payload of the next message if it is there whole; then call `taken`."""
         if not self.message_ready():
             return None

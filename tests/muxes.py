@@ -89,7 +89,7 @@ class Pair:
 
     def carry(self, one: Side, other: Side) -> int:
         """One turn of one writer."""
-        data = one.mux.data_to_send(self.now)
+        data = frames_of(one.mux, self.now)
         for part in self.cut(data):
             if part:
                 other.mux.receive_data(part, self.now)
@@ -124,13 +124,18 @@ def send(stream: Stream, *bodies: bytes) -> None:
         stream.write(message(body))
 
 
+def frames_of(mux: Mux, now: float) -> bytes:
+    """What goes out in the next turn."""
+    return b"".join(mux.data_to_send(now))
+
+
 def take(stream: Stream) -> bytes | None:
     """What the application does: one message, or None."""
     got = stream.next_message()
     if got is None:
         return None
     stream.taken(len(got[1]))
-    return got[1]
+    return bytes(got[1])
 
 
 def take_all(stream: Stream) -> list[bytes]:
@@ -231,7 +236,7 @@ class Transcript:
     def answers(self) -> list[hf.Frame]:
         """The frames that the mux has made since; `fields` is a dict of those of HEADERS."""
         data = self._answered
-        while more := self.mux.data_to_send(self.now):
+        while more := frames_of(self.mux, self.now):
             data += more
         data, self._skip = data[self._skip :], 0
         heard = []

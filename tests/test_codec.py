@@ -21,6 +21,7 @@ from chanlink.errors import DecodeError, EncodeError, LimitReached, MessageTooLa
 from chanlink.inbox import HAS_TABLE
 from chanlink.limits import Limits, PeerLimits
 from chanlink.opening import Kind
+from chanlink.pieces import Pieces
 
 UTC = datetime.UTC
 PEER = PeerLimits()
@@ -53,7 +54,12 @@ def no_wrap(item: object) -> End | None:
 
 def encode(value: object, limits: PeerLimits = PEER, wrap: codec.Wrap | None = no_wrap) -> tuple[bytes, Attachments]:
     ends = codec.find_ends(value, limits, wrap)
-    return codec.encode(value, ends, limits), ends
+    return bytes(codec.encode(value, ends, limits)), ends
+
+
+def framed(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> bytes:
+    head, parts = codec.frame(body, entries)
+    return head + b"".join(parts)
 
 
 class Opened:
@@ -82,7 +88,7 @@ def decode(framed: bytes, opened: Opened | None = None, **limits: int) -> Any:
 
 
 def round_trip(value: object) -> Any:
-    return decode(codec.frame(encode(value)[0]))
+    return decode(framed(encode(value)[0]))
 
 
 # --- round trips --------------------------------------------------------------------------------
@@ -235,17 +241,17 @@ def nested(depth: int, kind: type = list) -> Any:
 @pytest.mark.parametrize("kind", [list, dict, tuple])
 def test_64_levels_pass_and_65_do_not_on_both_sides(kind: type) -> None:
     body, _ = encode(nested(64, kind))
-    assert decode(codec.frame(body)) == msgpack.unpackb(body)
+    assert decode(framed(body)) == msgpack.unpackb(body)
     with pytest.raises(EncodeError, match="too deep"):
         encode(nested(65, kind))
     with pytest.raises(DecodeError, match="too deep"):
-        decode(codec.frame(msgpack.packb(nested(65, kind))))
-    assert decode(codec.frame(msgpack.packb([1, nested(63, kind)]))) is not None
+        decode(framed(msgpack.packb(nested(65, kind))))
+    assert decode(framed(msgpack.packb([1, nested(63, kind)]))) is not None
     big = {"pad": bytes(10_000), "deep": nested(63, kind)}
-    assert decode(codec.frame(msgpack.packb(big)))["pad"] == bytes(10_000)
+    assert decode(framed(msgpack.packb(big)))["pad"] == bytes(10_000)
     big["deep"] = nested(64, kind)
     with pytest.raises(DecodeError, match="too deep"):
-        decode(codec.frame(msgpack.packb(big)))
+        decode(framed(msgpack.packb(big)))
 
 
 def test_a_peer_that_takes_less_is_sent_less_and_one_that_takes_more_only_what_we_can() -> None:
@@ -273,11 +279,11 @@ def test_a_message_of_exactly_the_limit_passes_and_one_more_byte_does_not() -> N
     limits = PeerLimits(message_size=1_000)
     body, _ = encode(bytes(997), limits)
     assert len(body) == 1_000
-    assert decode(codec.frame(body), message_size=1_000) == bytes(997)
+    assert decode(framed(body), message_size=1_000) == bytes(997)
     with pytest.raises(MessageTooLarge):
         encode(bytes(998), limits)
     body, _ = encode([Stub(), bytes(1_000 - 6 - 7)], limits)  # a table has 6 bytes, the rest 7
-    assert len(codec.frame(body, [("receiver", 1)])) == 1_004
+    assert len(framed(body, [("receiver", 1)])) == 1_004
     with pytest.raises(MessageTooLarge):
         encode([Stub(), bytes(1_000 - 6 - 6)], limits)
 
@@ -321,7 +327,7 @@ def test_a_foreign_stream_is_wrapped_where_it_stands() -> None:
     body, ends = encode({"n": 1, "log": [thing]}, wrap=lambda item: wrapped if item is thing else None)
     assert [tuple(one) for one in ends.values()] == [(wrapped, "log[0]")]
     opened = Opened(("bytes", 7))
-    got = decode(codec.frame(body, [("bytes", 7)]), opened)
+    got = decode(framed(body, [("bytes", 7)]), opened)
     assert got == {"n": 1, "log": opened.made}
 
 
@@ -345,7 +351,7 @@ def test_ends_arrive_where_they_stood() -> None:
     body, ends = encode(value)
     assert [one.path for one in ends.values()] == ["a", "list[1]", "list[2].deep"]
     opened = Opened(*THREE)
-    got = decode(codec.frame(body, THREE), opened)
+    got = decode(framed(body, THREE), opened)
     first, second, third = opened.made
     assert got == {"a": first, "list": [1, second, {"deep": third}], 5: "a key that is an int"}
     assert [(one.kind, one.stream_id) for one in opened.made] == THREE
@@ -356,21 +362,21 @@ def test_ends_arrive_beside_keys_of_every_sort(key: object) -> None:
     """And each is made once, whichever way the keys make the decoder go."""
     body, _ = encode([Stub(), {"x": Stub(), key: 1}])
     opened = Opened(("receiver", 3), ("receiver", 5))
-    got = decode(codec.frame(body, [("receiver", 3), ("receiver", 5)]), opened)
+    got = decode(framed(body, [("receiver", 3), ("receiver", 5)]), opened)
     assert got == [opened.made[0], {"x": opened.made[1], key: 1}]
 
 
 def test_the_wire_of_a_message_is_that_of_the_protocol() -> None:
     body, _ = encode({"reply": Stub()})
-    assert codec.frame(body, [("sender", 0x01020304)]) == (
+    assert framed(body, [("sender", 0x01020304)]) == (
         b"\x80\0\0\x10" + b"\1" + b"\2\1\2\3\4" + b"\x81\xa5reply\xd4\1\0"
     )
-    assert codec.frame(encode("x")[0]) == b"\0\0\0\2\xa1x"
+    assert framed(encode("x")[0]) == b"\0\0\0\2\xa1x"
 
 
 def test_an_end_that_is_not_referred_to_is_claimed_and_not_made() -> None:
     opened = Opened(*THREE)
-    assert decode(codec.frame(b"\xd4\1\1", THREE), opened).kind == "sender"
+    assert decode(framed(b"\xd4\1\1", THREE), opened).kind == "sender"
     assert not opened.waiting
     assert len(opened.made) == 1
 
@@ -386,38 +392,38 @@ def table(body: bytes, *entries: tuple[int, int], count: int | None = None) -> b
 
 TIMESTAMPS = [b"\xd4\xff\0", b"\xc7\0\xff", b"\xc7\x0d\xff" + bytes(13), b"\xc7\x0c\xff" + b"\xff" * 12]
 HOSTILE: dict[str, bytes] = {
-    "empty": codec.frame(b""),
-    "never used": codec.frame(b"\xc1"),
-    "two values": codec.frame(b"\1\2"),
-    "trailing byte": codec.frame(b"\x80\0"),
-    "array32 of 2^32-1": codec.frame(b"\xdd\xff\xff\xff\xff"),
-    "array32 of 2^32-1, padded": codec.frame(b"\xdd\xff\xff\xff\xff" + b"\xc0" * 60_000),
-    "array16": codec.frame(b"\xdc\xff\xff" + b"\xc0" * 100),
-    "map32 of 2^32-1": codec.frame(b"\xdf\xff\xff\xff\xff" + b"\xa0" * 60_000),
-    "map16": codec.frame(b"\xde\xff\xff" + b"\xa0" * 100),
-    "bin32 of 2^32-1": codec.frame(b"\xc6\xff\xff\xff\xff" + bytes(100)),
-    "str32 of 2^32-1": codec.frame(b"\xdb\xff\xff\xff\xff" + bytes(100)),
-    "ext32 of 2^32-1": codec.frame(b"\xc9\xff\xff\xff\xff\1" + bytes(100)),
-    "str that is no UTF-8": codec.frame(b"\xa2\xff\xff"),
-    "str that is a surrogate": codec.frame(b"\xa3\xed\xa0\x80"),
-    "65 kB of array headers": codec.frame(b"\x91" * 65_000),
-    "65 kB of array16 headers": codec.frame(b"\xdc\xff\xff" * 21_800),
-    "65 kB of array32 headers": codec.frame(b"\xdd\0\0\xff\xff" * 13_100),
-    "65 kB of map headers": codec.frame(b"\x81\xa0" * 32_500),
-    "1,000 levels that are all there": codec.frame(b"\x91" * 1_000 + b"\xc0"),
-    "60 arrays that claim 4,000 each": codec.frame(b"\xdc\x0f\xa0" * 60 + bytes(3_000)),
-    "1,000 arrays that claim 60,000 each": codec.frame(b"\xdc\xea\x60" * 1_000 + bytes(60_000)),
-    "an extension without a table": codec.frame(b"\xd4\1\0"),
-    "an unknown extension": codec.frame(b"\xd4\5\0"),
-    "a long unknown extension": codec.frame(b"\xc8\xea\x60\5" + bytes(60_000)),
-    "nil as key": codec.frame(b"\x81\xc0\1"),
-    "bool as key": codec.frame(b"\x81\xc3\1"),
-    "float as key": codec.frame(b"\x81\xcb" + bytes(8) + b"\1"),
-    "array as key": codec.frame(b"\x81\x90\1"),
-    "map as key": codec.frame(b"\x81\x80\1"),
-    "timestamp as key": codec.frame(b"\x81\xd6\xff" + bytes(4) + b"\1"),
-    "nil as key behind an int": codec.frame(b"\x82\5\1\xc0\1"),
-    **{f"a malformed timestamp {number}": codec.frame(body) for number, body in enumerate(TIMESTAMPS)},
+    "empty": framed(b""),
+    "never used": framed(b"\xc1"),
+    "two values": framed(b"\1\2"),
+    "trailing byte": framed(b"\x80\0"),
+    "array32 of 2^32-1": framed(b"\xdd\xff\xff\xff\xff"),
+    "array32 of 2^32-1, padded": framed(b"\xdd\xff\xff\xff\xff" + b"\xc0" * 60_000),
+    "array16": framed(b"\xdc\xff\xff" + b"\xc0" * 100),
+    "map32 of 2^32-1": framed(b"\xdf\xff\xff\xff\xff" + b"\xa0" * 60_000),
+    "map16": framed(b"\xde\xff\xff" + b"\xa0" * 100),
+    "bin32 of 2^32-1": framed(b"\xc6\xff\xff\xff\xff" + bytes(100)),
+    "str32 of 2^32-1": framed(b"\xdb\xff\xff\xff\xff" + bytes(100)),
+    "ext32 of 2^32-1": framed(b"\xc9\xff\xff\xff\xff\1" + bytes(100)),
+    "str that is no UTF-8": framed(b"\xa2\xff\xff"),
+    "str that is a surrogate": framed(b"\xa3\xed\xa0\x80"),
+    "65 kB of array headers": framed(b"\x91" * 65_000),
+    "65 kB of array16 headers": framed(b"\xdc\xff\xff" * 21_800),
+    "65 kB of array32 headers": framed(b"\xdd\0\0\xff\xff" * 13_100),
+    "65 kB of map headers": framed(b"\x81\xa0" * 32_500),
+    "1,000 levels that are all there": framed(b"\x91" * 1_000 + b"\xc0"),
+    "60 arrays that claim 4,000 each": framed(b"\xdc\x0f\xa0" * 60 + bytes(3_000)),
+    "1,000 arrays that claim 60,000 each": framed(b"\xdc\xea\x60" * 1_000 + bytes(60_000)),
+    "an extension without a table": framed(b"\xd4\1\0"),
+    "an unknown extension": framed(b"\xd4\5\0"),
+    "a long unknown extension": framed(b"\xc8\xea\x60\5" + bytes(60_000)),
+    "nil as key": framed(b"\x81\xc0\1"),
+    "bool as key": framed(b"\x81\xc3\1"),
+    "float as key": framed(b"\x81\xcb" + bytes(8) + b"\1"),
+    "array as key": framed(b"\x81\x90\1"),
+    "map as key": framed(b"\x81\x80\1"),
+    "timestamp as key": framed(b"\x81\xd6\xff" + bytes(4) + b"\1"),
+    "nil as key behind an int": framed(b"\x82\5\1\xc0\1"),
+    **{f"a malformed timestamp {number}": framed(body) for number, body in enumerate(TIMESTAMPS)},
     "no table": table(b"\xc0", count=0),
     "an empty message with a table": HAS_TABLE.to_bytes(4, "big"),
     "a table that is cut": table(b"", (1, 3), count=2),
@@ -451,7 +457,7 @@ def test_hostile_bytes_are_a_decode_error_and_quickly_one(name: str) -> None:
 def rich() -> bytes:
     value = {"a": [1, -5, 2.5, None, True, "text", b"bytes", datetime.datetime(2026, 1, 1, tzinfo=UTC)], 7: Stub()}
     body, _ = encode([value, Stub("bytes"), {"n": {"m": 2**64 - 1}}])
-    return codec.frame(body, [("receiver", 3), ("bytes", 7)])
+    return framed(body, [("receiver", 3), ("bytes", 7)])
 
 
 @pytest.mark.parametrize("cut", range(1, len(rich()) - 4))
@@ -522,7 +528,7 @@ def test_a_long_flat_message_is_decoded_in_a_time_that_is_in_proportion() -> Non
         [{}] * 30_000,
         bytes(range(256)) * 250,
     ):
-        framed = codec.frame(msgpack.packb(value))
+        message = framed(msgpack.packb(value))
         began = time.perf_counter()
-        assert decode(framed) == value
+        assert decode(message) == value
         assert time.perf_counter() - began < 0.5

@@ -9,13 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink import frames, windows
+from chanlink.buffers import RECORDS
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.mux import TURN
+from chanlink.noise import AEGIS256, CHACHAPOLY
 from chanlink.opening import Kind, Opening
 from chanlink.stream import Stream
+from chanlink.suites import Suite
 
-from .muxes import KINDS, Pair, Transcript, byte_by_byte, message, read_all, send, take, take_all, whole
+from .muxes import KINDS, Pair, Transcript, byte_by_byte, frames_of, message, read_all, send, take, take_all, whole
 
 WINDOW = Limits().stream_window
 CUTS = [pytest.param(whole, id="whole"), pytest.param(byte_by_byte, id="byte by byte")]
@@ -648,7 +651,7 @@ def test_the_shortest_round_trip_counts_and_growth_measures_it() -> None:
     pair.server.mux.windows.measured(5.0)
     far.unreturned = WINDOW // 2
     pair.server.mux.credit_due(far)
-    pair.server.mux.data_to_send(pair.now)  # credit, and a PING
+    frames_of(pair.server.mux, pair.now)  # credit, and a PING
     answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
     pair.server.mux.receive_data(answer, pair.now + 0.25)
     assert pair.server.mux.windows.round_trip == 0.25
@@ -715,7 +718,7 @@ def test_of_pings_that_measure_one_is_under_way_at_a_time() -> None:
     for seconds in (0, 1.1, 2.2):
         far.unreturned = far.window // 2
         server.credit_due(far)
-        assert (b"measured" in server.data_to_send(pair.now + seconds)) is (seconds == 0)
+        assert (b"measured" in frames_of(server, pair.now + seconds)) is (seconds == 0)
     server.receive_data(answer, pair.now + 2.5)
     assert server.windows.round_trip == 2.5
     server.receive_data(answer, pair.now + 2.6)  # one that was not asked for
@@ -730,7 +733,7 @@ def test_a_round_trip_that_no_handshake_has_measured_is_measured() -> None:
     pair.turn()
     pair.now += 0.1  # what comes is never quick, as long as nobody knows that the way is long
     read_all(far)
-    assert b"measured" in pair.server.mux.data_to_send(pair.now)
+    assert b"measured" in frames_of(pair.server.mux, pair.now)
 
 
 def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:
@@ -785,7 +788,7 @@ def test_the_first_turn_waits_for_the_window_of_the_connection() -> None:
     for stream in streams:
         stream.write(bytes(WINDOW))
     data = b""
-    while more := pair.client.mux.data_to_send(pair.now):
+    while more := frames_of(pair.client.mux, pair.now):
         data += more
     assert 65_535 < len(data) < 67_000
     pair.server.mux.receive_data(data, pair.now)
@@ -817,13 +820,27 @@ def test_bulk_and_small_messages_take_turns() -> None:
     for _ in range(20):
         for stream in bulk:
             stream.write(bytes(65_509))
-    script.mux.data_to_send(0.0)
+    frames_of(script.mux, 0.0)
     for _ in range(10):
         send(small, b"x")
-        data = script.mux.data_to_send(0.0)
+        data = frames_of(script.mux, 0.0)
         assert len(data) <= TURN + frames.MAX_FRAME_SIZE + 1_000
         assert message(b"x") in data
     assert abs(bulk[0].queued - bulk[1].queued) <= 65_509
+
+
+def test_a_turn_of_bulk_is_as_many_records_as_leave_at_a_time_whatever_the_suite() -> None:
+    script = Transcript(Limits(stream_window=2**24), client_side=True)
+    script.say(script.window(0, 2**29))
+    stream = script.mux.open(Opening("bytes", service="bulk"))
+    for _ in range(20):
+        stream.write(bytes(65_536))
+    frames_of(script.mux, 0.0)
+    longest = frames_of(script.mux, 0.0)
+    assert len(longest) >= TURN
+    assert len(longest) == RECORDS * (frames.FULL + frames.FRAME_HEADER_SIZE)
+    for cipher in (CHACHAPOLY, AEGIS256):
+        assert Suite("", cipher).max_body >= frames.FULL + frames.FRAME_HEADER_SIZE
 
 
 def test_what_was_queued_since_the_last_turn_goes_into_one_frame() -> None:
@@ -1245,7 +1262,7 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
         assert not side.mux.streams
         assert not side.mux._credit_due
         assert side.mux.windows.budget == Limits().session_budget
-        assert side.mux.data_to_send(pair.now) == b""
+        assert frames_of(side.mux, pair.now) == b""
         with pytest.raises(SessionClosed):
             side.mux.open(Opening("bytes", service="late"))
 

@@ -44,7 +44,7 @@ class Keys:
         self._out = memoryview(bytearray(65_535))
 
     def seal(self, kind: int, body: bytes) -> bytes:
-        return bytes(self._out[: self._keys.seal(kind, body, self._out)])
+        return bytes(self._out[: self._keys.seal(kind, [body], self._out)])
 
     def next_record(self, now: float) -> bytes:
         return bytes(self._out[: self._keys.next_record(now, self._out)])

@@ -237,6 +237,48 @@ async def test_a_large_message_goes_between_the_messages_of_other_channels(trans
             assert await big_there.receive() == message
 
 
+@every_transport
+@pytest.mark.parametrize("size", [65_536, 131_060, 700_000])
+async def test_long_bins_arrive_beside_ends_and_other_values(transport: Transport, size: int) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel()
+        data, other = os.urandom(size), os.urandom(size)
+        text = other.hex()[:size]
+        async with anyio.create_task_group() as tasks:
+            for message in (
+                {"n": 1, "body": data},
+                [data, {"text": text, "deep": [other]}],
+                data,
+                {data: [None, other]},
+            ):
+                tasks.start_soon(sender.send, message)
+                assert await receiver.receive() == message
+            here, there = link.pipe()
+            tasks.start_soon(sender.send, {"first": data, "reply": here, "text": text, "second": other})
+            got = await receiver.receive()
+            assert (got["first"], got["text"], got["second"]) == (data, text, other)
+            await got["reply"].send(got["second"])
+            assert await there.receive() == other
+
+
+@every_session
+async def test_what_becomes_of_a_buffer_after_it_was_sent_is_the_callers_business(transport: Transport) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel()
+        first, second = bytearray(200_000), bytearray(200_000)
+        await sender.send({"first": first})
+        first[:] = second[:] = b"x" * 200_000
+        async with anyio.create_task_group() as tasks:
+
+            async def send() -> None:
+                await sender.send([memoryview(second), second])
+                second[:] = bytes(200_000)
+
+            tasks.start_soon(send)
+            assert await receiver.receive() == {"first": bytes(200_000)}
+            assert await receiver.receive() == [b"x" * 200_000] * 2
+
+
 @every_session
 async def test_a_message_over_the_limit_is_refused_whole_by_its_sender(transport: Transport) -> None:
     async with transport(Limits(message_size=50_000)) as link:

@@ -92,7 +92,8 @@ def through_codec(value: Any) -> Any:
     """What comes out at the other side, with the very ends that went in."""
     ends = codec.find_ends(value, PeerLimits(), lambda item: None)
     body = codec.encode(value, ends, PeerLimits())
-    message = codec.frame(body, [(one.end.kind, n) for n, one in enumerate(ends.values())])
+    head, parts = codec.frame(body, [(one.end.kind, n) for n, one in enumerate(ends.values())])
+    message = head + b"".join(parts)
     there: list[End] = [one.end for one in ends.values()]
     return codec.decode(int.from_bytes(message[:4], "big"), message[4:], Limits(), lambda kind, n: lambda: there[n])
 

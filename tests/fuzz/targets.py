@@ -4,6 +4,7 @@ Where bytes are encrypted, a fuzzer that changes the ciphertext gets no further 
 second mode, in which a peer that knows the keys says what the fuzzer has made up.
 """
 
+import re
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
@@ -31,11 +32,12 @@ from chanlink.mux import Mux
 from chanlink.noise import HandshakeState, KeyPair
 from chanlink.opening import Opening
 from chanlink.openssh import PublicKey
+from chanlink.pieces import Pieces
 from chanlink.records import NoiseStream
 from chanlink.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
 from chanlink.trust import Grant
-from tests.muxes import Pair, Side
+from tests.muxes import Pair, Side, frames_of
 from tests.wires import HELLO, prefixed
 
 CLIENT_KEYS = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
@@ -235,7 +237,7 @@ class Talk:
         self.said: dict[bool, bytes] = {}
         for side, client_side in ((pair.client, True), (pair.server, False)):
             open_some(side.mux)
-            self.said[not client_side] = side.mux.data_to_send(0.0)
+            self.said[not client_side] = frames_of(side.mux, 0.0)
 
 
 def open_some(mux: Mux) -> None:
@@ -263,15 +265,27 @@ def frames(data: bytes) -> None:
 TALK = Talk()
 
 
+LONG_BIN = b"\x92\xc5\x20\0" + bytes(8_192)
+
+
 def message(data: bytes) -> None:
-    """A message with or without a table; any end in it may be claimed."""
+    """A message with or without a table; any end in it may be claimed.  In pieces it is what it is joined."""
 
     class Mentioned:
         pass
 
+    def decoded(payload: bytes | Pieces) -> str:
+        try:
+            value = codec.decode(head, payload, LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
+        except DecodeError as exc:
+            return str(exc)
+        return re.sub(r"<.*?Mentioned object at .*?>", "an end", repr(value))
+
     head = int.from_bytes(data[:4], "big")
-    with suppress(DecodeError):
-        codec.decode(head, data[4:], LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
+    decoded(data[4:])
+    if data[4:5] == b"\x92":  # two values: the first one shall be a long bin, in pieces
+        beside = LONG_BIN + data[5:]
+        assert decoded(Pieces([beside[:5_000], memoryview(beside)[5_000:]])) == decoded(beside)
 
 
 # --- files and agents -----------------------------------------------------------------------------------
