@@ -9,7 +9,8 @@ from anyio.lowlevel import RunVar
 MAX_RECORD = 65_535
 """The longest record, without its length (protocol section 3)."""
 RECORDS = 4
-"""How many of them leave at a time."""
+"""How many of them leave at a time, with something small besides: what is said of other streams in the same turn."""
+SMALL = 4 * 1024
 RECEIVE = 256 * 1024
 """Bytes asked of a socket at a time: several records for one system call."""
 HEAP = 4 * 1024 * 1024
@@ -26,7 +27,7 @@ class Buffers:
         # costs a fault when it is used again. It keeps twice the largest block that it has seen freed (mallopt(3)).
         bytes(HEAP)
         self.plain = memoryview(bytearray(MAX_RECORD))
-        self.sealed = memoryview(bytearray(RECORDS * (2 + MAX_RECORD)))
+        self.sealed = memoryview(bytearray(RECORDS * (2 + MAX_RECORD) + SMALL))
         self.arrived = memoryview(bytearray(2 + MAX_RECORD + RECEIVE))
 
 

@@ -32,8 +32,8 @@ from .opening import Kind, Opening
 from .stream import Stream
 from .windows import Windows
 
-TURN = 4 * frames.MAX_FRAME_SIZE
-"""What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
+TURN = 4 * (frames.MAX_FRAME_SIZE - 64)
+"""What ends a turn of the writer: four frames, enough to fill a socket buffer, little enough to stay fair."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
 
@@ -54,7 +54,12 @@ class Owner(Protocol):
 class Mux:
     """All streams of one session."""
 
-    def __init__(self, owner: Owner, *, client_side: bool, limits: Limits, peer_limits: PeerLimits) -> None:
+    def __init__(
+        self, owner: Owner, *, client_side: bool, limits: Limits, peer_limits: PeerLimits, record: int | None = None
+    ) -> None:
+        """``record`` is how many bytes are a record: no DATA frame is longer, so that none is spread over two."""
+        longest = frames.MAX_FRAME_SIZE
+        self._frame_size = longest if record is None else min(longest, record - frames.FRAME_HEADER_SIZE)
         self.limits = limits
         self.peer_limits = peer_limits
         self.streams: dict[int, Stream] = {}
@@ -196,7 +201,7 @@ class Mux:
             if self._opening:  # by a relay, for a message that may leave in this turn
                 self._send_openings()
             stream = self._active.popleft()
-            left -= self._send_from(stream, min(window, frames.MAX_FRAME_SIZE))
+            left -= self._send_from(stream, min(window, self._frame_size))
             if stream.has_output() and not stream.out_ended:
                 self._active.append(stream)
             else:

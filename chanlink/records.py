@@ -37,6 +37,8 @@ logger = logging.getLogger(__name__)
 DATA, CLOSE, WELCOME = 0, 1, 3
 """Kinds of records, beside REKEY."""
 LENGTH = Struct(">H")
+OVERHEAD = 64
+"""More than kind and tag of a record."""
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
@@ -78,7 +80,8 @@ class NoiseStream(ByteStream):
         self.secrets = secrets.without_keys()
         """Of epoch 0, to derive others from."""
         self._buffers = buffers
-        self._max_body = keys.suite.max_body
+        self.max_body = keys.suite.max_body
+        """Bytes of data in a record at most."""
         self._left = b""  # the part of a record
         self._bodies: deque[bytes] = deque()  # of data records, not received yet
         self._socket_is_empty = True
@@ -157,9 +160,9 @@ class NoiseStream(ByteStream):
         """As many records as there is room for, with a rekey record first if there is one; and what is left."""
         buffer = self._buffers.sealed
         end = self._seal_rekey()
-        while left and end + LENGTH.size + MAX_RECORD <= len(buffer):
-            end = self._seal(end, DATA, left[: self._max_body])
-            left = left[self._max_body :]
+        while left and end + LENGTH.size + min(len(left) + OVERHEAD, MAX_RECORD) <= len(buffer):
+            end = self._seal(end, DATA, left[: self.max_body])
+            left = left[self.max_body :]
         return buffer[:end], left
 
     def _seal_rekey(self) -> int:

@@ -102,10 +102,12 @@ class Session(AsyncContextManagerMixin):
         self._began = self._heard = time.monotonic()
         self._writing_since: float | None = None
         self._arrived_before = 0
-        self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
+        self._records = stream if isinstance(stream, NoiseStream) else None
+        record = None if self._records is None else self._records.max_body
+        peer_limits = peer_limits or PeerLimits()
+        self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits, record=record)
         if round_trip:
             self._mux.windows.measured(round_trip)
-        self._records = stream if isinstance(stream, NoiseStream) else None
         if self._records is not None:
             self._records.wake_writer = self.wake_writer  # for what it has to say beside data
         self._carrier = Carrier(

@@ -44,11 +44,11 @@ def message(body: bytes, *entries: tuple[Kind, int]) -> bytes:
 class Side:
     """A mux, and what it told its owner."""
 
-    def __init__(self, *, client_side: bool, limits: Limits, peer: PeerLimits) -> None:
+    def __init__(self, *, client_side: bool, limits: Limits, peer: PeerLimits, record: int | None = None) -> None:
         self.opened: list[Stream] = []
         self.pongs: list[bytes] = []
         self.wakes = 0
-        self.mux = Mux(self, client_side=client_side, limits=limits, peer_limits=peer)
+        self.mux = Mux(self, client_side=client_side, limits=limits, peer_limits=peer, record=record)
 
     def stream_opened(self, stream: Stream) -> None:
         self.opened.append(stream)

@@ -21,7 +21,7 @@ from chanlink.testing import session_pair
 pytestmark = pytest.mark.anyio
 
 
-def streams(thresholds: Thresholds | None = None) -> tuple[NoiseStream, NoiseStream]:
+def streams(thresholds: Thresholds | None = None, *, suite: str = "chachapoly") -> tuple[NoiseStream, NoiseStream]:
     """The two ends of a connection with small buffers."""
     secrets = Secrets(*(os.urandom(32) for _ in range(4)))
     made = []
@@ -30,7 +30,7 @@ def streams(thresholds: Thresholds | None = None) -> tuple[NoiseStream, NoiseStr
         buffers = loop_buffers()
         keys = RecordKeys(
             secrets,
-            suites.suite("chachapoly"),
+            suites.suite(suite),
             client_side=client_side,
             now=time.monotonic(),
             plain=buffers.plain,
@@ -67,6 +67,17 @@ async def test_what_does_not_leave_now_leaves_with_the_next_send(size: int) -> N
         tasks.start_soon(go_on)
         assert await received(far) == first + second
     for stream in (near, far):
+        await stream.aclose()
+
+
+@pytest.mark.parametrize("suite", ["chachapoly", "aegis256"])
+async def test_four_full_records_and_something_small_leave_at_a_time(suite: str) -> None:
+    if suite not in suites.offer():
+        pytest.skip("this machine does not offer it")
+    for stream in streams(suite=suite):
+        sealed, left = stream._seal_some(memoryview(bytes(4 * stream.max_body + 100)))
+        assert (len(sealed), len(left)) == (4 * 65_537 + 2 + 100 + 65_535 - stream.max_body, 0)
+        assert stream._seal_some(memoryview(bytes(5 * stream.max_body)))[1]
         await stream.aclose()
 
 

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 
 from chanlink import frames, windows
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
-from chanlink.limits import Limits
+from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import TURN
 from chanlink.opening import Kind, Opening
 from chanlink.stream import Stream
 
-from .muxes import KINDS, Pair, Transcript, byte_by_byte, message, read_all, send, take, take_all, whole
+from .muxes import KINDS, Pair, Side, Transcript, byte_by_byte, message, read_all, send, take, take_all, whole
 
 WINDOW = Limits().stream_window
 CUTS = [pytest.param(whole, id="whole"), pytest.param(byte_by_byte, id="byte by byte")]
@@ -824,6 +824,20 @@ def test_bulk_and_small_messages_take_turns() -> None:
         assert len(data) <= TURN + frames.MAX_FRAME_SIZE + 1_000
         assert message(b"x") in data
     assert abs(bulk[0].queued - bulk[1].queued) <= 65_509
+
+
+@pytest.mark.parametrize("record", [65_518, 65_502], ids=["chachapoly", "aegis256"])
+def test_a_frame_of_bulk_is_a_record_and_a_turn_is_four(record: int) -> None:
+    near = Side(client_side=True, limits=Limits(), peer=PeerLimits(stream_window=2**20), record=record)
+    far = Side(client_side=False, limits=Limits(stream_window=2**20), peer=PeerLimits())
+    stream = near.mux.open(Opening("bytes", service="bulk"))
+    far.mux.receive_data(near.mux.data_to_send(0.0), 0.0)
+    near.mux.receive_data(far.mux.data_to_send(0.0), 0.0)
+    stream.write(bytes(1_000_000))
+    near.mux.data_to_send(0.0)
+    for _ in range(2):
+        data = near.mux.data_to_send(0.0)
+        assert [int.from_bytes(data[at : at + 3], "big") for at in range(0, len(data), record)] == [record - 9] * 4
 
 
 def test_what_was_queued_since_the_last_turn_goes_into_one_frame() -> None:

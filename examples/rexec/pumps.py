@@ -23,7 +23,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
-PIECE = 4 * 65_509
+PIECE = 4 * 65_493
 """What is read and written at a time: a turn of the session's writer, in frames that are a record each. A piece costs a
 turn of the event loop, and often a switch to the command and back."""
 PIPE_SIZE = 1024 * 1024
