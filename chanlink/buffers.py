@@ -12,6 +12,8 @@ RECORDS = 4
 """How many of them leave at a time."""
 RECEIVE = 256 * 1024
 """Bytes asked of a socket at a time: several records for one system call."""
+HEAP = 4 * 1024 * 1024
+"""About what comes and goes in large blocks while much is under way."""
 
 
 class Buffers:
@@ -20,6 +22,9 @@ class Buffers:
     __slots__ = ("arrived", "plain", "sealed")
 
     def __init__(self) -> None:
+        # The GNU library gives the system back what lies free at the end of its heap, from 128 KiB on, and each page
+        # costs a fault when it is used again. It keeps twice the largest block that it has seen freed (mallopt(3)).
+        bytes(HEAP)
         self.plain = memoryview(bytearray(MAX_RECORD))
         self.sealed = memoryview(bytearray(RECORDS * (2 + MAX_RECORD)))
         self.arrived = memoryview(bytearray(2 + MAX_RECORD + RECEIVE))

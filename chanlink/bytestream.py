@@ -95,7 +95,7 @@ class ByteStream(Handle, AnyByteStream):
             core.waiting_bytes -= size
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
-        """At least one byte, at most `max_bytes`.
+        """At least one byte, at most `max_bytes`: of what has arrived as many frames (64 KiB at most) as fit.
 
         Raises `EndOfChannel` (an `anyio.EndOfStream`) after the last byte, `ChannelFailed` when the other side gave up,
         or sent more or less than the size that the stream was made for, `SessionLost`, `ChannelClosed`. A truncated

@@ -78,5 +78,10 @@ class Inbox:
         return parts
 
     def take_some(self, limit: int) -> bytes:
-        """At most `limit` bytes, and at most one piece; there must be some."""
-        return self.take(0, min(limit, len(self._pieces[0]) - self._offset))  # type: ignore[return-value]
+        """At most `limit` bytes: as many pieces as fit, joined, or the beginning of a long one; there must be some."""
+        size = -self._offset
+        for piece in self._pieces:
+            if size + len(piece) > limit:
+                break
+            size += len(piece)
+        return bytes(self.take(0, size if size > 0 else limit))

@@ -248,11 +248,15 @@ class TestDeaths:
     def test_the_keeper_holds_nothing_of_the_first_caller(self, user: User) -> None:
         """Whoever reads the output of the first call sees its end."""
         with user.start("true") as client:
+            streams = (client.stdin, client.stdout, client.stderr)
+            pipes = {os.readlink(f"/proc/self/fd/{stream.fileno()}") for stream in streams if stream is not None}
             assert client.communicate(timeout=PATIENCE) == (b"", b"")
+        assert len(pipes) == 3
         keeper = user.keeper()
         targets = {os.readlink(entry) for entry in Path(f"/proc/{keeper}/fd").iterdir() if entry.is_symlink()}
         assert Path(f"/proc/{keeper}/cwd").readlink() == Path("/")
-        assert not [target for target in targets if target.startswith(("pipe:", "/dev/pts", str(user.home)))]
+        assert not targets & pipes
+        assert not [target for target in targets if target.startswith(("/dev/pts", str(user.home)))]
         assert os.getsid(keeper) == keeper
         assert alive(keeper)
 

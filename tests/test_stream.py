@@ -66,8 +66,9 @@ def test_an_inbox_returns_the_bytes_as_they_came_however_they_are_taken(
         if inbox.size >= 4:
             assert inbox.peek() == int.from_bytes(all_of_it[at : at + 4], "big")
         if data.draw(st.booleans()):
-            got = inbox.take_some(data.draw(st.integers(1, 60)))
-            assert got
+            limit = data.draw(st.integers(1, 60) | st.integers(2_000, 9_000))
+            got = inbox.take_some(limit)
+            assert 0 < len(got) <= limit
             skip = 0
         else:
             skip = data.draw(st.integers(0, min(4, inbox.size)))
@@ -84,6 +85,16 @@ def test_an_inbox_keeps_few_pieces_however_short_they_come() -> None:
         inbox.append(b"ab")
     assert len(inbox._pieces) <= 16
     assert inbox.take(0, 32_768) == b"ab" * 16_384
+
+
+def test_some_of_an_inbox_is_as_many_whole_pieces_as_fit_or_the_beginning_of_a_long_one() -> None:
+    inbox = Inbox()
+    for byte in b"abcd":
+        inbox.append(bytes([byte]) * 3_000)
+    assert inbox.take_some(2_000) == b"a" * 2_000
+    assert inbox.take_some(5_000) == b"a" * 1_000 + b"b" * 3_000
+    assert inbox.take_some(100_000) == b"c" * 3_000 + b"d" * 3_000
+    assert not inbox.size
 
 
 def test_looking_at_a_header_that_is_cut_does_not_copy_what_follows() -> None:

@@ -23,6 +23,7 @@ import chanlink
 from .arguments import Options
 from .attempts import Attempt
 from .connecting import Destination, Disconnected, connected_to
+from .running import run_loop
 from .share_call import attend
 
 FIRST_CALL = 10.0
@@ -33,7 +34,7 @@ def keep(listening: socket.socket, path: str) -> None:
     """Serve those who connect to this socket, which is at ``path``; returns when there is nothing to keep."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each call has seven
-    anyio.run(Keeper(listening, path).run)
+    run_loop(Keeper(listening, path).run)
 
 
 class _Kept:

@@ -32,9 +32,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_loop
 
-    return anyio.run(_attach, options)
+    return run_loop(_attach, options)
 
 
 async def _attach(options: Options) -> int:

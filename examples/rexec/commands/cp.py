@@ -78,16 +78,16 @@ def _side(text: str) -> Side:
 
 
 def action(options: Options) -> int:
-    import anyio
-
     import chanlink
+
+    from ..running import run_loop
 
     servers = {source.server for source in options.sources}
     if len(servers) > 1:
         raise chanlink.ConfigError("the sources are on several machines; copy them one after another")
     if servers == {None} and options.target.server is None:
         raise chanlink.ConfigError("neither side names a server; write SERVER:PATH, or use cp")
-    return anyio.run(_copy, options)
+    return run_loop(_copy, options)
 
 
 async def _copy(options: Options) -> int:

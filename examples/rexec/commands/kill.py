@@ -32,9 +32,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_loop
 
-    return anyio.run(_kill, options)
+    return run_loop(_kill, options)
 
 
 async def _kill(options: Options) -> int:

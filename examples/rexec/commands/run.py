@@ -80,16 +80,16 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_loop
 
     check(options)
     if not options.terminal:
-        return anyio.run(_run, options, None)
+        return run_loop(_run, options, None)
 
     from ..terminal import keeping_terminal
 
     with keeping_terminal() as restorer:
-        return anyio.run(_run, options, restorer)
+        return run_loop(_run, options, restorer)
 
 
 def check(options: Options) -> None:

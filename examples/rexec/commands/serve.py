@@ -68,9 +68,9 @@ def _seconds(text: str) -> float:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_loop
 
-    return anyio.run(_serve, options)
+    return run_loop(_serve, options)
 
 
 async def _serve(options: Options) -> int:
