@@ -32,9 +32,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    from ..running import run_loop
+    import anyio
 
-    return run_loop(_attach, options)
+    return anyio.run(_attach, options)
 
 
 async def _attach(options: Options) -> int:

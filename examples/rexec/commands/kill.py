@@ -32,9 +32,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    from ..running import run_loop
+    import anyio
 
-    return run_loop(_kill, options)
+    return anyio.run(_kill, options)
 
 
 async def _kill(options: Options) -> int:

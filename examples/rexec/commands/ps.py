@@ -34,9 +34,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    from ..running import run_loop
+    import anyio
 
-    return run_loop(_ps, options)
+    return anyio.run(_ps, options)
 
 
 async def _ps(options: Options) -> int:

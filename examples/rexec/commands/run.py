@@ -80,16 +80,16 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    from ..running import run_loop
+    import anyio
 
     check(options)
     if not options.terminal:
-        return run_loop(_run, options, None)
+        return anyio.run(_run, options, None)
 
     from ..terminal import keeping_terminal
 
     with keeping_terminal() as restorer:
-        return run_loop(_run, options, restorer)
+        return anyio.run(_run, options, restorer)
 
 
 def check(options: Options) -> None:
