@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from typing import Any, NamedTuple, Self
 
 import anyio
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
+from anyio.lowlevel import checkpoint
 
 from . import codec
 from .errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reason
@@ -263,6 +263,6 @@ def let_others_run(core: SendCore | ReceiveCore) -> Awaitable[None]:
     """Notice a cancellation each time, and yield now and then; a yield each time would be half of the cost."""
     core.turn += 1
     if core.turn < TURN:
-        return checkpoint_if_cancelled()
+        return core.forgotten.check_cancelled()
     core.turn = 0
     return checkpoint()

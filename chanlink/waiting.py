@@ -9,13 +9,13 @@ The rules of waiting (DESIGN 3.3):
   same core look, and wait on.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 from typing import Any, Protocol
 
 import anyio
-from anyio.lowlevel import current_token
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from . import codec
 
@@ -136,15 +136,17 @@ def _nothing() -> bool:
 
 
 class Forgotten:
-    """Ends that the garbage collector found before anybody closed them.
+    """Ends that the garbage collector found before anybody closed them; and the event loop of those who wait.
 
     `__del__` may run in any thread and in the middle of anything. So it only notes the end here and pokes the event
     loop of those who wait; the rest is done there.
     """
 
-    __slots__ = ("_ends", "_poke", "before_wait")
+    __slots__ = ("_ends", "_poke", "before_wait", "check_cancelled")
 
     def __init__(self) -> None:
+        self.check_cancelled: Callable[[], Awaitable[None]] = checkpoint_if_cancelled
+        """anyio's function; once somebody has waited, that of its event loop, which is not looked up each time then."""
         self.before_wait: Callable[[], bool] = _nothing
         """What else is to be done before somebody waits here.  True if something was: look again."""
         self._ends: list[codec.End] = []
@@ -160,8 +162,10 @@ class Forgotten:
     def watch(self) -> bool:
         """Somebody is about to look here, and perhaps to wait.  True if something was settled just now: look again."""
         if self._poke is None:
-            token: Any = current_token().native_token
-            self._poke = getattr(token, "call_soon_threadsafe", None) or token.run_sync_soon
+            token = current_token()
+            loop: Any = token.native_token
+            self._poke = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+            self.check_cancelled = token.backend_class.checkpoint_if_cancelled
         if not self._ends:
             return False
         self.settle()
