@@ -221,7 +221,7 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         try:
-            return await self.receive()
+            return await self.get()  # type: ignore[no-any-return]
         except EndOfChannel:
             raise StopAsyncIteration from None
 

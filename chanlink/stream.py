@@ -331,7 +331,8 @@ class Stream:
 
     def next_message(self) -> tuple[int, bytes | Pieces] | None:
         """The header and the payload of the next message if it is there whole; then call `taken`."""
-        if not self.message_ready():
+        # (`taken` has read the header already, if there was one.)
+        if (self._head is None or self._inbox.size < (self._head & ~HAS_TABLE) + 4) and not self.message_ready():
             return None
         head, self._head = self._head, None
         assert head is not None
@@ -376,12 +377,12 @@ class Stream:
 
     def consumed(self, size: int) -> None:
         """The application has `size` bytes more."""
-        back = min(self.lent, size)
-        self.lent -= back
+        back = min(self.lent, size) if self.lent else 0
         self.unreturned += size - back
         if self.unreturned >= self.window // 2 and self.in_reason is None:
             self._mux.credit_due(self)
         if back:
+            self.lent -= back
             self._mux.windows.repay(back)
         if self.in_reason is not None:
             self._release()
