@@ -287,7 +287,7 @@ async def close_in_time() -> None:
         await sender.send("never leaves")
         began = anyio.current_time()
         await client.aclose()
-        assert 0.2 <= anyio.current_time() - began < 5
+        assert 0.19 <= anyio.current_time() - began < 5  # uvloop counts milliseconds
         assert isinstance(await sender.wait_closed(), SessionLost)
 
 
