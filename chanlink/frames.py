@@ -239,9 +239,9 @@ class Connection(h2.connection.H2Connection):
         )
         self.local_settings = h2.settings.Settings(client=client_side, initial_values=our_settings)  # type: ignore[arg-type]
         self.remote_settings = h2.settings.Settings(client=not client_side, initial_values=peer_settings)  # type: ignore[arg-type]
-        # h2 would send these by default; the protocol has them not.
-        del self.local_settings[h2.settings.SettingCodes.HEADER_TABLE_SIZE]
+        # h2 has these by default; the protocol has them not, whoever sends them.
         for values in (self.local_settings, self.remote_settings):
+            del values[h2.settings.SettingCodes.HEADER_TABLE_SIZE]
             del values[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL]
             values._settings = {code: _Value(value) for code, value in values._settings.items()}  # type: ignore[misc]
         self.max_outbound_frame_size = self.remote_settings.max_frame_size
