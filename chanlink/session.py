@@ -246,7 +246,7 @@ class Session(AsyncContextManagerMixin):
                 io.start_soon(self._read_loop)
                 io.start_soon(self._write_loop)
                 await self._keep()
-        except Exception as exc:
+        except* Exception as exc:  # on trio it may be in one group with the cancellation of the others
             self._fail(exc)
 
     def _fail(self, exc: Exception) -> None:
