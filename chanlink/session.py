@@ -186,6 +186,8 @@ class Session(AsyncContextManagerMixin):
         self._check()
         if not 0 < len(service.encode()) <= 255:
             raise ValueError("the name of a service has 1 to 255 bytes")
+        if capacity is not None and capacity < 0:
+            raise ValueError("capacity must be None or at least 0")
         return self._carrier.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
 
     async def accept(self) -> Incoming:

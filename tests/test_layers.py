@@ -82,7 +82,6 @@ SANS_IO = [
     "limits",
     "frames",
     "headers",
-    "headers",
     "inbox",
     "stream",
     "mux",

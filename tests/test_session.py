@@ -135,6 +135,14 @@ async def test_names_of_services_are_checked_before_anything_is_sent() -> None:
                 await client.open(name)
 
 
+async def test_a_capacity_below_zero_is_refused_here_and_not_by_the_peer() -> None:
+    async with session_pair() as (client, server):
+        with pytest.raises(ValueError, match="capacity"):
+            await client.open("service", capacity=-1)
+        await client.ping()
+        assert not server.closed
+
+
 # --- services -------------------------------------------------------------------------------------------
 
 
