@@ -243,14 +243,16 @@ class Connection(h2.connection.H2Connection):
         )
         self.local_settings = h2.settings.Settings(client=client_side, initial_values=our_settings)  # type: ignore[arg-type]
         self.remote_settings = h2.settings.Settings(client=not client_side, initial_values=peer_settings)  # type: ignore[arg-type]
-        # h2 would send these by default; the protocol has them not.
-        del self.local_settings[h2.settings.SettingCodes.HEADER_TABLE_SIZE]
+        # h2 has these by default; the protocol has them not, whoever sends them.
         for values in (self.local_settings, self.remote_settings):
+            del values[h2.settings.SettingCodes.HEADER_TABLE_SIZE]
             del values[h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL]
             values._settings = {code: _Value(value) for code, value in values._settings.items()}  # type: ignore[misc]
         self.max_outbound_frame_size = self.remote_settings.max_frame_size
         self.max_inbound_frame_size = self.local_settings.max_frame_size
-        del self.encoder, self.decoder  # which our own header blocks don't need: 3 kB for each idle session
+        # 3 kB for each idle session. h2 needs them for HEADERS and PUSH_PROMISE, which don't reach it, and for changes
+        # of table size and header list size, which are refused.
+        del self.encoder, self.decoder
         self._decoder: hpack.Decoder | None = None
         self.incoming_buffer: Any = FrameCutter(preface=b"" if client_side else PREFACE)
         self.resets = Allowance(100, 20)

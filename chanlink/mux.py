@@ -452,6 +452,7 @@ class Mux:
         """The session with `peer` is over: every stream that is not settled is lost."""
         reason = Reason("lost", text=peer, cause=cause)
         self._peer_drains = 2
+        self._h2_events.clear()  # what comes behind, perhaps in the same record, is for nobody
         for stream in list(self.streams.values()):
             stream.lost(reason, reason)
         self.streams.clear()

@@ -186,6 +186,8 @@ class Session(AsyncContextManagerMixin):
         self._check()
         if not 0 < len(service.encode()) <= 255:
             raise ValueError("the name of a service has 1 to 255 bytes")
+        if capacity is not None and capacity < 0:
+            raise ValueError("capacity must be None or at least 0")
         return self._carrier.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
 
     async def accept(self) -> Incoming:
@@ -246,7 +248,7 @@ class Session(AsyncContextManagerMixin):
                 io.start_soon(self._read_loop)
                 io.start_soon(self._write_loop)
                 await self._keep()
-        except Exception as exc:
+        except* Exception as exc:  # on trio it may be in one group with the cancellation of the others
             self._fail(exc)
 
     def _fail(self, exc: Exception) -> None:
@@ -336,7 +338,9 @@ class Session(AsyncContextManagerMixin):
             now = time.monotonic()
             if now - self._heard > limits.peer_timeout:
                 self._lose(PeerTimeout(f"nothing came from the peer for {limits.peer_timeout} s"))
-            elif now - max(self._writing_since, records.sent_at if records is not None else 0.0) > limits.progress:
+            elif (
+                now - max(self._writing_since, records.sent_at if records is not None else -math.inf) > limits.progress
+            ):
                 self._lose(ConnectionLost(f"the peer took nothing for {limits.progress} s"))
             elif now - self._heard > limits.keepalive:
                 self._mux.ping(bytes(8))

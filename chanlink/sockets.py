@@ -308,12 +308,13 @@ class RawStream(ByteStream):
 
     async def wait_readable(self) -> None:
         """Wait until `receive_now` has something, or should be tried."""
+        self._check_open()
         if not self._is_empty:
             await checkpoint()  # there is always something to read from a peer that floods us
             return
         try:
             await anyio.wait_readable(self._sock)
-        except (OSError, ValueError) as exc:  # of a socket that is closed
+        except (OSError, ValueError) as exc:  # it was closed meanwhile
             raise self._problem() from exc
 
     async def each_time_readable(self, look: Callable[[], None]) -> NoReturn:
@@ -326,8 +327,7 @@ class RawStream(ByteStream):
             while True:
                 await self.wait_readable()
                 look()
-        if self._sock.fileno() < 0:
-            raise anyio.ClosedResourceError
+        self._check_open()
         self._watch = _Watch(loop, self._sock.fileno(), look)
         try:
             await self._watch.until_over()
@@ -372,6 +372,11 @@ class RawStream(ByteStream):
         except (OSError, ValueError) as exc:
             raise self._problem() from exc
 
+    def _check_open(self) -> None:
+        """For who is about to wait: trio remembers for ever who waits for a socket that is closed already."""
+        if self._sock.fileno() < 0:
+            raise anyio.ClosedResourceError
+
     def _problem(self) -> Exception:
         return anyio.ClosedResourceError() if self._sock.fileno() < 0 else anyio.BrokenResourceError()
 
@@ -409,6 +414,9 @@ class _Watch:
             self._look()
         except Exception as exc:
             self.end(exc)
+        except BaseException:  # Ctrl-C: it leaves the event loop, which may go on, but what was read is lost
+            self.end(anyio.BrokenResourceError())
+            raise
 
     def end(self, problem: Exception) -> None:
         if not self._over.is_set():

@@ -204,6 +204,7 @@ def test_another_greeting_ends_the_connection(greeting: bytes) -> None:
         {5: 16_384},
         {5: 2**24},
         {1: 65_536},
+        {1: 4_096},  # what h2 has by default
         {2: 1},
     ],
     ids=str,

@@ -135,6 +135,14 @@ async def test_names_of_services_are_checked_before_anything_is_sent() -> None:
                 await client.open(name)
 
 
+async def test_a_capacity_below_zero_is_refused_here_and_not_by_the_peer() -> None:
+    async with session_pair() as (client, server):
+        with pytest.raises(ValueError, match="capacity"):
+            await client.open("service", capacity=-1)
+        await client.ping()
+        assert not server.closed
+
+
 # --- services -------------------------------------------------------------------------------------------
 
 
@@ -435,6 +443,38 @@ async def test_a_byte_stream_below_that_raises_something_else_ends_the_session_i
     async with Session(broken, client_side=True, peer=PEER) as session:
         assert isinstance(await session.wait_closed(), ConnectionLost)
     assert "unforeseen" in caplog.text
+
+
+async def test_a_byte_stream_below_that_raises_something_else_when_the_session_ends_is_no_matter_of_the_block() -> None:
+    here, _there = chanlink.byte_pipe()
+
+    class BrokenLater(ByteStream):
+        async def receive(self, max_bytes: int = 65_536) -> bytes:
+            try:
+                return await super().receive(max_bytes)
+            except BaseException as exc:
+                raise OSError("unforeseen") from exc
+
+    async with Session(BrokenLater(here.send_core, here.receive_core), client_side=True, peer=PEER) as session:
+        await anyio.wait_all_tasks_blocked()
+        session.abort()
+        assert (await session.wait_closed()).args == SessionClosed("aborted").args
+
+
+async def test_a_session_may_be_aborted_by_who_is_asked_what_the_peer_may_use() -> None:
+    asked: list[str] = []
+
+    def allows(service: str) -> bool:
+        asked.append(service)
+        server.abort()
+        return True
+
+    async with session_pair(allows=allows) as (client, server):
+        for n in range(3):
+            sender = await client.open(f"service-{n}")
+            sender.send_nowait("in the same record")
+        assert (await server.wait_closed()).args == SessionClosed("aborted").args
+    assert asked == ["service-0"]
 
 
 async def test_closing_loses_nothing_that_was_accepted_though_a_task_keeps_sending() -> None:

@@ -1,16 +1,19 @@
 """Addresses, and sockets before a peer is authenticated: where to connect, where to listen, and how little to read."""
 
+import asyncio
+import contextlib
 import errno
 import os
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+import uvloop
 
 from chanlink import AddressError, ConfigError, ConnectFailed, sockets
 from chanlink.sockets import Address, ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
@@ -701,8 +704,9 @@ async def test_what_is_closed_is_closed_for_all_of_them(family: int) -> None:
             stream.receive_now(memoryview(bytearray(1)))
         with pytest.raises(anyio.ClosedResourceError):
             stream.send_now(b"x")
-        with pytest.raises(anyio.ClosedResourceError):
-            await stream.wait_readable()
+        for _ in range(2):
+            with pytest.raises(anyio.ClosedResourceError):
+                await stream.wait_readable()
 
 
 # --- each time ------------------------------------------------------------------------------------------
@@ -795,3 +799,32 @@ async def test_closing_wakes_who_looks_and_what_has_the_same_number_next_is_left
                 assert await other.receive() == b"x"
         with pytest.raises(anyio.ClosedResourceError):
             await stream.each_time_readable(lambda: None)
+
+
+@pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_after_an_interruption_nothing_is_looked_at_any_more(
+    make_loop: Callable[[], asyncio.AbstractEventLoop], interrupt: type[BaseException]
+) -> None:
+    """It leaves the event loop, which a program may let run on: what was read is lost, and nothing may follow it."""
+
+    async def watch(stream: RawStream) -> None:
+        buffer = memoryview(bytearray(9))
+
+        def look() -> None:
+            size = stream.receive_now(buffer)
+            assert bytes(buffer[:size]) == b"lost"
+            raise interrupt
+
+        with pytest.raises(anyio.BrokenResourceError):
+            await stream.each_time_readable(look)
+        assert await stream.receive() == b"more"
+
+    near, far = socket.socketpair()
+    with contextlib.closing(near), contextlib.closing(far), contextlib.closing(make_loop()) as loop:
+        watching = loop.create_task(watch(RawStream(near)))
+        far.send(b"lost")
+        with pytest.raises(interrupt):
+            loop.run_until_complete(watching)
+        far.send(b"more")
+        loop.run_until_complete(asyncio.wait_for(watching, 10))
