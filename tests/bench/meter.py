@@ -25,7 +25,10 @@ def processor(pid: int) -> float:
     total = time.clock_gettime(~pid << 3 | 2)  # clock_getcpuclockid(3): /proc counts in hundredths of a second
     after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     total += (int(after_name[13]) + int(after_name[14])) / TICKS  # of children that have been waited for
-    return total + sum(processor(child) for child in children(pid))
+    for child in children(pid):
+        with suppress(OSError):  # it has ended meanwhile, and is its parent's
+            total += processor(child)
+    return total
 
 
 def children(pid: int) -> list[int]:
