@@ -308,8 +308,8 @@ def read_table(payload: bytes | Pieces, limits: Limits) -> tuple[list[tuple[Kind
     """The entries of a message's table, and its body.  Raises `DecodeError`."""
     count = payload[:1][0] if payload else 0
     begin = 1 + count * _ENTRY.size
-    if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) < begin:
-        raise DecodeError("a malformed table of ends")
+    if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) <= begin:
+        raise DecodeError("a malformed table of ends, or nothing behind it")
     entries = list(_ENTRY.iter_unpack(payload[1:begin]))
     if not all(1 <= number <= len(KINDS) for number, _ in entries):
         raise DecodeError("a table that names an unknown kind")

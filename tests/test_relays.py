@@ -337,6 +337,21 @@ async def test_an_end_beside_one_that_is_a_lie_is_told() -> None:
         await link.check_books(before)
 
 
+async def test_ends_without_a_body_do_not_pass() -> None:
+    """An empty part, at the end of a full record, would be a record of its own, of which no peer takes many."""
+    async with relayed() as link:
+        await link.begin()
+        before = link.books()
+        sender, receiver = await link.channel()
+        stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
+        child = link.near._mux.open(Opening("receiver", parent=stream.id))
+        stream.write(message(b"", ("receiver", child.id)))
+        with pytest.raises(ChannelFailed, match="bad-message"):
+            await receiver.receive()
+        await settle()
+        await link.check_books(before)
+
+
 async def test_a_body_that_is_no_message_passes_unread_and_fails_where_it_is_read() -> None:
     async with relayed() as link:
         await link.begin()

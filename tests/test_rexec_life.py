@@ -123,6 +123,29 @@ class TestSpare:
             server.stop(signal.SIGKILL)
             gone(pids)
 
+    def test_one_that_was_stopped_holds_up_no_order_that_it_does_not_read(self, server: Server) -> None:
+        """The guard would wait for it, and everybody for the guard."""
+        until(lambda: server.spare)
+        spare = server.spare
+        os.kill(spare, signal.SIGSTOP)
+        done = server.run("sh", "-c", "echo $0 | wc -c", "a" * 100_000, *["b" * 100_000] * 9)
+        assert done.stdout.split() == [b"100001"]
+        gone([spare])
+
+    def test_a_child_that_finds_no_descriptor_left_is_no_command_with_a_status(self, server: Server) -> None:
+        assert server.run("true").returncode == 0
+        until(lambda: server.spare)
+        guard = server.guard
+        os.kill(server.spare, signal.SIGKILL)
+        before = resource.prlimit(guard, resource.RLIMIT_NOFILE)
+        # Four for the command, and two for its child, which has the place of the spare's line.
+        most = len(os.listdir(f"/proc/{guard}/fd")) + 5
+        resource.prlimit(guard, resource.RLIMIT_NOFILE, (most, before[1]))
+        done = server.run("echo", "on")
+        resource.prlimit(guard, resource.RLIMIT_NOFILE, before)
+        assert done.stderr == b"rexec: cannot-start: the command: Too many open files\n"
+        assert server.run("echo", "on").stdout == b"on\n"
+
     def test_an_order_that_no_socket_holds_at_once_arrives_whole(self, server: Server) -> None:
         words = [letter * 100_000 for letter in "abcdefghij"]
         assert server.run("sh", "-c", 'printf %s "$@" | wc -c', "sh", *words).stdout.split() == [b"1000000"]

@@ -38,7 +38,7 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from enum import Enum, auto
 from typing import Any, NoReturn
@@ -133,13 +133,9 @@ class Guard:
     def hand_over(self, order: bytes, files: list[int]) -> "Child":
         """Have a child become a command.  Raises an `OSError`."""
         child, self.spare, self._wants_spare = self.spare, None, True
-        if child is not None:
-            with suppress(OSError):  # somebody has killed it
-                child.send(order, files)
-                return child
-        child = Child()
-        child.send(order, files)
-        return child
+        if child is not None and child.send(order, files):
+            return child
+        return Child(order, files)
 
     def take_order(self) -> None:
         try:
@@ -352,27 +348,29 @@ def living() -> Sessions | None:
 
 
 class Child:
-    """A process of ours that waits for its order, and becomes the command then."""
+    """A process of ours that becomes a command: of the order that it is made with, or else once it is sent one."""
 
-    def __init__(self) -> None:
+    def __init__(self, order: bytes = b"", files: Sequence[int] = ()) -> None:
         """Raises an `OSError`."""
         self.line, theirs = socket.socketpair()
         with theirs:
             self.pid = os.fork()
             if self.pid == 0:
-                be_child(theirs)
+                be_child(theirs, order, files)
+        self.line.setblocking(False)
 
-    def send(self, order: bytes, files: list[int]) -> None:
-        """Give it its order, a line, and its standard descriptors.  Raises an `OSError`: it is gone, unused."""
-        try:
-            sent = socket.send_fds(self.line, [order], files)
-            if sent < len(order):  # else it may have closed the line by now: it runs
-                self.line.sendall(order[sent:])
-        except OSError:
-            self.line.close()
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            raise
+    def send(self, order: bytes, files: Sequence[int]) -> bool:
+        """Give it its order, a line, and its standard descriptors.  False: it is gone, and has run nothing.
+
+        Nobody waits for it, as somebody may have stopped it: an order that does not fit into its line is not for it.
+        """
+        with suppress(OSError):  # somebody has killed it
+            if socket.send_fds(self.line, [order], files) == len(order):
+                return True
+        self.line.close()
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        return False
 
     def error(self) -> bytes:
         """Why it is no command, when its line is readable; empty if it is one: the line is closed by exec."""
@@ -383,7 +381,7 @@ class Child:
                 return b""
 
 
-def be_child(line: socket.socket) -> NoReturn:
+def be_child(line: socket.socket, order: bytes, files: Sequence[int]) -> NoReturn:
     """What a child does."""
     try:
         os.setsid()
@@ -394,22 +392,34 @@ def be_child(line: socket.socket) -> NoReturn:
         # Our copies of what the guard has: nobody who waits for the end of one of them shall wait for us.
         os.dup2(1, 0)
         for name in os.listdir("/dev/fd"):
-            if int(name) > 2 and int(name) != line.fileno():
+            if int(name) > 2 and int(name) not in (line.fileno(), *files):
                 os.closerange(int(name), int(name) + 1)  # one is closed already: the list's own
-        with suppress(OSError):
-            run_program(json.loads(NO_PROGRAM))
-        order, files, _, _ = socket.recv_fds(line, 65536, 3)
-        while not order.endswith(b"\n"):
-            more = line.recv(65536)
-            if not more:
-                os._exit(0)  # the guard is gone
-            order += more
+        if not order:
+            order, files = _wait_for_order(line)
         become(json.loads(order), files, line.fileno())
+    except BaseException as exc:  # too many descriptors, also of the whole system
+        _report(line.fileno(), "start", exc)
     finally:
         os._exit(127)
 
 
-def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
+def _wait_for_order(line: socket.socket) -> tuple[bytes, Sequence[int]]:
+    with suppress(OSError):
+        run_program(json.loads(NO_PROGRAM))
+    order, files, _, _ = socket.recv_fds(line, 65536, 3)
+    while not order.endswith(b"\n"):
+        more = line.recv(65536)
+        if not more:
+            os._exit(0)  # the guard is gone
+        order += more
+    return order, files
+
+
+def _report(error: int, stage: str, exc: BaseException) -> None:
+    os.write(error, json.dumps([stage, getattr(exc, "errno", None) or 0]).encode())
+
+
+def become(order: dict[str, Any], files: Sequence[int], error: int) -> NoReturn:
     """Be the command: what the child does from its order to exec.  The order has
 
     argv, environment (NAME=VALUE), directory or null; terminal: whether the first of the files is to be its
@@ -436,7 +446,7 @@ def become(order: dict[str, Any], files: list[int], error: int) -> NoReturn:
         stage = "command"
         run_program(order)
     except BaseException as exc:
-        os.write(error, json.dumps([stage, getattr(exc, "errno", None) or 0]).encode())
+        _report(error, stage, exc)
     finally:
         os._exit(127)
 
