@@ -303,8 +303,8 @@ class Carrier:
 
 def _write_body(stream: Stream, body: bytes | Pieces) -> None:
     """Write a message without ends."""
-    if len(body) < LONG:
-        stream.write(MESSAGE_HEADER.pack(len(body)) + body)  # type: ignore[operator]  # no pieces: they are longer
+    if type(body) is bytes and len(body) < LONG:
+        stream.write(MESSAGE_HEADER.pack(len(body)) + body)
     else:
         stream.write(*codec.frame(body))
 

@@ -9,8 +9,6 @@ HAS_TABLE = 0x8000_0000
 """The bit of a message's header that says so (protocol section 8)."""
 _SMALL = 2_048
 """Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
-
-
 IN_PIECES = 128 * 1024
 """From this size on a message is not joined but left in pieces: memory for a copy is mapped anew, page by page."""
 
