@@ -12,7 +12,7 @@ RECORDS = 4
 """How many of them leave at a time."""
 RECEIVE = 256 * 1024
 """Bytes asked of a socket at a time: several records for one system call."""
-HEAP = 4 * 1024 * 1024
+HEAP = 2 * 1024 * 1024
 """About what comes and goes in large blocks while much is under way."""
 
 
