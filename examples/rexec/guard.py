@@ -40,7 +40,7 @@ import termios
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from enum import Enum, auto
+from enum import Enum
 from typing import Any, NoReturn
 
 TIMES = struct.Struct("dd")
@@ -65,14 +65,7 @@ LIMITS = {
     "files": resource.RLIMIT_NOFILE,
     "processes": resource.RLIMIT_NPROC,
 }
-
-
-class Stage(Enum):
-    ORDERED = auto()
-    STARTING = auto()
-    RUNNING = auto()
-    ENDED = auto()
-    STOPPING = auto()
+Stage = Enum("Stage", "ORDERED STARTING RUNNING ENDED STOPPING")
 
 
 class Guard:
@@ -374,11 +367,9 @@ class Child:
 
     def error(self) -> bytes:
         """Why it is no command, when its line is readable; empty if it is one: the line is closed by exec."""
-        with self.line:
-            try:
-                return self.line.recv(4096)
-            except OSError:  # it was killed before it had read all of its order
-                return b""
+        with self.line, suppress(OSError):  # it was killed before it had read all of its order
+            return self.line.recv(4096)
+        return b""
 
 
 def be_child(line: socket.socket, order: bytes, files: Sequence[int]) -> NoReturn:
