@@ -10,6 +10,7 @@ SECONDS ?= 60
 STEPS ?= 100000
 ROUNDS ?= 500
 KILLS ?= 25
+WORKERS ?= auto
 .PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys kills copy-kills machine soak select-soak fuzz clean
 
 help:
@@ -46,8 +47,9 @@ $(VENV)/.dev: $(VENV)/.runtime
 demo: $(VENV)/.runtime
 	$(BIN)/python -m examples.rexec.demo
 
+# A process for each core: two of them take half of the time. With WORKERS=0 there is but one, for a debugger.
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)

@@ -9,6 +9,20 @@ for _number in (signal.SIGINT, signal.SIGHUP):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
+LONGEST_ID = 24
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Long values are not spelt out in the names of tests: keys that are made for the tests differ each time,
+    and the processes that share the tests have to agree on their names.
+    """
+    if isinstance(val, bytes | bytearray | memoryview):
+        return argname
+    if isinstance(val, str) and len(val) > LONGEST_ID:
+        return val[:LONGEST_ID].encode("unicode_escape").decode()
+    return None
+
+
 BACKENDS = [
     pytest.param(("asyncio", {"use_uvloop": False}), id="asyncio"),
     pytest.param(("asyncio", {"use_uvloop": True}), id="uvloop"),

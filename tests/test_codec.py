@@ -164,7 +164,6 @@ class Point(NamedTuple):
         ([math.inf], [math.inf]),
         (True, True),
     ],
-    ids=str,
 )
 def test_what_is_as_good_as_data_arrives_as_data(value: object, arrives: object) -> None:
     got = round_trip(value)
