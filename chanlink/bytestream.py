@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from anyio.abc import ByteStream as AnyByteStream
 from anyio.lowlevel import checkpoint
 
+from .buffers import as_bytes
 from .channel import failure
 from .errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
 from .handle import Handle
@@ -64,32 +65,33 @@ class ByteStream(Handle, AnyByteStream):
     kind: Kind = "bytes"
 
     async def send(self, item: bytes) -> None:
-        """Send bytes; returns when they were accepted, all of them.
+        """Send bytes, or what has a buffer of them; returns when they were accepted, all of them.
 
         Raises `ChannelRefused` when the other side reads no more, `SessionLost`, `ChannelClosed`; of a stream with a
         size `ChannelFailed` (``wrong-size``) when it is more, and nothing can be sent any more. Cancelled: all was
-        accepted or nothing.
+        accepted or nothing. Anything else than bytes is a `TypeError`.
         """
-        if not item:
+        data = as_bytes(item)
+        if not data:
             await checkpoint()
             return
         core = self.send_core
         assert core is not None
-        size = len(item)
         if core.left is None:
-            await self.put(bytes(item))
+            await self.put(data)
         else:
-            await self._send_sized(core, item, size)
-        core.bytes += size
+            await self._send_sized(core, data)
+        core.bytes += len(data)
 
-    async def _send_sized(self, core: SendCore, item: bytes, size: int) -> None:
+    async def _send_sized(self, core: SendCore, data: bytes) -> None:
         assert core.left is not None
+        size = len(data)
         if size > core.left - core.waiting_bytes:
             self.check_open()
             raise self._wrong_size(f"{size + core.waiting_bytes - core.left} bytes more than were said")
         core.waiting_bytes += size
         try:
-            await self.put(bytes(item))
+            await self.put(data)
             core.left -= size
         finally:
             core.waiting_bytes -= size

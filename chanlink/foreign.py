@@ -18,6 +18,7 @@ import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, UnreliableObjectReceiveStream
 from anyio.abc import ByteStream as AnyByteStream
 
+from .buffers import as_bytes
 from .bytestream import ByteStream
 from .errors import ChanlinkError, EncodeError, EndOfChannel
 from .link import ByteLink
@@ -75,7 +76,7 @@ class _Iterable(ByteReceiveStream):
     async def receive(self, max_bytes: int = PIECE) -> bytes:
         while not self._left:
             try:
-                self._left = memoryview(await anext(self._pieces))
+                self._left = memoryview(as_bytes(await anext(self._pieces)))
             except StopAsyncIteration:
                 raise anyio.EndOfStream from None
         data, self._left = self._left[:max_bytes], self._left[max_bytes:]
@@ -215,9 +216,7 @@ async def _piece(stream: Any) -> bytes:
         data = await stream.receive(PIECE)
     except anyio.EndOfStream:
         return b""
-    if not isinstance(data, bytes | bytearray | memoryview):
-        raise TypeError(f"receive() returned {type(data).__name__}")
-    return bytes(data)
+    return as_bytes(data)
 
 
 async def _copy_out(stream: Any, inner: ByteStream) -> None:

@@ -19,7 +19,7 @@ import msgpack
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
-from .buffers import MAX_RECORD, RECEIVE, Buffers
+from .buffers import MAX_RECORD, RECEIVE, Buffers, as_bytes
 from .errors import (
     ConnectionLost,
     HandshakeError,
@@ -110,7 +110,8 @@ class NoiseStream(ByteStream):
 
         What the renewal of keys has to say goes first; `send` of nothing sends just that.
         """
-        await self.send_parts([item] if item else [])
+        data = as_bytes(item)
+        await self.send_parts([data] if data else [])
 
     async def send_parts(self, parts: Iterable[Part]) -> None:
         """As `send`, of bytes in parts, none of them empty: they are copied into records from where they are."""

@@ -359,7 +359,7 @@ class RawStream(ByteStream):
 
     async def send(self, item: bytes) -> None:
         await checkpoint()
-        left = memoryview(item)
+        left = memoryview(item).cast("B")  # sizes are in bytes, whatever its items are
         while left:
             sent = self.send_now(left)
             left = left[sent:]
