@@ -28,6 +28,7 @@ import h2.exceptions
 from . import frames, headers
 from .errors import END, LimitReached, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed, SessionError
 from .limits import Limits, PeerLimits
+from .nested import Nested
 from .opening import Kind, Opening
 from .stream import Stream
 from .windows import Windows
@@ -65,9 +66,7 @@ class Mux:
         self._owner = owner
         self._next_id = 1 if client_side else 2
         self._open_ours = 0
-        self._nested: dict[int, Stream] = {}  # that no message has mentioned, the oldest first
-        self._forsaken: list[Stream] = []
-        self._forsaking = False
+        self.nested = Nested(self.streams, limits, activate=self.activate)
         self._opening: list[Stream] = []
         self._active: deque[Stream] = deque()
         self._is_active: set[Stream] = set()
@@ -127,7 +126,7 @@ class Mux:
         """`stream` has data or last words."""
         # Who was not mentioned yet keeps its last words, and its place among the open channels with them: else a peer
         # could open and end any number of streams, each with a full inbox, that wait to be mentioned.
-        if stream not in self._is_active and not stream.out_ended and stream.id not in self._nested:
+        if stream not in self._is_active and not stream.out_ended and stream.id not in self.nested.waiting:
             self._is_active.add(stream)
             self._active.append(stream)
             self._owner.wake_writer()
@@ -158,7 +157,7 @@ class Mux:
         """Whether accepted messages, last words or openings have not left yet, for want of credit or of a turn."""
         if self._opening:
             return True
-        return any((s.queued or s.has_output()) and s.id not in self._nested for s in self.streams.values())
+        return any((s.queued or s.has_output()) and s.id not in self.nested.waiting for s in self.streams.values())
 
     def _send_openings(self) -> None:
         opening, self._opening = self._opening, []
@@ -333,53 +332,29 @@ class Mux:
 
     def _opened(self, stream: Stream) -> None:
         self.streams[stream.id] = stream
-        if self._drained_at is not None and stream.id > self._drained_at:
-            stream.discard("draining")
-        elif stream.parent is None:
-            self._owner.stream_opened(stream)
-        else:
-            self._nest(stream)
-
-    def _nest(self, stream: Stream) -> None:
-        """Keep a nested stream until a message mentions it."""
-        assert stream.parent is not None
-        parent = self.streams.get(stream.parent)
-        if parent is None or parent.is_bytes or not parent.carries_in or parent.in_reason is not None:
+        drained = self._drained_at is not None and stream.id > self._drained_at
+        if stream.parent is None:
+            if drained:
+                stream.discard("draining")
+            else:
+                self._owner.stream_opened(stream)
+        elif not self.nested.add(stream):
             stream.discard("not-taken")  # its parent is over: the message that would mention it is dropped
-            return
-        if parent.children is None:
-            parent.children = {}
-        elif len(parent.children) >= self.limits.open_channels:  # so many can't be open: the first one is over
-            del parent.children[next(iter(parent.children))]
-        parent.children[stream.id] = stream
-        self._nested[stream.id] = stream
+        elif drained:  # the message that mentions it is a good one all the same
+            self._discard_nested(stream, "draining")
+
+    def _discard_nested(self, stream: Stream, code: str) -> None:
+        """Nobody will get this stream; a message that mentions it later holds an end that is over."""
+        self.nested.release(stream)
+        stream.discard(code)
 
     def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None:
         """The nested stream that a message of `parent` mentions; None if that is a lie."""
-        stream = (parent.children or {}).get(stream_id)
-        if stream is None or stream.kind != kind:
-            return None
-        assert parent.children is not None
-        del parent.children[stream_id]
-        self.unnest(stream)
-        return stream
-
-    def unnest(self, stream: Stream) -> None:
-        """`stream` waits no more for a message that mentions it."""
-        if self._nested.pop(stream.id, None) is not None and stream.has_output():
-            self.activate(stream)
+        return self.nested.claim(parent, kind, stream_id)
 
     def forsake(self, streams: Iterable[Stream]) -> None:
-        """No message will mention these.  A list, not recursion: each may be the parent of the next, for thousands."""
-        self._forsaken.extend(streams)
-        if self._forsaking:
-            return
-        self._forsaking = True
-        while self._forsaken:
-            stream = self._forsaken.pop()
-            self.unnest(stream)
-            stream.discard("not-taken")
-        self._forsaking = False
+        """No message will mention these nested streams."""
+        self.nested.forsake(streams)
 
     def _last_words_received(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         if stream.carries_in:
@@ -406,7 +381,7 @@ class Mux:
         if not event.remote_reset:
             raise RemoteProtocolError(f"a broken rule on stream {event.stream_id}")
         stream = self.streams[event.stream_id]
-        stream.lost(Reason("refused", "reset"), Reason("failed", "reset"))
+        stream.reset()
         self._reap(stream)
 
     def _ping_acknowledged(self, event: ev.PingAckReceived, now: float) -> None:
@@ -424,7 +399,7 @@ class Mux:
             return
         del self.streams[stream.id]
         stream.over()
-        self.unnest(stream)
+        self.nested.ended(stream)
         self._is_active.discard(stream)
         self._credit_due.pop(stream, None)
         if stream.ours:
@@ -432,13 +407,8 @@ class Mux:
 
     def tick(self, now: float) -> None:
         """Look after what a peer has left lying (call it every second or so)."""
-        for stream in list(self._nested.values()):
-            parent = self.streams.get(stream.parent or 0)
-            # The message that mentions it may still wait in the inbox, or may just have got the credit to come.
-            since = stream.opened_at if parent is None else max(stream.opened_at, parent.progress_at)
-            if now - since >= self.limits.unmentioned and (parent is None or not (parent.waiting or parent.held)):
-                self.unnest(stream)
-                stream.discard("not-taken")
+        for stream in self.nested.overdue(now):
+            self._discard_nested(stream, "not-taken")
         for stream in list(self.streams.values()):
             if stream.stalled(now):
                 stream.reject("too-slow", "a message made no progress")
@@ -456,7 +426,7 @@ class Mux:
         for stream in list(self.streams.values()):
             stream.lost(reason, reason)
         self.streams.clear()
-        self._nested.clear()
+        self.nested.clear()
         self._opening.clear()
         self._active.clear()
         self._is_active.clear()

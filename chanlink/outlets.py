@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
-from .errors import ChannelClosed, DecodeError, Reason
+from .errors import ChanlinkError, ChannelClosed, DecodeError, Reason
 from .pieces import Pieces
 from .port import Offer, ReceiveCore
 from .stream import Stream
@@ -216,6 +216,7 @@ class MessageFeed(_StreamFeed):
         try:
             value = self._messages.decode(self.stream, head, payload)
         except DecodeError as exc:
+            self.stream.let_go()
             self.stream.reject("bad-message", str(exc))
             raise
         self.stream.taken(len(payload))
@@ -230,11 +231,18 @@ class MessageFeed(_StreamFeed):
         message = self.stream.next_message()
         assert message is not None
         head, payload = message
-        outlet.messages.pass_on(outlet.stream, head, payload, origin=self._messages, source=self.stream)
+        try:
+            outlet.messages.pass_on(outlet.stream, head, payload, origin=self._messages, source=self.stream)
+        except ChanlinkError:
+            self.stream.let_go()
+            raise
         return len(payload)
 
     def forwarded(self, size: int) -> None:
         self.stream.taken(size)
+
+    def dropped(self) -> None:
+        self.stream.let_go()
 
 
 class ByteFeed(_StreamFeed):
@@ -261,3 +269,6 @@ class ByteFeed(_StreamFeed):
 
     def forwarded(self, size: int) -> None:
         self.stream.consumed(size)
+
+    def dropped(self) -> None:
+        """Bytes that were read are within the next session's bounds."""

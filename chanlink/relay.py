@@ -38,6 +38,9 @@ class Source(Protocol):
     def forwarded(self, size: int) -> None:
         """The far side has taken so much: the next message in turn, or so many bytes."""
 
+    def dropped(self) -> None:
+        """The far side will not take what is the next in turn."""
+
     def over(self) -> Reason | None:
         """Why nothing will come any more, once everything was moved."""
 
@@ -96,7 +99,7 @@ class Relay:
         was_full = len(self._under_way) >= MAX_UNDER_WAY
         self._acknowledge(outlet)
         if outlet.reason is not None:
-            self._stop(outlet.reason, END)
+            self._stop(outlet.reason)
             return
         if not self._released and (self._move_due or was_full):
             self._move_due = False
@@ -129,26 +132,33 @@ class Relay:
                 size = self._source.forward(outlet)
             except ChanlinkError as exc:
                 code = next((code for kind, code in CODES if isinstance(exc, kind)), "relay-failed")
-                self._stop(Reason("refused", code, str(exc)), Reason("failed", code, str(exc)))
-                room.wake()
-                return
+                self._release(Reason("failed", code, str(exc)))
+                self._source.refuse(Reason("refused", code, str(exc)))
+                break
             self._under_way.append((outlet.position, size))
         room.discard(self._turn)
         reason = self._source.over()
         if reason is not None:
-            self._released = True
-            self._core.release(reason)
+            self._release(reason)
         if outlet.room():
             room.wake()  # the wake-up may have been for somebody else
 
-    def _stop(self, backward: Reason, forward: Reason) -> None:
+    def _release(self, reason: Reason) -> None:
+        """Nothing more comes from here. What is under way may still be taken, and is the source's until then."""
+        if not self._released:
+            self._released = True
+            self._core.release(reason)
+
+    def _stop(self, reason: Reason) -> None:
+        """The far side takes nothing any more."""
         self._done = True
         self._core.changes.discard(self._changes)
         self._core.room.discard(self._turn)
-        self._source.refuse(backward)
-        if not self._released:
-            self._released = True
-            self._core.release(forward)
+        for _ in self._under_way:
+            self._source.dropped()
+        self._under_way.clear()
+        self._source.refuse(reason)
+        self._release(END)
 
 
 class _Listener:

@@ -23,7 +23,7 @@ from .errors import END, Reason
 from .inbox import HAS_TABLE, Inbox
 from .limits import Limits, PeerLimits
 from .opening import Headers, Kind, Opening, words
-from .pieces import Pieces
+from .pieces import Pieces, cut
 
 
 def _nothing() -> None:
@@ -34,6 +34,7 @@ class Lender(Protocol):
     """What a stream asks of windows.py, which has the docstrings."""
 
     def lend(self, stream: "Stream") -> None: ...
+    def withdraw(self, stream: "Stream") -> None: ...
     def repay(self, size: int) -> None: ...
 
 
@@ -210,31 +211,14 @@ class Stream:
 
     def pull(self, size: int) -> list[bytes | memoryview]:
         """The next bytes for a DATA frame: what was queued, in parts, up to `size` and the credit."""
-        size = min(size, self.credit)
+        size = min(size, self.credit, self.queued)
         outbox = self._outbox or []
         if self.queued > size:
-            return self._pull_some(outbox, size)
-        self._outbox = None
-        self.credit -= self.queued
-        self.queued = 0
-        return outbox
-
-    def _pull_some(self, outbox: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
-        parts: list[bytes | memoryview] = []
-        left, whole = size, 0
-        for part in outbox:
-            if left <= 0:
-                break
-            if len(part) > left:
-                view = memoryview(part)
-                part, outbox[whole] = view[:left], view[left:]
-            else:
-                whole += 1
-            parts.append(part)
-            left -= len(part)
-        del outbox[:whole]
-        self.credit -= size - left
-        self.queued -= size - left
+            parts = cut(outbox, size)
+        else:
+            parts, self._outbox = outbox, None
+        self.credit -= size
+        self.queued -= size
         return parts
 
     def has_output(self) -> bool:
@@ -387,10 +371,18 @@ class Stream:
         if self.in_reason is not None:
             self._release()
 
+    def let_go(self) -> None:
+        """A message that has left the inbox will not be taken."""
+        self.held -= 1
+        self._release()
+
     def _release(self) -> None:
-        """Give back what the session's budget gave, once nothing more can lie in the inbox."""
+        """Give back what the session's budget gave, once nothing can come, nor lies in the inbox or with a relay."""
+        if self.in_reason is None:
+            return
+        self._mux.windows.withdraw(self)
         beyond = self.lent + self.window - self._mux.limits.stream_window
-        if self.in_reason is not None and not self._inbox.size and beyond:
+        if beyond and not self._inbox.size and not self.held:
             self.lent, self.window = 0, self._mux.limits.stream_window
             self._mux.windows.repay(beyond)
 
@@ -402,9 +394,12 @@ class Stream:
     def _say_taken(self, more: Headers) -> None:
         if self.carries_in and self.out_reason is None:
             self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
-            children, self.children = self.children, None
-            if children:
-                self._mux.forsake(children.values())
+            self._forsake_children()
+
+    def _forsake_children(self) -> None:
+        children, self.children = self.children, None
+        if children:
+            self._mux.forsake(children.values())
 
     def stalled(self, now: float) -> bool:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
@@ -462,6 +457,17 @@ class Stream:
         if self.is_bytes and self.gone is None:
             self.gone = Reason("refused", "closed")
             self.on_writable()
+
+    def reset(self) -> None:
+        """The peer broke off: both halves are over at once (protocol section 4.1).
+
+        What was not taken is dropped, as the stream keeps no place among the open ones, which bound what arrives.
+        """
+        if self._inbox.size:
+            self._inbox.clear()
+            self._head = self.in_reason = None
+        self.lost(Reason("refused", "reset"), Reason("failed", "reset"))
+        self._forsake_children()
 
     # --- the session's end ------------------------------------------------------------------------
 

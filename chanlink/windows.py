@@ -46,6 +46,12 @@ class Windows:
         self._borrowers[stream] = None
         self._lend_on()
 
+    def withdraw(self, stream: Stream) -> None:
+        """Nothing more comes on a stream: it wants no credit."""
+        if stream in self._borrowers:
+            del self._borrowers[stream]
+            self._lend_on()  # it may have been the first one
+
     def repay(self, size: int) -> None:
         """So much of the budget is free again."""
         self.budget += size

@@ -262,3 +262,58 @@ async def test_an_end_that_comes_home_works_and_leaves_nothing_when_it_is_over(k
         await link.check_books(before)
         for end in (sender, receiver, one, other):
             end.close()
+
+
+# --- what it keeps for channels that are over ---------------------------------------------------------
+
+
+async def close(sender: Any) -> None:
+    sender.close()
+
+
+async def fail(sender: Any) -> None:
+    sender.fail("oops")
+
+
+async def send_what_is_too_long_for_the_far_side(sender: Any) -> None:
+    with contextlib.suppress(anyio.WouldBlock):
+        sender.send_nowait(bytes(500_000))
+
+
+@pytest.mark.parametrize("end", [close, fail, send_what_is_too_long_for_the_far_side])
+async def test_what_a_relay_keeps_stays_within_the_budget_after_its_source_is_over(end: Any) -> None:
+    """Else one peer could fill a relay, if another one takes nothing."""
+    near = Limits(session_budget=1_000_000, message_size=600_000)
+    far = Limits(session_budget=1, message_size=400_000)
+    async with relayed(near, far=far) as link:
+        await link.begin()
+        before = link.books()
+        channels = [await link.channel() for _ in range(12)]
+        for sender, _ in channels:
+            sender.send_nowait(bytes(399_000))
+            await settle()
+            await end(sender)
+            await settle()
+        assert 0 < link.held() <= near.session_budget + len(channels) * 2 * WINDOW
+        for sender, receiver in channels:  # each gets through as the far side takes
+            assert await receiver.receive() == bytes(399_000)
+            sender.close()
+            with pytest.raises((EndOfChannel, ChannelFailed)):
+                await receiver.receive()
+        await link.check_books(before)
+
+
+async def test_what_a_relay_had_under_way_is_given_back_when_the_far_side_refuses() -> None:
+    async with relayed() as link:
+        await link.begin()
+        before = link.books()
+        sender, receiver = await link.channel()
+        for _ in range(3):
+            sender.send_nowait(bytes(5_000))
+            await settle()
+        await sender.send(bytes(500_000))
+        await settle()
+        receiver.close()
+        assert (await sender.wait_closed()).code == "closed"  # type: ignore[attr-defined]
+        sender.close()
+        await link.check_books(before)

@@ -43,7 +43,7 @@ class Notes:
     def repay(self, size: int) -> None:
         self.repaid += size
 
-    def unnest(self, stream: Stream) -> None: ...
+    def withdraw(self, stream: Stream) -> None: ...
 
 
 def make(kind: Kind = "receiver", *, ours: bool = False, capacity: int | None = None, **limits: int) -> Stream:

@@ -119,7 +119,8 @@ def leftovers(session: Any) -> dict[str, object]:
     """What a session still keeps, where there should be nothing."""
     mux = session._mux
     tables = {name: getattr(mux, name) for name in TABLES}
-    tables["h2's streams"] = mux._h2.streams
+    tables |= {"nested": mux.nested.waiting, "nested and over": mux.nested.over, "forsaken": mux.nested._forsaken}
+    tables |= {"borrowers": mux.windows._borrowers, "h2's streams": mux._h2.streams}
     left: dict[str, object] = {name: len(table) for name, table in tables.items() if table}
     if mux._open_ours:
         left["open_ours"] = mux._open_ours
@@ -128,7 +129,7 @@ def leftovers(session: Any) -> dict[str, object]:
     return left
 
 
-TABLES = ("streams", "_nested", "_forsaken", "_opening", "_active", "_is_active", "_credit_due")
+TABLES = ("streams", "_opening", "_active", "_is_active", "_credit_due")
 
 
 class Clock:
