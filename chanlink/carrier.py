@@ -250,12 +250,12 @@ class Carrier:
 
         try:
             value = codec.decode(head, payload, self.limits, claim)
-        except DecodeError:
+        except DecodeError as exc:
             for end in made:
-                end.forsake("bad-message")
-            _discard(unmade.values(), "bad-message")
+                end.forsake("bad-message", str(exc))
+            _discard(unmade.values(), "bad-message", str(exc))
             raise
-        _discard(unmade.values(), "not-taken")
+        _discard(unmade.values(), "not-taken", "the message does not refer to it")
         return value
 
     # --- passing on -------------------------------------------------------------------------------
@@ -283,8 +283,9 @@ class Carrier:
         for kind, stream_id in entries:
             child = self.mux.claim(source, kind, stream_id)
             if child is None:
-                _discard(claimed, "bad-message")
-                raise DecodeError("a table that names what was not opened for it")
+                lie = "a table that names what was not opened for it"
+                _discard(claimed, "bad-message", lie)
+                raise DecodeError(lie)
             claimed.append(child)
         return [self.adopt(child) for child in claimed]
 
@@ -325,9 +326,9 @@ def _as_failure(reason: Reason) -> Reason | None:
     return None if reason.kind == "end" else reason
 
 
-def _discard(streams: Iterable[Stream], code: str) -> None:
+def _discard(streams: Iterable[Stream], code: str, text: str) -> None:
     for stream in streams:
-        stream.discard(code)
+        stream.discard(code, text)
 
 
 def _count(shipments: list[Shipment]) -> int:

@@ -74,7 +74,7 @@ class End(abc.ABC):
         """It is sent: this handle is void from now on, the returned one stands for the end."""
 
     @abc.abstractmethod
-    def forsake(self, code: str) -> None:
+    def forsake(self, code: str, text: str = "") -> None:
         """Nobody took the message that holds it."""
 
 

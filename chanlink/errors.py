@@ -146,6 +146,19 @@ def lost_beyond(words: str) -> Reason:
     return Reason("lost", cause=ConnectionLost(words))
 
 
+def not_taken(carrier: Reason | None) -> str:
+    """Why nobody took an end, for who has the other one: what became of the channel that carried it, if known."""
+    match carrier:
+        case None | Reason(kind="end"):
+            return "no message mentioned it"
+        case Reason(kind="lost"):
+            return carrier.lost_words()
+        case Reason(code="not-taken") if carrier.text:
+            return carrier.text  # of the outermost one
+        case _:
+            return f"{carrier.code}: {carrier.text}" if carrier.text else carrier.code
+
+
 # --- this message failed ------------------------------------------------------------------------
 
 

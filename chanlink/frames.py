@@ -50,6 +50,8 @@ LONG = 4_096
 """From this size on average, parts of DATA are not copied behind its header."""
 MAX_HEADER_LIST_SIZE = 4_096
 """Also the bound of a header block as it is on the wire."""
+MAX_DEBUG_DATA = 256
+"""Of the text in a GOAWAY, as in a close record."""
 
 TAKEN, DRAIN, STOP = 0xF1, 0xF2, 0xF3
 
@@ -469,8 +471,9 @@ class Connection(h2.connection.H2Connection):
         if self.inbound_flow_control_window < CONNECTION_WINDOW // 2:
             self.open_connection_window()
 
-    def goaway(self, exc: Exception) -> None:
-        self.close_connection(getattr(exc, "error_code", ErrorCodes.PROTOCOL_ERROR))
+    def goaway(self, exc: Exception, text: str) -> None:
+        data = text.encode(errors="replace")[:MAX_DEBUG_DATA]
+        self.close_connection(getattr(exc, "error_code", ErrorCodes.PROTOCOL_ERROR), data)
 
 
 def settings(*, open_channels: int, stream_window: int) -> dict[int, int]:

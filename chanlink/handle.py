@@ -76,9 +76,9 @@ class Handle(codec.End):
             self.receive_core.wake_all()
         return True
 
-    def forsake(self, code: str) -> None:
+    def forsake(self, code: str, text: str = "") -> None:
         if self.void(ChannelClosed):
-            self._release(Reason("failed", code), Reason("refused", code))
+            self._release(Reason("failed", code, text), Reason("refused", code, text))
 
     def _release(self, sending: Reason, receiving: Reason) -> None:
         """This handle is closed: why, for those who receive from it and for those who send to it."""

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from . import codec
-from .errors import ChanlinkError, ChannelClosed, Reason
+from .errors import ChanlinkError, ChannelClosed, Reason, not_taken
 from .limits import PeerLimits
 from .port import Offer, ReceiveCore, SendCore
 from .waiting import EMPTY, Forgotten, Waiter
@@ -264,7 +264,7 @@ class MessageLink(Link):
     def drop(self, item: Any) -> None:
         if type(item) is _Parcel:
             for end in item.ends:
-                end.forsake("not-taken")
+                end.forsake("not-taken", not_taken(self.reason))
 
     def values(self) -> list[Any]:
         """What waits here, for a stream that takes over."""

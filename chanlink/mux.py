@@ -26,7 +26,17 @@ import h2.events as ev
 import h2.exceptions
 
 from . import frames, headers
-from .errors import END, LimitReached, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed, SessionError
+from .errors import (
+    END,
+    LimitReached,
+    LocalProtocolError,
+    Reason,
+    RemoteProtocolError,
+    SessionClosed,
+    SessionError,
+    not_taken,
+    printable,
+)
 from .limits import Limits, PeerLimits
 from .nested import Nested
 from .opening import Kind, Opening
@@ -35,6 +45,8 @@ from .windows import Windows
 
 TURN = 4 * frames.FULL
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
+CLOSING = "the session is being closed"
+"""The text that goes with the code ``draining``."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
 
@@ -255,9 +267,9 @@ class Mux:
     # --- 4. frames that arrived -------------------------------------------------------------------
 
     def receive_data(self, data: bytes | bytearray, now: float) -> None:
-        """Take what the connection brought.  Raises `RemoteProtocolError`; the session is over then.
+        """Take what the connection brought.  Raises `RemoteProtocolError`, or `SessionClosed` after the peer's GOAWAY.
 
-        A GOAWAY waits in `data_to_send` in that case.
+        The session is over then. After the former, a GOAWAY of ours waits in `data_to_send`.
         """
         try:
             for event in self._h2.receive(data, now):
@@ -265,11 +277,13 @@ class Mux:
                 if handler is not None:
                     handler(event, now)
             self._h2.refill_connection_window()
-        except (h2.exceptions.H2Error, RemoteProtocolError) as exc:
-            self._h2.goaway(exc)
-            if isinstance(exc, RemoteProtocolError):
-                raise
-            raise RemoteProtocolError(f"HTTP/2: {exc}") from exc
+        except RemoteProtocolError as exc:
+            self._h2.goaway(exc, str(exc))
+            raise
+        except h2.exceptions.H2Error as exc:
+            error = RemoteProtocolError(f"HTTP/2: {exc}")
+            self._h2.goaway(exc, str(error))
+            raise error from exc
         if self._h2.has_output:  # what h2 answers by itself: acknowledgements of SETTINGS and PING
             self._owner.wake_writer()
 
@@ -335,26 +349,28 @@ class Mux:
         drained = self._drained_at is not None and stream.id > self._drained_at
         if stream.parent is None:
             if drained:
-                stream.discard("draining")
+                stream.discard("draining", CLOSING)
             else:
                 self._owner.stream_opened(stream)
         elif not self.nested.add(stream):
-            stream.discard("not-taken")  # its parent is over: the message that would mention it is dropped
+            # Its parent is over: the message that would mention it is dropped.
+            parent = self.streams.get(stream.parent)
+            stream.discard("not-taken", not_taken(parent.in_reason if parent is not None else None))
         elif drained:  # the message that mentions it is a good one all the same
-            self._discard_nested(stream, "draining")
+            self._discard_nested(stream, "draining", CLOSING)
 
-    def _discard_nested(self, stream: Stream, code: str) -> None:
+    def _discard_nested(self, stream: Stream, code: str, text: str) -> None:
         """Nobody will get this stream; a message that mentions it later holds an end that is over."""
         self.nested.release(stream)
-        stream.discard(code)
+        stream.discard(code, text)
 
     def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None:
         """The nested stream that a message of `parent` mentions; None if that is a lie."""
         return self.nested.claim(parent, kind, stream_id)
 
-    def forsake(self, streams: Iterable[Stream]) -> None:
+    def forsake(self, streams: Iterable[Stream], text: str) -> None:
         """No message will mention these nested streams."""
-        self.nested.forsake(streams)
+        self.nested.forsake(streams, text)
 
     def _last_words_received(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         if stream.carries_in:
@@ -389,7 +405,8 @@ class Mux:
             self._owner.pong(event.ping_data)
 
     def _connection_terminated(self, event: ev.ConnectionTerminated, now: float) -> None:
-        raise RemoteProtocolError(f"the peer gave up: GOAWAY {event.error_code}")
+        text = printable((event.additional_data or b"")[: frames.MAX_DEBUG_DATA].decode(errors="replace"))
+        raise SessionClosed("protocol-error", text or f"GOAWAY with code {event.error_code}")
 
     # --- the end of streams and of the session ----------------------------------------------------
 
@@ -408,7 +425,7 @@ class Mux:
     def tick(self, now: float) -> None:
         """Look after what a peer has left lying (call it every second or so)."""
         for stream in self.nested.overdue(now):
-            self._discard_nested(stream, "not-taken")
+            self._discard_nested(stream, "not-taken", f"no message mentioned it within {self.limits.unmentioned:g} s")
         for stream in list(self.streams.values()):
             if stream.stalled(now):
                 stream.reject("too-slow", "a message made no progress")

@@ -23,6 +23,8 @@ from .buffers import MAX_RECORD, RECEIVE, Buffers, as_bytes
 from .errors import (
     ConnectionLost,
     HandshakeError,
+    LocalProtocolError,
+    PeerTimeout,
     RemoteProtocolError,
     SessionClosed,
     SessionError,
@@ -69,6 +71,20 @@ def as_loss(exc: Exception) -> SessionError:
     lost = ConnectionLost("the connection broke")
     lost.__cause__ = exc
     return lost
+
+
+def farewell(cause: SessionError | None) -> tuple[str, str] | None:
+    """Code and text of the close record; None where nobody can be told anything any more."""
+    match cause:
+        case SessionClosed():
+            return cause.code, cause.text
+        case RemoteProtocolError():
+            return "protocol-error", str(cause)  # by now we know who it is: what it did wrong helps to find it
+        case PeerTimeout():
+            return "peer-timeout", str(cause)  # for one that was only stopped
+        case LocalProtocolError():
+            return "internal-error", ""
+    return None
 
 
 class NoiseStream(ByteStream):

@@ -50,6 +50,19 @@ class streams:
 Services = Mapping[str, Handler | streams]
 
 
+_KINDS = ("channels, not byte streams", "byte streams, not channels")
+"""What a service takes: by whether it takes byte streams."""
+
+
+def no_such_service(service: str) -> str:
+    """The text that goes with this code: of a service that there is not, and of one that the peer may not use."""
+    return f"there is no service {_name(service)} here that this key may use"
+
+
+def _name(service: str) -> str:
+    return repr(service[:64])
+
+
 class Serving:
     """The services of one session, and the tasks that work in them."""
 
@@ -64,12 +77,12 @@ class Serving:
         """Give a stream that the peer has opened to its service, or say why not."""
         handler = self._services.get(service)
         if handler is None:
-            stream.discard("no-such-service")
+            stream.discard("no-such-service", no_such_service(service))
         elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
-            stream.discard("wrong-kind")
+            stream.discard("wrong-kind", f"the service {_name(service)} takes {_KINDS[isinstance(handler, streams)]}")
         elif len(self._running) >= self._limit:
             # A channel can be over while its service still works: open channels alone don't bound the tasks.
-            stream.discard("busy")
+            stream.discard("busy", f"{self._limit} channels of this session are being served")
         else:
             function = handler.handler if isinstance(handler, streams) else handler
             scope = CancelScope()
@@ -82,20 +95,18 @@ class Serving:
                 await handler(end, self._peer)
         except SessionLost:
             logger.info("the service %r for %s ended with a session", service, self._peer.name)
-            end.forsake("handler-failed")
+            end.forsake("handler-failed", f"the service {_name(service)} lost a session that it needed")
         except (ChannelFailed, DecodeError) as exc:  # the peer's doing: no traceback for each of its messages
             logger.info("the service %r for %s ended: %s", service, self._peer.name, exc)
-            end.forsake("handler-failed")
+            end.forsake("handler-failed", f"the service {_name(service)} ended because of what it received")
         except Exception:
-            logger.exception("the service %r failed for %s", service, self._peer.name)
-            end.forsake("handler-failed")
+            self._failed(service, end)
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
-                end.forsake("cancelled")
+                end.forsake("cancelled", f"the service {_name(service)} was stopped")
                 raise
             # It leaked from a task that the service cancelled by itself: asyncio would take it for ours.
-            logger.exception("the service %r failed for %s", service, self._peer.name)
-            end.forsake("handler-failed")
+            self._failed(service, end)
         else:
             if isinstance(end, ByteStream):
                 end.close()
@@ -103,6 +114,13 @@ class Serving:
                 end.forsake("done")
         finally:
             del self._running[scope]
+
+    def _failed(self, service: str, end: Handle) -> None:
+        """It raised.  What, is for our log only: it may quote what is nobody's business."""
+        logger.exception("the service %r failed for %s", service, self._peer.name)
+        end.forsake(
+            "handler-failed", f"the service {_name(service)} raised an exception; the log over there says which"
+        )
 
     def stop(self, allows: Callable[[str], bool] | None) -> None:
         """Cancel those that the peer may not use any more (None: all): they hold ends that travelled to them."""

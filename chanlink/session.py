@@ -32,11 +32,11 @@ from .channel import Sender, failure, make_channel_end
 from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
 from .handle import Handle
 from .limits import Limits, PeerLimits
-from .mux import TURN, Mux
+from .mux import CLOSING, TURN, Mux
 from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
-from .records import BROKEN, NoiseStream, as_loss
-from .services import Incoming, Peer, Services, Serving
+from .records import BROKEN, NoiseStream, as_loss, farewell
+from .services import Incoming, Peer, Services, Serving, no_such_service
 from .stream import Stream
 from .waiting import Waiters
 
@@ -143,7 +143,7 @@ class Session(AsyncContextManagerMixin):
             # Services see the end of the session at their ends; who has not returned after a while is cancelled.
             self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
         for incoming in self._incoming:
-            incoming.end.forsake("not-taken")
+            incoming.end.forsake("not-taken", "the session was left")
         self._incoming.clear()
         if error is not None:
             raise error
@@ -213,15 +213,15 @@ class Session(AsyncContextManagerMixin):
         """For the mux: the peer opened a top-level stream."""
         service = stream.opening.service or ""
         if self._closing is not None:
-            stream.discard("draining")
+            stream.discard("draining", CLOSING)
         elif self._allows is not None and not self._allows(service):
             # The same answer as for one that does not exist: what there is, is nobody's business.
             logger.info("%s asked for the service %r, which it may not use", self.peer.name, service[:64])
-            stream.discard("no-such-service")
+            stream.discard("no-such-service", no_such_service(service))
         elif self._serving is not None:
             self._serving.start(self._tasks, service, stream)
         elif len(self._incoming) >= self._limits.unaccepted:
-            stream.discard("busy")
+            stream.discard("busy", f"{len(self._incoming)} channels wait to be accepted")
         else:
             self._incoming.append(Incoming(service, self._carrier.adopt(stream), self.peer))
             self._accepting.wake()
@@ -351,13 +351,13 @@ class Session(AsyncContextManagerMixin):
         cause = self._cause
         try:
             with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
-                if self._aborted or cause is None or isinstance(cause, ConnectionLost | PeerTimeout):
+                words = farewell(cause)
+                if self._aborted or words is None:
                     return
                 if isinstance(cause, RemoteProtocolError):
                     await self._send(self._mux.data_to_send(time.monotonic()))  # h2's GOAWAY
                 if self._records is not None:
-                    code = cause.code if isinstance(cause, SessionClosed) else "protocol-error"
-                    await self._records.send_close(code)
+                    await self._records.send_close(*words)
                 else:
                     await self._stream.send_eof()
                 while True:  # until the peer has done the same: a reset could overtake what it did not read yet
@@ -379,7 +379,8 @@ class Session(AsyncContextManagerMixin):
         if self._cause is not None:
             return
         self._cause = cause
-        level = logging.INFO if isinstance(cause, SessionClosed) else logging.WARNING
+        orderly = isinstance(cause, SessionClosed) and cause.code != "protocol-error"
+        level = logging.INFO if orderly else logging.WARNING
         logger.log(level, "session with %s at %s: %s", self.peer.name, self.peer.address, cause)
         self._mux.lose(cause, self.peer.name)
         self._accepting.wake_all()

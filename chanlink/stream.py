@@ -19,7 +19,7 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from .errors import END, Reason
+from .errors import END, Reason, not_taken
 from .inbox import HAS_TABLE, Inbox
 from .limits import Limits, PeerLimits
 from .opening import Headers, Kind, Opening, words
@@ -47,7 +47,7 @@ class Scheduler(Protocol):
 
     def activate(self, stream: "Stream") -> None: ...
     def credit_due(self, stream: "Stream") -> None: ...
-    def forsake(self, streams: "Iterable[Stream]") -> None: ...
+    def forsake(self, streams: "Iterable[Stream]", text: str) -> None: ...
 
     @property
     def windows(self) -> Lender: ...
@@ -399,7 +399,7 @@ class Stream:
     def _forsake_children(self) -> None:
         children, self.children = self.children, None
         if children:
-            self._mux.forsake(children.values())
+            self._mux.forsake(children.values(), not_taken(self.in_reason))
 
     def stalled(self, now: float) -> bool:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
@@ -435,18 +435,18 @@ class Stream:
             self.stop_due = bytes([len(code)]) + code + (fields.get(b"lost") or fields.get(b"text", b""))
             self._mux.credit_due(self)
 
-    def discard(self, code: str) -> None:
+    def discard(self, code: str, text: str = "") -> None:
         """Nobody took the end that this stream was opened for."""
         if self.carries_in:
-            self.refuse(Reason("refused", code))
+            self.refuse(Reason("refused", code, text))
         if self.carries_out:
-            self.finish(Reason("failed", code))
+            self.finish(Reason("failed", code, text))
 
     def give_up(self, code: str, lost: Reason) -> None:
         """This side leaves.  The peer is told why; here it is lost, but what has arrived can still be taken."""
         if self.carries_in and self.in_reason is None:
-            self._say_refused(Reason("refused", code))
             self.in_reason = lost
+            self._say_refused(Reason("refused", code))
             self.on_readable()
         if self.carries_out and self.out_reason is None:
             self._finish(lost, words(Reason("failed", code)))

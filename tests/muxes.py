@@ -221,13 +221,16 @@ class Transcript:
         self.mux.receive_data(b"".join(parts), self.now)
 
     def refused(self, *parts: bytes) -> RemoteProtocolError:
-        """Say something that ends the connection, and hear GOAWAY and nothing else."""
+        """Say something that ends the connection, and hear GOAWAY with the reason, and nothing else."""
         self.answers()
         with pytest.raises(RemoteProtocolError) as caught:
             self.say(*parts)
         self.mux.lose(caught.value)
-        *others, last = (one[0] for one in self.heard())
-        assert last == "GOAWAY"
+        *frames_before, goaway = self.answers()
+        assert isinstance(goaway, hf.GoAwayFrame)
+        assert goaway.additional_data == str(caught.value).encode()[:256]
+        assert len(goaway.additional_data) > 5
+        others = [short[0] for frame in frames_before if (short := _short(frame)) is not None]
         assert set(others) <= {"WINDOW_UPDATE", "RST_STREAM"}
         return caught.value
 

@@ -434,6 +434,9 @@ async def test_a_flood_of_frames_is_answered_by_goaway_and_close(name: str, capl
         assert heard[-1] == "GOAWAY"
         assert heard.count("GOAWAY") == 1
         assert len(heard) < 10_000
+        code, text = peer.stream.peer_close
+        assert code == "protocol-error"
+        assert len(text) > 5  # it has a key that we trust: it may know what it did
 
 
 async def test_who_gives_no_credit_is_sent_no_more_than_its_windows_and_harms_nobody(caplog: Any) -> None:

@@ -603,7 +603,9 @@ async def test_a_key_may_use_its_services_and_others_are_as_if_they_did_not_exis
         async with connect(listener.addresses[0]) as session:
             assert (await ask(session, "a"))["you"] == "alice@laptop"
             forbidden, missing = await refusal(session, "b"), await refusal(session, "c")
-            assert forbidden.args == missing.args == ("no-such-service", "")
+            text = "there is no service '{}' here that this key may use"
+            assert forbidden.args == ("no-such-service", text.format("b"))
+            assert missing.args == ("no-such-service", text.format("c"))
         async with connect(listener.addresses[0], identity=BOB) as session:
             assert (await ask(session, "b"))["you"] == "bob"
 

@@ -976,7 +976,7 @@ def test_a_draining_side_serves_what_is_open_and_nothing_new(pair: Pair) -> None
     crossing = pair.client.mux.open(Opening("receiver", service="it crosses the DRAIN"))
     send(crossing, b"x")
     pair.turn()
-    assert crossing.out_reason == Reason("refused", "draining")
+    assert crossing.out_reason == Reason("refused", "draining", "the session is being closed")
     assert len(pair.server.opened) == 1
     with pytest.raises(SessionClosed) as caught:
         pair.client.mux.open(Opening("receiver", service="late"))
@@ -1036,15 +1036,15 @@ def test_a_child_whose_parent_ends_without_mentioning_it_is_not_taken(pair: Pair
     assert child.out_reason is None
     assert take_all(receiver) == [b"x"]
     pair.turn()
-    check_not_taken(child)
+    check_not_taken(child, "no message mentioned it")
     pair.check_empty()
 
 
-def check_not_taken(child: Stream) -> None:
+def check_not_taken(child: Stream, text: str) -> None:
     if child.carries_out:
-        assert child.out_reason == Reason("refused", "not-taken")
+        assert child.out_reason == Reason("refused", "not-taken", text)
     if child.carries_in:
-        assert child.exhausted() == Reason("failed", "not-taken")
+        assert child.exhausted() == Reason("failed", "not-taken", text)
     if child.is_bytes:
         child.finish(END)
 
@@ -1053,9 +1053,9 @@ def test_a_child_of_a_refused_parent_is_not_taken(pair: Pair) -> None:
     sender, receiver, child, _ = nest(pair)
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
-    receiver.refuse(Reason("refused", "closed"))
+    receiver.refuse(Reason("refused", "tired", "of this"))
     pair.turn()
-    check_not_taken(child)
+    check_not_taken(child, "tired: of this")
     sender.finish(END)
     pair.check_empty()
 
@@ -1065,11 +1065,11 @@ def test_a_child_that_comes_after_its_parent_is_over_is_not_taken(pair: Pair) ->
     receiver.refuse(Reason("refused", "closed"))
     child = pair.client.mux.open(Opening("bytes", parent=sender.id))
     pair.turn()
-    check_not_taken(child)
+    check_not_taken(child, "closed")
     for parent in (sender.id, 99, pair.open("bytes")[0].id, pair.channel(kind="sender")[0].id):
         child = pair.client.mux.open(Opening("bytes", parent=parent))
         pair.turn()
-        check_not_taken(child)
+        check_not_taken(child, "no message mentioned it")
 
 
 def test_a_child_that_no_message_mentions_is_not_taken_after_its_time() -> None:
@@ -1082,7 +1082,7 @@ def test_a_child_that_no_message_mentions_is_not_taken_after_its_time() -> None:
     pair.now += 0.1
     pair.server.mux.tick(pair.now)
     pair.turn()
-    check_not_taken(child)
+    check_not_taken(child, "no message mentioned it within 10 s")
     pair.turn()
     assert child.id not in pair.client.mux.streams
 
@@ -1097,7 +1097,7 @@ def test_a_message_that_mentions_a_child_too_late_holds_an_end_that_is_over() ->
     pair.turn()
     assert receiver.next_message() is not None
     assert pair.server.mux.claim(receiver, "bytes", child.id) is far
-    assert far.exhausted() == Reason("refused", "not-taken")
+    assert far.exhausted() == Reason("refused", "not-taken", "no message mentioned it within 10 s")
 
 
 def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
@@ -1132,8 +1132,8 @@ def test_a_child_of_a_child_that_was_not_taken_is_not_taken() -> None:
     pair.now += 10
     pair.server.mux.tick(pair.now)
     pair.turn()
-    check_not_taken(child)
-    check_not_taken(grandchild)
+    for one in (child, grandchild):
+        check_not_taken(one, "no message mentioned it within 10 s")
 
 
 def test_an_end_that_was_over_before_it_was_mentioned_arrives_so(pair: Pair) -> None:

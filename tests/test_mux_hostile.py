@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink import frames
-from chanlink.errors import END, LocalProtocolError, Reason, RemoteProtocolError
+from chanlink.errors import END, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed
 from chanlink.limits import Limits
 from chanlink.opening import Opening
 from chanlink.stream import Stream
@@ -149,8 +149,6 @@ FOREIGN = {
     "WINDOW_UPDATE on an idle stream": hf.WindowUpdateFrame(9, window_increment=1).serialize(),
     "HPACK that is none": hf.HeadersFrame(3, b"\xff\xff\xff\xff", flags=["END_HEADERS"]).serialize(),
     "an HPACK bomb": hf.HeadersFrame(3, b"\x40\x01a\x7f\xe1\x1e" + b"b" * 3_936 + b"\xbe" * 100).serialize(),
-    "GOAWAY": hf.GoAwayFrame(0, error_code=0).serialize(),
-    "GOAWAY with a code of its own": hf.GoAwayFrame(0, error_code=77, additional_data=b"bye").serialize(),
     "short TAKEN": Transcript.extension(frames.TAKEN, 1, bytes(7)),
     "TAKEN of a channel on which we only receive": Transcript.extension(frames.TAKEN, 1, bytes(8)),
     "DRAIN on a stream": Transcript.extension(frames.DRAIN, 1, bytes(4)),
@@ -165,6 +163,24 @@ FOREIGN = {
 def test_a_frame_that_is_not_in_the_protocol_ends_the_connection(name: str) -> None:
     script, stream = opened()
     script.refused(FOREIGN[name])
+    assert stream.in_reason is not None
+    assert stream.in_reason.kind == "lost"
+
+
+@pytest.mark.parametrize(
+    ("error_code", "said", "text"),
+    [
+        (0, b"", "GOAWAY with code 0"),
+        (77, b"bye\x1b[2J\n\xff", "bye\\x1b[2J\\n\ufffd"),
+        (1, b"a" * 5_000, "a" * 256),
+    ],
+)
+def test_goaway_ends_the_session_with_the_words_of_the_peer(error_code: int, said: bytes, text: str) -> None:
+    script, stream = opened()
+    with pytest.raises(SessionClosed) as caught:
+        script.say(hf.GoAwayFrame(0, error_code=error_code, additional_data=said).serialize())
+    assert (caught.value.code, caught.value.text) == ("protocol-error", text)
+    script.mux.lose(caught.value)
     assert stream.in_reason is not None
     assert stream.in_reason.kind == "lost"
 
@@ -525,7 +541,7 @@ VALID = a_valid_life()
 
 
 def play(parts: list[bytes], act: random.Random, *, client_side: bool = False) -> None:
-    """Nothing but `RemoteProtocolError` may come of it, whatever the application does in between."""
+    """Nothing but these two may come of it, whatever the application does in between."""
     script = Transcript(greet=False, client_side=client_side)
     mux = script.mux
     streams: list[Stream] = []
@@ -536,7 +552,7 @@ def play(parts: list[bytes], act: random.Random, *, client_side: bool = False) -
     for part in parts:
         try:
             mux.receive_data(part, script.now)
-        except RemoteProtocolError as exc:
+        except (RemoteProtocolError, SessionClosed) as exc:
             mux.lose(exc)
             break
         streams += script.side.opened
@@ -613,8 +629,9 @@ def test_the_transcript_that_is_mutated_is_a_valid_one() -> None:
     script = Transcript(greet=False)
     script.say(*VALID[:-1])
     assert [stream.id for stream in script.side.opened] == [1, 3, 7, 9]
-    with pytest.raises(RemoteProtocolError, match="gave up"):
+    with pytest.raises(SessionClosed) as caught:
         script.say(VALID[-1])
+    assert caught.value.code == "protocol-error"
 
 
 @pytest.mark.parametrize("seed", range(40))

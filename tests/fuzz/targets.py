@@ -258,7 +258,7 @@ def frames(data: bytes) -> None:
             mux.receive_data(piece, number / 10)
             mux.data_to_send(number / 10)
             mux.tick(number / 10)
-    except RemoteProtocolError:
+    except (RemoteProtocolError, SessionClosed):
         pass
 
 
