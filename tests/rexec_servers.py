@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -44,9 +44,9 @@ def gone(pids: list[int]) -> None:
 
 
 class Server:
-    """With files for a client that it trusts."""
+    """With files for a client that it trusts.  ``inside`` is a command that runs it, in a surrounding of its own."""
 
-    def __init__(self, directory: Path, *options: Any) -> None:
+    def __init__(self, directory: Path, *options: Any, inside: Sequence[str] = (), **kwargs: Any) -> None:
         self.directory = directory
         for name in ("server", "client", "stranger"):
             if not (directory / name).exists():
@@ -55,8 +55,8 @@ class Server:
         self.log = directory / "log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "serve", "--listen", "tcp://127.0.0.1:0", *keys, *options],
-                cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True,
+                [*inside, *COMMAND, "serve", "--listen", "tcp://127.0.0.1:0", *keys, *options],
+                cwd=ROOT, stdout=subprocess.PIPE, stderr=log, text=True, **kwargs,
             )  # fmt: skip
         assert self.process.stdout is not None
         self.address = self.process.stdout.readline().split()[-1]
@@ -66,7 +66,7 @@ class Server:
     def guard(self) -> int:
         """The id of its guard; 0 when that was killed and no command has come since."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
-        guards = [int(pid) for pid in children if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        guards = [int(pid) for pid in children if b"rexec.guard" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         return guards[0] if guards else 0
 
     @property
@@ -75,7 +75,7 @@ class Server:
         guard = self.guard
         for pid in Path(f"/proc/{guard}/task/{guard}/children").read_text().split() if guard else []:
             with suppress(FileNotFoundError):  # a command that has just ended
-                if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                if b"rexec.guard" in Path(f"/proc/{pid}/cmdline").read_bytes():
                     return int(pid)
         return 0
 
@@ -106,8 +106,8 @@ class Server:
 
 
 @contextmanager
-def serving(directory: Path, *options: Any) -> Iterator[Server]:
-    server = Server(directory, *options)
+def serving(directory: Path, *options: Any, **kwargs: Any) -> Iterator[Server]:
+    server = Server(directory, *options, **kwargs)
     try:
         yield server
     finally:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import chanlink
 from examples.rexec import messages
-from examples.rexec.limits import NAMES
+from examples.rexec.limits import MOST, NAMES
 from examples.rexec.messages import BadMessage, Size, StartError
 
 KEYS = [
@@ -69,7 +69,7 @@ def test_any_change_of_a_request_is_read_or_refused(changes: dict[str, Any], mis
         assert all(isinstance(word, bytes) and b"\0" not in word for word in request.argv)
         assert request.argv[0]
         assert set(request.limits) <= set(NAMES)
-        assert all(0 < most <= messages.LIMIT_MAX for most in request.limits.values())
+        assert all(0 < most <= MOST[NAMES[name]] for name, most in request.limits.items())
         assert (request.streams is None) == (request.detach is not None)
 
 

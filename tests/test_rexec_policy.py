@@ -203,9 +203,14 @@ BAD = [
     ("[rules.x]\nkeys = ['*']\npty = 0", "true or false"),
     ("[rules.x]\nkeys = ['*']\nat_once = true", "rules.x.at_once: it has to be a number"),
     ("[rules.x]\nkeys = ['*']\nat_once = 0", "at least 1"),
-    ("[rules.x]\nkeys = ['*']\nlimits = {height = 1}", 'no limit "height"'),
+    ("[rules.x]\nkeys = ['*']\nat_once = 1" + "0" * 400, "at most"),
+    ("[rules.x]\nkeys = ['*']\nat_once = 1" + "0" * 5_000, "digits"),
+    ("[rules.x]\nkeys = ['*']\nlimits = {time = 1" + "0" * 400 + "}", "has to be 1 to"),
+    ("[rules.x]\nkeys = ['*']\nlimits = {time = '3651d'}", "has to be 1 to"),
+    ("[rules.x]\nkeys = ['*']\nlimits = {time = inf}", "rules.x.limits.time"),
+    ("[rules.x]\nkeys = ['*']\nlimits = {height = 1}", "no limit 'height'"),
     ("[rules.x]\nkeys = ['*']\nlimits = {memory = '1X'}", "rules.x.limits.memory"),
-    ("[rules.x]\nkeys = ['*']\nlimits = {memory = 0}", "at least 1"),
+    ("[rules.x]\nkeys = ['*']\nlimits = {memory = 0}", "a limit of memory has to be 1 to"),
     ("[rules.x]\nkeys = ['*']\nlimits = {memory = 1.5}", "rules.x.limits.memory"),
     ("[rules.x]\nkeys = ['*']\nlimits = []", "rules.x.limits: it has to be a table"),
     ("[rules.x]\nkeys = ['*']\nvariables = {'A=B' = 'c'}", "can't be a variable"),
@@ -268,7 +273,7 @@ class TestFile:
 
     @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1e3", "G", "1 G", "1g", "9" * 30, "٣"])
     def test_limits_that_are_none(self, text: str) -> None:
-        with pytest.raises(ValueError, match="is not a limit of memory"):
+        with pytest.raises(ValueError, match="limit of memory"):
             limits.read_limit("memory", text)
 
 

@@ -1,8 +1,8 @@
 """The guard: a small process that starts the commands of a server, and ends those that nobody holds any more.
 
-It runs by itself (``python guard.py``, with a socket as standard input), imports nothing but the standard library,
-and has one thread. So it forks safely, which a server with its event loop and worker threads does not. And it forks
-in advance: the next command is a child that is already there, and waits for its order.
+It is a process of its own, with a socket as standard input. It imports nothing but the standard library, and has one
+thread. So it forks safely, which a server with its event loop and worker threads does not. And it forks in advance:
+the next command is a child that is already there, and waits for its order (`guard_child`).
 
 Each command has a line of its own, a socket. Whoever holds the other end sends the order, then signals, and is told
 how it goes. When that end is closed before the command was given free, the command is stopped: TERM to all of its
@@ -13,9 +13,11 @@ the system (Linux), and the server sees to their children.
 To the main socket come `TIMES`, each with four descriptors: the line, and three for the command. Lines of JSON go over
 the line of a command:
 
-    to the guard     {"argv": [...], ...}, see `become`; then {"signal": n} any number of times; then {"finish": true}
+    to the guard     {"argv": [...], ...}, see `guard_child.become`; then {"signal": n} any number of times; then
+                     {"finish": true}
     from the guard   {"pid": n} when it runs, or {"error": [stage, errno]}; then {"exit": n, "late": bool} when it has
-                     ended, and so again, with {"gone": true}, when it was stopped and none of its processes is left
+                     ended, and so again, with {"gone": true}, when it was stopped and none of its processes is left;
+                     {"failed": text} when the guard can't go on with it: it is killed then, and the others go on
 
 ``exit`` is as in `subprocess.Popen`, ``late`` tells that the time of the order was up. The command is not reaped
 before it is finished: until then its id, and the ids of its group and session, are given to nobody else.
@@ -23,9 +25,6 @@ before it is finished: until then its id, and the ids of its group and session, 
 Strings are bytes, each as the character of its number.
 """
 
-import ctypes
-import errno
-import fcntl
 import gc
 import json
 import math
@@ -35,13 +34,14 @@ import select
 import signal
 import socket
 import struct
-import sys
-import termios
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum
-from typing import Any, NoReturn
+from functools import partial
+from typing import Any
+
+from .guard_child import FILES, Child
 
 TIMES = struct.Struct("dd")
 """What a command may take, infinity if that is not limited, and the grace: both in seconds."""
@@ -49,23 +49,12 @@ TICK = 20
 """Milliseconds: how often we look whether the processes of a command that is being stopped are gone; nobody says so."""
 QUIET = 1
 """Milliseconds without an event after which a spare child is forked: the processor is for what has just begun."""
-GUARD = os.getpid()
-FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
-"""What commands get, unless their order says less; we ourselves need some descriptors for each of them."""
-IGNORED: list[int] = []
-PATH = os.defpath.encode()
-NO_PROGRAM = b'{"argv": ["."], "environment": ["A="]}'
-"""A folder.  A child tries to run it before it has an order: what it uses for the first time after the fork is copied,
-and so the time of the command need not be spent on that."""
-PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
-PR_SET_PDEATHSIG = 1
-LIMITS = {
-    "processor": resource.RLIMIT_CPU,
-    "memory": resource.RLIMIT_AS,
-    "files": resource.RLIMIT_NOFILE,
-    "processes": resource.RLIMIT_NPROC,
-}
+LONGEST = 3_600_000
+"""Milliseconds: longer we do not wait at a time, whatever the time of a command is. The system can't count further than
+24 days."""
+FAILURE_MAX = 200
 Stage = Enum("Stage", "ORDERED STARTING RUNNING ENDED STOPPING")
+Reader = Callable[[], object]
 
 
 class Guard:
@@ -78,7 +67,8 @@ class Guard:
         self.spare: Child | None = None
         self._wants_spare = True
         self._poll = select.poll()
-        self._readers: dict[int, Callable[[], object]] = {}
+        self._readers: dict[int, tuple[Ward | None, Reader]] = {}
+        self._unreaped: set[int] = set()
         self.watch(orders.fileno(), self.take_order)
         wakeups, wakeup = os.pipe()
         os.set_blocking(wakeups, False)
@@ -92,8 +82,8 @@ class Guard:
         while self.serving or self.wards:
             wants_spare = self._wants_spare and self.serving
             events = self._poll.poll((QUIET if self.wards else 0) if wants_spare else self.patience())
-            for reader in [self._readers[descriptor] for descriptor, _ in events]:
-                reader()
+            for ward, reader in [self._readers[descriptor] for descriptor, _ in events]:
+                attend(ward, reader)
             if wants_spare and not events:
                 self._wants_spare = False
                 with suppress(OSError):  # the next order will tell
@@ -101,15 +91,14 @@ class Guard:
             stopping = [ward for ward in self.wards if ward.stage is Stage.STOPPING]
             sessions = living() if stopping else None
             for ward in stopping:
-                ward.stop_further(sessions)
+                attend(ward, partial(ward.stop_further, sessions))
             now = time.monotonic()
             for ward in [ward for ward in self.wards if now >= ward.time_is_up]:
-                ward.late = True
-                ward.stop()
+                attend(ward, ward.stop_late)
 
-    def watch(self, descriptor: int, reader: Callable[[], object]) -> None:
-        """Call the reader whenever there is something to read, or the end."""
-        self._readers[descriptor] = reader
+    def watch(self, descriptor: int, reader: Reader, ward: "Ward | None" = None) -> None:
+        """Call the reader, for a ward if it is about one, whenever there is something to read, or the end."""
+        self._readers[descriptor] = ward, reader
         self._poll.register(descriptor, select.POLLIN)
 
     def forget(self, descriptor: int) -> None:
@@ -121,7 +110,7 @@ class Guard:
         if any(ward.stage is Stage.STOPPING for ward in self.wards):
             return TICK
         first = min((ward.time_is_up for ward in self.wards), default=math.inf)
-        return None if first == math.inf else max(0.0, (first - time.monotonic()) * 1000)
+        return None if first == math.inf else min(max(0.0, (first - time.monotonic()) * 1000), LONGEST)
 
     def hand_over(self, order: bytes, files: list[int]) -> "Child":
         """Have a child become a command.  Raises an `OSError`."""
@@ -138,7 +127,7 @@ class Guard:
         if data and len(descriptors) == 4:
             ward = Ward(self, socket.socket(fileno=descriptors[0]), descriptors[1:], *TIMES.unpack(data))
             self.wards.add(ward)
-            ward.read_line()  # mostly its order is there already
+            attend(ward, ward.read_line)  # mostly its order is there already
             return
         for descriptor in descriptors:  # the rest did not fit into our table of descriptors
             os.close(descriptor)
@@ -150,7 +139,27 @@ class Guard:
         with suppress(BlockingIOError):
             os.read(wakeups, 4096)
         for ward in list(self.wards):
-            ward.look_for_end()
+            attend(ward, ward.look_for_end)
+        for pid in list(self._unreaped):
+            self.reap(pid)
+
+    def reap(self, pid: int) -> None:
+        """Let go of a child that is to end, now or when it has ended: nobody waits for one that was stopped, say."""
+        self._unreaped.add(pid)
+        with suppress(ChildProcessError):
+            if not os.waitpid(pid, os.WNOHANG)[0]:
+                return
+        self._unreaped.discard(pid)
+
+
+def attend(ward: "Ward | None", work: Reader) -> None:
+    """Do some work.  What goes wrong with one command is the end of that one, and not of the guard and all others."""
+    try:
+        work()
+    except Exception as exc:
+        if ward is None:
+            raise
+        ward.give_up(exc)
 
 
 class Ward:
@@ -166,11 +175,11 @@ class Ward:
         self.grace = grace
         self.most = most
         self.time_is_up = math.inf
-        self._received = b""
+        self._received: list[bytes] = []
         self._status: int | None = None
         self._kill_at = math.inf
         line.setblocking(False)
-        guard.watch(line.fileno(), self.read_line)
+        guard.watch(line.fileno(), self.read_line, self)
 
     def read_line(self) -> None:
         try:
@@ -179,9 +188,11 @@ class Ward:
             return
         except OSError:  # a reset is an end
             data = b""
-        *messages, self._received = (self._received + data).split(b"\n")
-        for message in messages:
+        *ends, rest = data.split(b"\n")
+        for end in ends:
+            message, self._received = b"".join([*self._received, end]), []
             self._obey(message)
+        self._received.append(rest)
         if not data and self in self.guard.wards:
             self.guard.forget(self.line.fileno())
             self._close_files()
@@ -214,7 +225,7 @@ class Ward:
         self.stage = Stage.STARTING
         self.time_is_up = time.monotonic() + self.most
         # A folder or a program may be on a file system that does not answer: the others don't wait for that.
-        self.guard.watch(child.line.fileno(), lambda: self._started(child))
+        self.guard.watch(child.line.fileno(), partial(self._started, child), self)
 
     def _started(self, child: "Child") -> None:
         self.guard.forget(child.line.fileno())
@@ -238,6 +249,21 @@ class Ward:
             self.stage = Stage.ENDED
             self._tell({"exit": self._status, "late": self.late})
 
+    def stop_late(self) -> None:
+        """Its time is up."""
+        self.late = True
+        self.stop()
+
+    def give_up(self, error: Exception) -> None:
+        """Something was wrong that should not be: nothing is left of this command."""
+        self._tell({"failed": repr(error)[:FAILURE_MAX]})
+        if self.pid:
+            self._signal(signal.SIGKILL)
+            self._signal_jobs(signal.SIGKILL, living())
+            self._reap()
+        else:
+            self._forget()
+
     def stop(self) -> None:
         """TERM now, and KILL after the grace."""
         self.time_is_up = math.inf
@@ -256,7 +282,7 @@ class Ward:
             self._tell({"exit": self._status, "late": self.late, "gone": True})
             self._reap()
         elif now >= self._kill_at + max(self.grace, 1.0):
-            self._forget()  # neither ours to kill (another user's), nor to be killed (a disk that does not answer)
+            self._reap()  # neither ours to kill (another user's), nor to be killed (a disk that does not answer)
         elif now >= self._kill_at:
             self._signal(signal.SIGKILL)
             self._signal_jobs(signal.SIGKILL, sessions)
@@ -295,8 +321,7 @@ class Ward:
             self.line.send(json.dumps(message).encode() + b"\n")
 
     def _reap(self) -> None:
-        with suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+        self.guard.reap(self.pid)
         self._forget()
 
     def _forget(self) -> None:
@@ -326,9 +351,11 @@ Sessions = dict[int, list[tuple[int, int]]]
 
 
 def living() -> Sessions | None:
-    """The processes that are not over; see proc(5).  None where the system does not tell (not Linux)."""
+    """The processes that are not over; see proc(5).  None where the system does not tell: not Linux, or no /proc."""
     sessions: Sessions = {}
     try:
+        if os.readlink("/proc/self") != str(os.getpid()):
+            return None  # of other processes than ours
         for name in os.listdir("/proc"):
             if name.isdigit():
                 with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{name}/stat", "rb") as file:
@@ -340,159 +367,12 @@ def living() -> Sessions | None:
     return sessions
 
 
-class Child:
-    """A process of ours that becomes a command: of the order that it is made with, or else once it is sent one."""
-
-    def __init__(self, order: bytes = b"", files: Sequence[int] = ()) -> None:
-        """Raises an `OSError`."""
-        self.line, theirs = socket.socketpair()
-        with theirs:
-            self.pid = os.fork()
-            if self.pid == 0:
-                be_child(theirs, order, files)
-        self.line.setblocking(False)
-
-    def send(self, order: bytes, files: Sequence[int]) -> bool:
-        """Give it its order, a line, and its standard descriptors.  False: it is gone, and has run nothing.
-
-        Nobody waits for it, as somebody may have stopped it: an order that does not fit into its line is not for it.
-        """
-        with suppress(OSError):  # somebody has killed it
-            if socket.send_fds(self.line, [order], files) == len(order):
-                return True
-        self.line.close()
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        return False
-
-    def error(self) -> bytes:
-        """Why it is no command, when its line is readable; empty if it is one: the line is closed by exec."""
-        with self.line, suppress(OSError):  # it was killed before it had read all of its order
-            return self.line.recv(4096)
-        return b""
-
-
-def be_child(line: socket.socket, order: bytes, files: Sequence[int]) -> NoReturn:
-    """What a child does."""
-    try:
-        os.setsid()
-        for number in IGNORED:
-            signal.signal(number, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
-        _die_with_guard()
-        # Our copies of what the guard has: nobody who waits for the end of one of them shall wait for us.
-        os.dup2(1, 0)
-        for name in os.listdir("/dev/fd"):
-            if int(name) > 2 and int(name) not in (line.fileno(), *files):
-                os.closerange(int(name), int(name) + 1)  # one is closed already: the list's own
-        if not order:
-            order, files = _wait_for_order(line)
-        become(json.loads(order), files, line.fileno())
-    except BaseException as exc:  # too many descriptors, also of the whole system
-        _report(line.fileno(), "start", exc)
-    finally:
-        os._exit(127)
-
-
-def _wait_for_order(line: socket.socket) -> tuple[bytes, Sequence[int]]:
-    with suppress(OSError):
-        run_program(json.loads(NO_PROGRAM))
-    order, files, _, _ = socket.recv_fds(line, 65536, 3)
-    while not order.endswith(b"\n"):
-        more = line.recv(65536)
-        if not more:
-            os._exit(0)  # the guard is gone
-        order += more
-    return order, files
-
-
-def _report(error: int, stage: str, exc: BaseException) -> None:
-    os.write(error, json.dumps([stage, getattr(exc, "errno", None) or 0]).encode())
-
-
-def become(order: dict[str, Any], files: Sequence[int], error: int) -> NoReturn:
-    """Be the command: what the child does from its order to exec.  The order has
-
-    argv, environment (NAME=VALUE), directory or null; terminal: whether the first of the files is to be its
-    controlling terminal; user: [name, uid, gid] or null; limits: by the names of `LIMITS`; grace: in seconds.
-    """
-    stage = "start"
-    try:
-        for descriptor, file in enumerate(files):
-            os.dup2(file, descriptor)
-            os.close(file)
-        if order["terminal"]:
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        stage = "limits"
-        _limit(order["limits"], order["grace"])
-        stage = "user"
-        if order["user"] is not None:
-            if order["terminal"]:
-                os.fchown(0, order["user"][1], -1)  # some programs open it by its name
-            _switch(*order["user"])
-            _die_with_guard()  # the switch has undone it
-        stage = "directory"
-        if order["directory"] is not None:
-            os.chdir(order["directory"].encode("latin-1"))
-        stage = "command"
-        run_program(order)
-    except BaseException as exc:
-        _report(error, stage, exc)
-    finally:
-        os._exit(127)
-
-
-def _die_with_guard() -> None:
-    """Have the system kill us when the guard is killed (Linux); exec does not change that."""
-    if PRCTL is not None:
-        PRCTL(PR_SET_PDEATHSIG, int(signal.SIGKILL))
-        if os.getppid() != GUARD:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-
-def run_program(order: dict[str, Any]) -> NoReturn:
-    """As `os.execvpe`, which takes a millisecond more: each folder that has no such program costs it an exception."""
-    argv = [word.encode("latin-1") for word in order["argv"]]
-    variables = (entry.encode("latin-1").partition(b"=") for entry in order["environment"])
-    environment = {name: value for name, _, value in variables}
-    if b"/" in argv[0]:
-        os.execve(argv[0], argv, environment)
-    error: OSError = FileNotFoundError(errno.ENOENT, "not found")
-    for folder in environment.get(b"PATH", PATH).split(b":"):
-        program = folder + b"/" + argv[0] if folder else argv[0]
-        if os.access(program, os.F_OK):
-            try:
-                os.execve(program, argv, environment)
-            except OSError as exc:  # there may be one further on
-                error = exc
-    raise error
-
-
-def _limit(limits: dict[str, int], grace: float) -> None:
-    resource.setrlimit(resource.RLIMIT_NOFILE, FILES)
-    for name, most in limits.items():
-        _, hard = resource.getrlimit(LIMITS[name])
-        # Whoever uses up the processor gets XCPU first, and KILL after the grace.
-        top = most + math.ceil(grace) if name == "processor" else most
-        if hard != resource.RLIM_INFINITY:
-            most, top = min(most, hard), min(top, hard)
-        resource.setrlimit(LIMITS[name], (most, top))
-
-
-def _switch(name: str, uid: int, gid: int) -> None:
-    if (os.geteuid(), os.getegid()) != (uid, gid):
-        os.initgroups(name, gid)
-        os.setgid(gid)
-        os.setuid(uid)
-
-
-if __name__ == "__main__":
+def main() -> None:
+    """What the process does."""
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (FILES[1], FILES[1]))
     # It ends when the server does: not earlier, by a signal that is meant for the server and reaches all (systemd).
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(ignored, signal.SIG_IGN)
-    # What Python and whoever started the server ignore, too: a command begins with nothing ignored.
-    IGNORED = [number for number in signal.valid_signals() if signal.getsignal(number) is signal.SIG_IGN]
     gc.freeze()  # children share what nobody touches
     Guard(socket.socket(fileno=0)).run()

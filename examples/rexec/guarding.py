@@ -19,7 +19,8 @@ from .process import GuardLost, NoInput, Order, Pipes, Process, Terminal
 
 TIMES = struct.Struct("dd")
 """As in `guard`."""
-PROGRAM = Path(__file__).with_name("guard.py")
+ROOT = str(Path(__file__).parents[__name__.count(".")])
+PROGRAM = f"import sys; sys.path.append({ROOT!r}); from {__package__}.guard import main; main()"
 
 
 class Guard:
@@ -38,7 +39,7 @@ class Guard:
         with theirs:
             # A session of its own: Ctrl-C on the terminal of the server is not for it.
             self._popen = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(PROGRAM)],
+                [sys.executable, "-I", "-S", "-c", PROGRAM],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,

@@ -13,7 +13,7 @@ A request is the one message on a channel to the service `SERVICE`. To run a com
     directory    where to run it (optional)
     environment  map of variables (optional)
     user         whom to run it as (optional)
-    limits       map of what it may use at most, by the names of `limits.NAMES` (optional)
+    limits       map of what it may use at most, by the names of `limits.NAMES`, to `limits.MOST` (optional)
     terminal     [columns, rows]: it gets a terminal of this size instead of pipes (optional)
 
 With ``detach``, a name or "" for one of the server's choice, there are neither streams nor control: the command goes
@@ -39,7 +39,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import chanlink
 
-from .limits import NAMES
+from .limits import checked
 
 SERVICE = "rexec"
 
@@ -57,7 +57,6 @@ CANCELLED = "cancelled"
 """The code with which a caller that gives up a command leaves its streams."""
 LINE_MAX = 1_000
 NAME_MAX = 100
-LIMIT_MAX = 2**60
 
 Word = str | bytes
 Status = chanlink.Sender[dict[str, Any]]
@@ -241,10 +240,12 @@ def _variables(value: object) -> dict[bytes, bytes]:
 
 def _limits(value: object) -> dict[str, int]:
     limits = {}
-    for name, most in _instance(value, dict, "limits").items():
-        if name not in NAMES:
-            raise BadMessage("limits holds a name that is not known here")
-        limits[name] = _number(most, LIMIT_MAX, "limits")
+    entries: dict[Any, Any] = _instance(value, dict, "limits")
+    for name, most in entries.items():
+        try:
+            limits[name] = checked(_instance(name, str, "limits"), _integer(most, "limits"))
+        except ValueError as exc:
+            raise BadMessage(str(exc)) from None
     return limits
 
 
@@ -268,10 +269,16 @@ def is_name(text: str) -> bool:
 
 
 def _number(value: object, most: int, name: str) -> int:
-    number = _instance(value, int, name)
-    if isinstance(value, bool) or not 0 < number <= most:
+    number = _integer(value, name)
+    if not 0 < number <= most:
         raise BadMessage(f"{name} is out of range")
     return number
+
+
+def _integer(value: object, name: str) -> int:
+    if isinstance(value, bool):
+        raise BadMessage(f"{name} is no number")
+    return _instance(value, int, name)
 
 
 def _stream(message: dict[object, object], name: str) -> chanlink.ByteStream:

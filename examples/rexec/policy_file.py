@@ -14,11 +14,12 @@ import anyio.to_thread
 
 import chanlink
 
-from .limits import NAMES, read_limit
+from .limits import checked, read_limit
 from .patterns import REST
 from .policy import Policy, Rule
 
 FILE_MAX = 1024 * 1024
+COUNT_MAX = 1_000_000
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
 
@@ -32,11 +33,9 @@ class PolicyError(Exception):
 def load(path: str) -> Policy:
     """Read a file.  Raises `PolicyError`."""
     try:
-        return Policy(_read_rules(tomllib.loads(_read(path))))
-    except (tomllib.TOMLDecodeError, _Wrong) as exc:
+        return Policy(_read_rules(_parse(_read(path))))
+    except _Wrong as exc:
         raise PolicyError(f"{path}: {exc}") from None
-    except RecursionError:
-        raise PolicyError(f"{path}: it is nested too deeply") from None
 
 
 class PolicyFile:
@@ -98,6 +97,15 @@ def _read(path: str) -> str:
         return data.decode()
     except UnicodeDecodeError as exc:
         raise _Wrong(f"line {data[: exc.start].count(10) + 1}: not UTF-8") from None
+
+
+def _parse(text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except ValueError as exc:  # no TOML, or a number of thousands of digits
+        raise _Wrong(str(exc)) from None
+    except RecursionError:
+        raise _Wrong("it is nested too deeply") from None
 
 
 def _read_rules(table: Mapping[str, Any]) -> list[Rule]:
@@ -198,9 +206,10 @@ def _flag(value: object, place: str) -> bool:
 
 
 def _count(value: object, place: str) -> int:
-    if _typed(value, int, place, "a number") < 1:
-        raise _Wrong(f"{place}: it has to be at least 1")
-    return int(value)  # type: ignore[call-overload, no-any-return]
+    count: int = _typed(value, int, place, "a number")
+    if not 1 <= count <= COUNT_MAX:
+        raise _Wrong(f"{place}: it has to be at least 1 and at most {COUNT_MAX}")
+    return count
 
 
 def _variables(value: object, place: str) -> dict[str, str]:
@@ -215,10 +224,11 @@ def _limits(value: object, place: str) -> dict[str, int]:
     limits = {}
     for name, most in _typed(value, dict, place, "a table").items():
         where = f"{place}.{name}"
-        if name not in NAMES:
-            raise _Wrong(f"{place}: there is no limit {_quoted(name)}; there are {', '.join(NAMES)}")
         try:
-            limits[name] = read_limit(name, most) if isinstance(most, str) else _count(most, where)
+            if isinstance(most, str):
+                limits[name] = read_limit(name, most)
+            else:
+                limits[name] = checked(name, _typed(most, int, where, "a number, or a text with its unit"))
         except ValueError as exc:
             raise _Wrong(f"{where}: {exc}") from None
     return limits

@@ -172,6 +172,8 @@ class Process:
             self._received += data
         line, _, self._received = self._received.partition(b"\n")
         report: dict[str, Any] = json.loads(line)
+        if "failed" in report:
+            raise GuardLost(f"the guard has given the command up: {report['failed']}")
         return report
 
     async def __aenter__(self) -> Self:
