@@ -15,9 +15,10 @@ import pytest
 import chanlink
 from chanlink.command import main
 
+from .patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "chanlink"]
-PATIENCE = 30
 MIB = 1024 * 1024
 
 

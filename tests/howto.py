@@ -25,10 +25,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from .patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 COMMANDS = {"rexec": "examples.rexec", "chanlink": "chanlink"}
 OPTIONAL = ("bash", "ssh-keygen", "ssh-agent", "ssh-add", "ssh")
-TIMEOUT = 45
+
 PORTS = ("9323", "8080", "8000")
 BACKGROUND = """\
 {line} > background.{number} 2>&1 &
@@ -72,10 +74,10 @@ def run_page(page: Path) -> Done:
             start_new_session=True,
         ) as shell:
             try:
-                output, errors = shell.communicate(timeout=TIMEOUT)
+                output, errors = shell.communicate(timeout=PATIENCE)
             except subprocess.TimeoutExpired:
                 shell.kill()
-                output, errors = "", f"not done after {TIMEOUT} s\n"
+                output, errors = "", f"not done after {PATIENCE} s\n"
             finally:
                 _end_group(shell.pid)
         said = "".join(file.read_text(errors="replace") for file in sorted(home.glob("background.*")))
@@ -119,7 +121,7 @@ def _end_group(group: int) -> None:
             with suppress(subprocess.TimeoutExpired):
                 # Nobody but us knows this group, and its members are not our children: ps waits for them.
                 watch = f"while ps -eo pgid=,stat= | grep -v Z | grep -qw {group}; do sleep 0.05; done"
-                subprocess.run(["sh", "-c", watch], timeout=20, check=True)
+                subprocess.run(["sh", "-c", watch], timeout=PATIENCE, check=True)
                 return
 
 

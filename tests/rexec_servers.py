@@ -12,11 +12,11 @@ from typing import Any
 
 import chanlink
 
+from .patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "examples.rexec"]
 MIB = 1024 * 1024
-PATIENCE = 30
-"""Seconds after which something that must happen has not happened."""
 FAMILY = "sleep 1000 & echo $$ $!; wait"
 """A command with a child; it says the ids of both."""
 
@@ -90,11 +90,11 @@ class Server:
 
     def run(self, *words: str | bytes, input: bytes | None = b"", **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
         command = self.command(*words, **kwargs)
-        return subprocess.run(command, cwd=ROOT, input=input, capture_output=True, timeout=2 * PATIENCE)
+        return subprocess.run(command, cwd=ROOT, input=input, capture_output=True, timeout=PATIENCE)
 
     def call(self, name: str, *words: Any) -> subprocess.CompletedProcess[bytes]:
         command = self.rexec(name, *words)
-        return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=2 * PATIENCE)
+        return subprocess.run(command, cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
@@ -102,7 +102,7 @@ class Server:
 
     def wait(self) -> int:
         with self.process:
-            return self.process.wait(2 * PATIENCE)
+            return self.process.wait(PATIENCE)
 
 
 @contextmanager

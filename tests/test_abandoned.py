@@ -16,6 +16,7 @@ from chanlink.testing import session_pair
 
 from .conformance.transports import Transport, memory, one_relay, session
 from .pairs import settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -52,13 +53,13 @@ def in_silence(action: Callable[[], object]) -> None:
 
 
 async def failure(receiver: Any) -> ChannelFailed:
-    with anyio.fail_after(20), pytest.raises(ChannelFailed) as caught:
+    with anyio.fail_after(PATIENCE), pytest.raises(ChannelFailed) as caught:
         await receiver.receive()
     return caught.value
 
 
 async def refusal(sender: Any) -> ChannelRefused:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         reason = await sender.wait_closed()
     assert isinstance(reason, ChannelRefused)
     return reason
@@ -90,7 +91,7 @@ async def test_who_waits_for_a_message_is_told(transport: Transport, waiting: st
         tasks.start_soon(wait)
         await link.settle()
         forget(ends, "Sender")
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while not errors:
                 await settle()
         assert [error.code for error in errors] == ["abandoned"]
@@ -122,7 +123,7 @@ async def test_who_waits_to_send_is_told(transport: Transport, waiting: str) -> 
         tasks.start_soon(wait)
         await link.settle()
         forget(ends, "Receiver")
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while not errors:
                 await settle()
         assert [error.code for error in errors] == ["abandoned"]
@@ -269,7 +270,7 @@ async def test_the_collector_may_run_in_another_thread_while_the_loop_waits(tran
 
         thread = threading.Thread(target=collect)
         thread.start()
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while len(errors) < 10:
                 await anyio.sleep(0.001)  # nothing runs here meanwhile: the thread has to wake the loop
         thread.join()
@@ -442,6 +443,6 @@ async def test_a_forgotten_receiver_drops_the_ends_in_its_queue_though_nobody_wa
     carrier, carried = chanlink.pipe()
     await carrier.send(receiver)
     del receiver, carried
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         assert (await sender.wait_closed()).args[0] in ("not-taken", "abandoned")
     carrier.close()

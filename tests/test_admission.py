@@ -19,12 +19,12 @@ from chanlink import ChannelFailed, Identity, Limits, RemoteProtocolError, Sessi
 from chanlink.admission import Admission, Visitor, source_of
 from chanlink.sockets import RawStream
 
+from .patience import PATIENCE
 from .wires import HELLO, prefixed
 
 pytestmark = pytest.mark.anyio
 
 ALICE, SERVER = Identity.generate("alice"), Identity.generate("server")
-IN_TIME = 20
 
 
 class Gone:
@@ -166,7 +166,7 @@ async def serving(**limits: Any) -> AsyncIterator[chanlink.Listener]:
 
 
 async def ask(listener: chanlink.Listener, address: Any = None) -> None:
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         address = address or listener.addresses[0]
         async with (
             chanlink.connect(address, identity=ALICE, peer=SERVER.public_key) as session,
@@ -185,7 +185,7 @@ def dial(listener: chanlink.Listener, source: str = "127.0.0.1") -> socket.socke
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         while not condition():
             await anyio.sleep(0.002)
 
@@ -231,7 +231,7 @@ async def test_a_source_that_fails_all_the_time_is_closed_unread_and_a_good_clie
         for number in range(10):
             with dial(listener, "127.0.0.2") as stranger:
                 stranger.send(b"GET / HTTP/1.1\r\n\r\n")
-                with anyio.fail_after(IN_TIME):
+                with anyio.fail_after(PATIENCE):
                     await until(lambda stranger=stranger: is_closed(stranger))
             assert number > 3 or caplog.text.count("does not speak chanlink") == min(number + 1, 3)
         assert caplog.text.count("are refused for now") == 1

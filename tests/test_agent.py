@@ -22,6 +22,8 @@ from chanlink.agent import KEYS_MAX, REPLY_MAX, parse_identities, parse_sign_res
 from chanlink.identity import Role, certify
 from chanlink.sockets import RawStream, listening_sockets, parse_address
 
+from .patience import PATIENCE
+
 pytestmark = pytest.mark.anyio
 needs_ssh_agent = pytest.mark.skipif(
     not all(map(shutil.which, ("ssh-agent", "ssh-add", "ssh-keygen"))), reason="openssh-client is not installed"
@@ -34,7 +36,9 @@ STATIC = bytes(range(32))
 
 def run(*command: str | Path, env: dict[str, str] | None = None, input: bytes = b"") -> bytes:
     words = [str(word) for word in command]
-    done = subprocess.run(words, env=os.environ | (env or {}), input=input, capture_output=True, check=True, timeout=30)
+    done = subprocess.run(
+        words, env=os.environ | (env or {}), input=input, capture_output=True, check=True, timeout=PATIENCE
+    )
     return done.stdout
 
 
@@ -45,7 +49,7 @@ class SshAgent:
         self.folder = folder
         self.socket = folder / "agent"
         self.process = subprocess.Popen(["ssh-agent", "-D", "-a", self.socket], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not self.socket.exists():
             assert time.monotonic() < deadline
             time.sleep(0.005)
@@ -244,7 +248,7 @@ async def test_server_whose_agent_hangs_works_on(tmp_path: Path, monkeypatch: py
     credentials = secure.Credentials(Identity(SERVER.public_key, hang_the_second_time), Role.SERVER)
     first = await credentials.current()
     clock.now += 12 * HOUR
-    with anyio.fail_after(15):
+    with anyio.fail_after(PATIENCE):
         assert await credentials.current() is first
 
 

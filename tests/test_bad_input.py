@@ -44,12 +44,12 @@ from chanlink.sockets import connect_socket, parse_address
 from chanlink.trust import Grant
 
 from .muxes import Transcript, _short, message
+from .patience import PATIENCE
 from .wires import CLOSE, DATA, HELLO, REKEY, Scripted, make_hello, prefixed, speak_as_client
 
 pytestmark = pytest.mark.anyio
 
 GOOD, BAD, STRANGER, SERVER = (Identity.generate(name) for name in ("good", "bad", "stranger", "server"))
-IN_TIME = 15
 """A guard only: nothing waits for it."""
 
 
@@ -82,7 +82,7 @@ async def ask(session: Session) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         while not condition():
             await anyio.sleep(0.002)
 
@@ -114,7 +114,7 @@ async def dial(listener: Listener) -> ByteStream:
 async def heard_until_closed(stream: ByteStream) -> tuple[bytes, str]:
     """What comes until the connection is over, and how that ends."""
     data = b""
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         try:
             while True:
                 data += await stream.receive()
@@ -245,7 +245,7 @@ async def test_a_client_that_is_not_trusted_gets_the_reason_and_an_end_and_no_re
         script = await speak_as_client(stream, static, payload)
         await stream.send(bytes(100_000))
         await until(lambda: not listener._greeting)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             assert (await script.receive())[1]["code"] == "untrusted"
             assert await script.receive() == (CLOSE, {"code": "untrusted", "text": ""})
         assert await heard_until_closed(stream) == (b"", "end")
@@ -351,7 +351,7 @@ async def test_the_end_without_a_close_record_is_a_loss(caplog: Any) -> None:
         tasks.start_soon(wait, listener)
         async with await dial(listener) as stream:
             await trusted(stream)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             await until(lambda: ends)
     assert isinstance(ends[0], SessionLost | chanlink.ConnectionLost)
 
@@ -426,7 +426,7 @@ def floods() -> dict[str, Callable[[Transcript], Iterator[bytes]]]:
 async def test_a_flood_of_frames_is_answered_by_goaway_and_close(name: str, caplog: Any) -> None:
     async with serving(caplog) as listener, framing(listener) as peer:
         parts = floods()[name](peer.script)
-        with suppress(SessionError), anyio.fail_after(IN_TIME):
+        with suppress(SessionError), anyio.fail_after(PATIENCE):
             while not peer.closed:
                 await peer.say(*islice(parts, 50))
         await until(lambda: peer.closed)

@@ -17,6 +17,7 @@ from chanlink.testing import session_pair
 from .conformance.test_cancellation import cancel_by_asyncio, cancel_by_scope, cancel_by_timeout
 from .conformance.transports import Transport, memory, one_relay, session
 from .pairs import settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -356,7 +357,7 @@ async def test_a_cancelled_close_of_a_session_ends_it_and_truncates_nothing_in_s
                 await client.open("service")
             return closed
 
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         await at_each_turn(attempt)
 
 
@@ -364,7 +365,7 @@ async def test_a_block_that_is_cancelled_at_any_turn_leaves_no_task_and_no_chann
     cancel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("chanlink.session.FAREWELL", 0.02)  # one side may be cancelled before the other has begun
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         for turns in range(40):
             seen: list[Any] = []
 

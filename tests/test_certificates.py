@@ -14,6 +14,8 @@ import pytest
 from chanlink.errors import HandshakeError
 from chanlink.identity import Certificate, Identity, Role, certify
 
+from .patience import PATIENCE
+
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
 NAMESPACE = b"chanlink-static-v1"
@@ -260,7 +262,7 @@ def test_sshsig_of_the_largest_size_is_read_and_refused_as_what_it_is() -> None:
 
 def ssh_keygen(*args: str | Path, input: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
     command = ["ssh-keygen", *map(str, args)]
-    return subprocess.run(command, input=input, capture_output=True, check=check, timeout=30)
+    return subprocess.run(command, input=input, capture_output=True, check=check, timeout=PATIENCE)
 
 
 @needs_ssh_keygen

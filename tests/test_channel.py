@@ -21,6 +21,7 @@ from chanlink import (
 )
 
 from .pairs import CHANNELS, REMOTE, MakeChannel, session_pair, settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -409,7 +410,7 @@ async def test_a_task_cancelled_after_its_wake_up_wakes_the_next_one() -> None:
     await settle()
     sender.send_nowait("the only one")  # wakes the first
     first.cancel()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         assert await second == "the only one"
     assert first.cancelled()
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from .patience import PATIENCE
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCKS = [
@@ -26,7 +28,7 @@ def test_code_in_the_documents_runs_and_prints_what_it_says(block: str, tmp_path
         env={"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.splitlines() == re.findall(r"# prints: (.*)", block)

@@ -48,6 +48,7 @@ from chanlink.secure import Credentials, handshake_as_server
 from chanlink.sockets import RawStream
 from chanlink.trust import Grant
 
+from .patience import PATIENCE
 from .wires import HELLO, prefixed, read_to_end, speak_as_client, wires
 
 pytestmark = pytest.mark.anyio
@@ -57,7 +58,6 @@ BOB = Identity.generate("bob")
 SERVER = Identity.generate("server.example")
 EVERYBODY = Trust.of(ALICE.public_key, BOB.public_key)
 TCP = "tcp://127.0.0.1:0"
-IN_TIME = 15
 """A guard only: nothing waits for it."""
 
 
@@ -113,7 +113,7 @@ def assert_empty(listener: Listener) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         while not condition():
             await anyio.sleep(0.002)
 
@@ -265,7 +265,7 @@ async def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPat
 
 async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        with anyio.fail_after(IN_TIME), pytest.raises(HandshakeTimeout, match=r"within 0\.1 s"):
+        with anyio.fail_after(PATIENCE), pytest.raises(HandshakeTimeout, match=r"within 0\.1 s"):
             async with connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1):
                 pytest.fail("there is a session")
         assert_closed_after(silent.accept()[0], HELLO)
@@ -274,7 +274,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
 def assert_closed_after(sock: socket.socket, begin: bytes) -> None:
     """The other side of this socket has sent something and closed its own."""
     with sock:
-        sock.settimeout(IN_TIME)
+        sock.settimeout(PATIENCE)
         data = b""
         while chunk := sock.recv(65_536):
             data += chunk
@@ -286,7 +286,7 @@ async def test_a_server_that_cannot_be_reached_is_given_up_in_time(monkeypatch: 
         await anyio.sleep_forever()
 
     monkeypatch.setattr(sockets, "_establish", never)
-    with anyio.fail_after(IN_TIME), pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s"):
+    with anyio.fail_after(PATIENCE), pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s"):
         async with connect(TCP, timeout=0.1):
             pytest.fail("there is a session")
 
@@ -302,7 +302,7 @@ async def test_the_time_is_for_the_whole_handshake_not_for_each_read() -> None:
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as dribbler, anyio.create_task_group() as tasks:
         tasks.start_soon(dribbler.serve, dribble)
         port = dribbler.extra(anyio.abc.SocketAttribute.local_port)
-        with anyio.fail_after(IN_TIME), pytest.raises(HandshakeTimeout):
+        with anyio.fail_after(PATIENCE), pytest.raises(HandshakeTimeout):
             async with connect(f"tcp://127.0.0.1:{port}", timeout=0.2):
                 pytest.fail("there is a session")
         tasks.cancel_scope.cancel()
@@ -638,7 +638,7 @@ async def test_who_speaks_something_else_is_closed_at_once_and_told_nothing(said
     async with serving(limits=Limits(handshake=600)) as listener:
         async with await dial(listener) as stream:
             await stream.send(said)
-            with anyio.fail_after(IN_TIME):
+            with anyio.fail_after(PATIENCE):
                 assert await read_to_end(stream) == b""
         await until(lambda: not listener._greeting)
         async with connect(listener.addresses[0]) as session:
@@ -672,7 +672,7 @@ async def test_who_is_slow_is_closed_at_the_end_of_its_time_and_others_are_serve
         async with connect(listener.addresses[0]) as session:
             await ask(session)
             assert len(listener._greeting) == len(LATER) + 1
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             await until(lambda: len(answers) == len(LATER) + 1)
         assert [name for name, answer in answers.items() if answer] == ["a good first message"]
         async with connect(listener.addresses[0]) as session:
@@ -806,7 +806,7 @@ async def test_accepting_goes_on_after_errors_of_the_system(
         failing: Any = Failing(sock)
         listener._tasks.start_soon(listener._accept_loop, failing)
         await until(lambda: not errors)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             async with connect(listener.addresses[0]) as session:
                 await ask(session)
     assert caplog.text.count("can't accept connections") == 1  # for as long as it lasts
@@ -981,7 +981,7 @@ async def test_closing_the_listener_closes_who_is_in_the_handshake() -> None:
         async with await dial(listener) as stranger:
             await until(lambda: listener._greeting)
             await listener.aclose()
-            with anyio.fail_after(IN_TIME):
+            with anyio.fail_after(PATIENCE):
                 assert await read_to_end(stranger) == b""
         await until(lambda: not listener._greeting)
 
@@ -1144,7 +1144,7 @@ async def test_leaving_a_listener_does_not_wait_for_strangers_or_for_services_th
                 await session.open("stuck")
                 await session.wait_closed()
 
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             async with serving(services={"stuck": stuck}, limits=Limits(handshake=600)) as listener:
                 tasks.start_soon(client, listener.addresses[0])
                 stranger = await dial(listener)
@@ -1253,4 +1253,4 @@ def test_a_program_of_asyncio_need_not_know_of_anyio(make_loop: Callable[[], asy
                 assert (await replies.receive())["pong"] == 8
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        runner.run(asyncio.wait_for(main(), IN_TIME))
+        runner.run(asyncio.wait_for(main(), PATIENCE))

@@ -27,6 +27,7 @@ from chanlink.testing import session_pair
 
 from .conformance.transports import Transport, memory, one_relay, session
 from .pairs import settle
+from .patience import PATIENCE
 from .test_abandoned import WORDS
 
 pytestmark = pytest.mark.anyio
@@ -121,7 +122,7 @@ async def test_wait_closed_of_a_byte_stream_returns_also_after_its_end_was_read(
         await link.settle()
         assert reasons == []  # nobody has closed it
         far.close()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             while not reasons:
                 await settle()
         assert isinstance(reasons[0], ChannelRefused)
@@ -217,7 +218,7 @@ async def test_a_message_given_to_a_cancelled_task_that_can_not_follow_its_recei
         inner_sender, inner_receiver = chanlink.pipe()
         carried, sender = await given_and_moved(link, [inner_receiver, object()], meanwhile)
         far = await carried.receive()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             sender.close()
             with pytest.raises(ChannelFailed) as caught:
                 await far.receive()
@@ -238,7 +239,7 @@ async def test_a_message_given_to_a_cancelled_task_whose_receiver_is_lost_refuse
             link.near.abort()
 
         _, sender = await given_and_moved(link, ["given", inner_receiver], lose)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await inner_sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert reason.code == "not-taken"
@@ -273,7 +274,7 @@ async def test_an_end_closed_while_its_message_is_offered_is_an_error_of_the_mes
         inner_sender.close()
         with pytest.raises(anyio.WouldBlock):
             receiver.receive_nowait()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await done.wait()
         assert not sender.is_void
         tasks.start_soon(sender.send, "goes on")

@@ -18,6 +18,8 @@ from chanlink import openssh
 from chanlink.errors import KeyFormatError
 from chanlink.identity import Identity, PublicKey
 
+from .patience import PATIENCE
+
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
 ALICE = Identity.generate("alice@laptop")
@@ -26,7 +28,7 @@ MALLORY = Identity.generate("mallory")
 
 def ssh_keygen(*args: str | Path, input: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
     command = ["ssh-keygen", *map(str, args)]
-    return subprocess.run(command, input=input, capture_output=True, check=check, timeout=30)
+    return subprocess.run(command, input=input, capture_output=True, check=check, timeout=PATIENCE)
 
 
 def mode(path: Path) -> int:
@@ -527,7 +529,7 @@ def test_without_the_extra_there_is_one_line_that_says_what_to_install(locked: P
         f"try: chanlink.Identity.load({str(locked)!r}, 'secret')\n"
         "except chanlink.ConfigError as exc: print(exc)\n"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert run.stdout == "keys with a passphrase need more: pip install 'chanlink[ssh]', or use ssh-agent\n"
 
 
@@ -538,7 +540,7 @@ def test_the_extra_is_not_imported_without_need(tmp_path: Path) -> None:
         f"chanlink.Identity.load({str(tmp_path / 'key')!r}, 'secret')\n"
         "print({'bcrypt', 'cryptography'} & set(sys.modules))\n"
     )
-    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=30)
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
     assert run.stdout == "set()\n"
 
 

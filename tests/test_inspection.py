@@ -13,6 +13,7 @@ from chanlink import ChannelRefused, Identity, Inspection, Limits, Peer, Session
 from chanlink.inspection import MOST_CHANNELS, ChannelState, snapshot
 
 from .pairs import session_pair, settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +154,7 @@ async def test_the_service_tells_of_every_session_of_a_listener() -> None:
                 assert len(listener.sessions) == 2
                 assert first.statistics().volume > 200
                 assert not second.closed
-            with anyio.fail_after(10):
+            with anyio.fail_after(PATIENCE):
                 while len(await ask(first)) > 1:
                     await anyio.sleep(0.01)
 

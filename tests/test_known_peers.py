@@ -16,6 +16,8 @@ from chanlink import ConfigError, Identity, KnownPeers, PublicKey, Trust, TrustF
 from chanlink.known_peers import PATTERN_MAX, WILDCARDS_MAX
 from chanlink.sockets import parse_address
 
+from .patience import PATIENCE, processor_time
+
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
 ALICE = Identity.generate("alice")
@@ -177,9 +179,8 @@ def test_wildcards_have_a_bound_and_then_compare_quickly(file: Path) -> None:
     wild = "*" + "a" * (PATTERN_MAX // 2) + "b"
     peers = known(file, f"{wild} {KEY}\n" * WILDCARDS_MAX)
     address = parse_address("tcp://" + "a" * (PATTERN_MAX - 10))
-    began = time.process_time()
     assert peers.find(address, KEY) is None
-    assert time.process_time() - began < 1
+    assert processor_time(lambda: peers.find(address, KEY)) < 3
     with pytest.raises(TrustFormatError, match=f"more than {WILDCARDS_MAX} patterns"):
         known(file, f"{wild} {KEY}\n" * (WILDCARDS_MAX + 1))
     known(file, f"@revoked * {KEY}\n" * (WILDCARDS_MAX + 1))
@@ -283,7 +284,7 @@ def test_processes_that_add_at_the_same_time_lose_nothing_and_nobody_reads_half_
 
 
 def ssh_keygen(*args: str | Path) -> str:
-    run = subprocess.run(["ssh-keygen", *map(str, args)], capture_output=True, text=True, check=True, timeout=30)
+    run = subprocess.run(["ssh-keygen", *map(str, args)], capture_output=True, text=True, check=True, timeout=PATIENCE)
     return run.stdout
 
 

@@ -11,6 +11,8 @@ import pytest
 import chanlink
 from chanlink import errors
 
+from .clocks import verdicts
+
 ROOT = Path(chanlink.__file__).parent
 EXAMPLES = ROOT.parent / "examples"
 
@@ -205,6 +207,19 @@ def test_files_and_functions_are_short(name: str) -> None:
             has_words = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
             words = (first.end_lineno or 0) - first.lineno + 1 if has_words else 0
             assert node.end_lineno - node.lineno + 1 - words <= 60, f"{node.name} in line {node.lineno}"
+
+
+# --- the tests ----------------------------------------------------------------------------------
+
+TESTS = Path(__file__).parent
+MEASURES = {TESTS / "patience.py", *TESTS.glob("bench/**/*.py"), *TESTS.glob("*/__main__.py")}
+
+
+@pytest.mark.parametrize(
+    "path", sorted(set(TESTS.rglob("*.py")) - MEASURES), ids=lambda path: str(path.relative_to(TESTS))
+)
+def test_no_clock_decides_whether_a_test_passes(path: Path) -> None:
+    assert not [f"line {line} {problem}" for line, problem in verdicts(path.read_text())]
 
 
 # --- the tree of errors -------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import eventually
 
 from .pairs import settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -153,7 +154,7 @@ async def unmentioned() -> None:
         await sender.send(other)  # mentioned, and not taken for long
         parent = stray_parent.send_core.outlet.stream.id  # type: ignore[union-attr]
         stray = client._mux.open(Opening("receiver", parent=parent))  # an honest peer never does that
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             await eventually(lambda: stray.out_reason is not None)
         assert (stray.out_reason.kind, stray.out_reason.code) == ("refused", "not-taken")
         there = await receiver.receive()
@@ -285,10 +286,13 @@ async def close_in_time() -> None:
     """Closing waits no longer than this for what was accepted to leave; then it is lost, and said to be."""
     async with deaf(close=0.2) as (client, sender):
         await sender.send("never leaves")
-        began = anyio.current_time()
         await client.aclose()
-        assert 0.19 <= anyio.current_time() - began < 5  # uvloop counts milliseconds
         assert isinstance(await sender.wait_closed(), SessionLost)
+    async with deaf(close=600) as (client, sender):
+        await sender.send("never leaves")
+        with anyio.move_on_after(0.4) as scope:  # longer than that
+            await client.aclose()
+        assert scope.cancelled_caught
 
 
 async def progress() -> None:
@@ -331,7 +335,7 @@ FIELDS = [field.name for field in dataclasses.fields(Limits) if field.name not i
 
 @pytest.mark.parametrize("field", FIELDS)
 async def test_the_bound_is_reached_and_the_sender_is_told_first(field: str) -> None:
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         await TESTS[field]()
 
 

@@ -17,6 +17,7 @@ from chanlink.errors import LocalProtocolError
 from chanlink.identity import Certificate, Role, certify
 from chanlink.noise import CipherState, HandshakeState, KeyPair, find_pattern, generate_keypair
 
+from .patience import PATIENCE
 from .wires import HELLO, prefixed, read_exactly, read_prefixed
 
 with warnings.catch_warnings():
@@ -293,7 +294,7 @@ async def test_a_server_of_another_implementation_is_taken_by_connect(other: Mak
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, serve)
         address = f"tcp://127.0.0.1:{listener.extra(SocketAttribute.local_port)}"
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             async with chanlink.connect(address, identity=ALICE, peer=SERVER.public_key) as session:
                 assert str(await session.wait_closed()) == "the session was closed: enough"
         tasks.cancel_scope.cancel()

@@ -23,6 +23,7 @@ from chanlink.secure import Credentials, Secured, handshake_as_client, handshake
 from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from chanlink.trust import Grant
 
+from .patience import PATIENCE
 from .wires import prefixed, wires
 
 pytestmark = pytest.mark.anyio
@@ -500,9 +501,7 @@ async def test_idle_sessions_renew_their_keys_though_nobody_writes() -> None:
     thresholds = Thresholds(seconds=0.05, server_seconds=0.1)
     async with sessions(thresholds) as (client, server):
         keys = [session._stream._keys for session in (client, server)]  # type: ignore[attr-defined]
-        began = anyio.current_time()
         while min(each.epoch for each in keys) < 3:
-            assert anyio.current_time() - began < 20
             await client.ping()  # a word of one side, as keepalive has it
             await anyio.sleep(0.06)
 
@@ -652,7 +651,7 @@ async def test_an_answer_wakes_the_writer_of_a_session_that_has_nothing_else_to_
         await anyio.sleep(0.05)  # nothing is under way any more
         keys[0]._queued = (START, keys[0]._start())
         client.wake_writer()
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             while min(each.epoch for each in keys) < 1:
                 await anyio.sleep(0.01)
 

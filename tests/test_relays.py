@@ -28,6 +28,7 @@ from chanlink.testing.promises import eventually
 
 from .muxes import message
 from .pairs import settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -70,7 +71,7 @@ class Relayed:
 
     async def check_books(self, before: list[Any]) -> None:
         """Nothing is left of what was opened since then."""
-        with contextlib.suppress(TimeoutError), anyio.fail_after(3):
+        with contextlib.suppress(TimeoutError), anyio.fail_after(PATIENCE):
             await eventually(lambda: self.books() == before)
         assert self.books() == before
 
@@ -247,7 +248,7 @@ async def test_a_message_too_large_for_the_next_session_fails_the_channel_on_bot
         other, other_there = await link.channel()
         await sender.send("small")
         await sender.send(bytes(12_000))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert reason.code == "too-large"
@@ -271,14 +272,14 @@ async def test_ends_for_which_the_next_session_has_no_room_are_refused_with_thei
         sender, receiver = await link.channel()
         pairs = [chanlink.pipe() for _ in range(5)]
         await sender.send([one for one, _ in pairs])
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert reason.code == "limit-reached"
         with pytest.raises(ChannelFailed, match="limit-reached"):
             await receiver.receive()
         for _, other in pairs:
-            with anyio.fail_after(5), pytest.raises(ChannelFailed) as caught:
+            with anyio.fail_after(PATIENCE), pytest.raises(ChannelFailed) as caught:
                 await other.receive()
             assert caught.value.code == "not-taken"
         await link.check_books(before)
@@ -306,7 +307,7 @@ async def test_a_table_that_lies_fails_its_channel_on_both_sides_and_nothing_els
         other, other_there = await link.channel()
         await sender.send("honest")
         sender.send_core.outlet.stream.write(frame)  # type: ignore[union-attr]
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert reason.code == "bad-message"
@@ -359,7 +360,7 @@ async def test_a_body_that_is_no_message_passes_unread_and_fails_where_it_is_rea
         sender.send_core.outlet.stream.write(message(b"\xc1"))  # type: ignore[union-attr]
         with pytest.raises(chanlink.DecodeError):
             await receiver.receive()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert reason.code == "bad-message"
@@ -376,7 +377,7 @@ async def test_a_session_that_is_closing_takes_no_ends_from_a_relay() -> None:
         assert await receiver.receive() == "an open channel goes on"
         one, other = chanlink.pipe()
         await sender.send(one)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert isinstance(await sender.wait_closed(), ChannelRefused)
             with pytest.raises(ChannelFailed):
                 await receiver.receive()
@@ -400,5 +401,5 @@ async def test_a_relay_has_no_more_messages_under_way_than_it_remembers_and_goes
         assert receiver.receive_nowait() == 2
         with pytest.raises(anyio.WouldBlock):  # the others wait until these are known to be taken
             receiver.receive_nowait()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert [n async for n in receiver] == list(range(3, 20))

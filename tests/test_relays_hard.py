@@ -17,11 +17,11 @@ from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 
 from .pairs import settle
+from .patience import PATIENCE
 from .test_relays import fill
 
 pytestmark = pytest.mark.anyio
 
-IN_TIME = 5
 """Seconds; a guard against what hangs, nothing waits for it."""
 
 
@@ -108,7 +108,7 @@ async def test_a_slow_reader_of_a_byte_stream_gets_all_of_it_through_any_windows
             far = await (await stack.enter_async_context(hop(Limits(), limits))).there(far)
         await settle()
         try:
-            with anyio.fail_after(IN_TIME):
+            with anyio.fail_after(PATIENCE):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(write, near, size, piece)
                     assert await read_slowly(far, read) == size
@@ -125,7 +125,7 @@ async def test_bytes_go_on_through_a_relay_though_messages_come_beside_them(wind
         far = await second.there(await first.there(far))
         got = 0
         try:
-            with anyio.fail_after(IN_TIME):
+            with anyio.fail_after(PATIENCE):
                 async with anyio.create_task_group() as tasks:
                     tasks.start_soon(write, near, size, 10_000)
                     while got < size:
@@ -160,7 +160,7 @@ async def test_a_receiver_with_200_channels_nested_in_it_can_be_sent_on() -> Non
         sender, receiver = chanlink.pipe()
         at_relay = await first.there(receiver)
         senders = await nest(sender, 200)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             innermost = await unnest(await second.there(at_relay), 200)
             await senders[-1].send("from the bottom")
             assert await innermost.receive() == "from the bottom"
@@ -178,7 +178,7 @@ async def test_200_nested_channels_that_a_relay_held_back_kill_no_session() -> N
         await sender.send("of the relay's own")
         await settle()
         senders = await nest(clone, 200)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             assert await far.receive() == "of the relay's own"
             await settle()
             await other.send("unharmed")
@@ -200,7 +200,7 @@ async def test_a_limit_that_a_relay_reaches_does_not_hold_back_the_ends_of_the_m
         await settle()
         pairs = [chanlink.pipe() for _ in range(3)]
         receivers = [one for _, one in pairs]
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             far, *others = await second.there([at_relay, *receivers])
             assert all(one.is_void for one in (at_relay, *receivers))
             for (one, _), other in zip(pairs, others, strict=True):
@@ -225,7 +225,7 @@ async def test_an_end_behind_a_full_window_waits_for_it_as_long_as_the_reader_pa
         await sender.send(inner_receiver)
         far = await second.there(await first.there(receiver))
         await anyio.sleep(0.6)  # several times what an end may be unmentioned
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for _ in range(count):
                 await far.receive()
             inner_far = await far.receive()
@@ -250,7 +250,7 @@ async def test_a_stream_is_opened_before_a_relay_mentions_it_in_the_same_turn() 
 
         await send_ends(8)
         far = await third.there(await second.there(at_first))
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for count in (8, 15):
                 for n in range(count):
                     _, end = await far.receive()
@@ -273,7 +273,7 @@ async def test_a_reader_that_pauses_does_not_make_a_message_too_slow() -> None:
         far = await second.there(await first.there(receiver))
         accepted = await fill(sender, bytes(9_000))
         await anyio.sleep(0.5)  # several times what a message may make no progress
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for _ in range(accepted):
                 assert await far.receive() == bytes(9_000)
             await sender.send("goes on")
@@ -290,7 +290,7 @@ async def test_a_message_that_waits_for_the_budget_of_the_session_is_not_too_slo
             await sender.send(bytes(190_000))
             await settle()
         await anyio.sleep(0.5)  # several times what a message may make no progress
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for receiver in receivers:
                 assert await receiver.receive() == bytes(190_000)
         close_all([sender for sender, _ in channels])
@@ -315,7 +315,7 @@ async def test_three_relays_do_not_starve_a_sender_that_is_where_they_are() -> N
                 tasks.start_soon(flood, clone, f"away {n}")
             await settle()  # they fill the way before the other one begins
             tasks.start_soon(flood, sender, "here")
-            with anyio.fail_after(IN_TIME):
+            with anyio.fail_after(PATIENCE):
                 for _ in range(120):
                     received[(await far.receive())[0]] += 1
                     await settle()
@@ -344,7 +344,7 @@ async def test_a_relay_that_fails_while_it_waits_leaves_its_place_to_the_next_on
         await settle()
         tasks.start_soon(sender.send, "second")
         await settle()
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             assert await far.receive() == "first"
             assert await far.receive() == "second"
             reason = await away.wait_closed()
@@ -361,7 +361,7 @@ async def test_a_relay_whose_sender_is_over_keeps_its_turn_and_takes_nobody_else
         await settle()
         tasks.start_soon(sender.send, "fourth")
         await settle()
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for message in ("first", "second", "third", "fourth"):
                 assert await far.receive() == message
                 await settle()
@@ -404,7 +404,7 @@ async def test_a_clone_that_is_lost_does_not_stop_the_flush_of_another(keep: str
 
         tasks.start_soon(flush)
         await settle()
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for n in range(3):
                 assert not flushed.is_set()
                 assert await far.receive() == n

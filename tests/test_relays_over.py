@@ -10,6 +10,7 @@ import chanlink
 from chanlink import ChannelFailed, ChannelRefused, ConnectionLost, EndOfChannel, Limits, SessionLost
 
 from .pairs import settle
+from .patience import PATIENCE
 from .test_relays import WINDOW, relayed
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +61,7 @@ async def test_a_half_that_is_refused_beyond_the_relay_does_not_end_the_other(tu
         one, other = reversed(pair) if turned else pair
         await one.send(bytes(5_000))
         other.refuse("enough", "words")
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await one.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert (reason.code, reason.reason) == ("enough", "words")
@@ -110,7 +111,7 @@ async def test_a_peer_that_sends_more_than_the_size_is_found_out_beyond_the_rela
         with pytest.raises(ChannelFailed, match="wrong-size"):
             while True:
                 await there.receive()
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             assert isinstance(await near.wait_closed(), ChannelRefused)
         near.close()
         there.close()
@@ -131,7 +132,7 @@ async def test_what_is_lost_says_where_it_was_lost(which: str, turned: bool) -> 
         await sender.flush()
         (link.near if which == "first" else link.far).abort()
         beyond_sender = (which == "first") == turned
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
             with pytest.raises(SessionLost) as caught:
                 await receiver.receive()
@@ -151,7 +152,7 @@ async def test_a_connection_that_breaks_at_any_byte_tells_both_sides_and_leaves_
     """A message with an end, some without and bytes are under way when the second connection breaks."""
     whole = 0
     for cut_after in [*range(20, 700, 17), None]:
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE):
             async with relayed(cut_after=cut_after) as link:
                 first, carried = await link.near.open("first"), (await link.relay_near.accept()).end
                 sender, receiver = chanlink.pipe()

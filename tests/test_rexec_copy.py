@@ -17,6 +17,8 @@ from examples.rexec.copying import CopyError
 from examples.rexec.copying_client import Copied, Progress, copy
 from examples.rexec.copying_service import copy_service
 
+from .patience import PATIENCE
+
 pytestmark = pytest.mark.anyio
 
 MIB = 1024 * 1024
@@ -313,7 +315,7 @@ class TestResuming:
                 await copy([tmp_path / "file"], tmp_path / "copy", watch=watch, **sides)
             assert life.cancelled_caught
             assert (tmp_path / "copy").read_text() == "old"
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE):
                 while True:  # the server may still hold it for a moment
                     done = await copy([tmp_path / "file"], tmp_path / "copy", **sides)
                     if not done.problems:
@@ -389,7 +391,7 @@ class TestTrouble:
         for number in range(400):
             (tree / f"{number:03}").touch()
         async with server() as session:
-            with anyio.fail_after(30):
+            with anyio.fail_after(PATIENCE):
 
                 def watch(progress: Progress) -> None:
                     (tree / "399").unlink(missing_ok=True)

@@ -42,7 +42,7 @@ def command(server: Server, *words: Any) -> list[Any]:
 
 
 def rexec_cp(server: Server, *words: Any, **kwargs: Any) -> subprocess.CompletedProcess[bytes]:
-    options = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "capture_output": True, "timeout": 2 * PATIENCE}
+    options = {"cwd": ROOT, "stdin": subprocess.DEVNULL, "capture_output": True, "timeout": PATIENCE}
     return subprocess.run(command(server, *words), **{**options, **kwargs})
 
 

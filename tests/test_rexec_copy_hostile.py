@@ -21,6 +21,7 @@ from examples.rexec.copying_service import copy_service
 from examples.rexec.copying_target import stays_inside
 from examples.rexec.messages import BadMessage
 
+from .patience import PATIENCE
 from .test_rexec_copy import LARGE, names, part_of, server
 
 pytestmark = pytest.mark.anyio
@@ -51,7 +52,7 @@ async def play(
         names=list(asked),
         recursive=recursive,
     )
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as receiver, anyio.create_task_group() as feeding:
             receiver.start_soon(receiving)
             for entry in entries:
@@ -387,7 +388,7 @@ class TestRequests:
 
             async def nonsense(requests: chanlink.Receiver[Any], peer: chanlink.Peer, word: Any = word) -> None:
                 async for message in requests:
-                    with anyio.move_on_after(20):
+                    with anyio.move_on_after(PATIENCE):
                         await message["report"].send(word)
                         await message["report"].wait_closed()
 

@@ -99,7 +99,7 @@ class User:
             env=self.environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=2 * PATIENCE,
+            timeout=PATIENCE,
             start_new_session=True,  # without a terminal
         )
 

@@ -417,7 +417,7 @@ class TestMany:
                 assert await read_all(command.stdio) == b"%d" % number
                 assert await command.wait() == number
 
-        with anyio.fail_after(2 * PATIENCE):
+        with anyio.fail_after(PATIENCE):
             async with sessions() as session, anyio.create_task_group() as tasks:
                 for number in range(200):
                     tasks.start_soon(one, session, number)

@@ -39,7 +39,7 @@ class User:
         if "input" not in kwargs:
             kwargs.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.run(
-            command, cwd=self.home, env=self.environment, capture_output=True, timeout=2 * PATIENCE, **kwargs
+            command, cwd=self.home, env=self.environment, capture_output=True, timeout=PATIENCE, **kwargs
         )
 
     def start(self, *words: Any, **kwargs: Any) -> subprocess.Popen[bytes]:

@@ -37,6 +37,7 @@ from chanlink.secure import Admit, Credentials, Secured, handshake_as_client, ha
 from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from chanlink.trust import Grant
 
+from .patience import PATIENCE
 from .wires import (
     CLOSE,
     DATA,
@@ -766,7 +767,7 @@ async def test_a_refusing_server_waits_a_second_at_most(monkeypatch: pytest.Monk
     client_end, server_end = wires()
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(speak_as_client, client_end, static, await good_answer(static))
-        with pytest.raises(UntrustedPeer), anyio.fail_after(5):
+        with pytest.raises(UntrustedPeer), anyio.fail_after(PATIENCE):
             await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), nobody, Limits())
 
 
@@ -1296,7 +1297,7 @@ async def test_after_a_cancelled_send_nothing_more_is_sent() -> None:
 async def test_closing_by_force_does_not_wait_for_a_stuck_connection() -> None:
     transport = stuck()
     stream = stream_over(transport)
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE):
         await anyio.aclose_forcefully(stream)
     assert transport.closed
 

@@ -27,6 +27,7 @@ from chanlink import (
 from chanlink.testing import session_pair
 
 from .pairs import settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -357,7 +358,7 @@ async def test_closing_of_a_receiver_is_ready_when_the_last_message_was_taken(ho
         assert taken == "the last one"
         if how == "at once":
             tasks.start_soon(choose)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE):
             while not results:
                 await checkpoint()
         assert isinstance(results[0].error, ChannelFailed)

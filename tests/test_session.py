@@ -29,6 +29,7 @@ from chanlink import (
 from chanlink.opening import Opening
 
 from .pairs import PEER, session_pair, settle
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -408,9 +409,13 @@ async def test_a_silent_peer_is_given_up() -> None:
 
 
 async def test_an_idle_session_lives_on_by_its_keepalive() -> None:
-    limits = Limits(keepalive=0.05, peer_timeout=0.5)
-    async with session_pair(limits, services={"echo": echo}) as (client, _server):
-        await anyio.sleep(1)
+    """Each side hears of the other again and again, though nobody says anything."""
+    async with session_pair(Limits(keepalive=0.05), services={"echo": echo}) as (client, server):
+        for session in (client, server, client, server):
+            heard = session._heard
+            with anyio.fail_after(PATIENCE):
+                while session._heard == heard:
+                    await anyio.sleep(0.01)
         assert await ask(client, "echo", 1) == 1
 
 

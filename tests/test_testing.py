@@ -20,10 +20,11 @@ from chanlink.testing import (
 
 from .faults import BYTE_STREAM_FAULTS, CHANNEL_FAULTS, Fault, Proxy
 from .pairs import CHANNELS, MakeChannel
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-PATIENCE = 0.3
+IMPATIENCE = 0.3
 """Seconds; for faults that are seen by nothing happening.  When all is slow, they are seen all the same."""
 
 
@@ -32,7 +33,7 @@ PATIENCE = 0.3
 
 @pytest.mark.parametrize("make_channel", CHANNELS, ids=lambda f: f.__name__)
 async def test_a_channel_that_keeps_its_promises_passes(make_channel: MakeChannel) -> None:
-    await check_channel(make_channel)
+    await check_channel(make_channel, patience=PATIENCE)
 
 
 async def test_a_byte_stream_that_keeps_its_promises_passes() -> None:
@@ -40,7 +41,7 @@ async def test_a_byte_stream_that_keeps_its_promises_passes() -> None:
     async def factory() -> AsyncIterator[Any]:
         yield chanlink.byte_pipe()
 
-    await check_byte_stream(factory)
+    await check_byte_stream(factory, patience=PATIENCE)
 
 
 async def test_byte_streams_that_are_not_ours_are_checked_for_what_all_can_do() -> None:
@@ -49,7 +50,7 @@ async def test_byte_streams_that_are_not_ours_are_checked_for_what_all_can_do() 
         one, other = chanlink.byte_pipe()
         yield FaultyStream(one), FaultyStream(other)
 
-    await check_byte_stream(factory)
+    await check_byte_stream(factory, patience=PATIENCE)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +69,7 @@ async def test_a_channel_that_breaks_a_promise_is_found_out(promise: str, fault:
             close(proxies)
 
     with pytest.raises(AssertionError) as caught:
-        await check_channel(factory, only=[promise], patience=PATIENCE)
+        await check_channel(factory, only=[promise], patience=IMPATIENCE)
     assert f"this channel does not keep the promise {promise!r} (" in str(caught.value)
 
 
@@ -87,7 +88,7 @@ async def test_a_byte_stream_that_breaks_a_promise_is_found_out(promise: str, re
             close(proxies)
 
     with pytest.raises(AssertionError) as caught:
-        await check_byte_stream(factory, only=[promise], patience=PATIENCE)
+        await check_byte_stream(factory, only=[promise], patience=IMPATIENCE)
     assert f"this byte stream does not keep the promise {promise!r} (" in str(caught.value)
 
 
@@ -111,7 +112,7 @@ async def test_a_check_of_all_promises_finds_a_fault_too() -> None:
         yield sender, Proxy(receiver, **CHANNEL_FAULTS[0][1][1])
 
     with pytest.raises(AssertionError, match=r"messages_arrive_in_order.*EndOfChannel was raised"):
-        await check_channel(factory, patience=PATIENCE)
+        await check_channel(factory, patience=IMPATIENCE)
 
 
 async def test_a_promise_that_is_not_there_is_not_checked_silently() -> None:

@@ -3,7 +3,6 @@
 import logging
 import os
 import re
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,11 +30,12 @@ from chanlink import (
 )
 from chanlink.trust import TrustWatch
 
+from .patience import PATIENCE, lines_run
+
 pytestmark = pytest.mark.anyio
 
 ALICE, BOB, SERVER = (Identity.generate(name) for name in ("alice@laptop", "bob", "server"))
 QUICK = Limits(trust_interval=0.02)
-IN_TIME = 15
 """A guard only: nothing waits for it."""
 
 
@@ -52,7 +52,7 @@ def write(file: Path, *lines: str) -> None:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         while not condition():
             await anyio.sleep(0.002)
 
@@ -208,7 +208,7 @@ async def test_key_taken_out_cuts_its_sessions_and_no_others(file: Path, caplog:
         requests, replies = await start(alice, "work")
         await start(bob, "work")
         write(file, str(BOB.public_key))
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             for session in (alice, alice_too):
                 cause = await session.wait_closed()
                 assert isinstance(cause, SessionClosed)
@@ -232,7 +232,7 @@ async def test_key_taken_out_cuts_its_sessions_and_no_others(file: Path, caplog:
 async def test_key_put_in_may_connect_from_then_on(file: Path) -> None:
     write(file)
     async with listening(file, {}) as listener:
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             with pytest.raises(UntrustedPeer):
                 async with connect(listener):
                     pytest.fail("there is a session")
@@ -263,7 +263,7 @@ async def test_service_taken_away_ends_its_channels_and_no_others(file: Path) ->
         await body.send(b"x")
         await until(lambda: streams)
         write(file, f'services="kept" {ALICE.public_key}')
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             refused = await lose.wait_closed()
             assert isinstance(refused, ChannelRefused)
             assert refused.code == "revoked"
@@ -284,7 +284,7 @@ async def test_service_taken_away_ends_its_channels_and_no_others(file: Path) ->
             refused = await (await session.open(service)).wait_closed()
             assert refused.args == ("no-such-service", "")
         write(file, str(ALICE.public_key))
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             while True:
                 try:
                     await start(session, "lost")
@@ -314,7 +314,7 @@ async def test_accepted_ends_of_a_service_taken_away_say_so_on_both_sides(file: 
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(fill)
-            with anyio.fail_after(IN_TIME):
+            with anyio.fail_after(PATIENCE):
                 with pytest.raises(ChannelFailed, match="revoked"):
                     await receiver.receive()
                 with pytest.raises(ChannelFailed, match="revoked"):
@@ -322,7 +322,7 @@ async def test_accepted_ends_of_a_service_taken_away_say_so_on_both_sides(file: 
                 await until(lambda: blocked)
         assert isinstance(blocked[0], ChannelRefused)
         assert blocked[0].code == "revoked"
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             assert isinstance(await sender.wait_closed(), ChannelRefused)
             with pytest.raises(ChannelFailed, match="revoked"):
                 while True:
@@ -353,7 +353,7 @@ async def test_file_that_cannot_be_read_leaves_things_as_they_are(file: Path, ca
         await anyio.sleep(5 * QUICK.trust_interval)
         assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 1
         write(file, str(BOB.public_key))
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             cause = await session.wait_closed()
         assert isinstance(cause, SessionClosed)
         assert cause.code == "revoked"
@@ -372,7 +372,7 @@ async def test_key_taken_out_during_its_handshake_gets_no_session(file: Path, mo
             return secured
 
         monkeypatch.setattr(listener._greeter, "greet", greet_slowly)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             async with connect(listener) as session:
                 cause = await session.wait_closed()
         assert isinstance(cause, SessionClosed)
@@ -387,9 +387,8 @@ async def test_trust_that_is_no_file_needs_no_looking(monkeypatch: pytest.Monkey
         assert await session.ping() > 0
 
 
-def test_two_thousand_keys_are_read_in_a_second(file: Path) -> None:
+def test_two_thousand_keys_are_little_work_to_read(file: Path) -> None:
     """In a worker thread, but that takes turns with the loop."""
     write(file, *(str(Identity.generate().public_key) for _ in range(2_000)))
-    began = time.process_time()
     assert len(Trust.load(file).grants) == 2_000
-    assert time.process_time() - began < 1
+    assert lines_run(lambda: Trust.load(file)) < 200 * 2_000

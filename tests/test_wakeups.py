@@ -13,6 +13,7 @@ from chanlink.testing.promises import eventually
 
 from .conformance.transports import Transport, memory
 from .pairs import settle
+from .patience import PATIENCE
 from .test_cancellation import (
     by_name,
     by_receive,
@@ -168,7 +169,7 @@ async def test_a_send_waits_until_its_own_message_was_taken_and_not_until_anothe
     sender.send_nowait("given back twice")
     tasks[0].cancel()
     asyncio.get_running_loop().call_soon(tasks[1].cancel)  # it has been woken by then
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE):
         await asyncio.ensure_future(sender.send("taken"))
         assert await tasks[2] == "taken"
     assert await receiver.receive() == "given back twice"

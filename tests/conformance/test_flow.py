@@ -12,7 +12,7 @@ from anyio.abc import SocketStream
 from chanlink import Peer, Session
 from chanlink.testing.promises import eventually
 
-from .transports import IN_TIME, Transport, every_session, every_transport
+from .transports import PATIENCE, Transport, every_session, every_transport
 
 pytestmark = pytest.mark.anyio
 
@@ -183,7 +183,7 @@ async def tiny_sockets() -> AsyncIterator[tuple[Session, Session]]:
 
 
 async def test_floods_both_ways_over_tiny_socket_buffers_do_not_deadlock() -> None:
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         async with tiny_sockets() as (client, server), anyio.create_task_group() as tasks:
             to_server, to_client = await client.open("flood"), await server.open("flood")
             received: list[int] = []

@@ -7,6 +7,7 @@ import pytest
 
 from chanlink import ByteStream
 from chanlink.testing import BYTE_STREAM_PROMISES, CHANNEL_PROMISES, check_byte_stream, check_channel
+from tests.patience import PATIENCE
 
 from .transports import Channel, Transport, every_transport
 
@@ -22,7 +23,7 @@ async def test_a_channel_keeps_the_promise(transport: Transport, back: bool, pro
         async with transport() as link:
             yield await (link.channel_back(capacity) if back else link.channel(capacity))
 
-    await check_channel(channel, only=[promise])
+    await check_channel(channel, only=[promise], patience=PATIENCE)
 
 
 @every_transport
@@ -33,4 +34,4 @@ async def test_a_byte_stream_keeps_the_promise(transport: Transport, promise: st
         async with transport() as link:
             yield await link.byte_stream()
 
-    await check_byte_stream(byte_stream, only=[promise])
+    await check_byte_stream(byte_stream, only=[promise], patience=PATIENCE)

@@ -28,9 +28,9 @@ from chanlink.codec import End
 from chanlink.limits import PeerLimits
 from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import Bench
+from tests.patience import PATIENCE
 
 CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
-IN_TIME = 10
 """Seconds; a guard only, nothing waits for it."""
 
 Channel = tuple[Sender[Any], Receiver[Any]]
@@ -219,7 +219,7 @@ async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIte
             back = await joined.server.open("back"), (await joined.client.accept()).end
             hops.append(Hop(joined.client, joined.server, there, back, joined.cut))
         link = SessionLink(hops)
-        with anyio.fail_after(IN_TIME):
+        with anyio.fail_after(PATIENCE):
             try:
                 yield link
             finally:
@@ -232,7 +232,7 @@ async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIte
 @asynccontextmanager
 async def memory(limits: Limits | None = None) -> AsyncIterator[Link]:
     link = Link()
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         try:
             yield link
         finally:
@@ -242,7 +242,7 @@ async def memory(limits: Limits | None = None) -> AsyncIterator[Link]:
 @asynccontextmanager
 async def memory_codec(limits: Limits | None = None) -> AsyncIterator[Link]:
     link = CodecLink()
-    with anyio.fail_after(IN_TIME):
+    with anyio.fail_after(PATIENCE):
         try:
             yield link
         finally:
