@@ -11,6 +11,7 @@ import chanlink
 from chanlink import ByteStream, ChannelFailed, ChannelRefused, Peer, Receiver, Sender, SessionClosed, streams
 
 from .pairs import session_pair
+from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
@@ -105,7 +106,7 @@ async def test_ends_in_a_message_that_nobody_took_say_why(way: Callable[[], Any]
     async with way() as (sender, text):
         (receiver, results, body), going = await ends()
         await sender.send(going)
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             with pytest.raises(ChannelFailed) as failed:
                 await receiver.receive()
             assert failed.value.args == ("not-taken", text)
@@ -124,7 +125,7 @@ async def test_ends_in_messages_that_wait_in_an_end_that_nobody_took_get_the_out
         replies = chanlink.pipe()
         await inner.send(replies[0])
         await sender.send(waits)
-        with anyio.fail_after(20), pytest.raises(ChannelFailed) as failed:
+        with anyio.fail_after(PATIENCE), pytest.raises(ChannelFailed) as failed:
             await replies[1].receive()
         assert failed.value.args == ("not-taken", text)
 
@@ -134,7 +135,7 @@ async def test_who_broke_the_protocol_is_told_what_it_did() -> None:
     async with session_pair() as (client, server):
         client._mux._h2.send_extension(0xF1, 0, b"short")
         client.wake_writer()
-        with anyio.fail_after(20):
+        with anyio.fail_after(PATIENCE):
             why = await client.wait_closed()
             assert isinstance(why, SessionClosed)
             assert (why.code, why.text) == ("protocol-error", str(await server.wait_closed()))
