@@ -145,7 +145,7 @@ class Carrier:
             size=end.receive_core.left if end.receive_core is not None else None,
             answer_size=end.send_core.left if end.send_core is not None else None,
         )
-        stream = self.mux.open(opening)
+        stream = self.mux.open(opening, parent.root_service)
         if end.receive_core is not None:
             self._receiver_left(end.receive_core, shipment, stream)
         if end.send_core is not None:
@@ -290,16 +290,22 @@ class Carrier:
         return [self.adopt(child) for child in claimed]
 
     def revoke(self, allows: Callable[[str], bool]) -> None:
-        """The peer may use only these services from now on: both sides of its streams for others are told so."""
-        for stream in list(self.mux.streams.values()):
-            if stream.ours or stream.opening.service is None or allows(stream.opening.service):
-                continue
-            if stream.carries_in:
-                stream.reject("revoked", "")
-            if stream.carries_out and stream.out_reason is None:
-                stream.finish(Reason("failed", "revoked"))
-                stream.out_reason = Reason("refused", "revoked")  # for who sends here, and did not close it
-                stream.on_writable()
+        """The peer may use only these services from now on: what came by others, at any depth, is over."""
+        for stream in reversed(list(self.mux.streams.values())):  # nested ones first: they are told why, too
+            if stream.root_service is not None and not allows(stream.root_service):
+                _revoke(stream)
+
+
+def _revoke(stream: Stream) -> None:
+    """Tell both sides, and drop what waits here for either, also behind an end that has not left."""
+    refusal = Reason("refused", "revoked", "the service that this came by may not be used any more")
+    if stream.carries_in:
+        stream.reject(refusal.code, refusal.text)
+    if stream.carries_out and not stream.out_ended:
+        stream.refused(refusal)
+        stream.out_reason = None
+        stream.finish(Reason("failed", refusal.code, refusal.text))
+        stream.out_reason = refusal  # for who sends here
 
 
 def _write_body(stream: Stream, body: bytes | Pieces) -> None:

@@ -299,7 +299,9 @@ class Listener(AnyListener[Session]):
     def _regrant(self, session: Session) -> None:
         assert session.peer.key is not None
         grant = self._greeter.trust.check(session.peer.key)
-        session.regrant(None if grant is None else grant.allows)
+        if grant is not None and grant.name != session.peer.name:
+            logger.info("%s at %s is called %s from now on", session.peer.name, session.peer.address, grant.name)
+        session.regrant(grant)
 
     async def _greet(
         self, connection: socket.socket, source: str, scope: CancelScope, visitor: Visitor

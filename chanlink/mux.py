@@ -121,10 +121,11 @@ class Mux:
         if self._next_id + 2 * count >= 2**31:
             raise SessionClosed("exhausted", "all stream ids of this session are used up")
 
-    def open(self, opening: Opening) -> Stream:
-        """Open a stream.  Usable at once; never waits (see `check_open`)."""
+    def open(self, opening: Opening, root_service: str | None = None) -> Stream:
+        """Open a stream, for an end that leaves by this service.  Usable at once; never waits (see `check_open`)."""
         self.check_open(1)
         stream = Stream(self, self._next_id, opening, ours=True)
+        stream.root_service = root_service
         self._next_id += 2
         self._open_ours += 1
         self.streams[stream.id] = stream

@@ -32,6 +32,7 @@ class Nested:
         parent = self._streams.get(stream.parent or 0)
         if parent is None or parent.is_bytes or not parent.carries_in or parent.in_reason is not None:
             return False
+        stream.root_service = parent.root_service
         if parent.children is None:
             parent.children = {}
         parent.children[stream.id] = stream

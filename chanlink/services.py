@@ -1,5 +1,6 @@
 """Services: the functions that take the top-level channels which a peer opens, one task for each channel."""
 
+import dataclasses
 import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,17 +15,22 @@ from .errors import ChannelFailed, DecodeError, SessionLost
 from .handle import Handle
 from .identity import PublicKey
 from .stream import Stream
+from .trust import Grant
 
 logger = logging.getLogger(__name__)
 
 
-class Peer(NamedTuple):
+@dataclasses.dataclass(slots=True)
+class Peer:
     """The other side of a session."""
 
     key: PublicKey | None
     """Its identity; None only for a session over a byte stream of your own without one."""
     name: str
-    """The name that we know it by: the comment in the trust file, or else its fingerprint."""
+    """The name that we know it by now: the comment in the trust file, or else its fingerprint.
+
+    It changes when the trust file does: who decides by it looks each time.
+    """
     address: str
 
 
@@ -122,8 +128,8 @@ class Serving:
             "handler-failed", f"the service {_name(service)} raised an exception; the log over there says which"
         )
 
-    def stop(self, allows: Callable[[str], bool] | None) -> None:
-        """Cancel those that the peer may not use any more (None: all): they hold ends that travelled to them."""
+    def stop(self, grant: Grant | None) -> None:
+        """Cancel those that the peer may not use any more: they hold ends that travelled to them."""
         for scope, service in self._running.items():
-            if allows is None or not allows(service):
+            if grant is None or not grant.allows(service):
                 scope.cancel()

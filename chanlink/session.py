@@ -38,6 +38,7 @@ from .port import ReceiveCore, SendCore
 from .records import BROKEN, NoiseStream, as_loss, farewell
 from .services import Incoming, Peer, Services, Serving, no_such_service
 from .stream import Stream
+from .trust import Grant
 from .waiting import Waiters
 
 T = TypeVar("T")
@@ -421,15 +422,15 @@ class Session(AsyncContextManagerMixin):
         self._aborted = True
         self._lose(SessionClosed("aborted"))
 
-    def regrant(self, allows: Callable[[str], bool] | None) -> None:
-        """For the listener: the services that the peer may use have changed; what it may do no more is ``revoked``."""
-        if allows is None:
+    def regrant(self, grant: Grant | None) -> None:
+        """For the listener: the peer's name, and what it may do from now on; what it may do no more is ``revoked``."""
+        if grant is None:
             self._lose(SessionClosed("revoked"))
         else:
-            self._allows = allows
-            self._carrier.revoke(allows)
+            self.peer.name, self._allows = grant.name, grant.allows
+            self._carrier.revoke(grant.allows)
         if self._serving is not None:
-            self._serving.stop(allows)
+            self._serving.stop(grant)
 
     async def wait_closed(self) -> SessionError:
         """Return, with the cause, when the session is over."""
@@ -474,8 +475,7 @@ class Session(AsyncContextManagerMixin):
 
     def statistics(self) -> SessionStatistics:
         volume = self._records.volume if self._records is not None else 0
-        age = time.monotonic() - self._began
-        mux = self._mux
+        mux, age = self._mux, time.monotonic() - self._began
         return SessionStatistics(
             len(mux.streams), len(self._incoming), mux.windows.budget, age, volume, mux.windows.round_trip
         )

@@ -90,6 +90,7 @@ class Stream:
         "progress_at",
         "queued",
         "returned",
+        "root_service",
         "said",
         "sent",
         "sent_bytes",
@@ -116,6 +117,7 @@ class Stream:
         self.is_bytes = opening.kind == "bytes"
         self.carries_out = self.is_bytes or (opening.kind == "receiver") == ours
         self.carries_in = self.is_bytes or not self.carries_out
+        self.root_service = None if ours else opening.service  # by which it came, at any depth; None: by one of ours
         self.children: dict[int, Stream] | None = None
         """Streams with this one as parent that no message has mentioned yet, also such that are over."""
         self.on_readable: Callable[[], None] = _nothing

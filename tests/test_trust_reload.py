@@ -282,7 +282,7 @@ async def test_service_taken_away_ends_its_channels_and_no_others(file: Path) ->
         await start(session, "kept")
         for service in ("lost", "never"):  # forbidden and missing look the same
             refused = await (await session.open(service)).wait_closed()
-            assert refused.args == ("no-such-service", "")
+            assert refused.args == ("no-such-service", f"there is no service {service!r} here that this key may use")
         write(file, str(ALICE.public_key))
         with anyio.fail_after(PATIENCE):
             while True:

@@ -1,5 +1,6 @@
 """Two sessions joined in memory, and byte streams that misbehave."""
 
+import dataclasses
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -44,7 +45,7 @@ async def session_pair(
     client = Session(
         here,
         client_side=True,
-        peer=PEER,
+        peer=dataclasses.replace(PEER),
         limits=limits,
         peer_limits=_announced(server_limits),
         services=client_services,
@@ -52,7 +53,7 @@ async def session_pair(
     server = Session(
         there,
         client_side=False,
-        peer=PEER,
+        peer=dataclasses.replace(PEER),
         limits=server_limits,
         peer_limits=_announced(limits),
         services=services,
