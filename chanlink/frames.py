@@ -35,7 +35,9 @@ from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
 from . import headers
+from .limits import Bucket
 from .opening import Headers
+from .rules import BrokenRule, broken_by
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER = struct.Struct(">HBBBL")
@@ -129,6 +131,10 @@ _END_HEADERS = 0x4
 _PRIORITY = 0x20
 
 
+Cut = tuple[int, int, int, bytes]
+"""Type, flags, stream id and payload of a frame."""
+
+
 class FrameCutter:
     """Cuts frames from what arrives; stands in for h2's `FrameBuffer`.
 
@@ -140,6 +146,8 @@ class FrameCutter:
         self._preface = preface
         self._data = b""
         self._offset = 0
+        self.refused: Cut | None = None
+        """The frame that was too long."""
 
     def add_data(self, data: bytes | bytearray) -> None:
         data = bytes(data)  # which costs nothing if they are
@@ -152,19 +160,20 @@ class FrameCutter:
     def _cut_preface(self) -> None:
         size = min(len(self._preface), len(self._data))
         if self._data[:size] != self._preface[:size]:
-            raise h2.exceptions.ProtocolError("not an HTTP/2 preface")
+            raise BrokenRule("the connection does not begin with the preface of HTTP/2")
         self._preface = self._preface[size:]
         self._offset = size
 
-    def cut(self) -> tuple[int, int, int, bytes] | None:
-        """Type, flags, stream id and payload of the next frame, if it is there whole."""
+    def cut(self) -> Cut | None:
+        """The next frame, if it is there whole."""
         begin = self._offset + FRAME_HEADER_SIZE
         if len(self._data) < begin:
             return None
         high, low, kind, flags, stream_id = FRAME_HEADER.unpack_from(self._data, self._offset)
         length = high << 8 | low
         if length > self.max_frame_size:
-            raise h2.exceptions.FrameTooLargeError(f"a frame of {length} bytes")
+            self.refused = kind, flags, stream_id, b""
+            raise BrokenRule(f"{length} bytes are too many", ErrorCodes.FRAME_SIZE_ERROR)
         end = begin + length
         if len(self._data) < end:
             return None
@@ -173,48 +182,36 @@ class FrameCutter:
 
 
 def parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
-    """The frame of h2's for what was cut, of any type that goes no short way.  Raises h2's `ProtocolError`."""
+    """The frame of h2's for what was cut, of any type that goes no short way.  Raises `BrokenRule`."""
     if kind not in _KNOWN:
-        raise h2.exceptions.ProtocolError(f"a frame of type {kind:#x}")
+        raise BrokenRule("no frame of this protocol")
     if kind == _Data.type and flags & _PADDED:
-        raise h2.exceptions.ProtocolError("a padded frame")
+        raise BrokenRule("padding is not allowed")
     try:
         frame = _KNOWN[kind](stream_id)
         frame.parse_flags(flags)
         frame.parse_body(memoryview(body))
     except (HyperframeError, struct.error) as exc:
-        raise h2.exceptions.ProtocolError("a malformed frame") from exc
+        raise BrokenRule("malformed, or not on such a stream") from exc
     return frame
 
 
 def _check_headers(flags: int, size: int) -> None:
     if flags & _PADDED:
-        raise h2.exceptions.ProtocolError("a padded frame")
+        raise BrokenRule("padding is not allowed")
     if flags & _PRIORITY:
-        raise h2.exceptions.ProtocolError("a frame with a priority")
+        raise BrokenRule("a priority is not allowed")
     if not flags & _END_HEADERS or size > MAX_HEADER_LIST_SIZE:
-        raise h2.exceptions.ProtocolError("a header block of more than one frame, or over the limit")
+        raise BrokenRule(f"a header block is one frame, of at most {MAX_HEADER_LIST_SIZE} bytes")
 
 
 LATE = 8
 """STOP, and WINDOW_UPDATE of a half that is over, are free so often for each stream: they cross last words."""
 
 
-class Allowance:
-    """So many of something at once, and so many more a second: who sends more floods us."""
-
-    def __init__(self, burst: int, a_second: float) -> None:
-        self._burst = self._left = float(burst)
-        self._a_second = a_second
-        self._at = 0.0
-
-    def spend(self, now: float) -> None:
-        """Take one.  Raises h2's `DenialOfServiceError` when there is none left."""
-        self._left = min(self._burst, self._left + (now - self._at) * self._a_second)
-        self._at = now
-        if self._left < 1:
-            raise h2.exceptions.DenialOfServiceError("too many frames of a kind that honest peers seldom send")
-        self._left -= 1
+def _spend(allowance: Bucket, now: float) -> None:
+    if not allowance.take(now):
+        raise BrokenRule("too many frames that change nothing", ErrorCodes.ENHANCE_YOUR_CALM)
 
 
 class _Value(list[int]):
@@ -257,10 +254,8 @@ class Connection(h2.connection.H2Connection):
         del self.encoder, self.decoder
         self._decoder: hpack.Decoder | None = None
         self.incoming_buffer: Any = FrameCutter(preface=b"" if client_side else PREFACE)
-        self.resets = Allowance(100, 20)
-        """For RST_STREAM: normal life needs none."""
-        self.idle = Allowance(200, 20)
-        """For what changes nothing."""
+        self._resets = Bucket(100, 20)  # for RST_STREAM: normal life needs none
+        self._idle = Bucket(200, 20)  # for what changes nothing
         self._now = 0.0
         self._output: list[bytes | bytearray | memoryview] = []  # before h2's `_data_to_send`
         self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0, "late": 0}
@@ -301,22 +296,26 @@ class Connection(h2.connection.H2Connection):
     # --- what arrives ---
 
     def receive(self, data: bytes | bytearray, now: float) -> Iterator[h2.events.Event | Data | Block | Extension]:
-        """The events of what arrived, one frame after the other.  Raises h2's `ProtocolError`."""
+        """The events of what arrived, one frame after the other.  Raises `BrokenRule`."""
         self._now = now
         cutter = self.incoming_buffer
-        cutter.add_data(data)
-        while (frame := cutter.cut()) is not None:
-            kind, flags, stream_id, body = frame
-            if kind == _Data.type and self._take_data(flags, stream_id, len(body)):
-                yield Data(stream_id, body, bool(flags & _END_STREAM))  # the common case
-            elif kind in _EXTENSIONS:
-                if kind == STOP:
-                    self._expect("late")
-                yield Extension(kind, stream_id, body)
-            elif kind == _HEADERS:
-                yield self._take_headers(flags, stream_id, body)
-            else:
-                yield from self._receive_frame(parse(*frame))
+        frame = None
+        try:
+            cutter.add_data(data)
+            while (frame := cutter.cut()) is not None:
+                kind, flags, stream_id, body = frame
+                if kind == _Data.type and self._take_data(flags, stream_id, len(body)):
+                    yield Data(stream_id, body, bool(flags & _END_STREAM))  # the common case
+                elif kind in _EXTENSIONS:
+                    if kind == STOP:
+                        self._expect("late")
+                    yield Extension(kind, stream_id, body)
+                elif kind == _HEADERS:
+                    yield self._take_headers(flags, stream_id, body)
+                else:
+                    yield from self._receive_frame(parse(*frame))
+        except h2.exceptions.H2Error as exc:
+            raise broken_by(exc, cutter.refused or frame) from exc
 
     def _receive_frame(self, frame: hf.Frame) -> list[h2.events.Event]:
         self._admit(frame)
@@ -327,19 +326,19 @@ class Connection(h2.connection.H2Connection):
     def _admit(self, frame: hf.Frame) -> None:
         """Refuse what was not agreed, and too much of what honest peers seldom send."""
         if isinstance(frame, hf.RstStreamFrame):
-            self.resets.spend(self._now)
+            _spend(self._resets, self._now)
         elif isinstance(frame, hf.SettingsFrame):
             # Also an id that we don't use: h2 keeps them all, 57 MB for 393 kB.
             if any(self.remote_settings.get(code) != value for code, value in frame.settings.items()):
-                raise h2.exceptions.ProtocolError("settings that were not agreed in the handshake")
+                raise BrokenRule("other values than the handshake has agreed")
             self._expect("SETTINGS ACK" if "ACK" in frame.flags else "SETTINGS")
         elif isinstance(frame, hf.PingFrame):
             self._expect("PING ACK" if "ACK" in frame.flags else "PING")
         elif isinstance(frame, hf.DataFrame):
             if not frame.data and "END_STREAM" not in frame.flags:
-                self.idle.spend(self._now)
+                self.waste()
         elif frame.stream_id == 0:  # WINDOW_UPDATE of the connection: one in 512 MiB is enough
-            self.idle.spend(self._now)
+            self.waste()
         elif isinstance(frame, hf.WindowUpdateFrame) and not self._may_send(frame.stream_id):
             self._expect("late")
 
@@ -347,12 +346,16 @@ class Connection(h2.connection.H2Connection):
         stream = self.streams.get(stream_id)
         return stream is not None and stream.state_machine.state in _SENDING
 
+    def waste(self) -> None:
+        """The frame that is being taken changes nothing.  Raises `BrokenRule` for too many of those."""
+        _spend(self._idle, self._now)
+
     def _expect(self, what: str) -> None:
         """A frame that answers one of ours, or that comes once, is free; others are spent."""
         if self._expected.get(what, 0) > 0:
             self._expected[what] -= 1
         else:
-            self.idle.spend(self._now)
+            self.waste()
 
     # Two answers of h2 to frames on a stream that is over are RST_STREAM, as often as a peer likes ("MadeYouReset"). We
     # never reset a stream, so that no honest frame can be late for one: it is the end of the connection.
@@ -412,7 +415,9 @@ class Connection(h2.connection.H2Connection):
         opens, ended = stream is None, bool(flags & _END_STREAM)
         if stream is None:
             if self.open_inbound_streams >= self._max_inbound_streams:
-                raise h2.exceptions.TooManyStreamsError(f"more than {self._max_inbound_streams} streams")
+                raise BrokenRule(f"more than {self._max_inbound_streams} open streams")
+            if stream_id % 2 == self.config.client_side and stream_id > self.highest_outbound_stream_id:
+                raise BrokenRule("ids of this parity are for streams of the other side")
             stream = self._begin_new_stream(stream_id, AllowedStreamIDs(not self.config.client_side))
         machine = stream.state_machine
         machine.process_input(StreamInputs.RECV_HEADERS)
@@ -420,13 +425,16 @@ class Connection(h2.connection.H2Connection):
             machine.process_input(StreamInputs.RECV_END_STREAM)
             self.reap(stream_id)  # at once: one record may close thousands of streams and open as many
         elif machine.trailers_received:
-            raise h2.exceptions.ProtocolError("HEADERS in the middle of a stream")
+            raise BrokenRule("HEADERS come first and last on a half, not in the middle")
         return Block(stream_id, fields, ended, opens)
 
     def _decode(self, block: bytes) -> dict[bytes, bytes]:
         if self._decoder is None:
             self._decoder = hpack.Decoder(MAX_HEADER_LIST_SIZE)
-        return {bytes(name): bytes(value) for name, value in h2.connection._decode_headers(self._decoder, block)}
+        try:
+            return {bytes(name): bytes(value) for name, value in h2.connection._decode_headers(self._decoder, block)}
+        except h2.exceptions.ProtocolError as exc:
+            raise BrokenRule("a header block that is malformed or too long") from exc
 
     def send_headers(self, stream_id: int, fields: Headers, end_stream: bool = False) -> None:  # type: ignore[override]
         """Open a stream, or say something on it.  Nobody asks whether the peer takes one more: see `Mux.check_open`."""

@@ -7,16 +7,18 @@ read may have any form; hpack reads those that are not ours.
 
 from typing import Literal
 
-import h2.exceptions
 from hpack.hpack import encode_integer
 
 from .errors import Reason, lost_beyond
 from .opening import KINDS, MAX_WORDS, Headers, Opening
+from .rules import BrokenRule
 
 _LITERAL = 0
 """The first byte of a literal field, not indexed, whose name is spelled out."""
 _LONG = 127
 """A string of so many bytes or more has its length in several bytes."""
+MAX_SERVICE, MAX_TYPE = 255, 64
+"""Bytes of these fields (protocol section 5)."""
 _FEW = 8
 """More fields than a frame of ours has."""
 
@@ -73,23 +75,31 @@ _NUMBERS = (b"parent", b"capacity", b"size", b"answer-size")
 
 
 def read_opening(stream_id: int, given: dict[bytes, bytes]) -> Opening:
-    """The opening of a stream by the peer.  Raises h2's `ProtocolError`."""
+    """The opening of a stream by the peer.  Raises `BrokenRule`."""
     try:
         kind = KINDS[[k.encode() for k in KINDS].index(given[b"kind"])]
         service = given[b"service"].decode() if b"service" in given else None
         opening = Opening(kind, service, *(number(given[name]) if name in given else None for name in _NUMBERS))
     except (KeyError, ValueError) as exc:
-        raise h2.exceptions.ProtocolError(f"a malformed opening of stream {stream_id}") from exc
-    sizes = (opening.size, opening.answer_size)
-    if (
-        (service is None) == (opening.parent is None)
-        or opening.parent == stream_id
-        or (opening.capacity is not None if kind == "bytes" else sizes != (None, None))
-        or len(given.get(b"service", b"")) > 255
-        or len(given.get(b"type", b"")) > 64
-    ):
-        raise h2.exceptions.ProtocolError(f"a malformed opening of stream {stream_id}")
+        raise BrokenRule(f"the opening of stream {stream_id}: a field is missing, or is not what it has to be") from exc
+    if (problem := _problem(stream_id, opening, given)) is not None:
+        raise BrokenRule(f"the opening of stream {stream_id}: {problem}")
     return opening
+
+
+def _problem(stream_id: int, opening: Opening, given: dict[bytes, bytes]) -> str | None:
+    """Which rule of protocol section 5 an opening breaks."""
+    if (opening.service is None) == (opening.parent is None):
+        return "exactly one of service and parent is there"
+    if opening.parent == stream_id:
+        return "it is its own parent"
+    if opening.kind == "bytes" and opening.capacity is not None:
+        return "a byte stream has no capacity"
+    if opening.kind != "bytes" and (opening.size, opening.answer_size) != (None, None):
+        return "only a byte stream has sizes"
+    if len(given.get(b"service", b"")) > MAX_SERVICE or len(given.get(b"type", b"")) > MAX_TYPE:
+        return f"a service has at most {MAX_SERVICE} bytes, a type {MAX_TYPE}"
+    return None
 
 
 def number(field: bytes) -> int:

@@ -40,6 +40,7 @@ from .errors import (
 from .limits import Limits, PeerLimits
 from .nested import Nested
 from .opening import Kind, Opening
+from .rules import NAMES
 from .stream import Stream
 from .windows import Windows
 
@@ -282,7 +283,7 @@ class Mux:
             self._h2.goaway(exc, str(exc))
             raise
         except h2.exceptions.H2Error as exc:
-            error = RemoteProtocolError(f"HTTP/2: {exc}")
+            error = RemoteProtocolError(str(exc))
             self._h2.goaway(exc, str(error))
             raise error from exc
         if self._h2.has_output:  # what h2 answers by itself: acknowledgements of SETTINGS and PING
@@ -292,7 +293,7 @@ class Mux:
         stream_id, data, ended = event
         stream = self.streams[stream_id]
         if not stream.carries_in:
-            raise RemoteProtocolError(f"DATA on the half of stream {stream_id} that carries none")
+            raise RemoteProtocolError(f"DATA on stream {stream_id}: this half carries none")
         if data:
             self.arrivals += 1
             stream.arrived(data, now)
@@ -316,34 +317,34 @@ class Mux:
             self._stop_received(stream, headers.refusal(body[1:end], body[end:]))
         elif kind == frames.DRAIN and size == _ID.size and stream_id == 0:
             if self._peer_drains == 2:
-                self._h2.idle.spend(now)
+                self._h2.waste()
             self._peer_drains = min(self._peer_drains + 1, 2)
             self._owner.wake_writer()
         else:
-            raise RemoteProtocolError(f"a malformed extension frame {kind:#x}")
+            raise RemoteProtocolError(f"{NAMES[kind]} on stream {stream_id}: malformed, or not on such a stream")
 
     def _taken_received(self, stream: Stream | None, count: int, now: float) -> None:
         if stream is not None and (stream.is_bytes or not stream.carries_out):
-            raise RemoteProtocolError(f"TAKEN for stream {stream.id}, on which we send no messages")
+            raise RemoteProtocolError(f"TAKEN on stream {stream.id}: the other side sends no messages on it")
         if stream is None or not stream.peer_took(count):
-            self._h2.idle.spend(now)
+            self._h2.waste()
 
     def _stop_received(self, stream: Stream | None, reason: Reason) -> None:
         if stream is not None:  # else it crossed our last words
             if not stream.is_bytes:
-                raise RemoteProtocolError(f"STOP for stream {stream.id}, which is none of bytes")
+                raise RemoteProtocolError(f"STOP on stream {stream.id}: it is no byte stream")
             stream.refused(reason)
 
     def _block_received(self, block: frames.Block, now: float) -> None:
         stream_id, fields, ended, opens = block
         if opens and ended:
-            raise RemoteProtocolError("a stream that ends with its opening")
+            raise RemoteProtocolError(f"HEADERS on stream {stream_id}: a stream can't end with its opening")
         if opens:
             self._opened(Stream(self, stream_id, headers.read_opening(stream_id, fields), ours=False, opened_at=now))
         elif ended:
             self._last_words_received(self.streams[stream_id], fields)
         elif not self.streams[stream_id].carries_in:
-            raise RemoteProtocolError(f"HEADERS on the half of stream {stream_id} that carries only last words")
+            raise RemoteProtocolError(f"HEADERS on stream {stream_id}: this half carries only last words")
 
     def _opened(self, stream: Stream) -> None:
         self.streams[stream.id] = stream
@@ -385,7 +386,7 @@ class Mux:
         try:
             stream.peer_took(headers.number(fields[b"taken"]))
         except (KeyError, ValueError) as exc:
-            raise RemoteProtocolError("malformed last words") from exc
+            raise RemoteProtocolError(f"HEADERS on stream {stream.id}: no count of what was taken") from exc
         stream.in_ended = True
         if b"code" in fields or b"lost" in fields:
             stream.refused(headers.reason("refused", fields))
@@ -396,7 +397,7 @@ class Mux:
 
     def _stream_reset(self, event: ev.StreamReset, now: float) -> None:
         if not event.remote_reset:
-            raise RemoteProtocolError(f"a broken rule on stream {event.stream_id}")
+            raise RemoteProtocolError(f"WINDOW_UPDATE on stream {event.stream_id}: it opens a window beyond 2^31-1")
         stream = self.streams[event.stream_id]
         stream.reset()
         self._reap(stream)

@@ -1,5 +1,6 @@
 """Two muxes and bytes passed between them in memory; and a peer that says what it is told to, frame by frame."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from chanlink.inbox import HAS_TABLE, MESSAGE_HEADER
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
 from chanlink.opening import Kind, Opening
+from chanlink.rules import BrokenRule
 from chanlink.stream import Stream
 
 Cut = Callable[[bytes], Iterable[bytes]]
@@ -39,6 +41,14 @@ def message(body: bytes, *entries: tuple[Kind, int]) -> bytes:
     if not table:
         return MESSAGE_HEADER.pack(len(body)) + body
     return MESSAGE_HEADER.pack(HAS_TABLE | (1 + len(table) + len(body))) + bytes([len(entries)]) + table + body
+
+
+def check_words(exc: RemoteProtocolError) -> None:
+    """It names the rule that was broken, and nothing of h2's inside."""
+    words = str(exc)
+    assert not re.search(r"Inputs|State\b|Error|Invalid|Received|RECV_|SEND_|h2\b|[<>{}\[\]]", words), words
+    assert 15 < len(words) < 200
+    assert isinstance(exc.__cause__, BrokenRule | KeyError | ValueError | None)
 
 
 class Side:
@@ -226,6 +236,7 @@ class Transcript:
         with pytest.raises(RemoteProtocolError) as caught:
             self.say(*parts)
         self.mux.lose(caught.value)
+        check_words(caught.value)
         *frames_before, goaway = self.answers()
         assert isinstance(goaway, hf.GoAwayFrame)
         assert goaway.additional_data == str(caught.value).encode()[:256]

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from chanlink import ConfigError, Limits
+from chanlink.limits import Bucket
 
 
 @pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
@@ -33,3 +34,10 @@ def test_what_the_protocol_has_no_room_for_is_refused(name: str, value: int) -> 
 
 def test_a_bound_can_be_as_wide_as_the_protocol_allows() -> None:
     Limits(message_size=2**31 - 1, message_depth=128, message_ends=128, stream_window=1_024)
+
+
+def test_a_bucket_is_emptied_at_once_and_fills_with_time() -> None:
+    bucket = Bucket(3, 2)
+    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
+    assert [bucket.take(at) for at in (100.4, 100.9, 100.9)] == [False, True, False]
+    assert [bucket.take(1_000_000.0) for _ in range(4)] == [True, True, True, False]  # and no more than there was

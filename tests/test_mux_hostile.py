@@ -16,7 +16,7 @@ from chanlink.limits import Limits
 from chanlink.opening import Opening
 from chanlink.stream import Stream
 
-from .muxes import KINDS, Pair, Transcript, message, read_all, send, take, take_all
+from .muxes import KINDS, Pair, Transcript, check_words, message, read_all, send, take, take_all
 
 WINDOW = Limits().stream_window
 LONGEST = frames.MAX_FRAME_SIZE
@@ -553,6 +553,8 @@ def play(parts: list[bytes], act: random.Random, *, client_side: bool = False) -
         try:
             mux.receive_data(part, script.now)
         except (RemoteProtocolError, SessionClosed) as exc:
+            if isinstance(exc, RemoteProtocolError):
+                check_words(exc)
             mux.lose(exc)
             break
         streams += script.side.opened

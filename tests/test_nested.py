@@ -221,9 +221,9 @@ def test_a_message_of_an_open_channel_may_mention_what_was_opened_while_the_othe
     assert far is not None
     assert far.exhausted() if far.carries_in else far.out_reason
     if child.carries_out:
-        assert child.out_reason == Reason("refused", "draining")
+        assert child.out_reason == Reason("refused", "draining", "the session is being closed")
     if child.carries_in:
-        assert child.exhausted() == Reason("failed", "draining")
+        assert child.exhausted() == Reason("failed", "draining", "the session is being closed")
     child.finish(END)
     child.refuse(Reason("refused", "closed"))
     sender.finish(END)
