@@ -46,6 +46,7 @@ from .inspection import Inspection
 from .known_peers import KnownPeers
 from .limits import Limits
 from .openssh import PublicKey
+from .printing import PrintableLog, printable
 from .selector import Selector, select, select_nowait
 from .services import Incoming, Peer, streams
 from .session import Session
@@ -84,6 +85,7 @@ __all__ = [
     "MessageTypeError",
     "Peer",
     "PeerTimeout",
+    "PrintableLog",
     "PublicKey",
     "Receiver",
     "RemoteProtocolError",
@@ -102,6 +104,7 @@ __all__ = [
     "connect",
     "listen",
     "pipe",
+    "printable",
     "select",
     "select_nowait",
     "serve",

@@ -13,6 +13,7 @@ from anyio.abc import ByteStream
 
 from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
 from chanlink.openssh import KEY_TYPE, PublicKey, Reader, pack_string, parse_signature
+from chanlink.printing import printable
 from chanlink.sockets import Address, connect_socket
 
 FAILURE = 5
@@ -115,7 +116,7 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
     for _ in range(count):
         blob, comment = reader.string(), reader.string()
         if Reader(blob).string() == KEY_TYPE.encode():
-            keys.append(PublicKey.from_blob(blob, _printable(comment)))
+            keys.append(PublicKey.from_blob(blob, _shown(comment)))
     reader.end()
     return keys
 
@@ -130,7 +131,6 @@ def parse_sign_response(reply: bytes) -> bytes:
     return parse_signature(signature)
 
 
-def _printable(comment: bytes) -> str:
+def _shown(comment: bytes) -> str:
     """What may be shown of a comment: ssh-add puts the name of the file there, which can be anything."""
-    text = comment[:COMMENT_MAX].decode(errors="replace")
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(comment[:COMMENT_MAX].decode(errors="replace"))

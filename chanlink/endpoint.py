@@ -5,7 +5,6 @@ the session's life. Sessions live in the listener's scope.
 """
 
 import errno
-import logging
 import socket
 import time
 from collections import deque
@@ -31,6 +30,7 @@ from .identity import Identity, Role
 from .known_peers import Expected, KnownPeers
 from .limits import Bucket, Limits
 from .openssh import PublicKey
+from .printing import printable_logger
 from .psk import Psk, load_psk
 from .secure import Credentials, Secured, handshake_as_client, handshake_as_server
 from .services import Peer, Services
@@ -46,7 +46,7 @@ from .sockets import (
 from .trust import Grant, Trust, watch
 from .waiting import Waiters
 
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 Connectable = str | ByteStream | ByteStreamConnectable
 

@@ -39,6 +39,8 @@ from typing import Literal, Self
 
 import anyio
 
+from .printing import printable
+
 
 class ChanlinkError(Exception):
     """The root of every error that chanlink raises by itself."""
@@ -308,11 +310,6 @@ class TrustFormatError(ConfigError):
 
 class AddressError(ConfigError):
     """An address is not of a form that is known: ``tcp://host:port`` or ``unix:/path``."""
-
-
-def printable(text: str) -> str:
-    """A peer's words in one line, as they may stand in a log or on a terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _code_and_text(code: str, text: str) -> str:

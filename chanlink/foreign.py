@@ -7,7 +7,6 @@ anything.
 """
 
 import io
-import logging
 import math
 import socket
 from collections.abc import AsyncIterable, Callable
@@ -22,11 +21,12 @@ from .buffers import as_bytes
 from .bytestream import ByteStream
 from .errors import ChanlinkError, EncodeError, EndOfChannel
 from .link import ByteLink
+from .printing import printable_logger
 from .waiting import Forgotten
 
 PIECE = 64 * 1024
 
-logger = logging.getLogger("chanlink")
+logger = printable_logger("chanlink")
 
 
 class ForeignStream(ByteStream):

@@ -13,7 +13,6 @@ line that is not understood to its last character is an error, also because it m
 
 import base64
 import hmac
-import logging
 import os
 import re
 from pathlib import Path
@@ -24,6 +23,7 @@ import anyio
 from chanlink.editing import edit
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
 from chanlink.openssh import PublicKey, expand, file_problem, read_limited
+from chanlink.printing import printable_logger
 from chanlink.sockets import DEFAULT_PORT, Address
 from chanlink.trust import TRUST_FILE_MAX, Grant, Trust, clean_line, decode_lines
 
@@ -33,7 +33,7 @@ PATTERN_MAX = 300
 WILDCARDS_MAX = 64
 """Patterns with wildcards in a file, but for a lone ``*``: each may take 2 ms to compare."""
 
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 _HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")  # HMAC-SHA1: salt and hash of 20 bytes
 _WRITABLE = re.compile(r"[^\s,*?!|#@\"]+")

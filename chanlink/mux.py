@@ -35,11 +35,11 @@ from .errors import (
     SessionClosed,
     SessionError,
     not_taken,
-    printable,
 )
 from .limits import Limits, PeerLimits
 from .nested import Nested
 from .opening import Kind, Opening
+from .printing import printable
 from .rules import NAMES
 from .stream import Stream
 from .windows import Windows

@@ -5,7 +5,6 @@ else. Its keys, and when they are renewed, are the business of `rekey.RecordKeys
 renewal of keys has to say waits for the next `send`, and `wake_writer` asks for one.
 """
 
-import logging
 import math
 import time
 from collections import deque
@@ -32,10 +31,11 @@ from .errors import (
 )
 from .limits import Bucket
 from .openssh import PublicKey
+from .printing import printable, printable_logger
 from .rekey import REKEY, RecordKeys, Secrets
 from .sockets import RawStream
 
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 DATA, CLOSE, WELCOME = 0, 1, 3
 """Kinds of records, beside REKEY."""
@@ -447,4 +447,4 @@ class NoiseStream(ByteStream):
 def _word(said: dict[str, Any], name: str) -> str:
     """One of the peer's words, as it may stand in a log."""
     word = said.get(name, "")
-    return "".join(char if char.isprintable() else "?" for char in word[:256]) if isinstance(word, str) else ""
+    return printable(word[:256]) if isinstance(word, str) else ""

@@ -7,7 +7,6 @@ Before the peer is authenticated every failure is a `HandshakeError` here and a 
 failed is for our log only.
 """
 
-import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,13 +23,14 @@ from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
 from .limits import Limits, PeerLimits
 from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
 from .openssh import PublicKey
+from .printing import printable_logger
 from .psk import FirstMessages
 from .records import BROKEN, LENGTH, WELCOME, NoiseStream, prefixed, unpack
 from .rekey import RecordKeys, Thresholds, secrets_of
 from .suites import Suite
 from .trust import Grant
 
-logger = logging.getLogger("chanlink")
+logger = printable_logger("chanlink")
 
 PROTOCOL_NAME = "Noise_{}_25519_ChaChaPoly_BLAKE2s"
 PATTERN, PSK_PATTERN = "XX", "XXpsk0"

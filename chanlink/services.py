@@ -1,7 +1,6 @@
 """Services: the functions that take the top-level channels which a peer opens, one task for each channel."""
 
 import dataclasses
-import logging
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
@@ -14,10 +13,11 @@ from .bytestream import ByteStream
 from .errors import ChannelFailed, DecodeError, SessionLost
 from .handle import Handle
 from .identity import PublicKey
+from .printing import printable_logger
 from .stream import Stream
 from .trust import Grant
 
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 
 @dataclasses.dataclass(slots=True)

@@ -11,7 +11,6 @@ All tasks are of the session's group (but for one per accepted connection, in en
 keeper; one per top-level channel of a service (services.py); one per foreign stream that was sent (foreign.py).
 """
 
-import logging
 import math
 import time
 from collections import deque
@@ -35,6 +34,7 @@ from .limits import Limits, PeerLimits
 from .mux import CLOSING, TURN, Mux
 from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
+from .printing import printable_logger
 from .records import BROKEN, NoiseStream, as_loss, farewell
 from .services import Incoming, Peer, Services, Serving, no_such_service
 from .stream import Stream
@@ -42,7 +42,7 @@ from .trust import Grant
 from .waiting import Waiters
 
 T = TypeVar("T")
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 FAREWELL = 1.0
 """Seconds that a session takes at most to say why it ends when it does not end in order."""
@@ -381,8 +381,8 @@ class Session(AsyncContextManagerMixin):
             return
         self._cause = cause
         orderly = isinstance(cause, SessionClosed) and cause.code != "protocol-error"
-        level = logging.INFO if orderly else logging.WARNING
-        logger.log(level, "session with %s at %s: %s", self.peer.name, self.peer.address, cause)
+        log = logger.info if orderly else logger.warning
+        log("session with %s at %s: %s", self.peer.name, self.peer.address, cause)
         self._mux.lose(cause, self.peer.name)
         self._accepting.wake_all()
         for _, event in self._pings.values():

@@ -12,7 +12,6 @@ types of keys, the same key twice.
 """
 
 import dataclasses
-import logging
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -22,8 +21,9 @@ import anyio
 
 from chanlink.errors import KeyFormatError, TrustFormatError
 from chanlink.openssh import PublicKey, expand, read_limited
+from chanlink.printing import printable_logger
 
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 TRUST_FILE_MAX = 1024 * 1024  # ten thousand keys
 LINE_MAX = 8 * 1024  # a line of one mebibyte took 0.4 s to refuse

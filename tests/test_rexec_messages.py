@@ -114,10 +114,7 @@ def test_signals_have_names(number: signal.Signals) -> None:
 def test_a_status_comes_with_its_note_in_one_line() -> None:
     assert messages.read_status(messages.status_message(3)) == (3, "")
     assert messages.read_status(messages.status_message(-9, "why")) == (-9, "why")
-    assert messages.read_status({"exit": 0, "note": "a\nb\x1b"}) == (
-        0,
-        "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}",
-    )
+    assert messages.read_status({"exit": 0, "note": "a\nb\x1b"}) == (0, "a\\nb\\x1b")
     assert messages.read_status({"exit": 0, "note": 5}) == (0, "")
     for wrong in ({"exit": True}, {"signal": True}, {"exit": False}):
         with pytest.raises(BadMessage):

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from chanlink.printing import printable_traceback
+
 from . import bench, cat, completion, forward, identity, keygen, peers, ping, top
 from .output import complain
 
@@ -77,7 +79,10 @@ def _failed(error: BaseException, options: argparse.Namespace) -> int:
         _die_of(signal.SIGPIPE)
     problem = explain(error, options) if isinstance(error, Exception) else None
     if problem is None:
-        raise error
+        if not isinstance(error, Exception):
+            raise error
+        print(f"a defect of chanlink:\n{printable_traceback(error)}", file=sys.stderr)  # a server's words may be in it
+        return FAILED
     complain(problem)
     _forget_output()
     return USAGE if isinstance(error, Usage) else FAILED

@@ -7,7 +7,6 @@ TCP: a half-close as a half-close, and whatever breaks on one side is a reset on
 """
 
 import errno
-import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +17,7 @@ from anyio.lowlevel import checkpoint
 import chanlink
 from chanlink import ByteStream, Peer
 from chanlink.limits import Bucket
+from chanlink.printing import printable_logger
 from chanlink.sockets import Address, RawStream, connect_socket
 
 PIECE = 64 * 1024
@@ -29,7 +29,7 @@ PAUSE = 0.1
 """Seconds without accepting when file descriptors have run out."""
 RESET = "reset"
 
-logger = logging.getLogger("chanlink.forward")
+logger = printable_logger("chanlink.forward")
 
 
 def service_of(target: Address) -> str:

@@ -5,6 +5,8 @@ import sys
 from collections.abc import Collection
 from typing import Any
 
+from chanlink.printing import printable
+
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -22,18 +24,13 @@ def print_json(value: Any) -> None:
 def complain(problem: str) -> None:
     """One line on standard error, whatever is in it."""
     if sys.stderr is not None:
-        print(f"chanlink: {_printable(problem)}", file=sys.stderr, flush=True)
+        print(f"chanlink: {printable(problem)}", file=sys.stderr, flush=True)
 
 
 def note(text: str) -> None:
     """For people, beside what is on standard output for programs."""
     if sys.stderr is not None:
-        print(_printable(text), file=sys.stderr, flush=True)
-
-
-def _printable(text: str) -> str:
-    # As chanlink.errors.printable, and without its import, which wrong arguments need not wait for.
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def milliseconds(seconds: float) -> str:

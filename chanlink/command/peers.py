@@ -3,6 +3,8 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from chanlink.printing import printable
+
 from .keys import public_key
 from .options import KNOWN_PEERS, add_command
 from .output import add_json, note, print_json, table
@@ -91,8 +93,6 @@ def _list(options: argparse.Namespace) -> int:
     if options.json:
         print_json([entry.to_map() for entry in entries])
     elif entries:
-        from chanlink.errors import printable
-
         rows = [[printable(entry.subject), entry.key.fingerprint, entry.key.comment] for entry in entries]
         print("\n".join(table(rows)))
     else:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import anyio
 
-from chanlink.errors import printable
+from chanlink.printing import printable
 
 from .output import duration, milliseconds, size, table
 

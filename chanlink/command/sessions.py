@@ -73,6 +73,8 @@ async def listening(
     from .output import note
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.addFilter(chanlink.PrintableLog())  # what others than us log, too
     inspection = chanlink.Inspection()
     if getattr(options, "inspect", False):
         services = {**services, inspection.SERVICE: inspection}
@@ -135,4 +137,8 @@ def _silence() -> None:
     """What the library logs would be a second line beside the one that says the same to the user."""
     import logging
 
+    import chanlink
+
     logging.getLogger("chanlink").addHandler(logging.NullHandler())
+    if logging.lastResort is not None:
+        logging.lastResort.addFilter(chanlink.PrintableLog())

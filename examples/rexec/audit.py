@@ -7,7 +7,6 @@ time. A command whose start can't be written there is not started.
 import datetime
 import itertools
 import json
-import logging
 import os
 import shlex
 import time
@@ -15,9 +14,8 @@ from typing import Any
 
 import chanlink
 
+from .logs import logger
 from .messages import CANNOT_START, Run, StartError, printable
-
-logger = logging.getLogger("rexec")
 
 
 class Audit:

@@ -47,10 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as exc:
         problem = options.explain(exc, options)
         if problem is None:
-            raise
-        from .explaining import complain
+            from .logs import logger
 
-        complain(problem)
+            logger.critical("a defect of rexec", exc_info=exc)  # so that a server's words in it are printable
+        else:
+            from .explaining import complain
+
+            complain(problem)
         return FAILED
 
 

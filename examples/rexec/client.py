@@ -271,11 +271,15 @@ async def attach(
     async with our_stdout, their_stdout, our_stderr, their_stderr:
         waiting = Attempt(_ask, session, lambda status: {"request": "attach", "name": name, **ends, "status": status})
         async with anyio.create_task_group() as tasks:
-            for attempt in (waiting, *copying):
+            for attempt in copying:
                 tasks.start_soon(attempt)
-    for attempt in (waiting, *copying):
+            await waiting()
+            for end in ends.values():
+                end.close()  # they are still here if the request could not be sent
+    answer = waiting.result()
+    for attempt in copying:
         attempt.check()
-    status, note = read_status(waiting.result())
+    status, note = read_status(answer)
     return Completed(status, outputs[0].getvalue(), outputs[1].getvalue(), note)
 
 

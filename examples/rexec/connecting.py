@@ -90,7 +90,9 @@ async def connected_to(where: Destination, options: Options) -> "AsyncGenerator[
     """
     import chanlink
 
-    _silence()
+    from .logs import log_problems_only
+
+    log_problems_only()
     try:
         async with AsyncExitStack() as stack:
             yield await stack.enter_async_context(_session(where, options))
@@ -126,13 +128,6 @@ def our_identity(where: Destination) -> "chanlink.Identity":
     import chanlink
 
     return chanlink.Identity.load(where.identity) if where.identity else chanlink.Identity.default()
-
-
-def _silence() -> None:
-    """What the library logs would be a second line beside the one that says the same to the user."""
-    import logging
-
-    logging.getLogger("chanlink").addHandler(logging.NullHandler())
 
 
 # --- servers that are not known -----------------------------------------------------------------

@@ -116,29 +116,29 @@ async def _run_side(
     try:
         async with entries, answers, words, heard:
             if session is None:
-                await _do_here(role, entries, answers, arguments, words, listener.listen(heard))
+                await _do_here(role, entries, answers, arguments, words, partial(listener.listen, heard))
             else:
                 ends = {"entries": entries, "answers": answers, "report": words}
-                await _have_done(session, {"do": role, **arguments, **ends}, listener.listen(heard))
+                await _have_done(session, {"do": role, **arguments, **ends}, partial(listener.listen, heard))
     except (chanlink.ChanlinkError, CopyError) as exc:
         listener.errors.append(exc)
 
 
 async def _do_here(
-    role: str, entries: Any, answers: Any, arguments: dict[str, Any], words: Any, listening: Awaitable[None]
+    role: str, entries: Any, answers: Any, arguments: dict[str, Any], words: Any, listen: Callable[[], Awaitable[None]]
 ) -> None:
     function: Any = send_files if role == "send" else receive_files
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(attend, partial(function, entries, answers, place=Place(), **arguments), words)
-        await listening
+        await listen()
 
 
-async def _have_done(session: chanlink.Session, request: dict[str, Any], listening: Awaitable[None]) -> None:
+async def _have_done(session: chanlink.Session, request: dict[str, Any], listen: Callable[[], Awaitable[None]]) -> None:
     requests: chanlink.Sender[Any] = await session.open(SERVICE)
     async with requests:
         await requests.send(request)
         try:
-            await listening
+            await listen()
         except chanlink.ChannelError:
             await requests.flush()  # raises if the request was refused: then that is the reason
             raise

@@ -6,7 +6,6 @@ It is a service of its own, so that a trust file can allow it without the right 
 round: ``services="copy" ssh-ed25519 AAAA... alice``.
 """
 
-import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
@@ -21,9 +20,8 @@ from .copying_places import Place
 from .copying_receive import receive_files
 from .copying_report import Report
 from .copying_send import send_files
+from .logs import logger
 from .messages import BadMessage, ends_in, printable
-
-logger = logging.getLogger("rexec")
 
 Side = Callable[[Report], Awaitable[None]]
 Refusal = Callable[[chanlink.Peer, bool], str | None]

@@ -4,7 +4,7 @@ import sys
 
 import chanlink
 
-from .messages import BadMessage, printable
+from .messages import BadMessage, StartError, printable
 
 
 def complain(problem: str) -> None:
@@ -17,6 +17,8 @@ def explain(error: Exception) -> str | None:
     match error:
         case chanlink.KeyFormatError() if isinstance(error.__cause__, FileNotFoundError):
             return f"{error}; make a key with: ssh-keygen -t ed25519 -N '' -f FILE"
+        case StartError():
+            return f"{error.code}: {error.text}"
         case chanlink.ChanlinkError() | BadMessage():
             return str(error)
         case OSError():

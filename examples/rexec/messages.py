@@ -292,8 +292,8 @@ def _instance(value: object, kind: type[T], name: str) -> T:
 
 
 def printable(text: str) -> str:
-    """One line without control characters, for logs and terminals: it may be the words of the other side."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:LINE_MAX]
+    """One line, not too long a one, for logs and terminals: it may be the words of the other side."""
+    return chanlink.printable(text[:LINE_MAX])[:LINE_MAX]
 
 
 def ends_in(value: object) -> Iterator[chanlink.Sender[Any] | chanlink.Receiver[Any] | chanlink.ByteStream]:

@@ -1,7 +1,6 @@
 """The file of a policy: how it is read, and read again when it changes."""
 
 import json
-import logging
 import os
 import re
 import stat
@@ -15,6 +14,7 @@ import anyio.to_thread
 import chanlink
 
 from .limits import checked, read_limit
+from .logs import logger
 from .patterns import REST
 from .policy import Policy, Rule
 
@@ -22,8 +22,6 @@ FILE_MAX = 1024 * 1024
 COUNT_MAX = 1_000_000
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
-
-logger = logging.getLogger("rexec")
 
 
 class PolicyError(Exception):

@@ -14,6 +14,8 @@ from typing import Any
 import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream
 
+import chanlink
+
 Show = Callable[[int, int | None, str], None]
 """Called with the bytes that were moved, how many there are to move if that is known, and what is being moved."""
 
@@ -129,5 +131,5 @@ class _CountedSink(ByteSendStream):
 
 def _short(name: str) -> str:
     """The end of a path, which says more than its beginning; the other side may have called it anything."""
-    name = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in name)
+    name = chanlink.printable(name)
     return name if len(name) <= 30 else "\N{HORIZONTAL ELLIPSIS}" + name[-29:]

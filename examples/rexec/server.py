@@ -9,7 +9,6 @@ The status sender is the life-line of a command: when its receiver is gone, beca
 its connection, the command is stopped.
 """
 
-import logging
 import shlex
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
@@ -24,6 +23,7 @@ import chanlink
 from .audit import Account, Audit
 from .detached import Detached, Table
 from .guarding import Guard
+from .logs import logger
 from .messages import (
     BAD_REQUEST,
     CANCELLED,
@@ -51,7 +51,6 @@ from .pumps import copy_in, copy_out
 
 __all__ = ["SERVICE", "Handler", "service"]
 
-logger = logging.getLogger("rexec")
 
 Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
 

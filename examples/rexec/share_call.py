@@ -95,8 +95,9 @@ class _Call:
                         await self._answer.send(text)
         call.cancel()
 
-    async def _say(self, *fields: str) -> None:
-        await self._stream.send(record(*fields))
+    async def _say(self, kind: str, text: str) -> None:
+        """What the client prints: an error may have a server's words in it, all else has been looked at."""
+        await self._stream.send(record(kind, chanlink.printable(text) if kind == "error" else text))
 
     # --- what is asked for ---
 

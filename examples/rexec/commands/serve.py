@@ -74,7 +74,6 @@ def action(options: Options) -> int:
 
 
 async def _serve(options: Options) -> int:
-    import logging
     import signal
 
     import anyio
@@ -85,6 +84,7 @@ async def _serve(options: Options) -> int:
     from ..audit import Audit
     from ..copying_rules import may_copy
     from ..copying_service import copy_service
+    from ..logs import log_to_standard_error
     from ..policy_file import PolicyFile
     from ..server import SERVICE, service
 
@@ -94,7 +94,7 @@ async def _serve(options: Options) -> int:
     copies = (
         {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
     )
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    log_to_standard_error()
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with (

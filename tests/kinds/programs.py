@@ -1,0 +1,154 @@
+"""All commands of both programs, and how each is started for real.
+
+Whoever adds a command adds it here; `test_programs` compares the table with the parsers. In the words, ``{chanlink}``
+and ``{rexec}`` are the addresses of servers, ``{ours}`` the options that name the key of a client and that of the
+servers, ``{served}`` those of a server, and ``{home}`` a folder that all of it is in.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import chanlink
+
+from ..rexec_servers import ROOT, until
+
+MODULES = {"chanlink": "chanlink", "rexec": "examples.rexec"}
+PATIENCE = 40
+"""A guard only: nothing waits for it."""
+
+
+class Command(NamedTuple):
+    """A row of the table."""
+
+    line: str
+    prints: bool = False
+    """Whether something on standard output is what it is called for."""
+    serves: str = ""
+    """If it runs until it is stopped: a word that it says when it is ready, on either output."""
+    talks: bool = False
+    """Whether it has a session with a server."""
+
+    @property
+    def program(self) -> str:
+        return self.line.split()[0]
+
+
+COMMANDS = [
+    Command("chanlink --help", prints=True),
+    Command("chanlink --version", prints=True),
+    Command("chanlink keygen {home}/made", prints=True),
+    Command("chanlink keygen -", prints=True),
+    Command("chanlink keygen --psk -", prints=True),
+    Command("chanlink id {home}/client", prints=True),
+    Command("chanlink peers list --trust {home}/trust", prints=True),
+    Command("chanlink peers add --trust {home}/list {home}/server.pub"),
+    Command("chanlink peers remove --trust {home}/list {home}/client.pub"),
+    Command("chanlink peers revoke --trust {home}/list {home}/stranger.pub"),
+    Command("chanlink ping {ours} -c 1 {chanlink}", prints=True, talks=True),
+    Command("chanlink cat {ours} {chanlink}", talks=True),
+    Command("chanlink cat {served} --listen tcp://127.0.0.1:0", serves="listening on"),
+    Command(
+        "chanlink forward {ours} --listen tcp://127.0.0.1:0 --to tcp://127.0.0.1:1 {chanlink}",
+        serves="leads to",
+        talks=True,
+    ),
+    Command("chanlink forward {served} --serve tcp://127.0.0.1:0 --allow tcp://127.0.0.1:1", serves="listening on"),
+    Command("chanlink bench {ours} --seconds 0.01 {chanlink}", prints=True, talks=True),
+    Command("chanlink bench {served} --listen tcp://127.0.0.1:0", serves="listening on"),
+    Command("chanlink top {ours} --once {chanlink}", prints=True, talks=True),
+    Command("chanlink completion bash", prints=True),
+    Command("rexec --help", prints=True),
+    Command("rexec key --identity {home}/client", prints=True),
+    Command("rexec run {ours} {rexec} -- true", talks=True),
+    Command("rexec run {ours} --detach {rexec} -- true", prints=True, talks=True),
+    Command("rexec run --share {ours} {rexec} -- true", talks=True),
+    Command("rexec cp {ours} {home}/client.pub {rexec}:{home}/there", talks=True),
+    Command("rexec cp {ours} {rexec}:{home}/server.pub {home}/here", talks=True),
+    Command("rexec ps {ours} {rexec}", prints=True, talks=True),
+    Command("rexec attach {ours} {rexec} kept", talks=True),
+    Command("rexec kill {ours} -s CONT {rexec} kept", talks=True),
+    Command("rexec share --list"),
+    Command("rexec serve {served} --listen tcp://127.0.0.1:0", serves="public key"),
+]
+
+
+class Place(NamedTuple):
+    """Where commands are tried: a home with keys, and the addresses of servers."""
+
+    home: Path
+    chanlink: str = "tcp://127.0.0.1:1"
+    rexec: str = "tcp://127.0.0.1:1"
+
+    def words(self, command: Command) -> list[str]:
+        """The words after the name of the program."""
+        line = command.line.format(
+            home=self.home,
+            chanlink=self.chanlink,
+            rexec=self.rexec,
+            ours=f"--identity {self.home}/client --peer {self.home}/server.pub",
+            served=f"--identity {self.home}/server --trust {self.home}/trust",
+        )
+        return shlex.split(line)[1:]
+
+    def argv(self, command: Command) -> list[str]:
+        return [sys.executable, "-m", MODULES[command.program], *self.words(command)]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
+
+    def start(self, command: Command, **kwargs: Any) -> "subprocess.Popen[bytes]":
+        more = kwargs.pop("more", {})
+        kwargs.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self.argv(command), cwd=self.home, env=self.environment(**more), **kwargs)
+
+
+def make_place(home: Path) -> Place:
+    for name in ("client", "server", "stranger"):
+        if not (home / name).exists():
+            chanlink.Identity.generate(name).save(home / name)
+    for name in ("trust", "list"):
+        (home / name).write_text((home / "client.pub").read_text() + (home / "stranger.pub").read_text())
+    return Place(home)
+
+
+class Running(NamedTuple):
+    """A command that serves; `said` is a file with both of its outputs."""
+
+    command: Command
+    process: "subprocess.Popen[bytes]"
+    said: Path
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        found = re.search(r"(?:listening on|^)\s*(tcp://\S+)", self.said.read_text(), re.MULTILINE)
+        assert found is not None, self.said.read_text()
+        return found[1]
+
+
+@contextmanager
+def running(place: Place, commands: Iterable[Command], **kwargs: Any) -> Iterator[list[Running]]:
+    """Start commands that serve, all at once, and wait until each of them is ready."""
+    started = []
+    try:
+        for number, command in enumerate(commands):
+            said = place.home / f"said{number}"
+            with said.open("wb") as out:
+                started.append(Running(command, place.start(command, stdout=out, stderr=out, **kwargs), said))
+        for one in started:
+            until(lambda one=one: one.command.serves in one.said.read_text() or one.process.poll() is not None)  # type: ignore[misc]
+            assert one.process.poll() is None, one.said.read_text()
+        yield started
+    finally:
+        for one in started:
+            one.process.kill()
+            with one.process:
+                one.process.wait(PATIENCE)
