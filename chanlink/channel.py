@@ -1,5 +1,6 @@
 """Channels of messages: `pipe`, `Sender`, `Receiver`."""
 
+import re
 from types import TracebackType
 from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 
@@ -84,8 +85,8 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
     """The end of a channel that sends.  Many tasks may use it at the same time.
 
     Leaving ``async with sender`` closes it: the receiver gets what was sent before, then the end. If the block is
-    left by an exception the channel *fails*, with the name of the exception's class as code (``cancelled`` for a
-    cancellation).
+    left by an exception the channel *fails*, with the name of the exception's class as code: ``timeout-error`` for a
+    `TimeoutError`, ``cancelled`` for a cancellation.
 
     A sender that is garbage collected without having been closed fails with code ``abandoned``, and causes a
     `ResourceWarning`.
@@ -261,7 +262,13 @@ def failure(exc_type: type[BaseException] | None, exc: BaseException | None = No
     # Cancelled of trio, CancelledError of asyncio; KeyboardInterrupt is no better.
     if not issubclass(exc_type, Exception):
         return Reason("failed", "cancelled")
-    return Reason("failed", exc_type.__name__, "" if exc is None else str(exc))
+    return Reason("failed", _as_code(exc_type.__name__), "" if exc is None else str(exc))
+
+
+def _as_code(name: str) -> str:
+    """The name of a class as codes are written (protocol section 6): ``TimeoutError`` is ``timeout-error``."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
+    return "-".join(words).lower()[:64].rstrip("-") or "exception"
 
 
 def make_channel_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

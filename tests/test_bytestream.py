@@ -143,7 +143,7 @@ async def test_leaving_the_block_by_an_exception_fails_what_it_sends(make_pair: 
                 raise LookupError("internal details")
         with pytest.raises(ChannelFailed) as failed:
             await other.receive()
-        assert (failed.value.code, failed.value.text) == ("LookupError", "")
+        assert (failed.value.code, failed.value.text) == ("lookup-error", "")
         await settle()
         with pytest.raises(ChannelRefused):
             await other.send(b"x")

@@ -80,7 +80,7 @@ async def test_leaving_the_block_by_an_exception_fails_the_channel_with_its_clas
                 raise LookupError("internal details")
         with pytest.raises(ChannelFailed) as caught:
             await receiver.receive()
-        assert (caught.value.code, caught.value.text) == ("LookupError", "")
+        assert (caught.value.code, caught.value.text) == ("lookup-error", "")
 
 
 @every_channel
@@ -907,3 +907,28 @@ async def test_ten_thousand_channels_leave_every_table_empty() -> None:
         await settle()
         assert client.statistics().channels == server.statistics().channels == 1
         assert client.statistics().budget == server.statistics().budget == Limits().session_budget
+
+
+NAMES = {
+    "TimeoutError": "timeout-error",
+    "EndOfChannel": "end-of-channel",
+    "OSError": "os-error",
+    "HTTPSError": "https-error",
+    "Http2Error": "http-2-error",
+    "_Private_Thing": "private-thing",
+    "X" * 70: "x" * 64,
+    "\u0424": "exception",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_the_name_of_an_exception_travels_as_a_code(name: str) -> None:
+    """Codes are lower-case words with hyphens, at most 64 bytes (protocol section 6)."""
+    sender, receiver = chanlink.pipe()
+    error: type[Exception] = type(name, (Exception,), {})
+    with pytest.raises(error):
+        async with sender:
+            raise error
+    with pytest.raises(ChannelFailed) as caught:
+        await receiver.receive()
+    assert caught.value.code == NAMES[name]

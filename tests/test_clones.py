@@ -283,4 +283,4 @@ async def test_a_sender_that_tells_text_has_clones_that_do() -> None:
             raise RuntimeError("said")
     with pytest.raises(ChannelFailed) as caught:
         await receiver.receive()
-    assert (caught.value.code, caught.value.text) == ("RuntimeError", "said")
+    assert (caught.value.code, caught.value.text) == ("runtime-error", "said")

@@ -330,7 +330,7 @@ async def test_an_exception_leaves_the_block_unwrapped_and_fails_the_channels() 
                     sender = await session.open("service")
                     await sender.send("before")
                     raise LookupError("internal details")
-        assert [(exc.code, exc.text) for exc in received] == [("LookupError", "")]  # type: ignore[attr-defined]
+        assert [(exc.code, exc.text) for exc in received] == [("lookup-error", "")]  # type: ignore[attr-defined]
         assert other.statistics().channels == server.statistics().channels == 0
 
 
@@ -621,4 +621,4 @@ async def test_what_has_arrived_outlives_a_session_that_is_left_by_an_exception(
         await receivers[0].receive()
     with pytest.raises(ChannelRefused) as caught:
         await sender.send("too late")
-    assert caught.value.code == "ZeroDivisionError"
+    assert caught.value.code == "zero-division-error"

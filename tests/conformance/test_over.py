@@ -144,7 +144,7 @@ async def test_leaving_the_block_by_an_exception_says_its_class_and_no_internals
                 raise LookupError("internal details")
         with pytest.raises(ChannelFailed) as caught:
             await receiver.receive()
-        assert (caught.value.code, caught.value.text) == ("LookupError", "")
+        assert (caught.value.code, caught.value.text) == ("lookup-error", "")
 
 
 @every_transport
