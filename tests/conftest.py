@@ -1,8 +1,11 @@
 """Every asynchronous test runs on asyncio, asyncio with uvloop, and trio."""
 
 import signal
+from collections.abc import AsyncIterator
 
 import pytest
+
+from .leaks import Leaks, nothing_left
 
 # Processes that the tests start inherit what is ignored here: Ctrl-C, if the tests run in the background of a shell.
 for _number in (signal.SIGINT, signal.SIGHUP):
@@ -33,3 +36,10 @@ BACKENDS = [
 @pytest.fixture(params=BACKENDS)
 def anyio_backend(request: pytest.FixtureRequest) -> tuple[str, dict[str, object]]:
     return request.param  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+async def no_leaks(anyio_backend: object) -> AsyncIterator[Leaks]:
+    """After the test, this process has the descriptors, busy threads, tasks and children that it had before."""
+    async with nothing_left() as leaks:
+        yield leaks
