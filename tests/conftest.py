@@ -1,5 +1,6 @@
 """Every asynchronous test runs on asyncio, asyncio with uvloop, and trio."""
 
+import re
 import signal
 from collections.abc import AsyncIterator
 
@@ -24,6 +25,11 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     if isinstance(val, str) and len(val) > LONGEST_ID:
         return val[:LONGEST_ID].encode("unicode_escape").decode()
     return None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if unstable := [item.nodeid for item in items if re.search(r" at 0x\w+>", item.nodeid)]:
+        raise pytest.UsageError(f"the name of a test is another one in each process, give it ids: {unstable[0]}")
 
 
 BACKENDS = [

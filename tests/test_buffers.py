@@ -95,7 +95,7 @@ async def test_what_has_a_buffer_is_sent_whole_whatever_its_items_are(
 
 
 @every_way
-@pytest.mark.parametrize("item", NO_BYTES, ids=repr)
+@pytest.mark.parametrize("item", NO_BYTES, ids=lambda value: type(value).__name__)
 async def test_what_is_no_bytes_is_a_type_error_and_the_stream_goes_on(
     make_ends: MakeEnds, size: int | None, item: Any
 ) -> None:
@@ -149,7 +149,7 @@ async def test_a_foreign_stream_may_bring_any_buffer(source: Callable[[Any], Any
 
 
 @pytest.mark.parametrize("source", [Source, iterable])
-@pytest.mark.parametrize("item", NO_BYTES, ids=repr)
+@pytest.mark.parametrize("item", NO_BYTES, ids=lambda value: type(value).__name__)
 async def test_a_foreign_stream_that_brings_no_bytes_has_failed(source: Callable[[Any], Any], item: Any) -> None:
     async with session_pair() as (client, server):
         await (await client.open("service")).send(source(item))
