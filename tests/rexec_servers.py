@@ -102,7 +102,11 @@ class Server:
 
     def wait(self) -> int:
         with self.process:
-            return self.process.wait(PATIENCE)
+            try:
+                return self.process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
 
 
 @contextmanager

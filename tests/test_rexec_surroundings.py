@@ -1,15 +1,19 @@
 """Where a server runs: without /proc, as the first process, with signals ignored, with few descriptors, ..."""
 
+import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
+import anyio
 import pytest
 
 from examples.rexec import messages
 from examples.rexec.client import StartError, run
+from examples.rexec.signals import heeding
 
-from .rexec_servers import FAMILY, gone, running, serving
+from .rexec_servers import FAMILY, PATIENCE, alive, gone, running, serving, until
 from .test_rexec import sessions
 
 STUBBORN_CHILD = """sh -c "trap '' TERM; echo $$ \\$\\$; exec sleep 1000" & wait"""
@@ -46,6 +50,88 @@ class TestWithoutProc:
         with serving(tmp_path, inside=self.INSIDE) as server:
             for _ in range(2):
                 assert server.run("python3", "-c", script).stdout == b""
+
+
+@pytest.mark.skipif(not can("unshare", "--pid", "--fork", "--mount-proc", "true"), reason="is the first process")
+class TestFirstProcess:
+    INSIDE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
+    STATES = "cat /proc/[0-9]*/stat | sed 's/.*) //' | cut -c 1"
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+    def test_it_reaps_what_commands_leave_and_ends_when_told(self, tmp_path: Path, number: int) -> None:
+        with serving(tmp_path, inside=self.INSIDE) as server:
+            assert b"Z" not in server.run("sh", "-c", self.STATES).stdout
+            for _ in range(3):
+                assert server.run("sh", "-c", "(true &); (sleep 0.01 &); (exec true) &").returncode == 0
+            until(lambda: b"Z" not in server.run("sh", "-c", self.STATES).stdout)
+            (first,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+            os.kill(int(first), number)
+            assert server.wait() == 0
+
+    def test_one_that_is_killed_says_so(self, tmp_path: Path) -> None:
+        with serving(tmp_path, inside=self.INSIDE) as server:
+            (first,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+            (serve,) = Path(f"/proc/{first}/task/{first}/children").read_text().split()
+            os.kill(int(serve), signal.SIGKILL)
+            assert server.wait() == 128 + signal.SIGKILL
+
+
+class TestIgnored:
+    """A signal that was ignored at the start stays so, for us; a command begins with none ignored."""
+
+    SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    @pytest.mark.parametrize(
+        ("ignored", "loop"),
+        [((signal.SIGINT,), "asyncio"), ((signal.SIGHUP,), "uvloop"), (SIGNALS, "asyncio"), (SIGNALS, "uvloop")],
+    )
+    def test_it_does_not_end_the_server_nor_its_commands(
+        self, tmp_path: Path, ignored: tuple[signal.Signals, ...], loop: str
+    ) -> None:
+        def ignore() -> None:
+            for number in ignored:
+                signal.signal(number, signal.SIG_IGN)
+
+        environment = os.environ | ({"PYTHONPATH": str(without_uvloop(tmp_path))} if loop == "asyncio" else {})
+        with serving(tmp_path, preexec_fn=ignore, env=environment) as server:
+            with running(server.command("sh", "-c", FAMILY)) as (client, pids):
+                for number in ignored:
+                    server.process.send_signal(number)
+                    os.kill(server.guard, number)
+                done = server.run("sh", "-c", "grep SigIgn: /proc/self/status")
+                assert int(done.stdout.split()[1], 16) == 0, done
+                assert all(map(alive, pids))
+                assert client.poll() is None
+            heeded = [number for number in self.SIGNALS if number not in ignored]
+            server.stop(heeded[0] if heeded else signal.SIGKILL)
+
+
+@pytest.mark.anyio
+async def test_the_signals_that_are_heeded_are_those_that_were_not_ignored() -> None:
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with heeding(signal.SIGUSR1, signal.SIGUSR2) as signals:
+            for number in (signal.SIGUSR1, signal.SIGUSR2):
+                os.kill(os.getpid(), number)
+            with anyio.fail_after(PATIENCE):
+                assert await anext(signals) == signal.SIGUSR2
+        with heeding(signal.SIGUSR1) as signals:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            with anyio.move_on_after(0.01) as waiting:
+                await anext(signals)
+            assert waiting.cancelled_caught
+        assert signal.getsignal(signal.SIGUSR1) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def without_uvloop(folder: Path) -> Path:
+    """A folder that, on the path of Python, hides it: the server runs on plain asyncio then."""
+    hiding = (
+        "import importlib.util as u; find = u.find_spec\nu.find_spec = lambda n: None if n == 'uvloop' else find(n)\n"
+    )
+    (folder / "sitecustomize.py").write_text(hiding)
+    return folder
 
 
 @pytest.mark.anyio

@@ -25,6 +25,7 @@ from .attempts import Attempt
 from .connecting import Destination, Disconnected, connected_to
 from .running import run_loop
 from .share_call import attend
+from .signals import heeding
 
 FIRST_CALL = 10.0
 """Seconds for whoever has started the keeper to call it."""
@@ -73,7 +74,7 @@ class Keeper:
 
     async def run(self) -> None:
         self._listening.setblocking(False)
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+        with heeding(signal.SIGTERM, signal.SIGINT) as signals:
             async with anyio.create_task_group() as self._tasks:
                 self._tasks.start_soon(self._accept)
                 self._tasks.start_soon(self._expect_first_call)

@@ -11,7 +11,8 @@ LISTEN = "tcp://127.0.0.1:9323"
 NOTES = """\
 Prints a line with its addresses and one with its public key, and serves until it is interrupted. Whoever has a key in
 the trust file may run anything that this user may run, unless --policy says less: see
-docs/howto/keep-a-service-under-a-policy.md. When the server ends, in whatever way, its commands are stopped.
+docs/howto/keep-a-service-under-a-policy.md. When the server ends, in whatever way, its commands are stopped. INT, TERM
+and HUP end it; one of them that was ignored when it was started (nohup) stays ignored.
 
 examples:
   rexec serve
@@ -68,8 +69,10 @@ def _seconds(text: str) -> float:
 
 
 def action(options: Options) -> int:
+    from ..first_process import leave_first_place
     from ..running import run_loop
 
+    leave_first_place()
     return run_loop(_serve, options)
 
 
@@ -87,6 +90,7 @@ async def _serve(options: Options) -> int:
     from ..logs import log_to_standard_error
     from ..policy_file import PolicyFile
     from ..server import SERVICE, service
+    from ..signals import heeding
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
     policy = PolicyFile(options.policy) if options.policy else None
@@ -95,7 +99,7 @@ async def _serve(options: Options) -> int:
         {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
     )
     log_to_standard_error()
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with heeding(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with (
                 service(policy, audit, options.grace) as rexec,

@@ -1,0 +1,26 @@
+"""Signals that ask us to end."""
+
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+
+import anyio
+
+
+@contextmanager
+def heeding(*numbers: signal.Signals) -> Iterator[AsyncIterator[signal.Signals]]:
+    """As `anyio.open_signal_receiver`; but one that was ignored when we were started stays so.
+
+    That is what ``nohup`` asks for, and a script that starts us by ``&``.
+    """
+    heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
+    if not heeded:
+        yield _none()
+        return
+    with anyio.open_signal_receiver(*heeded) as signals:
+        yield signals
+
+
+async def _none() -> AsyncIterator[signal.Signals]:
+    await anyio.sleep_forever()
+    yield signal.SIGTERM  # never; without it this were no iterator
