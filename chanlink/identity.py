@@ -22,13 +22,13 @@ from pathlib import Path
 from struct import Struct
 from typing import IO, Self, TypeAlias
 
-import anyio
 import nacl.bindings
 
 from chanlink import openssh
 from chanlink.agent import Agent
 from chanlink.errors import HandshakeError, KeyFormatError
 from chanlink.openssh import PublicKey
+from chanlink.threads import run_apart
 
 __all__ = ["Certificate", "Identity", "PublicKey", "Role", "Signer", "certify"]
 
@@ -89,7 +89,7 @@ class Identity:
     @classmethod
     async def aload(cls, path: str | os.PathLike[str], passphrase: str | bytes | None = None) -> Self:
         """As `load`, in a worker thread: a passphrase keeps a processor busy for some time."""
-        return await anyio.to_thread.run_sync(cls.load, path, passphrase)
+        return await run_apart(cls.load, path, passphrase)
 
     @classmethod
     async def from_agent(

@@ -18,13 +18,12 @@ import re
 from pathlib import Path
 from typing import NamedTuple, Self
 
-import anyio
-
 from chanlink.editing import edit
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
 from chanlink.openssh import PublicKey, expand, file_problem, read_limited
 from chanlink.printing import printable_logger
 from chanlink.sockets import DEFAULT_PORT, Address
+from chanlink.threads import run_apart
 from chanlink.trust import TRUST_FILE_MAX, Grant, Trust, clean_line, decode_lines
 
 DEFAULT_PATH = "~/.config/chanlink/known_peers"
@@ -245,9 +244,9 @@ class Expected:
     async def of(cls, address: Address | None, peer: PublicKey | None, trust: Trust | KnownPeers | None) -> Self:
         """With neither, the default file of known peers decides.  Raises `ConfigError`."""
         if peer is None and trust is None and address is not None:
-            trust = await anyio.to_thread.run_sync(KnownPeers.load)
+            trust = await run_apart(KnownPeers.load, abandon=True)
         elif isinstance(trust, KnownPeers):
-            trust = await anyio.to_thread.run_sync(trust.read_again)
+            trust = await run_apart(trust.read_again, abandon=True)
         if address is None and (isinstance(trust, KnownPeers) or (peer is None and trust is None)):
             raise ConfigError("say which server you expect: peer=PublicKey.parse('ssh-ed25519 ...')")
         if address is not None and isinstance(trust, KnownPeers):
@@ -286,5 +285,5 @@ class Expected:
         assert isinstance(self._trust, KnownPeers)
         assert self._address is not None
         # Another process may hold the lock: who does not wait any more must not hang.
-        await anyio.to_thread.run_sync(self._trust.add, self._address, self._new, abandon_on_cancel=True)
+        await run_apart(self._trust.add, self._address, self._new, abandon=True)
         logger.warning("%s has the key %s from now on, by first use", self._address, self._new.fingerprint)

@@ -229,11 +229,11 @@ async def watch(trust: Trust, interval: float, changed: Callable[[Trust], None])
     """Call ``changed`` with what the trust's file says now, whenever that has changed.  Runs until cancelled."""
     if trust.path is None:
         return
-    file = TrustWatch(trust)
+    file, thread = TrustWatch(trust), anyio.CapacityLimiter(1)  # its own: others' must not keep a key in force
     while True:
         await anyio.sleep(interval)
         try:
-            trust_now = await anyio.to_thread.run_sync(file.look, abandon_on_cancel=True)
+            trust_now = await anyio.to_thread.run_sync(file.look, abandon_on_cancel=True, limiter=thread)
         except TrustFormatError as exc:
             logger.error("%s; what this file said before stays in force", exc)
         else:

@@ -18,7 +18,7 @@ EXAMPLES = ROOT.parent / "examples"
 
 # DESIGN section 4, from the bottom. A module imports only from rows below, or from what is left of it in its own row.
 ROWS: list[list[str]] = [
-    ["printing", "errors", "limits"],
+    ["printing", "errors", "limits", "threads"],
     [
         "noise.cipher",
         "noise.patterns",

@@ -107,4 +107,4 @@ class Guard:
     ) -> None:
         self._orders.close()
         with anyio.CancelScope(shield=True), suppress(ChildProcessError):
-            await anyio.to_thread.run_sync(self._popen.wait)
+            await anyio.to_thread.run_sync(self._popen.wait, limiter=anyio.CapacityLimiter(1))

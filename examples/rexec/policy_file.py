@@ -48,9 +48,10 @@ class PolicyFile:
 
     async def watch(self) -> None:
         """Look at the file again and again; runs until cancelled."""
+        thread = anyio.CapacityLimiter(1)  # its own: whoever keeps the default ones busy must not keep a rule in force
         while True:
             await anyio.sleep(LOOK_EVERY)
-            await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True)
+            await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True, limiter=thread)
 
     def look(self) -> None:
         """Read the file if it has changed, and was the same at the look before: whoever writes it may not be done."""

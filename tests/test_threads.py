@@ -1,0 +1,155 @@
+"""What decides who is let in and who is thrown out waits for no thread that a peer can keep busy."""
+
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+import pytest
+
+import chanlink
+from chanlink import Identity, KnownPeers, Limits, SessionClosed, Trust
+from chanlink.identity import CERTIFICATE_LIFETIME, Role
+from chanlink.secure import Credentials
+from examples.rexec import client as rexec
+from examples.rexec import policy_file
+from examples.rexec.policy_file import PolicyFile
+from examples.rexec.server import SERVICE, service
+
+from .patience import PATIENCE
+from .test_agent import SshAgent, needs_ssh_agent, ssh_agent  # noqa: F401  # a fixture
+
+pytestmark = pytest.mark.anyio
+
+ALICE, SERVER = Identity.generate("alice"), Identity.generate("server")
+
+
+@asynccontextmanager
+async def no_thread_is_free() -> AsyncIterator[None]:
+    """As many threads as the default limiter has wait for something that does not come."""
+    limiter, never = anyio.to_thread.current_default_thread_limiter(), threading.Event()
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(int(limiter.total_tokens)):
+                tasks.start_soon(anyio.to_thread.run_sync, never.wait)
+            while limiter.available_tokens:
+                await anyio.sleep(0.001)
+            try:
+                yield
+                assert not limiter.available_tokens
+            finally:
+                never.set()
+
+
+@asynccontextmanager
+async def listening(trust: Trust, **options: Any) -> AsyncIterator[str]:
+    limits = Limits(trust_interval=0.02)
+    async with chanlink.listen("tcp://127.0.0.1:0", identity=SERVER, trust=trust, limits=limits, **options) as listener:
+        yield listener.addresses[0]
+
+
+async def a_key_is_taken_out(folder: Path) -> None:
+    trust = folder / "trust"
+    trust.write_text(f"{ALICE.public_key}\n")
+    async with (
+        listening(Trust.load(trust)) as address,
+        chanlink.connect(address, identity=ALICE, peer=SERVER.public_key) as session,
+        no_thread_is_free(),
+    ):
+        trust.write_text("")
+        cause = await session.wait_closed()
+        assert isinstance(cause, SessionClosed)
+        assert cause.code == "revoked"
+
+
+async def a_client_comes(folder: Path) -> None:
+    async with (
+        listening(Trust.of(ALICE.public_key)) as address,
+        no_thread_is_free(),
+        chanlink.connect(address, identity=ALICE, peer=SERVER.public_key) as session,
+    ):
+        await session.ping()
+
+
+async def a_known_server_is_looked_up(folder: Path) -> None:
+    async with listening(Trust.of(ALICE.public_key)) as address, no_thread_is_free():
+        for known in (KnownPeers.load(folder / "known", first_use=True), KnownPeers.load(folder / "known")):
+            async with chanlink.connect(address, identity=ALICE, trust=known) as session:
+                await session.ping()
+
+
+async def a_key_is_loaded(folder: Path) -> None:
+    ALICE.save(folder / "alice")
+    async with no_thread_is_free():
+        assert (await Identity.aload(folder / "alice")).public_key == ALICE.public_key
+
+
+async def a_certificate_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch, identity: Identity = ALICE) -> None:
+    credentials = Credentials(identity, Role.SERVER)
+    _, first = await credentials.current()
+    monkeypatch.setattr("chanlink.secure.time.time", lambda: first.not_before + CERTIFICATE_LIFETIME // 2 + 1)
+    async with no_thread_is_free():
+        _, second = await credentials.current()
+    assert second.not_before > first.not_before
+
+
+async def a_rule_is_taken_away(folder: Path) -> None:
+    policy = folder / "policy.toml"
+    policy.write_text('[rules.all]\nkeys = ["*"]\n')
+    async with served(PolicyFile(str(policy))) as session, no_thread_is_free():
+        assert (await rexec.run(session, ["true"])).status == 0
+        policy.write_text("")
+        with pytest.raises(rexec.StartError, match="no rule"):
+            while True:
+                await rexec.run(session, ["true"])
+
+
+async def a_command_is_stopped(folder: Path) -> None:
+    async with no_thread_is_free(), served(None) as session:  # the server ends while no thread is free
+        name = await rexec.detach(session, ["sleep", "1000"])
+        await rexec.kill(session, name)
+
+
+@asynccontextmanager
+async def served(policy: PolicyFile | None) -> AsyncIterator[chanlink.Session]:
+    async with (
+        service(policy) as handler,
+        listening(Trust.of(ALICE.public_key), services={SERVICE: handler}) as address,
+        chanlink.connect(address, identity=ALICE, peer=SERVER.public_key) as session,
+    ):
+        yield session
+
+
+CONTROLS: list[Callable[[Path], Awaitable[None]]] = [
+    a_key_is_taken_out,
+    a_client_comes,
+    a_known_server_is_looked_up,
+    a_key_is_loaded,
+    a_rule_is_taken_away,
+    a_command_is_stopped,
+]
+
+
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.__name__)
+async def test_it_goes_on_while_no_thread_is_free(
+    control: Callable[[Path], Awaitable[None]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(policy_file, "LOOK_EVERY", 0.02)
+    await control(tmp_path)
+
+
+async def test_a_certificate_is_renewed_while_no_thread_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    await a_certificate_is_renewed(Path(), monkeypatch)
+
+
+@needs_ssh_agent
+async def test_an_agent_signs_while_no_thread_is_free(
+    ssh_agent: SshAgent,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ssh_agent.add(ALICE)
+    identity = await Identity.from_agent(socket=ssh_agent.socket)
+    await a_certificate_is_renewed(Path(), monkeypatch, identity)
