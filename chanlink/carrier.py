@@ -144,6 +144,7 @@ class Carrier:
             capacity=end.capacity,
             size=end.receive_core.left if end.receive_core is not None else None,
             answer_size=end.send_core.left if end.send_core is not None else None,
+            item_type=_item_type(end),
         )
         stream = self.mux.open(opening, parent.root_service)
         if end.receive_core is not None:
@@ -323,6 +324,14 @@ def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
 def _link(core: ReceiveCore | None) -> Link | None:
     """The link in memory that a core takes from, if any."""
     return next((feed for feed in core.feeds if isinstance(feed, Link)), None) if core is not None else None
+
+
+def _item_type(end: Handle) -> bytes | None:
+    """What the process that made this end has said of its items, if it has come by a stream."""
+    ways: list[Any] = [end.send_core.outlet] if end.send_core is not None else []
+    ways += end.receive_core.feeds if end.receive_core is not None else []
+    types = (way.stream.opening.item_type for way in ways if not isinstance(way, Link))
+    return next((found for found in types if found is not None), None)
 
 
 def _as_failure(reason: Reason) -> Reason | None:

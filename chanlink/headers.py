@@ -64,9 +64,11 @@ def opening_fields(opening: Opening) -> Headers:
     headers = [(b"kind", opening.kind.encode())]
     if opening.service is not None:
         headers.append((b"service", opening.service.encode()))
-    for name, value in zip(_NUMBERS, opening[2:], strict=True):
+    for name, value in zip(_NUMBERS, opening[2:-1], strict=True):
         if value is not None:
             headers.append((name, b"%d" % value))
+    if opening.item_type is not None:
+        headers.append((b"type", opening.item_type))
     return headers
 
 
@@ -79,7 +81,8 @@ def read_opening(stream_id: int, given: dict[bytes, bytes]) -> Opening:
     try:
         kind = KINDS[[k.encode() for k in KINDS].index(given[b"kind"])]
         service = given[b"service"].decode() if b"service" in given else None
-        opening = Opening(kind, service, *(number(given[name]) if name in given else None for name in _NUMBERS))
+        parent, capacity, size, answer_size = (number(given[name]) if name in given else None for name in _NUMBERS)
+        opening = Opening(kind, service, parent, capacity, size, answer_size, given.get(b"type"))
     except (KeyError, ValueError) as exc:
         raise BrokenRule(f"the opening of stream {stream_id}: a field is missing, or is not what it has to be") from exc
     if (problem := _problem(stream_id, opening, given)) is not None:
@@ -97,7 +100,7 @@ def _problem(stream_id: int, opening: Opening, given: dict[bytes, bytes]) -> str
         return "a byte stream has no capacity"
     if opening.kind != "bytes" and (opening.size, opening.answer_size) != (None, None):
         return "only a byte stream has sizes"
-    if len(given.get(b"service", b"")) > MAX_SERVICE or len(given.get(b"type", b"")) > MAX_TYPE:
+    if len(given.get(b"service", b"")) > MAX_SERVICE or len(opening.item_type or b"") > MAX_TYPE:
         return f"a service has at most {MAX_SERVICE} bytes, a type {MAX_TYPE}"
     return None
 

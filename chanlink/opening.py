@@ -26,6 +26,8 @@ class Opening(NamedTuple):
     """Of bytes, if that is known: how many the opener sends."""
     answer_size: int | None = None
     """The same of the acceptor."""
+    item_type: bytes | None = None
+    """An opaque fingerprint of the item type: nobody here reads it, but it goes where the end goes."""
 
 
 def words(reason: Reason) -> Headers:

@@ -49,6 +49,7 @@ OPENINGS = (
         st.none() | st.integers(0, 2**62),
         st.none(),
         st.none(),
+        st.none() | st.binary(max_size=64),
     )
     | st.builds(
         Opening,

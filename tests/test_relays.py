@@ -403,3 +403,20 @@ async def test_a_relay_has_no_more_messages_under_way_than_it_remembers_and_goes
             receiver.receive_nowait()
         with anyio.fail_after(PATIENCE):
             assert [n async for n in receiver] == list(range(3, 20))
+
+
+@pytest.mark.parametrize("kind", ["receiver", "sender", "bytes"])
+async def test_the_type_of_an_end_goes_where_the_end_goes(kind: Any) -> None:
+    """Opaque to us and to relays (protocol section 5)."""
+    async with relayed() as link:
+        await link.begin()
+        mux, carrier = link.near._mux, link.carriers[0][0].send_core.outlet.stream
+        opened = mux.open(Opening(kind, parent=carrier.id, item_type=b"\x00\xffint"))
+        carrier.write(message(b"\xd4\1\0", (kind, opened.id)))
+        (sender, _), (_, receiver) = link.carriers[1], link.carriers[0]
+        await sender.send(await receiver.receive())
+        arrived = await link.carriers[1][1].receive()
+        (last,) = [one for one in link.far._mux.streams.values() if one.parent is not None]
+        assert last.opening.item_type == b"\x00\xffint"
+        arrived.close()
+        opened.discard("closed", "")
