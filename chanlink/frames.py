@@ -35,15 +35,11 @@ from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
 from . import headers
+from .cutter import FRAME_HEADER, MAX_FRAME_SIZE, PREFACE, FrameCutter
 from .limits import Bucket
 from .opening import Headers
 from .rules import BrokenRule, broken_by
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-FRAME_HEADER = struct.Struct(">HBBBL")
-FRAME_HEADER_SIZE = 9
-MAX_FRAME_SIZE = 65_535 - 16 - 1 - FRAME_HEADER_SIZE
-"""The largest payload that is one record: less its tag, its kind byte, and the frame's own header."""
 FULL = MAX_FRAME_SIZE - 16
 """The longest DATA that we send: of either suite it is one record, and a turn is as many as leave at a time."""
 CONNECTION_WINDOW = 2**30
@@ -129,56 +125,6 @@ _END_STREAM = 0x1
 _PADDED = 0x8
 _END_HEADERS = 0x4
 _PRIORITY = 0x20
-
-
-Cut = tuple[int, int, int, bytes]
-"""Type, flags, stream id and payload of a frame."""
-
-
-class FrameCutter:
-    """Cuts frames from what arrives; stands in for h2's `FrameBuffer`.
-
-    It is fed with `add_data`, and then gives its frames until it has no whole one left.
-    """
-
-    def __init__(self, *, preface: bytes) -> None:
-        self.max_frame_size = MAX_FRAME_SIZE  # h2 sets it before each use
-        self._preface = preface
-        self._data = b""
-        self._offset = 0
-        self.refused: Cut | None = None
-        """The frame that was too long."""
-
-    def add_data(self, data: bytes | bytearray) -> None:
-        data = bytes(data)  # which costs nothing if they are
-        # Mostly a record ends with a frame, so that nothing is left and nothing is copied.
-        self._data = self._data[self._offset :] + data if self._offset < len(self._data) else data
-        self._offset = 0
-        if self._preface:
-            self._cut_preface()
-
-    def _cut_preface(self) -> None:
-        size = min(len(self._preface), len(self._data))
-        if self._data[:size] != self._preface[:size]:
-            raise BrokenRule("the connection does not begin with the preface of HTTP/2")
-        self._preface = self._preface[size:]
-        self._offset = size
-
-    def cut(self) -> Cut | None:
-        """The next frame, if it is there whole."""
-        begin = self._offset + FRAME_HEADER_SIZE
-        if len(self._data) < begin:
-            return None
-        high, low, kind, flags, stream_id = FRAME_HEADER.unpack_from(self._data, self._offset)
-        length = high << 8 | low
-        if length > self.max_frame_size:
-            self.refused = kind, flags, stream_id, b""
-            raise BrokenRule(f"{length} bytes are too many", ErrorCodes.FRAME_SIZE_ERROR)
-        end = begin + length
-        if len(self._data) < end:
-            return None
-        self._offset = end
-        return kind, flags, stream_id & 0x7FFFFFFF, self._data[begin:end]
 
 
 def parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
@@ -326,6 +272,8 @@ class Connection(h2.connection.H2Connection):
     def _admit(self, frame: hf.Frame) -> None:
         """Refuse what was not agreed, and too much of what honest peers seldom send."""
         if isinstance(frame, hf.RstStreamFrame):
+            if not self._was_opened(frame.stream_id):  # h2 would ignore it
+                raise h2.exceptions.NoSuchStreamError(frame.stream_id)
             _spend(self._resets, self._now)
         elif isinstance(frame, hf.SettingsFrame):
             # Also an id that we don't use: h2 keeps them all, 57 MB for 393 kB.
@@ -334,13 +282,14 @@ class Connection(h2.connection.H2Connection):
             self._expect("SETTINGS ACK" if "ACK" in frame.flags else "SETTINGS")
         elif isinstance(frame, hf.PingFrame):
             self._expect("PING ACK" if "ACK" in frame.flags else "PING")
-        elif isinstance(frame, hf.DataFrame):
-            if not frame.data and "END_STREAM" not in frame.flags:
-                self.waste()
         elif frame.stream_id == 0:  # WINDOW_UPDATE of the connection: one in 512 MiB is enough
             self.waste()
         elif isinstance(frame, hf.WindowUpdateFrame) and not self._may_send(frame.stream_id):
             self._expect("late")
+
+    def _was_opened(self, stream_id: int) -> bool:
+        ours = stream_id % 2 == self.config.client_side
+        return stream_id <= (self.highest_outbound_stream_id if ours else self.highest_inbound_stream_id)
 
     def _may_send(self, stream_id: int) -> bool:
         stream = self.streams.get(stream_id)
@@ -369,9 +318,9 @@ class Connection(h2.connection.H2Connection):
     # --- the short ways of DATA and HEADERS: what h2 does, without what it does for all other cases ---
 
     def _take_data(self, flags: int, stream_id: int, size: int) -> bool:
-        """Account for DATA; False for what is empty, and for what h2 will refuse."""
+        """Account for DATA; False for what h2 will refuse."""
         stream, ended = self.streams.get(stream_id), flags & _END_STREAM
-        if stream is None or flags & _PADDED or not (size or ended):
+        if stream is None or flags & _PADDED:
             return False
         machine = stream.state_machine
         if machine.state not in _RECEIVING or not machine.headers_received:
@@ -379,6 +328,8 @@ class Connection(h2.connection.H2Connection):
         if size:
             self._inbound_flow_control_window_manager.window_consumed(size)
             stream._inbound_window_manager.window_consumed(size)
+        elif not ended:
+            self.waste()
         if ended:
             machine.process_input(StreamInputs.RECV_END_STREAM)
             self.reap(stream_id)
@@ -416,7 +367,7 @@ class Connection(h2.connection.H2Connection):
         if stream is None:
             if self.open_inbound_streams >= self._max_inbound_streams:
                 raise BrokenRule(f"more than {self._max_inbound_streams} open streams")
-            if stream_id % 2 == self.config.client_side and stream_id > self.highest_outbound_stream_id:
+            if stream_id % 2 == self.config.client_side and not self._was_opened(stream_id):
                 raise BrokenRule("ids of this parity are for streams of the other side")
             stream = self._begin_new_stream(stream_id, AllowedStreamIDs(not self.config.client_side))
         machine = stream.state_machine

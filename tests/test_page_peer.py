@@ -16,6 +16,7 @@ from chanlink.opening import Opening
 from .muxes import Side, frames_of, message, peer_limits, read_all, take
 from .page_peer import PagePeer
 from .pairs import PEER
+from .patience import PATIENCE
 from .wires import wires
 
 pytestmark = pytest.mark.anyio
@@ -202,7 +203,7 @@ async def test_a_session_serves_a_peer_that_was_built_from_the_page(ours_client:
     ours, theirs = wires(patient=True)
     session = Session(ours, client_side=ours_client, peer=PEER, services={"echo": echo})
     live = Live(theirs, client=not ours_client)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with session:
             channel = live.peer.open("receiver", service="echo", capacity=1)
             for values, size in ((1, 10), (2, 8_000), (1, 10_000), (3, 30_000), (0, 0)):
@@ -227,7 +228,7 @@ async def test_a_session_sends_to_a_peer_that_was_built_from_the_page(ours_clien
     ours, theirs = wires(patient=True)
     session = Session(ours, client_side=ours_client, peer=PEER)
     live = Live(theirs, client=not ours_client)
-    with anyio.fail_after(20):
+    with anyio.fail_after(PATIENCE):
         async with session, anyio.create_task_group() as tasks:
 
             async def send() -> None:
