@@ -229,7 +229,7 @@ class Listener(AnyListener[Session]):
                 except anyio.ClosedResourceError:
                     return
             except OSError as exc:
-                if self._closed:
+                if self._closed or sock.fileno() < 0:  # the latter in a forked child
                     return
                 if exc.errno not in _OF_ONE_CONNECTION:  # too many open files, no memory: one who is silent has to go
                     if complaints.take(time.monotonic()):

@@ -29,10 +29,11 @@ from .errors import (
     SessionError,
     UntrustedPeer,
 )
+from .forks import forget_in_child
 from .limits import Bucket
 from .openssh import PublicKey
 from .printing import printable, printable_logger
-from .rekey import REKEY, RecordKeys, Secrets
+from .rekey import FORGOTTEN, FORKED, REKEY, RecordKeys, Secrets
 from .sockets import RawStream
 
 logger = printable_logger(__name__)
@@ -118,6 +119,14 @@ class NoiseStream(ByteStream):
         self._closed = False
         self.wake_writer: Callable[[], None] = lambda: None
         """Called when a rekey record waits to be sent, also while nothing else does: `send` must be called then."""
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: the session is the parent's, and every use of this one is a `ConnectionLost`."""
+        self._keys.forget()
+        self.secrets = FORGOTTEN
+        self._unsent = b""
+        self._unsealed.clear()
 
     # --- out ---
 
@@ -327,7 +336,7 @@ class NoiseStream(ByteStream):
         return arrived[: begin + (size or 0)]
 
     def _broken(self) -> SessionError:
-        return self._fail(ConnectionLost("the connection ended without a farewell"))
+        return self._fail(ConnectionLost(FORKED if self._keys.forgotten else "the connection ended without a farewell"))
 
     def _open_arrived(self, data: memoryview) -> None:
         with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first

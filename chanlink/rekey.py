@@ -30,6 +30,8 @@ REKEY = 2
 """The kind of the record."""
 EXPORTER = b"chanlink exporter v1"
 
+FORKED = "this process was forked from the one that has this session; a child opens its own"
+
 ASK, START, ANSWER, DONE = 0, 1, 2, 3
 """The numbers of rekey records."""
 
@@ -75,12 +77,17 @@ class Secrets(NamedTuple):
             raise ValueError("a label is ASCII, of 1 to 255 characters")
         if not 0 < length <= 255 * 32:
             raise ValueError("a secret has 1 to 8160 bytes")
+        if not self.exporter_secret:
+            raise LocalProtocolError("the secrets of this session are forgotten")
         info = EXPORTER + bytes([len(label)]) + label.encode() + self.h + length.to_bytes(2, "big")
         exported = block = b""
         for number in range(1, -(-length // 32) + 1):
             block = hmac.digest(self.exporter_secret, block + info + bytes([number]), HASH)
             exported += block
         return exported[:length]
+
+
+FORGOTTEN = Secrets(b"", b"", b"", b"")
 
 
 def secrets_of(noise: HandshakeState) -> Secrets:
@@ -95,6 +102,8 @@ class RecordKeys:
     """What seals and opens one side's records."""
 
     epoch = 0
+    forgotten = False
+    """Whether `forget` was called."""
 
     def __init__(
         self,
@@ -168,6 +177,16 @@ class RecordKeys:
             receiving.rekey()
         return self._plain[:length]
 
+    def forget(self) -> None:
+        """Drop all keys: another process has the same, and two records must not have one nonce.  For good."""
+        self.forgotten = True
+        self._sending.forget()
+        self._receiving.forget()
+        if self._noise is not None:
+            self._noise.forget()
+        self._secrets, self._next, self._queued = FORGOTTEN, None, None
+        self._waits_since = 0.0  # so that it is never time to begin
+
     # --- renewal --------------------------------------------------------------------------------
 
     def has_record(self, now: float) -> bool:
@@ -175,7 +194,9 @@ class RecordKeys:
         return self._queued is not None or self._is_time(now)
 
     def check(self, now: float) -> None:
-        """Raises `ConnectionLost` when the other side has not answered for too long."""
+        """Raises `ConnectionLost` when the other side has not answered for too long, or the keys are forgotten."""
+        if self.forgotten:
+            raise ConnectionLost(FORKED)
         limits = self._thresholds
         if self._waits_since is None:
             return

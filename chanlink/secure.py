@@ -19,6 +19,7 @@ from anyio.abc import ByteStream
 from . import suites
 from .buffers import RECEIVE, loop_buffers
 from .errors import ConnectionLost, HandshakeError, SessionError, UntrustedPeer
+from .forks import forget_in_child
 from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
 from .limits import Limits, PeerLimits
 from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
@@ -65,6 +66,13 @@ class Credentials:
         self._current: tuple[KeyPair, Certificate] | None = None
         self._tried = -RETRY
         self._signing = anyio.Lock()
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: it makes a static key of its own.  Which first messages were answered, it knows, too."""
+        self._current = None
+        self._tried = -RETRY
+        self._signing = anyio.Lock()  # a task of the parent may hold the old one
 
     async def current(self) -> tuple[KeyPair, Certificate]:
         """The key pair and its certificate.  May ask whoever holds the identity to sign, and raises what that does."""
@@ -104,7 +112,9 @@ class Credentials:
         """A handshake with our static key, and the certificate for it.  Raises as `current`."""
         static, certificate = await self.current()
         name, psks = PROTOCOL_NAME.format(self.pattern), [] if self.psk is None else [self.psk]
-        return HandshakeState(name, self.role is Role.CLIENT, prologue=hello, s=static, psks=psks), certificate
+        noise = HandshakeState(name, self.role is Role.CLIENT, prologue=hello, s=static, psks=psks)
+        forget_in_child(noise)
+        return noise, certificate
 
     async def _make(self) -> tuple[KeyPair, Certificate]:
         static = generate_keypair()

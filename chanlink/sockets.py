@@ -23,6 +23,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, current_token
 
 from .errors import AddressError, ConnectFailed
+from .forks import forget_in_child, let_go
 
 try:
     from sniffio import current_async_library_cvar
@@ -164,6 +165,13 @@ class ListeningSockets:
         """As `connect_socket` takes them, with their real ports."""
         self._path = path
         self._file = _file_id(path)
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: it is the parent that listens."""
+        self._file = None
+        for sock in self.sockets:
+            let_go(sock)
 
     def close(self) -> None:
         """Listen no more, and remove the file of a Unix socket."""
@@ -277,6 +285,11 @@ class RawStream(ByteStream):
         self._watch: _Watch | None = None
         self.sent_at = -math.inf
         """When something left last (`time.monotonic`)."""
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: the connection is the parent's."""
+        let_go(self._sock)
 
     async def readable(self) -> None:
         """Wait until there is something to receive, or the end."""

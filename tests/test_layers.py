@@ -19,6 +19,7 @@ EXAMPLES = ROOT.parent / "examples"
 # DESIGN section 4, from the bottom. A module imports only from rows below, or from what is left of it in its own row.
 ROWS: list[list[str]] = [
     ["printing", "errors", "limits", "threads"],
+    ["forks"],
     [
         "noise.cipher",
         "noise.patterns",

@@ -205,6 +205,10 @@ class CipherState:
             raise LocalProtocolError("there is no key to replace")
         self.k = self._cipher.encrypt(bytes(KEYLEN), b"", self._cipher.nonce(MAX_NONCE), self.k)[:KEYLEN]
 
+    def forget(self) -> None:
+        """Drop the key; encrypting and decrypting are a `LocalProtocolError` from now on."""
+        self.k, self.n = bytes(KEYLEN), MAX_NONCE  # without a key it would return what it is given
+
     def _next_nonce(self) -> bytes:
         if self.n >= MAX_NONCE:
             raise LocalProtocolError("the nonces of this key are used up")
@@ -416,6 +420,13 @@ class HandshakeState:
         self._over = True
         self._s = self._e = None
         return self._symmetric_state.split()
+
+    def forget(self) -> None:
+        """Have no secrets any more; every later call is a `LocalProtocolError`."""
+        self._over = True
+        self._s = self._e = None
+        self._psks.clear()
+        del self._symmetric_state  # nobody gets that far any more
 
     def _begin(self, *, writing: bool) -> MessagePattern:
         """Check that it is the time for this call.  The object is dead from here to `_end`, if that is reached."""
