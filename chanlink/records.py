@@ -456,4 +456,4 @@ class NoiseStream(ByteStream):
 def _word(said: dict[str, Any], name: str) -> str:
     """One of the peer's words, as it may stand in a log."""
     word = said.get(name, "")
-    return printable(word[:256]) if isinstance(word, str) else ""
+    return printable(word[:256])[:256] if isinstance(word, str) else ""
