@@ -10,8 +10,9 @@ SECONDS ?= 60
 STEPS ?= 100000
 ROUNDS ?= 500
 KILLS ?= 25
+WORST ?= 120
 WORKERS ?= auto
-.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile rekeys kills copy-kills machine soak select-soak fuzz clean
+.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile worst-message rekeys kills copy-kills machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
@@ -23,6 +24,7 @@ help:
 	@echo "make bench-smoke  has something become slower by a quarter, beside its peers? (under a minute)"
 	@echo "make bench-baseline  renew what that compares with (two minutes)"
 	@echo "make bench-hostile  floods, of strangers and of peers, and what they cost (three minutes; Linux)"
+	@echo "make worst-message  look for the message that costs most of those that the limits allow, WORST=120 seconds"
 	@echo "make rekeys  renew the keys of a loaded session ten thousand times, on each event loop (half a minute)"
 	@echo "make kills   kill clients, servers and connections of rexec at random moments, ROUNDS=500 (some minutes; Linux)"
 	@echo "make machine two peers and a relay against a model, STEPS=100000 (minutes)"
@@ -80,6 +82,9 @@ bench-baseline: $(VENV)/.bench
 
 bench-hostile: $(VENV)/.dev
 	$(BIN)/python -m tests.bench.hostile
+
+worst-message: $(VENV)/.dev
+	$(BIN)/python -m tests.bench.worst --seconds $(WORST)
 
 kills: $(VENV)/.dev
 	$(BIN)/python -m tests.kills --rounds $(ROUNDS)

@@ -1,23 +1,24 @@
 """Values to message bytes and back (protocol section 8).  No I/O.
 
-Going out, a value is walked once: that checks what msgpack would not (keys, depth), finds the ends in it and
-wraps foreign streams.  Containers of plain values, which is nearly all of them, are passed by two calls that run
-in C.  Then msgpack packs it; an end becomes its index in the message's table.
+Going out, a value is walked once: that checks what msgpack would not (keys, depth, how many values there are), finds
+the ends in it and wraps foreign streams.  Containers of plain values, which is nearly all of them, are passed by two
+calls that run in C.  Then msgpack packs it; an end becomes its index in the message's table.
 
 Coming in, nothing much is allocated because a header claims it: a message that is longer than a few kB, or may nest
-too deep, is skipped through before anything is built, which fails where a length lies. One of few values, however
-long, we skip through ourselves: msgpack needs a copy for that.
+too deep, is skipped through before anything is built, which fails where a length lies, and its values are counted. One
+of few values, however long, we skip through ourselves: msgpack needs a copy for that.
 """
 
 import abc
 import datetime
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple, Self
 
 import msgpack
 
+from .counting import more_values_than
 from .errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
 from .inbox import HAS_TABLE, MESSAGE_HEADER
 from .limits import Limits, PeerLimits
@@ -41,7 +42,9 @@ _CONTAINERS = frozenset([dict, list])
 _MAX_UNCHECKED = 4_096
 """Up to this size, few containers can't claim much."""
 _BUFFER = 4_096
-"""What a session keeps at most to encode messages in."""
+"""What a session keeps at most to encode messages in; up to this size, no message has too many values."""
+_MAX_STEP = 64
+"""Characters of a key in a path: whose data goes out may not be its author."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 """Every byte that never begins an array or a map."""
 
@@ -111,6 +114,9 @@ class PlainEncoder:
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limit = min(limits.message_size, MAX_SIZE)
+        most = limits.message_values - 1
+        self._items = {list: most, dict: min(most // 2, limits.message_int_keys)}
+        """How long a list or map of plain values can't be too long; for others we have to look."""
         self._packer = msgpack.Packer(buf_size=256)
 
     def encode(self, value: object) -> bytes | Pieces | None:
@@ -129,81 +135,123 @@ class PlainEncoder:
         size = len(body)
         if size > _BUFFER:  # it would keep the room that the largest one took, and so above
             self._packer = msgpack.Packer(buf_size=256)
+            if type(value) in _CONTAINERS and len(value) > self._items[type(value)]:  # type: ignore[arg-type, index]
+                return None
         return body if size <= self._limit else None
 
 
 def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachments:
     """Find the ends in `value`, and check that everything else is data.
 
-    Without `wrap` the message stays in this process, where other objects may pass as they are.
-    Raises `EncodeError` with the path of what can't be sent, and `LimitReached` for too many ends.
+    Without `wrap` the message stays in this process, where other objects may pass as they are, and any number of them.
+    Raises `EncodeError` with the path of what can't be sent, and `LimitReached` for too many ends, values or int keys.
     """
-    ends: Attachments = {}
-    _Walk(ends, wrap).visit(value, "", min(limits.message_depth, MAX_DEPTH))
-    if len(ends) > min(limits.message_ends, MAX_ENDS):
-        raise LimitReached("message_ends", min(limits.message_ends, MAX_ENDS))
-    return ends
+    walk = _Walk(wrap)
+    walk.visit(value, None, min(limits.message_depth, MAX_DEPTH))
+    counts = [("message_ends", len(walk.ends), min(limits.message_ends, MAX_ENDS))]
+    if wrap is not None:
+        counts.append(("message_values", walk.values, limits.message_values))
+        counts.append(("message_int_keys", walk.int_keys, limits.message_int_keys))
+    for name, count, limit in counts:
+        if count > limit:
+            raise LimitReached(name, limit)
+    return walk.ends
 
 
-class _Walk(NamedTuple):
-    ends: Attachments
-    wrap: Wrap | None
+_Path = tuple["_Path", object, bool] | None
+"""Where a value stands: in what, under which key or index, and whether that is a key.  The text is made when somebody
+wants it: one for each value would cost as much as all keys above it are long."""
 
-    def visit(self, item: object, path: str, depth: int) -> None:
+
+def _text(path: _Path) -> str:
+    steps = []
+    while path is not None:
+        path, step, is_key = path
+        steps.append(f".{_short(step)}" if is_key else f"[{step}]")
+    return "".join(reversed(steps)).removeprefix(".")
+
+
+def _short(key: object) -> str:
+    try:
+        return f"{key[:_MAX_STEP] if isinstance(key, str | bytes) else key!s:.{_MAX_STEP}}"
+    except ValueError:  # Python makes no text of an int that is so long
+        return "an int"
+
+
+class _Walk:
+    """Finds ends, and counts values, in all that a value holds."""
+
+    def __init__(self, wrap: Wrap | None) -> None:
+        self.ends: Attachments = {}
+        self.wrap = wrap
+        self.values = 1
+        self.int_keys = 0
+
+    def visit(self, item: object, path: _Path, depth: int) -> None:
         if type(item) in _PLAIN:
             return
         if isinstance(item, dict | list | tuple) and not isinstance(item, msgpack.ExtType):
             if depth == 0:
-                raise EncodeError("it nests too deep", path)
+                raise EncodeError("it nests too deep", _text(path))
             self.visit_items(item, path, depth - 1)
             return
         if id(item) in self.ends:
-            raise EncodeError("the same end is in this message twice", path)
+            raise EncodeError("the same end is in this message twice", _text(path))
         end = item if isinstance(item, End) else self.wrapped(item, path)
         if end is not None:
-            self.ends[id(item)] = Attachment(end, path)
+            self.ends[id(item)] = Attachment(end, _text(path))
         elif self.wrap is not None:
             _check_leaf(item, path)
 
-    def wrapped(self, item: object, path: str) -> End | None:
+    def wrapped(self, item: object, path: _Path) -> End | None:
         try:
             return self.wrap(item) if self.wrap is not None else None
         except EncodeError as exc:
-            raise EncodeError(exc.problem, path) from None
+            raise EncodeError(exc.problem, _text(path)) from None
 
-    def visit_items(self, container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int) -> None:
+    def visit_items(self, container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: _Path, depth: int) -> None:
+        self.values += len(container)
         if isinstance(container, dict):
-            if self.wrap is not None and not _PLAIN_KEYS.issuperset(map(type, container)):
-                _check_keys(container, path)
+            self.values += len(container)
+            if self.wrap is not None:
+                self.visit_keys(container, path)
             if not _PLAIN.issuperset(map(type, container.values())):
                 for key, item in container.items():
-                    self.visit(item, f"{path}.{key}" if path else str(key), depth)
+                    self.visit(item, (path, key, True), depth)
         elif not _PLAIN.issuperset(map(type, container)):
             for index, item in enumerate(container):
-                self.visit(item, f"{path}[{index}]", depth)
+                self.visit(item, (path, index, False), depth)
+
+    def visit_keys(self, container: dict[Any, Any], path: _Path) -> None:
+        kinds = set(map(type, container))
+        if kinds == {str}:  # the common case
+            return
+        if not kinds <= _PLAIN_KEYS:
+            _check_keys(container, path)
+        self.int_keys += sum(isinstance(key, int) for key in container)
 
 
-def _check_leaf(item: object, path: str) -> None:
+def _check_leaf(item: object, path: _Path) -> None:
     """Raise unless it is data after all, though of no plain type."""
     if type(item) is datetime.datetime:
         if item.utcoffset() is None:
-            raise EncodeError("a time without a time zone", path)
+            raise EncodeError("a time without a time zone", _text(path))
         try:
             item.astimezone(datetime.UTC)
         except OverflowError:
-            raise EncodeError("a time that is out of range in UTC", path) from None
+            raise EncodeError("a time that is out of range in UTC", _text(path)) from None
     elif isinstance(item, memoryview):
         if not item.c_contiguous:
-            raise EncodeError("a memoryview with gaps", path)
+            raise EncodeError("a memoryview with gaps", _text(path))
     elif not isinstance(item, int | float | str | bytes | bytearray):
         # (Subclasses of these, such as an IntEnum, are as good as they.)
-        raise EncodeError(f"a {type(item).__name__} can't be sent", path)
+        raise EncodeError(f"a {type(item).__name__} can't be sent", _text(path))
 
 
-def _check_keys(value: dict[Any, Any], path: str) -> None:
+def _check_keys(value: dict[Any, Any], path: _Path) -> None:
     for key in value:
         if isinstance(key, bool) or not isinstance(key, str | int | bytes):
-            raise EncodeError(f"a {type(key).__name__} can't be a key ({key!r:.40})", path)
+            raise EncodeError(f"a {type(key).__name__} can't be a key ({key!r:.40})", _text(path))
 
 
 def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes | Pieces:
@@ -215,7 +263,7 @@ def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes | Piec
         pack = pack_in_pieces if has_long_bin(value) else msgpack.packb
         body: bytes | Pieces = pack(value, default=_references(ends), datetime=True)
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
-        raise EncodeError(*(_find_problem(value, "", ends) or (str(exc), ""))) from exc
+        raise EncodeError(*(_find_problem(value, None, ends) or (str(exc), ""))) from exc
     size = len(body) + (1 + len(ends) * _ENTRY.size if ends else 0)
     limit = min(limits.message_size, MAX_SIZE)
     if size > limit:
@@ -223,18 +271,19 @@ def encode(value: object, ends: Attachments, limits: PeerLimits) -> bytes | Piec
     return body
 
 
-def _find_problem(item: object, path: str, ends: Attachments) -> tuple[str, str] | None:
+def _find_problem(item: object, path: _Path, ends: Attachments) -> tuple[str, str] | None:
     """What msgpack can't pack and where it is; slow, for errors only."""
+    inner: Iterable[tuple[object, _Path]]
     if isinstance(item, dict):
-        inner = [pair for key, one in item.items() for pair in ((key, f"{path}.{key}"), (one, f"{path}.{key}"))]
+        inner = ((one, (path, key, True)) for key, value in item.items() for one in (key, value))
     elif isinstance(item, list | tuple):
-        inner = [(one, f"{path}[{index}]") for index, one in enumerate(item)]
+        inner = ((one, (path, index, False)) for index, one in enumerate(item))
     else:
         try:
             if id(item) not in ends:
                 msgpack.packb(item, datetime=True)
         except Exception as exc:
-            return str(exc), path.removeprefix(".")
+            return str(exc), _text(path)
         return None
     return next(filter(None, (_find_problem(one, where, ends) for one, where in inner)), None)
 
@@ -301,7 +350,7 @@ def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> 
         assert maker is not None
         return maker()
 
-    return _unpack(body, limits, ext_hook, _checked_map)
+    return _unpack(body, limits, ext_hook, _map_hook(limits.message_int_keys))
 
 
 def read_table(payload: bytes | Pieces, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
@@ -337,7 +386,7 @@ def _unpack(
     try:
         if isinstance(body, Pieces):
             body, ext_hook = set_aside(body, limits.message_depth, ext_hook)
-        deep = _check_claims(body, limits.message_depth)
+        deep = _check_claims(body, limits)
         try:
             value = msgpack.unpackb(
                 body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
@@ -347,33 +396,52 @@ def _unpack(
                 raise
             # Only now: with this option keys of every type pass, and each has to be looked at.
             value = msgpack.unpackb(
-                body, ext_hook=ext_hook, timestamp=3, strict_map_key=False, object_pairs_hook=_checked_map
+                body,
+                ext_hook=ext_hook,
+                timestamp=3,
+                strict_map_key=False,
+                object_pairs_hook=_map_hook(limits.message_int_keys),
             )
     except DecodeError:
         raise
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
         raise DecodeError("not a message") from exc
-    if deep and _depth(value) > limits.message_depth:
+    if deep and _nests_deeper(value, limits.message_depth):
         raise DecodeError("a message that nests too deep")
     return value
 
 
-def _checked_map(pairs: list[tuple[object, object]]) -> dict[object, object]:
-    if not _PLAIN_KEYS.issuperset(type(key) for key, _ in pairs):
-        raise DecodeError("a key that is no str, int or bin")
-    made = dict(pairs)
-    if len(made) < len(pairs):  # an end under the first of two equal keys would be forgotten
-        raise DecodeError("a key that comes twice")
-    return made
+def _map_hook(int_keys: int) -> Callable[[list[tuple[object, object]]], object]:
+    """What makes the maps of a message: it looks at the keys before, and counts those whose hash a peer can choose."""
+    left = int_keys
+
+    def make(pairs: list[tuple[object, object]]) -> dict[object, object]:
+        nonlocal left
+        for key, _ in pairs:
+            kind = type(key)
+            if kind is int:
+                left -= 1
+            elif kind not in _PLAIN_KEYS:
+                raise DecodeError("a key that is no str, int or bin")
+        if left < 0:
+            raise DecodeError(f"more than {int_keys} keys that are ints (message_int_keys)")
+        made = dict(pairs)
+        if len(made) < len(pairs):  # an end under the first of two equal keys would be forgotten
+            raise DecodeError("a key that comes twice")
+        return made
+
+    return make
 
 
-def _check_claims(body: bytes, depth: int) -> bool:
-    """Raise when `body` claims more than it holds; return whether it may nest deeper than `depth`."""
-    if _is_small(body, depth) or long_bins(body, depth) is not None:
+def _check_claims(body: bytes, limits: Limits) -> bool:
+    """Raise when `body` claims more than it holds, or holds too much; return whether it may nest too deep."""
+    if _is_small(body, limits.message_depth) or long_bins(body, limits.message_depth) is not None:
         return False
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)
     unpacker.skip()
+    if more_values_than(limits.message_values, body):
+        raise DecodeError(f"more than {limits.message_values} values (message_values)")
     return True
 
 
@@ -383,14 +451,20 @@ def _is_small(body: bytes, depth: int) -> bool:
     return len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth
 
 
-def _depth(value: object) -> int:
-    """How deep lists and maps nest in a value; not by recursion."""
-    depth = 0
+def _nests_deeper(value: object, depth: int) -> bool:
+    """Whether lists and maps nest deeper than that in a value; not by recursion, and what can runs in C."""
     level: list[Any] = [value] if type(value) in _CONTAINERS else []
     while level:
-        depth += 1
-        contents = [container.values() if type(container) is dict else container for container in level]
-        if _CONTAINERS.isdisjoint(map(type, chain.from_iterable(contents))):  # runs in C
+        if depth == 0:
+            return True
+        depth -= 1
+        lists = [item for item in level if item and type(item) is list]
+        maps = [item for item in level if item and type(item) is dict]
+        if _CONTAINERS.isdisjoint(map(type, _contents(lists, maps))):
             break
-        level = [item for item in chain.from_iterable(contents) if type(item) in _CONTAINERS]
-    return depth
+        level = [item for item in _contents(lists, maps) if type(item) in _CONTAINERS]
+    return False
+
+
+def _contents(lists: list[list[Any]], maps: list[dict[Any, Any]]) -> Iterator[Any]:
+    return chain(chain.from_iterable(lists), chain.from_iterable(map(dict.values, maps)))

@@ -10,7 +10,7 @@ from .errors import ConfigError
 class Limits:
     """The bounds of a session.  Sizes are in bytes, times in seconds.  Raises `ConfigError` for what can't be.
 
-    Both sides have their own; what concerns the other side (``message_size``, ``open_channels``,
+    Both sides have their own; what concerns the other side (what begins with ``message_``, ``open_channels``,
     ``stream_window``) travels in the handshake, so that a sender can check before it sends.
     """
 
@@ -25,6 +25,10 @@ class Limits:
     """The longest message that we take, as it is on the wire, without its header."""
     message_depth: int = 64
     """How deep lists and maps may nest."""
+    message_values: int = 131_072
+    """How many values one message may hold, keys, lists and maps included: each costs us up to a hundred bytes."""
+    message_int_keys: int = 4_096
+    """How many of its keys may be ints: they can be chosen so that each is compared with all others of its map."""
     message_ends: int = 128
     """How many ends one message may hold; the table of the wire has one byte for it."""
     open_channels: int = 4_096
@@ -69,6 +73,9 @@ _RANGES = (
     # What the protocol has room for (sections 2.2 and 8), and what decoding can bear.
     ("message_size", 1, 2**31 - 1),
     ("message_depth", 1, 128),
+    # No message of 4,096 bytes can reach these: nobody has to count in short ones.
+    ("message_values", 4_096, 2**31 - 1),
+    ("message_int_keys", 2_048, 2**31 - 1),
     ("message_ends", 1, 128),
     ("open_channels", 1, 2**31 - 1),
     ("stream_window", 1_024, 2**31 - 1),
@@ -84,6 +91,8 @@ class PeerLimits:
 
     message_size: int = _DEFAULT.message_size
     message_depth: int = _DEFAULT.message_depth
+    message_values: int = _DEFAULT.message_values
+    message_int_keys: int = _DEFAULT.message_int_keys
     message_ends: int = _DEFAULT.message_ends
     open_channels: int = _DEFAULT.open_channels
     stream_window: int = _DEFAULT.stream_window

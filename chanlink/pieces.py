@@ -19,17 +19,17 @@ _LONG_BIN = 65_536
 """From this length on a bin is sent from where it is; a shorter one is copied into the message."""
 _LISTS = (list, tuple)
 _BIN32 = struct.Struct(">BI")
-_SIZES = {
+SIZES = {
     **dict.fromkeys([*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3], 1),  # small ints, nil, bool
     **{0xA0 + length: 1 + length for length in range(32)},  # short strs
     **dict(zip(range(0xCA, 0xD4), (5, 9, 2, 3, 5, 9, 2, 3, 5, 9), strict=True)),  # numbers
 }
 """What a value takes, by its first byte: of all that don't say it elsewhere."""
 _BINS = {0xC4: 2, 0xC5: 3, 0xC6: 5}
-_STRINGS = {**_BINS, 0xD9: 2, 0xDA: 3, 0xDB: 5}
+STRINGS = {**_BINS, 0xD9: 2, 0xDA: 3, 0xDB: 5}
 """The headers of strs and bins, which end with the length."""
-_EXTENSIONS = {0xD4: 3, 0xD5: 4, 0xD6: 6, 0xD7: 10, 0xD8: 18}
-_ITEMS = {
+EXTENSIONS = {0xD4: 3, 0xD5: 4, 0xD6: 6, 0xD7: 10, 0xD8: 18}
+ITEMS = {
     **{0x80 + count: (1, 2 * count) for count in range(16)},
     **{0x90 + count: (1, count) for count in range(16)},
     0xDC: (3, 1),
@@ -150,21 +150,21 @@ def long_bins(body: bytes | Pieces, depth: int) -> list[tuple[int, int, int]] | 
         first = header[0]
         left -= 1
         seen += 1
-        if first in _SIZES:
-            at += _SIZES[first]
-        elif first in _STRINGS:
-            begin = at + _STRINGS[first]
-            end = begin + int.from_bytes(header[1 : _STRINGS[first]], "big")
+        if first in SIZES:
+            at += SIZES[first]
+        elif first in STRINGS:
+            begin = at + STRINGS[first]
+            end = begin + int.from_bytes(header[1 : STRINGS[first]], "big")
             if first in _BINS and end - begin >= _LONG:
                 bins.append((at, begin, end))
             at = end
-        elif first in _ITEMS:
-            size, each = _ITEMS[first]
+        elif first in ITEMS:
+            size, each = ITEMS[first]
             left += each if size == 1 else each * int.from_bytes(header[1:size], "big")
             containers += 1
             at += size
-        elif first in _EXTENSIONS and header[1:2] in (b"\1", b"\xff"):  # an end, a time
-            at += _EXTENSIONS[first]
+        elif first in EXTENSIONS and header[1:2] in (b"\1", b"\xff"):  # an end, a time
+            at += EXTENSIONS[first]
         else:
             return None
     return bins if at == len(body) and containers <= depth else None

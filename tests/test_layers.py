@@ -38,6 +38,7 @@ ROWS: list[list[str]] = [
     ["admission", "suites", "psk", "rekey", "records"],
     [
         "pieces",
+        "counting",
         "inbox",
         "opening",
         "stream",

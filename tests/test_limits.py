@@ -20,6 +20,10 @@ def test_no_bound_is_zero_or_less(field: dataclasses.Field[object]) -> None:
     [
         ("message_size", 2**31),
         ("message_depth", 129),
+        ("message_values", 4_095),
+        ("message_values", 2**31),
+        ("message_int_keys", 2_047),
+        ("message_int_keys", 2**31),
         ("message_ends", 129),
         ("open_channels", 2**31),
         ("stream_window", 1_023),

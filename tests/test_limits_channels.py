@@ -94,6 +94,28 @@ async def message_depth() -> None:
         await assert_usable(sender, receiver)
 
 
+async def message_values() -> None:
+    """The sender raises `LimitReached` by name; a message of just as many passes."""
+    async with limited(message_values=5_000) as (_, _, sender, receiver):
+        with pytest.raises(LimitReached) as caught:
+            await sender.send([0] * 5_000)
+        assert (caught.value.limit, caught.value.value) == ("message_values", 5_000)
+        await sender.send([0] * 4_999)
+        assert await receiver.receive() == [0] * 4_999
+        await assert_usable(sender, receiver)
+
+
+async def message_int_keys() -> None:
+    """As `message_values`."""
+    async with limited(message_int_keys=3_000) as (_, _, sender, receiver):
+        with pytest.raises(LimitReached) as caught:
+            await sender.send(dict.fromkeys(range(3_001)))
+        assert (caught.value.limit, caught.value.value) == ("message_int_keys", 3_000)
+        await sender.send(dict.fromkeys(range(3_000)))
+        assert await receiver.receive() == dict.fromkeys(range(3_000))
+        await assert_usable(sender, receiver)
+
+
 async def message_ends() -> None:
     """The sender raises `LimitReached` by name, and every end stays its own."""
     async with limited(message_ends=3) as (client, _, sender, receiver):
@@ -319,6 +341,8 @@ TESTS: dict[str, Callable[[], Awaitable[None]]] = {
     for function in (
         message_size,
         message_depth,
+        message_values,
+        message_int_keys,
         message_ends,
         open_channels,
         unaccepted,

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink import codec
-from chanlink.codec import _depth
+from chanlink.codec import _nests_deeper
 from chanlink.errors import DecodeError
 from chanlink.inbox import HAS_TABLE, IN_PIECES, Inbox
 from chanlink.limits import Limits, PeerLimits
@@ -118,7 +118,7 @@ def check_sparse(body: bytes, depth: int) -> bool:
         value = msgpack.unpackb(body, strict_map_key=False, object_pairs_hook=lambda pairs: list(chain(*pairs)))
     except (ValueError, TypeError):  # of strs that are no UTF-8, and of timestamps
         return True
-    assert _depth(value) <= depth
+    assert not _nests_deeper(value, depth)
     return True
 
 

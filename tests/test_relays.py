@@ -264,6 +264,25 @@ async def test_a_message_too_large_for_the_next_session_fails_the_channel_on_bot
         await link.check_books(before)
 
 
+async def test_a_message_of_too_many_values_for_the_far_side_is_refused_there_by_name() -> None:
+    """A relay looks into no message."""
+    async with relayed(far=Limits(message_values=4_096)) as link:
+        await link.begin()
+        before = link.books()
+        sender, receiver = await link.channel()
+        await sender.send([0] * 4_095)
+        await sender.send([0] * 4_096)
+        assert await receiver.receive() == [0] * 4_095
+        with anyio.fail_after(PATIENCE), pytest.raises(chanlink.DecodeError, match="message_values"):
+            await receiver.receive()
+        with anyio.fail_after(PATIENCE):
+            reason = await sender.wait_closed()
+        assert isinstance(reason, ChannelRefused)
+        assert reason.code == "bad-message"
+        assert "message_values" in reason.reason
+        await link.check_books(before)
+
+
 @pytest.mark.parametrize("limit", ["open_channels", "message_ends"])
 async def test_ends_for_which_the_next_session_has_no_room_are_refused_with_their_channel(limit: str) -> None:
     async with relayed(far=Limits(**{limit: 4})) as link:  # type: ignore[arg-type]
