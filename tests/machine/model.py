@@ -29,12 +29,15 @@ FORGOTTEN = "abandoned"
 
 
 def outcome(exc: BaseException) -> Outcome:
-    """The exception itself is not kept: its traceback would keep ends alive."""
+    """The exception itself is not kept: its traceback would keep ends alive.
+
+    Nor is the text of what nobody took, which tells of the carrier's end: of that there may be two stories.
+    """
     match exc:
         case chanlink.ChannelFailed():
-            return Outcome("ChannelFailed", exc.code, exc.text)
+            return Outcome("ChannelFailed", exc.code, "" if exc.code == DROPPED else exc.text)
         case chanlink.ChannelRefused():
-            return Outcome("ChannelRefused", exc.code, exc.reason)
+            return Outcome("ChannelRefused", exc.code, "" if exc.code == DROPPED else exc.reason)
         case chanlink.SessionLost():
             return Outcome("SessionLost", text=str(exc.cause))
         case _:
