@@ -14,12 +14,13 @@ from typing import Any
 
 import anyio
 from anyio import TASK_STATUS_IGNORED, CancelScope
-from anyio.abc import ByteStream, ByteStreamConnectable, TaskGroup, TaskStatus
+from anyio.abc import ByteStream, TaskGroup, TaskStatus
 from anyio.abc import Listener as AnyListener
 from anyio.lowlevel import checkpoint
 
 from . import suites
 from .admission import Admission, Visitor, source_of
+from .dial import Connectable, name_of, reach
 from .errors import (
     ConnectFailed,
     HandshakeTimeout,
@@ -38,7 +39,6 @@ from .session import Session
 from .sockets import (
     ListeningSockets,
     RawStream,
-    connect_socket,
     listening_sockets,
     parse_address,
     reset_when_closed,
@@ -47,8 +47,6 @@ from .trust import Grant, Trust, watch
 from .waiting import Waiters
 
 logger = printable_logger(__name__)
-
-Connectable = str | ByteStream | ByteStreamConnectable
 
 _OF_ONE_CONNECTION = (
     errno.ECONNABORTED,
@@ -73,6 +71,7 @@ async def connect(
     trust: Trust | KnownPeers | None = None,
     services: Services | None = None,
     timeout: float = 10.0,
+    wait: float = 0.0,
     limits: Limits | None = None,
     psk: Psk | None = None,
     eager: bool = False,
@@ -84,9 +83,10 @@ async def connect(
     Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one that
     the file names for this address, and `KnownPeers.load` with its default file is what decides if neither is given.
     ``services`` are served to the other side; with a `Trust`, those that it allows. ``timeout`` (seconds) is for
-    everything until the server's welcome. ``psk`` is a key that both sides share beside their identities (32 bytes, or
-    a file with them): a server that has one answers nobody else. With ``eager`` the block begins one round trip
-    earlier, and a refusal is then the error that ends the session.
+    everything until the server's welcome. While nobody listens at the address, it is tried again for ``wait`` seconds
+    more: a server that is being started is waited for, one that refuses us is not. ``psk`` is a key that both sides
+    share beside their identities (32 bytes, or a file with them): a server that has one answers nobody else. With
+    ``eager`` the block begins one round trip earlier, and a refusal is then the error that ends the session.
 
     Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
     does not trust the other's key), `HandshakeError`, `SessionClosed` (the server is busy), or a `ConfigError`. An
@@ -95,18 +95,19 @@ async def connect(
     expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
     limits = limits or Limits()
     credentials = Credentials(identity or Identity.default(), Role.CLIENT, load_psk(psk))
-    progress: SessionError = ConnectFailed(f"{_name(address)}: no answer within {timeout:g} s")
+    progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
     try:
-        with anyio.fail_after(timeout):
-            transport = await _transport(address)
-            progress = HandshakeTimeout(f"{_name(address)}: the handshake did not end within {timeout:g} s")
+        with anyio.fail_after(wait + timeout) as scope:
+            transport = await reach(address, wait)
+            scope.deadline = min(scope.deadline, anyio.current_time() + timeout)
+            progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
             secured = await _authenticate(transport, credentials, expected, limits, eager)
     except TimeoutError as exc:
         raise progress from exc
     session = Session(
         secured.stream,
         client_side=True,
-        peer=Peer(secured.key, secured.grant.name, _name(address)),
+        peer=Peer(secured.key, secured.grant.name, name_of(address)),
         limits=limits,
         peer_limits=secured.peer_limits,
         services=services,
@@ -115,17 +116,6 @@ async def connect(
     )
     async with session:
         yield session
-
-
-async def _transport(address: Connectable) -> ByteStream:
-    if isinstance(address, ByteStream):
-        return address
-    if isinstance(address, ByteStreamConnectable):
-        try:
-            return await address.connect()
-        except OSError as exc:
-            raise ConnectFailed(f"{_name(address)}: {exc}") from exc
-    return await connect_socket(parse_address(address))
 
 
 async def _authenticate(
@@ -140,10 +130,6 @@ async def _authenticate(
         with CancelScope(shield=True):
             await anyio.aclose_forcefully(transport)
         raise
-
-
-def _name(address: Connectable) -> str:
-    return address if isinstance(address, str) else type(address).__name__
 
 
 # --- listening ----------------------------------------------------------------------------------

@@ -59,6 +59,13 @@ def add_expectations(parser: argparse.ArgumentParser) -> None:
     )
     add_psk(parser)
     parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=positive,
+        default=0.0,
+        help="while nobody listens there, try again for so long (default: not at all)",
+    )
+    parser.add_argument(
         "--timeout", metavar="SECONDS", type=positive, default=10.0, help="for connecting (default: %(default)g)"
     )
 

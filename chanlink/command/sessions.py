@@ -56,6 +56,7 @@ async def connected(options: argparse.Namespace) -> "AsyncGenerator[chanlink.Ses
         peer=peer,
         trust=trust,
         timeout=options.timeout,
+        wait=options.wait,
         psk=options.psk,
     ) as session:
         yield session

@@ -1,6 +1,7 @@
 """What the parsers of all commands share.  It imports next to nothing."""
 
 import argparse
+import math
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -47,6 +48,14 @@ def add_identity(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="our private key (default: ~/.config/chanlink/id_ed25519, which is made when it is missing)",
     )
+
+
+def seconds(text: str) -> float:
+    """A number of seconds, for `argparse`."""
+    value = float(text)
+    if not 0 <= value < math.inf:
+        raise ValueError
+    return value
 
 
 def identity(options: Options) -> "chanlink.Identity":

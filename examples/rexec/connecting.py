@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .arguments import Options, add_identity
+from .arguments import Options, add_identity, seconds
 
 if TYPE_CHECKING:
     import chanlink
@@ -23,6 +23,13 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         metavar="KEY|FILE",
         help="the server's public key, or a file of public keys of which it has one"
         " (default: what ~/.config/chanlink/known_peers says of that address)",
+    )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=seconds,
+        default=0.0,
+        help="while nobody listens there, try again for so long (default: not at all)",
     )
     parser.set_defaults(ask=ask_on_terminal)
     unknown = parser.add_mutually_exclusive_group()
@@ -110,7 +117,7 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
     async with AsyncExitStack() as stack:
 
         async def connect(peer: Any, trust: Any) -> chanlink.Session:
-            connection = chanlink.connect(where.address, identity=identity, peer=peer, trust=trust)
+            connection = chanlink.connect(where.address, identity=identity, peer=peer, trust=trust, wait=options.wait)
             return await stack.enter_async_context(connection)
 
         try:

@@ -1,7 +1,8 @@
 """The options of ``rexec run`` about sharing."""
 
 import argparse
-import math
+
+from .arguments import seconds
 
 IDLE = 600
 
@@ -15,14 +16,7 @@ def add_sharing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share-for",
         metavar="SECONDS",
-        type=_seconds,
+        type=seconds,
         default=IDLE,
         help=f"how long a shared session is kept when nobody uses it (default: {IDLE})",
     )
-
-
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0 <= seconds < math.inf:
-        raise ValueError
-    return seconds
