@@ -350,7 +350,7 @@ def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> 
         assert maker is not None
         return maker()
 
-    return _unpack(body, limits, ext_hook, _map_hook(limits.message_int_keys))
+    return _unpack(body, limits, ext_hook, _map_hook(limits.message_int_keys, with_ends=True))
 
 
 def read_table(payload: bytes | Pieces, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
@@ -411,8 +411,11 @@ def _unpack(
     return value
 
 
-def _map_hook(int_keys: int) -> Callable[[list[tuple[object, object]]], object]:
-    """What makes the maps of a message: it looks at the keys before, and counts those whose hash a peer can choose."""
+def _map_hook(int_keys: int, *, with_ends: bool = False) -> Callable[[list[tuple[object, object]]], object]:
+    """What makes the maps of a message: it looks at the keys before, and counts those whose hash a peer can choose.
+
+    Of two equal keys the last one counts, as msgpack itself has it; but an end under the first would be forgotten.
+    """
     left = int_keys
 
     def make(pairs: list[tuple[object, object]]) -> dict[object, object]:
@@ -426,7 +429,7 @@ def _map_hook(int_keys: int) -> Callable[[list[tuple[object, object]]], object]:
         if left < 0:
             raise DecodeError(f"more than {int_keys} keys that are ints (message_int_keys)")
         made = dict(pairs)
-        if len(made) < len(pairs):  # an end under the first of two equal keys would be forgotten
+        if with_ends and len(made) < len(pairs):
             raise DecodeError("a key that comes twice")
         return made
 

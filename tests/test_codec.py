@@ -456,6 +456,23 @@ def test_hostile_bytes_are_a_decode_error_and_quickly_one(name: str) -> None:
     assert processor_time(refused) < 0.5  # measured: under 5 ms
 
 
+EQUAL_KEYS = {
+    "str": (b"\x82\xa1a\1\xa1a\2", {"a": 2}),
+    "int": (b"\x82\1\1\xcd\0\1\2", {1: 2}),
+    "bin": (b"\x82\xc4\1a\1\xc5\0\1a\2", {b"a": 2}),
+    "str beside an int": (b"\x83\xa1a\1\5\6\xd9\1a\2", {"a": 2, 5: 6}),
+    "in a long one": (b"\x92\x82\1\1\1\2\xc5\x20\0" + bytes(8_192), [{1: 2}, bytes(8_192)]),
+}
+
+
+@pytest.mark.parametrize("name", EQUAL_KEYS)
+def test_of_equal_keys_the_last_one_counts_and_beside_a_table_they_are_refused(name: str) -> None:
+    body, value = EQUAL_KEYS[name]
+    assert decode(framed(body)) == value
+    with pytest.raises(DecodeError, match="twice"):
+        decode(table(b"\x92\xd4\1\0" + body, (1, 3)), Opened(*THREE))
+
+
 def rich() -> bytes:
     value = {"a": [1, -5, 2.5, None, True, "text", b"bytes", datetime.datetime(2026, 1, 1, tzinfo=UTC)], 7: Stub()}
     body, _ = encode([value, Stub("bytes"), {"n": {"m": 2**64 - 1}}])
