@@ -17,6 +17,7 @@ import anyio
 from chanlink.printing import printable
 
 from .output import duration, milliseconds, size, table
+from .stdio import Watch
 
 CLEAR, HOME, REST = "\x1b[2J", "\x1b[H", "\x1b[J"
 OTHER_SCREEN, OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -155,8 +156,9 @@ class Screen:
                     tasks.cancel_scope.cancel()
 
                 tasks.start_soon(until_signal)
+                keyboard = Watch(0)
                 while True:
-                    await anyio.wait_readable(0)
+                    await keyboard.ready()
                     if os.read(0, 1) in (b"q", b"Q", b"\x04", b""):
                         break
                 tasks.cancel_scope.cancel()

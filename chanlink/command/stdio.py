@@ -2,11 +2,13 @@
 
 A descriptor is non-blocking by a flag of the open file, which we share with the shell and whoever else has it, and a
 terminal that is left non-blocking breaks the programs after us. So pipes and terminals are opened once more, sockets
-are asked not to wait in each call, and what remains is written in worker threads. Reading and writing come first, and
-waiting only when told to: on a busy pipe that saves a turn of the event loop for each piece.
+are asked not to wait in each call, and what remains is written in worker threads. Who waits for a shared descriptor
+does it by way of a `Watch`, because an event loop may set that flag of whatever it is given (libuv does). Reading and
+writing come first, and waiting only when told to: on a busy pipe that saves a turn of the event loop for each piece.
 """
 
 import os
+import selectors
 import socket
 import stat
 from collections.abc import Callable
@@ -22,26 +24,40 @@ PIECE = 64 * 1024
 """What is read at a time: about a DATA frame of the session."""
 
 
+class Watch:
+    """Waits for a descriptor that others have, too: the event loop gets a selector, and the selector the descriptor."""
+
+    def __init__(self, descriptor: int, events: int = selectors.EVENT_READ) -> None:
+        self._selector = selectors.DefaultSelector()
+        try:
+            self._selector.register(descriptor, events)
+            self._always = False
+        except PermissionError:  # epoll refuses what is always ready
+            self._always = True
+
+    async def ready(self) -> None:
+        """Return once it can be read or written."""
+        if not self._always:
+            await anyio.wait_readable(self._selector.fileno())
+
+
 class Input:
     """Standard input."""
 
     def __init__(self, descriptor: int = 0) -> None:
         self._descriptor, self._read, self._waits = _opened(descriptor, os.O_RDONLY)
+        self._watch = Watch(self._descriptor)
 
     async def receive(self) -> bytes:
         """At least one byte; none at the end.  Raises `OSError`."""
         if self._waits:
-            await self._ready()
+            await self._watch.ready()
         while True:
             try:
                 data: bytes = self._read(PIECE)
                 return data
             except BlockingIOError:
-                await self._ready()
-
-    async def _ready(self) -> None:
-        with suppress(PermissionError):  # epoll refuses what is always ready
-            await anyio.wait_readable(self._descriptor)
+                await self._watch.ready()
 
 
 class Output:
@@ -50,6 +66,7 @@ class Output:
     def __init__(self, descriptor: int = 1) -> None:
         self._standard = descriptor
         self._descriptor, self._write, self._waits = _opened(descriptor, os.O_WRONLY)
+        self._watch = Watch(self._descriptor, selectors.EVENT_WRITE)
         is_socket = stat.S_ISSOCK(os.fstat(descriptor).st_mode)
         self._socket = socket.socket(fileno=os.dup(descriptor)) if is_socket else None
 
@@ -63,7 +80,7 @@ class Output:
                 else:
                     written = self._write(rest)
             except BlockingIOError:
-                await anyio.wait_writable(self._descriptor)
+                await self._watch.ready()
             else:
                 rest = rest[written:]
 

@@ -7,12 +7,15 @@ regular files and ``/dev/null``) need no special case.
 The descriptors are non-blocking, which for the pipes of our own processes is a flag. Our standard input and output are
 another matter: the flag belongs to the open file, which we share with the shell and whoever else has it, and a
 terminal that is left non-blocking breaks the programs after us. `open_standard_input` and `open_standard_output`
-say what is done instead.
+say what is done instead. Who waits for such a descriptor does it by way of a `Watch`, because an event loop may set
+that flag of whatever it is given (libuv does).
 """
 
 import fcntl
 import io
 import os
+import selectors
+import socket
 import stat
 from contextlib import suppress
 from typing import Protocol
@@ -88,7 +91,7 @@ class FileSink(ByteSendStream):
             while rest:
                 written = await self.write(rest)
                 if written is None:
-                    await anyio.wait_writable(self._file.fileno())
+                    await self.wait()
                 else:
                     rest = rest[written:]
         except BrokenPipeError as exc:
@@ -96,6 +99,10 @@ class FileSink(ByteSendStream):
 
     async def write(self, data: memoryview) -> int | None:
         return self._file.write(data)
+
+    async def wait(self) -> None:
+        """Return once there is room, or nobody to read it."""
+        await anyio.wait_writable(self._file.fileno())
 
     def close(self) -> None:
         self._file.close()
@@ -160,48 +167,124 @@ async def copy_out(stream: chanlink.ByteStream, sink: ByteSendStream) -> None:
 
 def open_standard_input(descriptor: int = 0) -> FileSource:
     """Standard input as a stream, without changing it for those that share it."""
-    file = _standard_file(descriptor, os.O_RDONLY)
-    return _SharedSource(file) if _can_block(file) else FileSource(file)
+    own = _own_file(descriptor, os.O_RDONLY)
+    return FileSource(own) if own is not None else _SharedSource(descriptor)
 
 
 def open_standard_output(descriptor: int) -> FileSink:
     """Standard output (1) or error (2) as a stream, without changing it for those that share it."""
-    file = _standard_file(descriptor, os.O_WRONLY)
-    return _SharedSink(file) if _can_block(file) else FileSink(file)
+    own = _own_file(descriptor, os.O_WRONLY)
+    return FileSink(own) if own is not None else _SharedSink(descriptor)
 
 
-def _standard_file(descriptor: int, access: int) -> io.FileIO:
-    """An open file of our own for the same pipe or terminal, if the system gives us one; else the shared one."""
+def _own_file(descriptor: int, access: int) -> io.FileIO | None:
+    """An open file of our own for the same pipe or terminal, if the system gives us one."""
     mode = os.fstat(descriptor).st_mode
     # Not regular files: the position in them, and whether to append, belong to the shared open file.
-    if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
-        with suppress(OSError):  # there is no /proc (macOS), or it belongs to another user (sudo)
-            own = os.open(f"/proc/self/fd/{descriptor}", access | os.O_NONBLOCK | os.O_NOCTTY)
-            return _unbuffered(own, access, close=True)
-    return _unbuffered(descriptor, access, close=False)
-
-
-def _unbuffered(descriptor: int, access: int, *, close: bool) -> io.FileIO:
-    file = io.FileIO(descriptor, "r" if access == os.O_RDONLY else "w", closefd=close)
+    if not (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)):
+        return None
+    try:
+        own = os.open(f"/proc/self/fd/{descriptor}", access | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:  # there is no /proc (macOS), or it belongs to another user (sudo)
+        return None
+    file = io.FileIO(own, _mode(access))
     enlarge(file)
     return file
 
 
-def _can_block(file: io.FileIO) -> bool:
-    return os.get_blocking(file.fileno()) and not stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+def _mode(access: int) -> str:
+    return "r" if access == os.O_RDONLY else "w"
+
+
+class Watch:
+    """Waits for a descriptor that others have, too: the event loop gets a selector, and the selector the descriptor."""
+
+    def __init__(self, descriptor: int, events: int) -> None:
+        self._selector = selectors.DefaultSelector()
+        try:
+            self._selector.register(descriptor, events)
+            self._always = False
+        except PermissionError:  # epoll refuses what is always ready
+            self._always = True
+
+    async def ready(self) -> None:
+        """Return once it can be read or written."""
+        if not self._always:
+            await anyio.wait_readable(self._selector.fileno())
+
+    def close(self) -> None:
+        self._selector.close()
+
+
+class _Socket:
+    """A socket that others have, too, as a file that does not block: it is asked not to wait in each call."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._socket = socket.socket(fileno=os.dup(descriptor))
+        self.fileno, self.close = self._socket.fileno, self._socket.close
+
+    def read(self, size: int) -> bytes | None:
+        try:
+            return self._socket.recv(size, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+    def write(self, data: memoryview) -> int | None:
+        try:
+            return self._socket.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+
+
+def _shared_file(descriptor: int, access: int) -> tuple[_Socket | io.FileIO, bool]:
+    """A file that others have open, too, and whether to use it can block."""
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISSOCK(mode):
+        return _Socket(descriptor), False
+    file = io.FileIO(descriptor, _mode(access), closefd=False)
+    return file, os.get_blocking(descriptor) and not stat.S_ISREG(mode)
 
 
 class _SharedSource(FileSource):
-    """Reads a file that can block: only once something is there."""
+    """Reads a file that others have open, too: if it can block, only once something is there."""
+
+    def __init__(self, descriptor: int) -> None:
+        file, self._can_block = _shared_file(descriptor, os.O_RDONLY)
+        super().__init__(file)
+        self._watch = Watch(file.fileno(), selectors.EVENT_READ)
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
-        with suppress(PermissionError):  # a device that can't be waited for is always ready
+        if self._can_block:
             await self.wait()
         return await super().receive(max_bytes)
 
+    async def wait(self) -> None:
+        await self._watch.ready()
+
+    def close(self) -> None:
+        self._watch.close()
+        super().close()
+
 
 class _SharedSink(FileSink):
-    """Writes to a file that can block, in a worker thread: being writable promises room for 4 KiB at most."""
+    """Writes to a file that others have open, too.
+
+    If it can block, in a worker thread: being writable promises room for 4 KiB at most.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        file, self._can_block = _shared_file(descriptor, os.O_WRONLY)
+        super().__init__(file)
+        self._watch = Watch(file.fileno(), selectors.EVENT_WRITE)
 
     async def write(self, data: memoryview) -> int | None:
-        return await anyio.to_thread.run_sync(self._file.write, data, abandon_on_cancel=True)
+        if self._can_block:
+            return await anyio.to_thread.run_sync(self._file.write, data, abandon_on_cancel=True)
+        return await super().write(data)
+
+    async def wait(self) -> None:
+        await self._watch.ready()
+
+    def close(self) -> None:
+        self._watch.close()
+        super().close()

@@ -25,11 +25,12 @@ def run_shared(argv: "Sequence[str]") -> int:
     """Run a command line at a keeper, which is started if there is none; returns the exit status."""
     try:
         connection = connect_or_start(control_path())
-        terminal = _saved_terminal()
+        before = _terminal_modes()
         try:
             return converse(connection, "run", os.getcwd(), os.environ.get("TERM", ""), *argv)
         finally:
-            _restore(terminal)
+            if before is not None:
+                _put_back(before)
     except (ShareError, OSError) as exc:
         print(f"rexec: the session can't be shared: {exc}", file=sys.stderr)
         return FAILED
@@ -103,26 +104,35 @@ def _standard_input() -> int:
     """
     if not os.isatty(0):
         return 0
-    if os.tcgetpgrp(0) != os.getpgrp():
+    if _in_background():
         return os.open(os.devnull, os.O_RDONLY)
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     return 0
 
 
-def _saved_terminal() -> "list[object] | None":
-    """The modes of our terminal, if we have one: the keeper may change them, and be killed."""
-    if not os.isatty(0):
+def _in_background() -> bool:
+    """Whether our terminal is at another job's service; one that does not control us has no jobs of ours."""
+    try:
+        return os.tcgetpgrp(0) != os.getpgrp()
+    except OSError:
+        return False
+
+
+def _terminal_modes() -> "list[object] | None":
+    """Of our terminal, if we have one: the keeper may change them, and be killed."""
+    if not os.isatty(0) or _in_background():
         return None
     import termios
 
     return termios.tcgetattr(0)
 
 
-def _restore(modes: "list[object] | None") -> None:
-    if modes is not None:
-        import termios
+def _put_back(before: "list[object]") -> None:
+    """Only what was changed, and not from the background: that would stop us until somebody says fg."""
+    import termios
 
-        termios.tcsetattr(0, termios.TCSADRAIN, modes)  # type: ignore[arg-type]
+    if not _in_background() and termios.tcgetattr(0) != before:
+        termios.tcsetattr(0, termios.TCSADRAIN, before)  # type: ignore[arg-type]
 
 
 # --- the keeper ---------------------------------------------------------------------------------

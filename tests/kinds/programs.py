@@ -10,17 +10,21 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from anyio.from_thread import start_blocking_portal
+
 import chanlink
+from chanlink.command import benchmark
 
 from ..rexec_servers import ROOT, until
+from ..rexec_servers import serving as rexec_serving
 
 MODULES = {"chanlink": "chanlink", "rexec": "examples.rexec"}
-PATIENCE = 40
+PATIENCE = 15
 """A guard only: nothing waits for it."""
 
 
@@ -117,6 +121,45 @@ def make_place(home: Path) -> Place:
     for name in ("trust", "list"):
         (home / name).write_text((home / "client.pub").read_text() + (home / "stranger.pub").read_text())
     return Place(home)
+
+
+# --- servers ------------------------------------------------------------------------------------
+
+
+async def _echo(stream: chanlink.ByteStream, peer: chanlink.Peer) -> None:
+    async for data in stream:
+        await stream.send(data)
+    await stream.send_eof()
+
+
+@asynccontextmanager
+async def _listening(home: Path) -> AsyncIterator[str]:
+    inspection = chanlink.Inspection()
+    services: dict[str, Any] = {
+        "cat": chanlink.streams(_echo),
+        benchmark.SERVICE: benchmark.serve,
+        inspection.SERVICE: inspection,
+    }
+    identity, trust = chanlink.Identity.load(home / "server"), chanlink.Trust.load(home / "trust")
+    async with chanlink.listen("tcp://127.0.0.1:0", identity=identity, trust=trust, services=services) as listener:
+        inspection.watch(listener)
+        yield listener.addresses[0]
+
+
+@contextmanager
+def served(home: Path) -> Iterator[Place]:
+    """A place with both servers; the one of rexec has a detached command with the name ``kept``."""
+    place = make_place(home)
+    with (
+        start_blocking_portal() as portal,
+        portal.wrap_async_context_manager(_listening(home)) as address,
+        rexec_serving(home) as server,
+    ):
+        keep = Command("rexec run {ours} --detach --name kept {rexec} -- sleep 1000")
+        place = place._replace(chanlink=address, rexec=server.address)
+        with place.start(keep, stdout=subprocess.DEVNULL) as keeping:
+            assert keeping.wait(PATIENCE) == 0
+        yield place
 
 
 class Running(NamedTuple):
