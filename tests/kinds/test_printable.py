@@ -15,6 +15,7 @@ import chanlink
 from chanlink.command import main as chanlink_main
 from chanlink.printing import CHAIN_MAX, printable_logger, printable_traceback
 from examples.rexec.cli import main as rexec_main
+from examples.rexec.logs import logger as rexec_logger
 
 from ..rexec_servers import ROOT
 from .hostile import EVIL, HOW, assert_harmless, attack, hostile_server
@@ -133,5 +134,8 @@ def test_every_logger_is_printable() -> None:
         for line in re.findall(r"^.*getLogger.*$", path.read_text(), re.MULTILINE):
             made.setdefault(path.name, []).append(line.strip())
     assert set(made) == {"printing.py", "logs.py", "sessions.py"}, made
-    for name in ("chanlink.session", "chanlink.services", "chanlink.endpoint", "chanlink", "rexec"):
-        assert [one for one in logging.getLogger(name).filters if isinstance(one, chanlink.PrintableLog)], name
+    for logger in (
+        *map(logging.getLogger, ("chanlink.session", "chanlink.services", "chanlink.endpoint")),
+        rexec_logger,
+    ):
+        assert [one for one in logger.filters if isinstance(one, chanlink.PrintableLog)], logger
