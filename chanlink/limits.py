@@ -64,23 +64,23 @@ class Limits:
             value = getattr(self, field.name)
             if not value > 0:
                 raise ConfigError(f"Limits.{field.name} must be more than 0")
-        for name, least, most in _RANGES:
+        for name, (least, most) in _RANGES.items():
             if not least <= getattr(self, name) <= most:
                 raise ConfigError(f"Limits.{name} must be {least} to {most}")
 
 
-_RANGES = (
-    # What the protocol has room for (sections 2.2 and 8), and what decoding can bear.
-    ("message_size", 1, 2**31 - 1),
-    ("message_depth", 1, 128),
+PEER_RANGES = {
+    "message_size": (1, 2**31 - 1),
+    "message_depth": (1, 128),
     # No message of 4,096 bytes can reach these: nobody has to count in short ones.
-    ("message_values", 4_096, 2**31 - 1),
-    ("message_int_keys", 2_048, 2**31 - 1),
-    ("message_ends", 1, 128),
-    ("open_channels", 1, 2**31 - 1),
-    ("stream_window", 1_024, 2**31 - 1),
-    ("stream_window_max", 1_024, 2**31 - 1),
-)
+    "message_values": (4_096, 2**31 - 1),
+    "message_int_keys": (2_048, 2**31 - 1),
+    "message_ends": (1, 128),
+    "open_channels": (1, 2**31 - 1),
+    "stream_window": (1_024, 2**31 - 1),
+}
+"""What the protocol has room for, and what decoding can bear (protocol section 2.2): of those that a peer is told."""
+_RANGES = PEER_RANGES | {"stream_window_max": (1_024, 2**31 - 1)}
 
 _DEFAULT = Limits()
 

@@ -32,6 +32,7 @@ from .errors import (
 from .forks import forget_in_child
 from .limits import Bucket
 from .openssh import PublicKey
+from .payloads import CLOSED, WELCOMED, Table, read
 from .printing import printable, printable_logger
 from .rekey import FORGOTTEN, FORKED, REKEY, RecordKeys, Secrets
 from .sockets import RawStream
@@ -46,19 +47,6 @@ Part = bytes | bytearray | memoryview
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
-_MAX_ITEMS = 256
-"""Of a list or map in a payload: msgpack would make room for as many as a header claims."""
-
-
-def unpack(data: bytes) -> dict[str, Any]:
-    """The map in a payload.  Raises `HandshakeError`."""
-    try:
-        value = msgpack.unpackb(data, max_array_len=_MAX_ITEMS, max_map_len=_MAX_ITEMS)
-    except Exception as exc:  # msgpack raises half a dozen kinds
-        raise HandshakeError("a malformed payload") from exc
-    if not isinstance(value, dict):
-        raise HandshakeError("a malformed payload")
-    return value
 
 
 def prefixed(data: bytes) -> bytes:
@@ -369,8 +357,8 @@ class NoiseStream(ByteStream):
             elif not self._empty.take(time.monotonic()):
                 raise self._fail(RemoteProtocolError("too many empty records"))
         elif kind == CLOSE:
-            said = self._said(body)
-            self.peer_close = _word(said, "code"), _word(said, "text")
+            said = self._said(body, CLOSED)
+            self.peer_close = _word(said["code"]), _word(said.get("text", ""))
             self._over = anyio.EndOfStream()
             raise self._over
         elif kind == REKEY:
@@ -404,12 +392,12 @@ class NoiseStream(ByteStream):
         self._over = exc
         return exc
 
-    def _said(self, body: bytes) -> dict[str, Any]:
+    def _said(self, body: bytes, table: Table) -> dict[str, Any]:
         """The map in a record."""
         try:
-            return unpack(body)
+            return read(body, table)
         except HandshakeError as exc:
-            raise self._fail(RemoteProtocolError("a malformed record")) from exc
+            raise self._fail(RemoteProtocolError(f"a malformed record: {exc}")) from exc
 
     # --- the server's first record ---
 
@@ -425,14 +413,12 @@ class NoiseStream(ByteStream):
             self._check_receive()
 
     def _welcomed(self, body: bytes) -> None:
-        said, identity = self._said(body), self._identity
+        said, identity = self._said(body, WELCOMED), self._identity
         assert identity is not None
-        if not isinstance(said.get("code"), str):  # an empty one lets this side go on: it must have been said
-            raise self._fail(RemoteProtocolError("a malformed record"))
-        if said.get("you") != identity.raw:
+        if said["you"] != identity.raw:
             raise self._fail(HandshakeError("the server takes this client for another one"))
         self._identity = None
-        code = _word(said, "code")
+        code = _word(said["code"])
         if code == "untrusted":
             raise self._fail(UntrustedPeer(identity.fingerprint))
         if code:
@@ -453,7 +439,6 @@ class NoiseStream(ByteStream):
         return self._transport.extra_attributes
 
 
-def _word(said: dict[str, Any], name: str) -> str:
+def _word(word: str) -> str:
     """One of the peer's words, as it may stand in a log."""
-    word = said.get(name, "")
-    return printable(word[:256])[:256] if isinstance(word, str) else ""
+    return printable(word[:256])[:256]

@@ -24,9 +24,10 @@ from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
 from .limits import Limits, PeerLimits
 from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
 from .openssh import PublicKey
+from .payloads import ANSWER, FIRST, HELLO, OFFER, read
 from .printing import printable_logger
 from .psk import FirstMessages
-from .records import BROKEN, LENGTH, WELCOME, NoiseStream, prefixed, unpack
+from .records import BROKEN, LENGTH, WELCOME, NoiseStream, prefixed
 from .rekey import RecordKeys, Thresholds, secrets_of
 from .suites import Suite
 from .trust import Grant
@@ -155,11 +156,11 @@ async def handshake_as_client(
     first = b"" if credentials.psk is None else msgpack.packb({"time": int(time.time())})
     began = time.monotonic()
     await _send(transport, hello + prefixed(noise.write_message(first)))
-    offer = unpack(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)))
+    offer = read(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)), OFFER)
     round_trip = time.monotonic() - began
     key = _verified(offer, noise.rs, Role.SERVER)
-    suite = _offered(offer.get("suite"))
-    peer_limits = _peer_limits(offer)
+    suite = _offered(offer["suite"])
+    peer_limits = PeerLimits(**offer.get("limits", {}))
     grant = admit(key)
     answer = {"certificate": certificate.to_map(), "peer": key.raw, "limits": _limits_map(limits)}
     await _send(transport, prefixed(noise.write_message(msgpack.packb(answer))))
@@ -188,11 +189,11 @@ async def handshake_as_server(
     began = time.monotonic()
     offer = {"certificate": certificate.to_map(), "suite": suite.name, "limits": _limits_map(limits)}
     await _send(transport, prefixed(noise.write_message(msgpack.packb(offer))))
-    answer = unpack(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)))
+    answer = read(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)), ANSWER)
     round_trip = time.monotonic() - began
     key = _verified(answer, noise.rs, Role.CLIENT)
-    peer_limits = _peer_limits(answer)
-    if answer.get("peer") != credentials.identity.public_key.raw:
+    peer_limits = PeerLimits(**answer.get("limits", {}))
+    if answer["peer"] != credentials.identity.public_key.raw:
         raise HandshakeError("the client believes that it talks to another server")
     try:
         grant = admit(key)
@@ -208,7 +209,7 @@ def _check_first(message: bytes, noise: HandshakeState, credentials: Credentials
     """Read the client's first message.  With a pre-shared key, it must be a fresh one."""
     payload = noise.read_message(message)
     if credentials.psk is not None:
-        said = unpack(payload).get("time")
+        said = read(payload, FIRST)["time"]
         credentials.first_messages.check(message[:DHLEN], said, time.time(), time.monotonic())
     elif payload:
         raise HandshakeError("the first message has a payload")
@@ -247,9 +248,9 @@ def _hello(pattern: str) -> bytes:
     return MAGIC + bytes([VERSION]) + prefixed(offer)
 
 
-def _offered(name: object) -> Suite:
+def _offered(name: str) -> Suite:
     """The suite that the server chose."""
-    if not isinstance(name, str) or name not in suites.offer():
+    if name not in suites.offer():
         raise HandshakeError("the server chose a record suite that was not offered")
     return suites.suite(name)
 
@@ -263,35 +264,21 @@ async def _receive_hello(transport: ByteStream, pattern: str) -> tuple[bytes, Su
     if start[-1] != VERSION:
         raise HandshakeError(f"the client speaks version {start[-1]}")
     packed = await _receive_prefixed(transport, MAX_OFFER)
-    offer = unpack(packed)
-    offered = offer.get("suites")
-    if offer.get("pattern") != pattern:
+    offer = read(packed, HELLO)
+    if offer["pattern"] != pattern:
         raise HandshakeError("the client and this side do not both have a pre-shared key, or it wants another pattern")
-    if not isinstance(offered, list) or (suite := suites.choose(offered)) is None:
+    if (suite := suites.choose(offer["suites"])) is None:
         raise HandshakeError("the client offers no record suite that this side can use")
     return start + prefixed(packed), suite
 
 
 def _verified(payload: dict[str, Any], static: bytes, role: Role) -> PublicKey:
-    certificate = Certificate.from_map(payload.get("certificate"))
+    certificate = Certificate.from_map(payload["certificate"])
     return certificate.verify(static, role, int(time.time()))
 
 
 def _limits_map(limits: Limits) -> dict[str, int]:
     return {name: getattr(limits, name) for name in PeerLimits.__slots__}
-
-
-def _peer_limits(payload: dict[str, Any]) -> PeerLimits:
-    said = payload.get("limits", {})
-    if not isinstance(said, dict):
-        raise HandshakeError("malformed limits")
-    values = {name: said[name] for name in PeerLimits.__slots__ if name in said}
-    if not all(type(value) is int and 0 < value < 2**31 for value in values.values()):
-        raise HandshakeError("malformed limits")
-    peer_limits = PeerLimits(**values)
-    if peer_limits.stream_window < 1_024:
-        raise HandshakeError("malformed limits")
-    return peer_limits
 
 
 async def _receive_prefixed(transport: ByteStream, limit: int) -> bytes:

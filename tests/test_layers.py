@@ -35,7 +35,7 @@ ROWS: list[list[str]] = [
         "trust",
         "known_peers",
     ],
-    ["admission", "dial", "suites", "psk", "rekey", "records"],
+    ["admission", "dial", "suites", "psk", "rekey", "payloads", "records"],
     [
         "pieces",
         "counting",

@@ -29,7 +29,7 @@ from chanlink import (
 )
 from chanlink.buffers import loop_buffers
 from chanlink.identity import Certificate, Role, certify
-from chanlink.limits import PeerLimits
+from chanlink.limits import PEER_RANGES, PeerLimits
 from chanlink.noise import KeyPair, generate_keypair
 from chanlink.records import NoiseStream
 from chanlink.rekey import RecordKeys, Secrets
@@ -604,10 +604,9 @@ async def test_a_certificate_is_good_to_its_last_minutes() -> None:
     assert secured(outcome).key == ALICE.public_key
 
 
-LIMIT_NAMES = ["message_size", "message_depth", "message_ends", "open_channels", "stream_window"]
 BAD_LIMITS: list[object] = [
-    *[{name: value} for name in LIMIT_NAMES for value in (0, -1, 2**31, 2**63, 1.0, "1", True, None, [1], b"\1")],
-    {"stream_window": 1_023},
+    *[{name: value} for name, (least, most) in PEER_RANGES.items() for value in (least - 1, most + 1)],
+    *[{"message_ends": value} for value in (0, -1, 1_000, 2**63, 1.0, "1", True, None, [1], b"\1")],
     [],
     "text",
     7,
@@ -635,6 +634,7 @@ async def test_limits_that_are_not_said_are_the_defaults_and_unknown_ones_are_ig
         ({"later": "x"}, PeerLimits()),
         ({"stream_window": 1_024, "message_size": 1}, PeerLimits(stream_window=1_024, message_size=1)),
         ({"open_channels": 2**31 - 1}, PeerLimits(open_channels=2**31 - 1)),
+        *[({name: end}, PeerLimits(**{name: end})) for name, ends in PEER_RANGES.items() for end in ends],
     ]:
         _, outcome = await with_scripted_client(static, await good_answer(static, limits=limits))
         assert secured(outcome).peer_limits == expected
@@ -1253,11 +1253,11 @@ async def test_nothing_is_delivered_after_a_close_record() -> None:
 @one_backend
 async def test_the_words_of_a_close_record_are_cut_and_fit_for_a_log() -> None:
     left, right, *_ = link()
-    await left.send_record(CLOSE, packed({"code": 7, "text": "two\nlines\x1b[31m" + "x" * 1_000}))
+    await left.send_record(CLOSE, packed({"code": "a\nword", "text": "two\nlines\x1b[31m" + "x" * 1_000}))
     with pytest.raises(anyio.EndOfStream):
         await right.receive()
     code, text = right.peer_close
-    assert code == ""
+    assert code == r"a\nword"
     assert text.startswith(r"two\nlines\x1b[31mxxx")
     assert len(text) == 256
 
