@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chanlink import Limits, Receiver, Session
+from chanlink import ChannelError, ChannelFailed, ChannelRefused, Limits, Receiver, Session, byte_pipe, pipe
 from chanlink.opening import Opening
 
 from .muxes import Side, frames_of, message, peer_limits, read_all, take
-from .page_peer import PagePeer
+from .page_peer import PagePeer, drain
 from .pairs import PEER
 from .patience import PATIENCE
 from .wires import wires
@@ -249,3 +249,68 @@ async def test_a_session_sends_to_a_peer_that_was_built_from_the_page(ours_clien
             await live.until(lambda: live.peer.output() or None)
             await flushed.wait()
             session.abort()
+
+
+@pytest.mark.parametrize("ours_client", [True, False], ids=["client", "server"])
+async def test_ends_in_messages_of_a_session_work_at_a_peer_that_was_built_from_the_page(ours_client: bool) -> None:
+    """Nested ends of all kinds, a refusal of each, and the end of the session by DRAIN."""
+    ours, theirs = wires(patient=True)
+    session = Session(ours, client_side=ours_client, peer=PEER)
+    live = Live(theirs, client=not ours_client)
+    peer = live.peer
+    seen: list[Any] = []
+
+    async def use() -> None:
+        async with await session.open("ends") as sender:
+            for _ in range(2):
+                (reply, replies), (news, reader), (near, far) = pipe(), pipe(capacity=0), byte_pipe()
+                await sender.send({"reply": reply, "news": reader, "body": far})
+                try:
+                    await news.send("news")
+                    await near.send(b"bytes")
+                    await near.send_eof()
+                    seen.append((await replies.receive(), await near.receive()))
+                except ChannelError as exc:
+                    seen.append(exc)
+                    with pytest.raises(ChannelFailed):
+                        await replies.receive()
+                    with pytest.raises(ChannelRefused):
+                        await near.send(b"too late")
+                for end in (replies, news, near):
+                    end.close()
+            await sender.flush()
+        await session.aclose()
+
+    with anyio.fail_after(PATIENCE):
+        async with session, anyio.create_task_group() as tasks:
+            tasks.start_soon(use)
+            channel, _ = (await live.until(lambda: peer.opened or None))[0]
+            body, entries = await live.take(channel)
+            assert [kind for kind, _ in entries] == ["sender", "receiver", "bytes"]
+            assert body == b"\x83\xa5reply\xd4\1\0\xa4news\xd4\1\1\xa4body\xd4\1\2"
+            (_, reply), (_, news), (_, stream) = entries
+            assert await live.take(news) == (b"\xa4news", [])
+            await live.until(lambda: len(peer.streams[stream].inbox) == 5 or None)
+            assert peer.read(stream) == b"bytes"
+            peer.send(reply, b"\xa5reply")
+            peer.end(reply)
+            peer.send(stream, b"answer")
+            peer.end(stream)
+            _, entries = await live.take(channel)
+            for kind, refused in entries:
+                if kind == "receiver":
+                    peer.refuse(refused, "no", "thanks")
+                else:
+                    if kind == "bytes":
+                        peer.refuse(refused, "no", "thanks")
+                    peer.fail(refused, "no", "thanks")
+            await live.until(lambda: len(peer.drains) == 2 or None)
+            assert peer.drains == [0, 0]
+            peer.say(drain(0), drain(0))
+            await theirs.send(peer.output())
+            await theirs.send_eof()
+            with pytest.raises(anyio.EndOfStream):
+                await live.until(lambda: None)
+    assert seen[0] == ("reply", b"answer")
+    assert (type(seen[1]), seen[1].code, seen[1].reason) == (ChannelRefused, "no", "thanks")
+    assert peer.goaway is None

@@ -128,12 +128,14 @@ def cells() -> Iterator[Any]:
 class Reader:
     """The side that reads the frame, and one stream of it in some state."""
 
-    def __init__(self, case: Case, state: str) -> None:
+    def __init__(self, case: Case, state: str, *, client_side: bool = False) -> None:
         limits = Limits()
         self.case = case
-        self.side = Side(client_side=False, limits=limits, peer=peer_limits(limits))
-        self.say(page.PREFACE, page.frame(page.SETTINGS, 0), page.headers(1, {"kind": "bytes", "service": "bystander"}))
-        self.stream_id = 2 if case.by_reader else 3
+        self.side = Side(client_side=client_side, limits=limits, peer=peer_limits(limits))
+        ours, theirs = (1, 2) if client_side else (2, 1)
+        self.say(b"" if client_side else page.PREFACE, page.frame(page.SETTINGS, 0))
+        self.say(page.headers(theirs, {"kind": "bytes", "service": "bystander"}))
+        self.stream_id = ours if case.by_reader else theirs + 2
         if state != "never opened":
             self.stream = self.open()
             if self.stream.carries_out:
@@ -202,12 +204,13 @@ def test_every_row_of_the_page_is_walked() -> None:
     assert len(TABLE) == len(FRAMES)
 
 
+@pytest.mark.parametrize("client_side", [True, False], ids=["client", "server"])
 @pytest.mark.parametrize(("name", "state", "outcome"), list(cells()))
-def test_a_frame_gets_what_the_table_of_the_page_says(name: str, state: str, outcome: str) -> None:
+def test_a_frame_gets_what_the_table_of_the_page_says(name: str, state: str, outcome: str, client_side: bool) -> None:
     frames, cases = FRAMES[name]
     for case in cases:
         for frame in frames:
-            reader = Reader(case, state)
+            reader = Reader(case, state, client_side=client_side)
             got = reader.outcome(frame(reader.stream_id, case))
             assert got == outcome, (case, frame.__name__)
 
