@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import anyio
@@ -19,11 +20,12 @@ from anyio.abc import Listener as AnyListener
 from anyio.lowlevel import checkpoint
 
 from . import suites
-from .admission import Admission, Visitor, source_of
+from .admission import Admission, Seats, Visitor, source_of
 from .dial import Connectable, name_of, reach
 from .errors import (
     ConnectFailed,
     HandshakeTimeout,
+    SessionClosed,
     SessionError,
     UntrustedPeer,
 )
@@ -33,7 +35,7 @@ from .limits import Bucket, Limits
 from .openssh import PublicKey
 from .printing import printable_logger
 from .psk import Psk, load_psk
-from .secure import Credentials, Secured, handshake_as_client, handshake_as_server
+from .secure import Credentials, Secured, handshake_as_client, handshake_as_server, turn_away
 from .services import Peer, Services
 from .session import Session
 from .sockets import (
@@ -41,7 +43,6 @@ from .sockets import (
     RawStream,
     listening_sockets,
     parse_address,
-    reset_when_closed,
 )
 from .trust import Grant, Trust, watch
 from .waiting import Waiters
@@ -89,8 +90,9 @@ async def connect(
     ``eager`` the block begins one round trip earlier, and a refusal is then the error that ends the session.
 
     Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
-    does not trust the other's key), `HandshakeError`, `SessionClosed` (the server is busy), or a `ConfigError`. An
-    exception of the block leaves it as it is.
+    does not trust the other's key), `HandshakeError`, `SessionClosed` with code ``busy`` (the server has too many
+    sessions, or too many handshakes of our address fail: try again later), or a `ConfigError`. An exception of the
+    block leaves it as it is.
     """
     expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
     limits = limits or Limits()
@@ -146,6 +148,7 @@ class Listener(AnyListener[Session]):
         self._accepted: deque[Session] = deque()
         self._accepting = Waiters()
         self._greeting = Admission(limits)
+        self._seats = Seats(limits)
         self._sessions: set[Session] = set()
         self._closed = False
 
@@ -226,21 +229,22 @@ class Listener(AnyListener[Session]):
             await checkpoint()  # who connects faster than we accept must not keep all else from running
 
     def _meet(self, connection: socket.socket, address: Any) -> None:
-        """Somebody has connected: begin a handshake, or close the connection of who fails all the time."""
-        source = source_of(address)
-        if not self._greeting.may_try(source, time.monotonic()):
-            reset_when_closed(connection)
-            connection.close()
-            return
+        """Somebody has connected: begin a handshake."""
         scope = CancelScope(deadline=anyio.current_time() + self._limits.handshake)
-        visitor = self._greeting.enter(source, scope.cancel)
+        visitor = self._greeting.enter(source_of(address), scope.cancel)
         self._tasks.start_soon(self._connection, connection, _source(address), scope, visitor)
 
     async def _connection(self, connection: socket.socket, source: str, scope: CancelScope, visitor: Visitor) -> None:
         """The life of one connection."""
-        secured = await self._greet(connection, source, scope, visitor)
-        if secured is None:
-            return
+        try:
+            secured = await self._greet(connection, source, scope, visitor)
+            if secured is not None:
+                await self._live(secured, source)
+        finally:
+            self._seats.leave(visitor)
+
+    async def _live(self, secured: Secured, source: str) -> None:
+        """A session, from the welcome on."""
         peer = Peer(secured.key, secured.grant.name, source)
         suite = secured.stream.suite
         logger.info("%s connected from %s with %s (%s)", peer.name, source, secured.key.fingerprint, suite)
@@ -294,29 +298,37 @@ class Listener(AnyListener[Session]):
     ) -> Secured | None:
         transport = RawStream(connection)
         secured = None
-        ours = told = False
+        told = False
         try:
             with scope:  # its deadline is that of the handshake: a second scope would be a tenth of the memory
-                await transport.readable()
-                self._greeting.spoke(visitor)
-                secured = await self._greeter.greet(transport, source)
+                if not await transport.readable():
+                    logger.info("%s was closed: it said nothing", source)
+                elif self._greeting.spoke(visitor, time.monotonic()):
+                    secured = await self._greeter.greet(transport, source, partial(self._seats.take, visitor))
+                else:
+                    await self._greeter.turn_away(transport)
+                    told = True
+                    logger.info("%s was closed: too many handshakes of that address, of which many fail", source)
             if scope.cancelled_caught and not self._closed:
                 in_time = f"no handshake within {self._limits.handshake:g} s"
                 why = "too many are in their handshake" if visitor.was_sent_away else in_time
                 logger.info("%s was closed: %s", source, why)
         except UntrustedPeer:
             told = True  # and the greeter has logged it
+        except SessionClosed as exc:
+            told = True
+            logger.warning("%s was closed: %s", source, exc)
         except anyio.BrokenResourceError:
             logger.info("%s was closed: the connection broke", source)
         except SessionError as exc:
             logger.info("%s was closed: %s", source, exc)
         except Exception:  # of who signs for our identity
-            ours = True
+            visitor.blameless = True
             logger.exception("%s was closed: the handshake failed on this side", source)
         finally:
             self._greeting.left(visitor)
-            if secured is None and not ours and not self._closed and self._greeting.failed(visitor, time.monotonic()):
-                logger.warning("%s: handshakes from there fail all the time, and are refused for now", source)
+            if secured is None and not self._closed and self._greeting.failed(visitor, time.monotonic()):
+                logger.warning("%s: handshakes from there fail all the time, and come last for now", source)
             if secured is None:
                 if not told:  # all failures look alike
                     transport.reset_when_closed()
@@ -341,16 +353,20 @@ class _Greeter:
         self._limits = limits
         self.services = services
 
-    async def greet(self, transport: RawStream, source: str) -> Secured:
+    async def greet(self, transport: RawStream, source: str, seat: Callable[[PublicKey], None]) -> Secured:
         def admit(key: PublicKey) -> Grant:
             grant = self.trust.check(key)
             if grant is None:
                 # Before the client is told: it may be slow to read that, and its time may end.
                 logger.warning("%s was refused: its key %s is not trusted", source, key.fingerprint)
                 raise UntrustedPeer(key.fingerprint)
+            seat(key)
             return grant
 
         return await handshake_as_server(transport, self._credentials, admit, self._limits)
+
+    async def turn_away(self, transport: RawStream) -> None:
+        await turn_away(transport, self._credentials)
 
 
 @asynccontextmanager

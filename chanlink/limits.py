@@ -19,8 +19,17 @@ class Limits:
     unauthenticated: int = 1_000
     """Connections of one listener that are still in their handshake."""
     source_failures: int = 100
-    """Handshakes of one source (an IPv4 address, an IPv6 /64) that may fail, and one more a second; then its
-    connections are closed unread."""
+    """Handshakes of one source (an IPv4 address, an IPv6 /64) that may fail, and one more a second; then it comes last.
+
+    127.0.0.1, ::1 and Unix sockets are not charged, nor who said nothing.
+    """
+    suspect_handshakes: int = 50
+    """Handshakes that a source which comes last may begin a second; more are told ``busy``.  All such sources together
+    may begin ten times as many."""
+    sessions: int = 4_096
+    """Sessions of one listener; one more client is told ``busy``."""
+    sessions_per_key: int = 256
+    """Sessions of one listener that one key may have; one more client with it is told ``busy``."""
     message_size: int = 4 * 1024 * 1024
     """The longest message that we take, as it is on the wire, without its header."""
     message_depth: int = 64

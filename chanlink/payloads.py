@@ -46,7 +46,7 @@ HELLO: Table = {"pattern": Entry(str), "suites": Entry(list)}
 FIRST: Table = {"time": Entry(int)}
 OFFER: Table = {**_CERTIFIED, "suite": Entry(str)}
 ANSWER: Table = {**_CERTIFIED, "peer": Entry(bytes, 32, 32)}
-WELCOMED: Table = {"code": Entry(str), "you": Entry(bytes, 32, 32)}
+WELCOMED: Table = {"code": Entry(str), "text": Entry(str, optional=True), "you": Entry(bytes, 32, 32)}
 CLOSED: Table = {"code": Entry(str), "text": Entry(str, optional=True)}
 
 

@@ -422,7 +422,7 @@ class NoiseStream(ByteStream):
         if code == "untrusted":
             raise self._fail(UntrustedPeer(identity.fingerprint))
         if code:
-            raise self._fail(SessionClosed(code))
+            raise self._fail(SessionClosed(code, _word(said.get("text", ""))))
 
     @property
     def suite(self) -> str:

@@ -18,7 +18,7 @@ from anyio.abc import ByteStream
 
 from . import suites
 from .buffers import RECEIVE, loop_buffers
-from .errors import ConnectionLost, HandshakeError, SessionError, UntrustedPeer
+from .errors import ConnectionLost, HandshakeError, SessionClosed, SessionError, UntrustedPeer
 from .forks import forget_in_child
 from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
 from .limits import Limits, PeerLimits
@@ -45,8 +45,11 @@ RETRY, RENEWAL = 60, 5.0
 REFUSAL = 1.0
 """Seconds that a refused client has to read why."""
 
+NO_TURN = "too many handshakes from our address fail, says the server, which has not proved who it is; try again later"
+
 Admit = Callable[[PublicKey], Grant]
-"""Says what the peer with this key may do; raises `WrongPeer` or `UntrustedPeer` to end the handshake."""
+"""Says what the peer with this key may do; raises `WrongPeer`, `UntrustedPeer` or `SessionClosed` to end the handshake.
+"""
 
 _HUNG_UP = "the peer closed the connection during the handshake"
 
@@ -156,7 +159,10 @@ async def handshake_as_client(
     first = b"" if credentials.psk is None else msgpack.packb({"time": int(time.time())})
     began = time.monotonic()
     await _send(transport, hello + prefixed(noise.write_message(first)))
-    offer = read(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)), OFFER)
+    message = await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
+    if not message:
+        raise SessionClosed("busy", NO_TURN)
+    offer = read(noise.read_message(message), OFFER)
     round_trip = time.monotonic() - began
     key = _verified(offer, noise.rs, Role.SERVER)
     suite = _offered(offer["suite"])
@@ -181,7 +187,8 @@ async def handshake_as_server(
 ) -> Secured:
     """Authenticate as the side that accepted the connection.
 
-    Raises `UntrustedPeer` after having told the client so, `HandshakeError` without a word to anybody.
+    Raises `UntrustedPeer`, or another `SessionClosed` of ``admit``, after having told the client so, and
+    `HandshakeError` without a word to anybody.
     """
     hello, suite = await _receive_hello(transport, credentials.pattern)
     noise, certificate = await credentials.begin(hello)
@@ -197,12 +204,24 @@ async def handshake_as_server(
         raise HandshakeError("the client believes that it talks to another server")
     try:
         grant = admit(key)
-    except UntrustedPeer:
-        await _refuse(transport, _stream(transport, noise, suite, Role.SERVER, thresholds), key)
+    except (UntrustedPeer, SessionClosed) as exc:
+        await _refuse(transport, _stream(transport, noise, suite, Role.SERVER, thresholds), key, exc)
         raise
     stream = _stream(transport, noise, suite, Role.SERVER, thresholds)
     await _send_welcome(stream, "", key)
     return Secured(stream, key, peer_limits, grant, round_trip)
+
+
+async def turn_away(transport: ByteStream, credentials: Credentials) -> None:
+    """Tell a client that there is no handshake for it now (protocol section 2).  Raises as `handshake_as_server`.
+
+    It costs no operation on the curve; with a pre-shared key, only who has that is told.
+    """
+    hello, _ = await _receive_hello(transport, credentials.pattern)
+    noise, _ = await credentials.begin(hello)
+    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, credentials)
+    await _send(transport, prefixed(b""))
+    await transport.send_eof()
 
 
 def _check_first(message: bytes, noise: HandshakeState, credentials: Credentials) -> None:
@@ -226,19 +245,23 @@ def _stream(
     return NoiseStream(transport, keys, secrets, buffers)
 
 
-async def _send_welcome(stream: NoiseStream, code: str, key: PublicKey) -> None:
+async def _send_welcome(stream: NoiseStream, code: str, key: PublicKey, text: str = "") -> None:
+    said = {"code": code, "you": key.raw}
     try:
-        await stream.send_record(WELCOME, msgpack.packb({"code": code, "you": key.raw}))
+        await stream.send_record(WELCOME, msgpack.packb({**said, "text": text} if text else said))
     except ConnectionLost as exc:
         raise HandshakeError(_HUNG_UP) from exc
 
 
-async def _refuse(transport: ByteStream, stream: NoiseStream, key: PublicKey) -> None:
-    """Tell an authenticated client that it is not trusted, so that the reason arrives (protocol section 3.3)."""
+async def _refuse(
+    transport: ByteStream, stream: NoiseStream, key: PublicKey, why: UntrustedPeer | SessionClosed
+) -> None:
+    """Tell an authenticated client why there is no session, so that the reason arrives (protocol section 3.3)."""
+    code, text = (why.code, why.text) if isinstance(why, SessionClosed) else ("untrusted", "")
     # It may have hung up: it is refused in any case.
     with suppress(SessionError, anyio.EndOfStream, *BROKEN), anyio.move_on_after(REFUSAL):
-        await _send_welcome(stream, "untrusted", key)
-        await stream.send_close("untrusted")
+        await _send_welcome(stream, code, key, text)
+        await stream.send_close(code, text)
         while True:  # a reset because of what was not read would overtake the reason
             await transport.receive(RECEIVE)
 

@@ -291,19 +291,19 @@ class RawStream(ByteStream):
         """In a forked child: the connection is the parent's."""
         let_go(self._sock)
 
-    async def readable(self) -> None:
-        """Wait until there is something to receive, or the end."""
+    async def readable(self) -> bool:
+        """Wait until there is something to receive; False if that is the end."""
         try:
-            if not self._peek():
+            while (first := self._peek()) is None:
                 await anyio.wait_readable(self._sock)
         except OSError as exc:
             raise self._problem() from exc
+        return bool(first)
 
-    def _peek(self) -> bool:
+    def _peek(self) -> bytes | None:
         with suppress(BlockingIOError):
-            self._sock.recv(1, socket.MSG_PEEK)
-            return True
-        return False
+            return self._sock.recv(1, socket.MSG_PEEK)
+        return None
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         await checkpoint()  # there is always something to read from a peer that floods us

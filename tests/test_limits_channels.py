@@ -31,7 +31,17 @@ from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-NOT_OF_CHANNELS = {"handshake", "unauthenticated", "source_failures", "trust_interval", "keepalive", "peer_timeout"}
+NOT_OF_CHANNELS = {
+    "handshake",
+    "unauthenticated",
+    "source_failures",
+    "suspect_handshakes",
+    "sessions",
+    "sessions_per_key",
+    "trust_interval",
+    "keepalive",
+    "peer_timeout",
+}
 """Bounds of connections; tests/test_endpoint.py and tests/test_session.py reach them."""
 
 Pair = tuple[Session, Session, Sender[Any], Receiver[Any]]

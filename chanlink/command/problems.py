@@ -91,6 +91,8 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
             return f"{error}; does a chanlink server listen there, and without a pre-shared key?"
         case chanlink.HandshakeError():
             return f"{start}{error}; is it a chanlink server, and is the pre-shared key (--psk) the same on both sides?"
+        case chanlink.SessionClosed(code="busy"):
+            return f"{start}the server is busy: {error.text or 'it has too many sessions'}"
         case chanlink.SessionLost():
             return f"{start}the connection was lost: {error.cause}"
         case chanlink.ChannelRefused(code="no-such-service") | chanlink.ChannelFailed(code="no-such-service"):
