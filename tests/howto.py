@@ -1,25 +1,31 @@
-"""Runs the shell blocks of a page as one script, in a fresh folder that is also the home.
+"""Pastes the shell blocks of a page into an interactive shell on a terminal, one after the other, as a reader would.
 
-What a page has to know, beside that its blocks follow one another as if typed into one shell (``bash -eu``):
+The shell is ``bash -i`` in a fresh folder, which is also the home; nothing of the user's own is there. Nothing is done
+that a reader's shell does not do, with three exceptions:
 
-- ``rexec`` and ``chanlink`` are on the path, and nothing of the user's home is there. Standard input is empty.
-- Blocks are marked ``sh``; what is only to be read (it needs a terminal or a second machine) is marked ``console``.
-- A command in the background (its line ends in `` &``) is ready once it has said something: the next line waits for
-  that. What it says is in the file ``background.N``, counted from 1. At the end of the page it gets TERM.
-- The ports 9323, 8080 and 8000 are others, which are free.
+- ``rexec`` and ``chanlink`` are on the path, and the ports 9323, 8080 and 8000 are others, which are free.
+- A command that fails is noticed and ends the page (by a trap, which changes nothing). One that is to fail is written
+  ``if ! command; then ...`` or ``command || echo "status $?"``.
 - A comment ``# prints: some words`` is checked: these lines are printed, in this order, among others.
-- A command that is to fail is written ``if ! command; then ...`` or ``command || echo "status $?"``.
+
+Blocks are marked ``sh``; what is only to be read (it asks the reader, or needs a second machine) is marked ``console``.
+At the end the terminal is closed, which ends everything that was started on it.
 """
 
+import fcntl
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -30,18 +36,29 @@ from .patience import PATIENCE
 ROOT = Path(__file__).parent.parent
 COMMANDS = {"rexec": "examples.rexec", "chanlink": "chanlink"}
 OPTIONAL = ("bash", "ssh-keygen", "ssh-agent", "ssh-add", "ssh")
-
 PORTS = ("9323", "8080", "8000")
-BACKGROUND = """\
-{line} > background.{number} 2>&1 &
-until test -s background.{number} || ! kill -0 $! 2> /dev/null; do sleep 0.02; done
+
+PASTE = "\x1b[200~{}\x1b[201~\r"
+"""As terminals mark what is pasted: the shell reads all of it before it runs the first line."""
+RUNS, PROMPT = "\x1b[?2004l", "\x1b[?2004h$ "
+"""What readline says to the terminal when it gives a line to the shell, and when it waits for the next command."""
+FAILED = "a command of the page has failed: "
+STARTUP = f"""\
+PS1='$ '
+trap 'printf "{FAILED}%s\\n" "$? $BASH_COMMAND"' ERR
+bind 'set enable-bracketed-paste on'
 """
+START = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execvp('bash', ['bash', '-i'])"
+CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07]*\x07|\r")
+SIZE = struct.pack("HHHH", 50, 1000, 0, 0)
+"""Rows and columns: lines are not wrapped."""
 
 
 class Done(NamedTuple):
-    status: int
+    problem: str
+    """What went wrong; empty if nothing did."""
     output: list[str]
-    errors: str
+    """All lines that were printed, without what the shell echoes."""
 
 
 def blocks_of(page: Path) -> list[str]:
@@ -58,44 +75,79 @@ def promised_output(page: Path) -> list[str]:
     return re.findall(r"# prints: (.*)", "".join(blocks_of(page)))
 
 
-def run_page(page: Path) -> Done:
-    """Run all blocks of a page; background processes are ended."""
-    with _fresh_home() as home:
-        script = _script(blocks_of(page))
-        (home / "page.sh").write_text(script)
-        with subprocess.Popen(
-            ["bash", "-eu", "page.sh"],
-            cwd=home,
-            env={"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", "USER": "me"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        ) as shell:
-            try:
-                output, errors = shell.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                shell.kill()
-                output, errors = "", f"not done after {PATIENCE} s\n"
-            finally:
-                _end_group(shell.pid)
-        said = "".join(file.read_text(errors="replace") for file in sorted(home.glob("background.*")))
-        return Done(shell.returncode, output.splitlines(), errors + said)
+def run_page(page: Path, patience: float = PATIENCE) -> Done:
+    """Paste all blocks of a page; ``patience`` is for each of them."""
+    output: list[str] = []
+    with _fresh_home() as home, _Shell(home, patience) as shell:
+        for block in _with_free_ports(blocks_of(page)):
+            said = CONTROL.sub("", shell.paste(block))
+            output += said.splitlines()
+            if shell.problem:
+                break
+        return Done(shell.problem, output)
 
 
-def _script(blocks: list[str]) -> str:
-    lines = []
-    number = 0
-    for line in "\n".join(blocks).splitlines():
-        if line.endswith(" &"):
-            number += 1
-            line = BACKGROUND.format(line=line.removesuffix(" &"), number=number)
-        lines.append(line)
-    script = "\n".join(lines) + "\n"
+def _with_free_ports(blocks: list[str]) -> list[str]:
     for port in PORTS:
-        script = script.replace(port, str(_free_port()))
-    return script
+        free = str(_free_port())
+        blocks = [block.replace(port, free) for block in blocks]
+    return blocks
+
+
+class _Shell:
+    """An interactive shell at the other end of a terminal."""
+
+    def __init__(self, home: Path, patience: float) -> None:
+        (home / ".bashrc").write_text(STARTUP)
+        self.problem = ""
+        self._patience = patience
+        self._unread = ""
+        environment = {"HOME": str(home), "PATH": f"{home}/bin:{os.environ['PATH']}"}
+        environment |= {"LC_ALL": "C.UTF-8", "USER": "me", "TERM": "xterm"}
+        self._terminal, there = os.openpty()
+        fcntl.ioctl(there, termios.TIOCSWINSZ, SIZE)
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", START], cwd=home, env=environment,
+            stdin=there, stdout=there, stderr=there, start_new_session=True,
+        )  # fmt: skip
+        os.close(there)
+        self._until(PROMPT)
+
+    def paste(self, block: str) -> str:
+        """Paste, wait for the next prompt, and return what was printed until then."""
+        os.write(self._terminal, PASTE.format(block.rstrip("\n")).encode())
+        self._until(RUNS)  # what it echoed
+        return self._until(PROMPT)
+
+    def _until(self, mark: str) -> str:
+        """What comes before ``mark``, or before a problem."""
+        deadline = time.monotonic() + self._patience
+        while mark not in self._unread and not self._has_failed():
+            if not select.select([self._terminal], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                self.problem = f"not done after {self._patience:g} s"
+                break
+            try:
+                data = os.read(self._terminal, 65_536)
+            except OSError:  # the shell has ended
+                self.problem = self.problem or "the shell has ended"
+                break
+            self._unread += data.decode(errors="replace")
+        self._has_failed()
+        before, _, self._unread = self._unread.partition(mark)
+        return before
+
+    def _has_failed(self) -> bool:
+        if found := re.search(f"{FAILED}(.*)\r\n", self._unread):
+            self.problem = found[0].strip()
+        return bool(found)
+
+    def __enter__(self) -> "_Shell":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._terminal)  # the shell gets HUP, and gives it to its jobs
+        _end_session(self._process.pid)
+        self._process.wait(PATIENCE)
 
 
 @contextmanager
@@ -113,16 +165,24 @@ def _fresh_home() -> Iterator[Path]:
         shutil.rmtree(home, ignore_errors=True)
 
 
-def _end_group(group: int) -> None:
-    """TERM to what is left of the page, and KILL to what does not listen to it."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with suppress(ProcessLookupError):
-            os.killpg(group, number)
-            with suppress(subprocess.TimeoutExpired):
-                # Nobody but us knows this group, and its members are not our children: ps waits for them.
-                watch = f"while ps -eo pgid=,stat= | grep -v Z | grep -qw {group}; do sleep 0.05; done"
-                subprocess.run(["sh", "-c", watch], timeout=PATIENCE, check=True)
-                return
+def _end_session(leader: int) -> None:
+    """Wait for what a closed terminal ends, and end what does not listen to that."""
+    for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGKILL):
+        if not (left := _members(leader)):
+            return
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        deadline = time.monotonic() + min(20, PATIENCE)
+        while _members(leader) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+
+def _members(session: int) -> list[int]:
+    """The processes of a session that are not merely waiting to be reaped."""
+    listed = subprocess.run(["ps", "-eo", "sess=,pid=,stat="], capture_output=True, text=True, check=True).stdout
+    found = [line.split() for line in listed.splitlines()]
+    return [int(pid) for its_session, pid, state, *_ in found if int(its_session) == session and "Z" not in state]
 
 
 def _free_port() -> int:
