@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import anyio
 
-PATIENCE = 5
+PATIENCE = 30
 """Seconds that what is under way may take to be over."""
 
 IDLE = ("_backends/_asyncio.py:run", "_core/_thread_cache.py:_work", "futures/thread.py:_worker")

@@ -142,7 +142,7 @@ class TestCopies:
         (tree / "file").touch()
         async with way(name) as sides:
             done = await copy([tree / "file"], f"{tmp_path}/new/", **sides)
-            assert done.problems == ["new: there is no such folder"]
+            assert done.problems == [f"{tmp_path}/new/: there is no such folder"]
             assert_copied(await copy([f"{tree}/"], f"{tmp_path}/new/", recursive=True, **sides), 1)
             assert_copied(await copy([tree / "file"], f"{tmp_path}/new/", **sides), 1)
         assert names(tmp_path / "new") == ["file"]
@@ -199,10 +199,10 @@ class TestCopies:
             done = await copy([tree, tmp_path / "nothing"], tmp_path / "copy", recursive=True, **sides)
             assert_copied(done, 1, 3)
             assert_copied(await copy([tree], tmp_path / "x", **sides), 0, 1)  # a folder, without recursive
-        assert [line.rsplit("/")[-1] for line in sorted(done.problems)] == [
+        assert sorted(line.removeprefix(f"{tmp_path}/") for line in done.problems) == [
+            "copy/tree/large: there is a folder of that name",
+            "copy/tree/sub: Not a directory",
             "nothing: No such file or directory",
-            "large: there is a folder of that name",
-            "sub: Not a directory",
         ]
 
     async def test_a_folder_that_could_not_be_made_is_passed_over_with_all_that_is_in_it(self, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ class TestCopies:
             "shut: Permission denied",
         ]
         assert names(tmp_path / "free" / "tree") == ["open"]
-        assert into.problems == ["open: Permission denied"]
+        assert into.problems == ["theirs/open: Permission denied"]
         assert names(tmp_path / "theirs") == []
 
 

@@ -231,7 +231,7 @@ class TestPermission:
         ],
     )
     def test_what_a_rule_says_about_copies(self, rule: Rule, reason: str | None) -> None:
-        said = may_copy(Policy([rule]))(chanlink.Peer(None, "alice", ""), True)
+        said = may_copy(Policy([rule]))(chanlink.Peer(None, "alice", ""), True, 1)
         assert (said is None) == (not reason)
         assert (reason or "") in (said or "")
 

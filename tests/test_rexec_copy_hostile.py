@@ -19,12 +19,13 @@ from examples.rexec.copying_receive import receive_files
 from examples.rexec.copying_report import Report
 from examples.rexec.copying_service import copy_service
 from examples.rexec.copying_target import stays_inside
+from examples.rexec.copying_threads import Threads
 from examples.rexec.messages import BadMessage
 
 from .patience import PATIENCE
 from .test_rexec_copy import LARGE, names, part_of, server
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
 META = {"mode": 0o644, "mtime": 0}
 FOLDER = {"folder": b"x", **META}
@@ -47,6 +48,7 @@ async def play(
         theirs,
         answers,
         Report(words),
+        threads=Threads(),
         place=Place(),
         path=os.fsencode(path),
         names=list(asked),
@@ -161,8 +163,12 @@ class TestLinks:
             part_of(here / "x").symlink_to(outside / "file")
             assert (await play([small()], here))[-1]["done"] == [1, 4, 0]
             assert not (here / "x").is_symlink()
+        elif planted == "part of a folder":
+            part_of(here / "x").symlink_to(outside)
+            assert (await play([FOLDER, small(b"file"), LEAVE], here))[-1]["done"] == [1, 4, 0]
+            assert names(here / "x") == ["file"]
         else:
-            (here / "x" if planted == "folder" else part_of(here / "x")).symlink_to(outside)
+            (here / "x").symlink_to(outside)
             reports = await play([FOLDER, small(b"file"), LEAVE], here)
             assert "symbolic link" in reports[0]["problem"]
             assert reports[-1]["done"] == [0, 0, 0]
@@ -257,7 +263,14 @@ class TestSenders:
         words, _reports = chanlink.pipe()
         with pytest.raises(chanlink.ChannelFailed):
             await receive_files(
-                theirs, answers, Report(words), place=Place(), path=os.fsencode(here), names=[b"x"], recursive=True
+                theirs,
+                answers,
+                Report(words),
+                threads=Threads(),
+                place=Place(),
+                path=os.fsencode(here),
+                names=[b"x"],
+                recursive=True,
             )
 
 

@@ -54,6 +54,9 @@ ASK = 4 * 1024 * 1024
 DEPTH_MAX = 256
 """How deep folders may nest: each takes a file descriptor at both sides."""
 NAME_MAX = 255
+PATH_MAX = 4096
+PATHS_MAX = 32_768
+"""Sources of one copy: they travel in one message."""
 SIZE_MAX = 2**62
 TIME_MAX = 2**63 - 1
 """Nanoseconds, before and after 1970: 292 years."""
@@ -142,8 +145,11 @@ def mode_and_time(entry: dict[str, Any]) -> tuple[int, int]:
 
 
 def shown(name: object) -> str:
-    """A path as people read it."""
-    return os.fsencode(name).decode(errors="replace") if isinstance(name, str | bytes) else type(name).__name__
+    """A path as people read it, or rather its end; for a terminal it has to be made printable."""
+    if not isinstance(name, str | bytes):
+        return type(name).__name__
+    data = os.fsencode(name)
+    return ("" if len(data) <= PATH_MAX else "...") + data[-PATH_MAX:].decode(errors="replace")
 
 
 def why(path: object, problem: Exception | str) -> str:
@@ -154,10 +160,13 @@ def why(path: object, problem: Exception | str) -> str:
 
 
 def _list(message: dict[str, Any], name: str) -> list[Any]:
-    return field(message, name, list)
+    values = field(message, name, list)
+    if len(values) > PATHS_MAX:
+        raise BadMessage(f"there are more than {PATHS_MAX} {name}")
+    return values
 
 
 def _path(value: object) -> bytes:
-    if not isinstance(value, bytes) or b"\0" in value:
-        raise BadMessage("a path is missing, of a wrong type, or holds a zero byte")
+    if not isinstance(value, bytes) or b"\0" in value or len(value) > PATH_MAX:
+        raise BadMessage("a path is missing, of a wrong type, too long, or holds a zero byte")
     return value

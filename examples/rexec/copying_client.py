@@ -19,17 +19,20 @@ import anyio
 
 import chanlink
 
-from .copying import SERVICE, CopyError, shown
+from .copying import PATHS_MAX, SERVICE, SIZE_MAX, CopyError, shown
 from .copying_places import Place
 from .copying_receive import receive_files
 from .copying_send import send_files
 from .copying_service import attend
-from .messages import BadMessage
+from .copying_threads import Threads
+from .messages import LINE_MAX, BadMessage
 
 __all__ = ["BadMessage", "Copied", "CopyError", "Progress", "copy"]
 
 LINES_MAX = 1_000
-"""Problems that are remembered: the other side can say many."""
+"""Problems that are remembered: the other side can say many, each with `messages.LINE_MAX` characters."""
+
+NONSENSE = "the other side reports what can't be understood"
 
 Path = str | bytes | PathLike[str]
 
@@ -69,11 +72,15 @@ async def copy(
     destination: chanlink.Session | None = None,
     recursive: bool = False,
     watch: Callable[[Progress], None] | None = None,
+    labels: tuple[str, str] = ("", ""),
 ) -> Copied:
     """Copy files, and with ``recursive`` folders, into the folder ``target``, or to that name if there is none.
 
     ``source`` and ``destination`` are the sessions with the servers where these are; None is here. ``watch`` is called
-    now and then with the progress.
+    now and then with the progress. What each side says of itself begins with its label.
+
+    Each copy has the name of what it is a copy of. What is called ``.``, ``..``, ``/`` or ``~`` has none: its content
+    goes into the folder ``target``. Two sources of one name are an error, before anything is copied.
 
     Each file keeps its mode and time, and is verified by its hash before it takes the place of what had its name. Of
     one that was interrupted there is a part beside it, from which the next copy goes on if its hash is that of the same
@@ -83,24 +90,39 @@ async def copy(
     `chanlink.ChannelRefused` when a server does not serve us, another `chanlink.ChannelBroken` when a connection was
     lost. Cancelled: both sides stop.
     """
-    names = [_name_of(fsencode(one), remote=source is not None) for one in sources]
+    names = _names_of([fsencode(one) for one in sources], fsencode(target))
     send = {"paths": [fsencode(one) for one in sources], "names": names, "recursive": recursive, "total": bool(watch)}
     receive = {"path": fsencode(target), "names": names, "recursive": recursive}
     entries, incoming = chanlink.pipe()
     answers, answered = chanlink.pipe()
     listener = _Listener(watch)
     async with anyio.create_task_group() as sides:
-        sides.start_soon(_run_side, source, "send", entries, answered, send, listener)
-        sides.start_soon(_run_side, destination, "receive", incoming, answers, receive, listener)
+        sides.start_soon(_run_side, source, "send", entries, answered, send, listener, labels[0])
+        sides.start_soon(_run_side, destination, "receive", incoming, answers, receive, listener, labels[1])
     return listener.copied()
 
 
-def _name_of(source: bytes, remote: bool) -> bytes:
-    """How the copy is called in a folder; nothing if only the other side could say it, which is not to choose."""
+def _names_of(sources: list[bytes], target: bytes) -> list[bytes]:
+    """How the copies are called.  Raises `CopyError` if two of them are called the same, or there are too many."""
+    if len(sources) > PATHS_MAX:
+        raise CopyError(f"more than {PATHS_MAX} sources; copy the folder that they are in, with -r")
+    sources_of: dict[bytes, bytes] = {}
+    names = []
+    for source in sources:
+        name = _name_of(source)
+        names.append(name)
+        if name and name in sources_of:
+            both = f"{shown(sources_of[name])} and {shown(source)}"
+            raise CopyError(f"{both} would both become {shown(path.join(target, name))}; copy them one after another")
+        sources_of[name] = source
+    return names
+
+
+def _name_of(source: bytes) -> bytes:
+    """How the copy is called in a folder; nothing for what has no name of its own."""
     name = path.basename(path.normpath(source))
-    if name in (b"", b".", b".."):
-        return b"" if remote else path.basename(path.realpath(source))
-    return name
+    is_nameless = name in (b"", b".", b"..") or (name.startswith(b"~") and b"/" not in source)
+    return b"" if is_nameless else name
 
 
 async def _run_side(
@@ -110,16 +132,18 @@ async def _run_side(
     answers: Any,
     arguments: dict[str, Any],
     listener: "_Listener",
+    label: str,
 ) -> None:
     """Have one side of the copy done, here or there, and hear how it goes."""
     words, heard = chanlink.pipe()
     try:
         async with entries, answers, words, heard:
+            listen = partial(listener.listen, label, heard)
             if session is None:
-                await _do_here(role, entries, answers, arguments, words, partial(listener.listen, heard))
+                await _do_here(role, entries, answers, arguments, words, listen)
             else:
                 ends = {"entries": entries, "answers": answers, "report": words}
-                await _have_done(session, {"do": role, **arguments, **ends}, partial(listener.listen, heard))
+                await _have_done(session, {"do": role, **arguments, **ends}, listen)
     except (chanlink.ChanlinkError, CopyError) as exc:
         listener.errors.append(exc)
 
@@ -128,8 +152,9 @@ async def _do_here(
     role: str, entries: Any, answers: Any, arguments: dict[str, Any], words: Any, listen: Callable[[], Awaitable[None]]
 ) -> None:
     function: Any = send_files if role == "send" else receive_files
+    side = partial(function, entries, answers, place=Place(), threads=Threads(), **arguments)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(attend, partial(function, entries, answers, place=Place(), **arguments), words)
+        tasks.start_soon(attend, side, words)
         await listen()
 
 
@@ -145,7 +170,7 @@ async def _have_done(session: chanlink.Session, request: dict[str, Any], listen:
 
 
 class _Listener:
-    """Hears the reports of both sides."""
+    """Hears the reports of both sides, which may say anything, for as long as they like."""
 
     def __init__(self, watch: Callable[[Progress], None] | None) -> None:
         self.errors: list[chanlink.ChanlinkError | CopyError] = []
@@ -156,7 +181,7 @@ class _Listener:
         self._notes: list[str] = []
         self._given_up = False
 
-    async def listen(self, reports: chanlink.Receiver[Any]) -> None:
+    async def listen(self, label: str, reports: chanlink.Receiver[Any]) -> None:
         """Until the last word of one side."""
         while True:
             match await reports.receive():
@@ -164,27 +189,30 @@ class _Listener:
                     self._count(counts, "")
                     return
                 case {"failed": str(text)}:
-                    self._failures += [text] if text else []
+                    self._failures += [label + text[:LINE_MAX]] if text else []
                     self._given_up = True
                     return
-                case {"total": [int(files), int(size)]}:
-                    self._progress = self._progress._replace(total_files=files, total_bytes=size)
+                case {"total": [files, size]}:
+                    self._progress = self._progress._replace(total_files=_number(files), total_bytes=_number(size))
                 case {"at": counts, "name": bytes(name)}:
-                    self._count(counts, shown(name))
+                    self._count(counts, shown(name[-LINE_MAX:]))
                 case {"problem": str(text)}:
-                    _add(self._problems, text)
+                    _add(self._problems, label + text[:LINE_MAX])
                 case {"note": str(text)}:
-                    _add(self._notes, text)
+                    _add(self._notes, label + text[:LINE_MAX])
                 case _:
-                    raise CopyError("the other side reports what can't be understood")
+                    raise CopyError(label + NONSENSE)
 
     def _count(self, counts: object, name: str) -> None:
         match counts:
-            case [int(files), int(size), int(spared)]:
-                if files or size or name:  # the sender does not count
-                    self._progress = self._progress._replace(files=files, bytes=size, spared=spared, name=name)
+            case [files, size, spared]:
+                counted = _number(files), _number(size), _number(spared)
+                if files or size:  # the sender does not count
+                    self._progress = Progress(*counted, *self._progress[3:5], name or self._progress.name)
                 if self._watch:
                     self._watch(self._progress)
+            case _:
+                raise CopyError(NONSENSE)
 
     def copied(self) -> Copied:
         """What has come of it.  Raises as `copy`."""
@@ -202,3 +230,9 @@ def _add(lines: list[str], text: str) -> None:
         lines.append(text)
     elif len(lines) == LINES_MAX:
         lines.append("... and more of that")
+
+
+def _number(value: object) -> int:
+    if type(value) is not int or not 0 <= value <= SIZE_MAX:
+        raise CopyError(NONSENSE)
+    return value

@@ -1,12 +1,21 @@
-"""Where the paths of a copy begin, and how they are walked: folder by folder, each opened inside the one before."""
+"""Where the paths of a copy begin, and how they are walked: folder by folder, each opened inside the one before.
+
+A descriptor belongs to the block that it is open for.
+"""
 
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+"""A folder that entries are looked up in; whether they may be listed is another question."""
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Without waiting: what is taken for a file may have become a pipe."""
+
+LINK = "is a symbolic link, which is not followed here"
 
 
 class Place:
@@ -14,54 +23,78 @@ class Place:
 
     Beneath a root no symbolic link is followed and ``..`` is refused, whoever made the links and when. A path that
     begins with ``/`` begins at the root. Without one, links are followed and ``~`` is the home folder, as in a shell.
-    The methods raise `OSError`.
+    The methods raise `OSError`; the descriptors are open as long as the block.
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
         self._root = None if root is None else os.path.realpath(os.path.expanduser(root))
 
-    def open(self, path: bytes) -> int:
+    @contextmanager
+    def opened(self, path: bytes) -> Iterator[int]:
         """A descriptor of an existing file or folder, to read it; `FileNotFoundError`, ... as `os.open`."""
         if self._root is None:
             path = os.path.expanduser(path) or b"."
             _no_special(os.stat(path))
-            return os.open(path, READ)
-        folder, name = self.open_parent(path)
-        try:
-            _no_special(os.stat(name, dir_fd=folder, follow_symlinks=False))
-            return os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)
-        finally:
-            os.close(folder)
+            with closing(os.open(path, READ)) as descriptor:
+                _no_special(os.fstat(descriptor))
+                yield descriptor
+        else:
+            with self.parent(path) as (folder, name), opened_in(folder, name) as descriptor:
+                yield descriptor
 
-    def open_folder(self, path: bytes) -> int:
-        """A descriptor of an existing folder."""
-        if self._root is None:
-            return os.open(os.path.expanduser(path) or b".", FOLDER)
-        folder = os.open(self._root, FOLDER)
-        for name in _inner(path):
-            try:
-                inner = open_inner(folder, name)
-            finally:
-                os.close(folder)
-            folder = inner
-        return folder
+    @contextmanager
+    def folder(self, path: bytes) -> Iterator[int]:
+        """A descriptor of an existing folder, to look up entries in it, and for nothing else."""
+        with closing(self._open_folder(path)) as folder:
+            yield folder
 
-    def open_parent(self, path: bytes) -> tuple[int, bytes]:
+    @contextmanager
+    def parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """A descriptor of the folder that an entry is in or may be put into, and its name there."""
         if self._root is None:
             parent, name = os.path.split(os.path.expanduser(path).rstrip(b"/") or path)
-            return self.open_folder(parent), name or b"."
-        *parents, name = _inner(path) or [b"."]
-        return self.open_folder(b"/".join(parents)), name
+        else:
+            *parents, name = _inner(path) or [b"."]
+            parent = b"/".join(parents)
+        with self.folder(parent) as folder:
+            yield folder, name or b"."
+
+    def _open_folder(self, path: bytes) -> int:
+        if self._root is None:
+            return os.open(os.path.expanduser(path) or b".", THROUGH)
+        names = _inner(path)
+        inner = os.open(self._root, THROUGH)
+        for name in names:
+            with closing(inner) as folder:
+                inner = open_inner(folder, name, THROUGH)
+        return inner
 
 
-def open_inner(folder: int, name: bytes) -> int:
+@contextmanager
+def closing(descriptor: int) -> Iterator[int]:
+    """The descriptor, which is ours, for the block."""
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def opened_in(folder: int, name: bytes) -> Iterator[int]:
+    """A descriptor of an existing file or folder in a folder, to read it; a symbolic link is refused."""
+    _no_special(os.stat(name, dir_fd=folder, follow_symlinks=False))
+    with closing(os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)) as descriptor:
+        _no_special(os.fstat(descriptor))  # it may be another one than a moment ago
+        yield descriptor
+
+
+def open_inner(folder: int, name: bytes, flags: int = FOLDER) -> int:
     """A descriptor of a folder in a folder; a symbolic link is refused."""
     try:
-        return os.open(name, FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
     except NotADirectoryError:
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-            raise OSError(errno.ELOOP, "is a symbolic link, which is not followed here", name) from None
+            raise OSError(errno.ELOOP, LINK, name) from None
         raise
 
 
@@ -75,6 +108,6 @@ def _inner(path: bytes) -> list[bytes]:
 def _no_special(found: os.stat_result) -> None:
     """Refuse what is only looked at, lest opening it does something."""
     if stat.S_ISLNK(found.st_mode):
-        raise OSError(errno.ELOOP, "is a symbolic link, which is not followed here")
+        raise OSError(errno.ELOOP, LINK)
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode):
         raise OSError(errno.EINVAL, "is neither a file nor a folder")

@@ -8,19 +8,21 @@ room is left), when the sender gives up or is lost, and when it says what no sen
 import errno
 from collections import deque
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 import anyio
-import anyio.to_thread
 
 import chanlink
 
 from .attempts import Attempt
-from .copying import INLINE, CopyError, check_name, field, mode_and_time, shown, size_field, why
+from .copying import INLINE, CopyError, check_name, field, mode_and_time, new_hash, shown, size_field, why
 from .copying_parts import Part
 from .copying_places import Place
 from .copying_report import Report, Word
 from .copying_target import Target, stays_inside
+from .copying_threads import Threads
 from .messages import BadMessage, ends_in
 
 AHEAD = 32
@@ -29,14 +31,13 @@ TOGETHER = 256
 """Entries that are written in one go."""
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
-_in_thread = anyio.to_thread.run_sync
-
 
 async def receive_files(
     entries: chanlink.Receiver[Any],
     answers: chanlink.Sender[Any],
     report: Report,
     *,
+    threads: Threads,
     place: Place,
     path: bytes,
     names: list[bytes],
@@ -44,15 +45,14 @@ async def receive_files(
 ) -> None:
     """Take a copy until its entries end, and report that it is done.
 
-    Raises `CopyError` when the copy has failed, `BadMessage` when the sender says what can't be, `OSError` when the
-    place can't be used, and `chanlink.ChannelBroken` when the sender has given up or is lost. What was complete stays.
+    Raises `CopyError` when the copy has failed, `BadMessage` when the sender says what can't be, and
+    `chanlink.ChannelBroken` when the sender has given up or is lost. What was complete stays.
     """
     async with entries, answers:
-        target = await _in_thread(Target, place, path, names)
-        try:
-            await _Receiver(entries, answers, report, target, recursive).run()
-        finally:
-            target.close()
+        with closing(Target(place, path, names)) as target:
+            await threads.run(target.open)
+            await _Receiver(entries, answers, report, target, threads, recursive).run()
+    await report.say(target.words())
     await report.done()
 
 
@@ -72,12 +72,14 @@ class _Receiver:
         answers: chanlink.Sender[Any],
         report: Report,
         target: Target,
+        threads: Threads,
         recursive: bool,
     ) -> None:
         self._entries = entries
         self._answers = answers
         self._report = report
         self._target = target
+        self._threads = threads
         self._recursive = recursive
         self._waiting: deque[dict[str, Any]] = deque()
         self._outside = 0
@@ -87,7 +89,7 @@ class _Receiver:
         try:
             while await self._fill():
                 if small := self._take_small():
-                    await self._report.say(await _in_thread(self._write_small, small))
+                    await self._report.say(await self._threads.run(self._write_small, small))
                     if isinstance(name := small[-1].get("file"), bytes):
                         self._report.tell(name)
                 else:
@@ -161,10 +163,11 @@ class _Receiver:
             return []
         if not self._target.depth:
             raise BadMessage("more folders end than have begun")
+        path = self._target.here
         try:
             self._target.leave()
         except OSError as exc:
-            return [self._problem(exc.filename or b"", exc)]
+            return [self._problem(path, exc)]
         return []
 
     def _link(self, name: bytes, target: bytes) -> list[Word]:
@@ -196,14 +199,14 @@ class _Receiver:
             try:
                 action(self._target.final(name, is_folder))
             except (OSError, CopyError) as exc:
-                return [self._problem(name, exc)]
+                return [self._problem(self._target.path(name), exc)]
         return []
 
-    def _problem(self, name: bytes, error: OSError | CopyError) -> Word:
+    def _problem(self, path: str, error: OSError | CopyError) -> Word:
         """What to tell about it.  Raises `CopyError` if going on is of no use."""
         if isinstance(error, CopyError):
             return Word(str(error))
-        text = why(self._target.path(name), error)
+        text = why(path, error)
         if error.errno in HOPELESS:
             raise CopyError(text) from error
         return Word(text)
@@ -216,10 +219,11 @@ class _Receiver:
 
     async def _receive_large(self, entry: dict[str, Any]) -> None:
         file = self._file(entry)
+        path = self._target.path(file.name)
         opened: list[Part] = []
         try:
-            words = await _in_thread(
-                self._attempt, file.name, lambda name: opened.append(Part(self._target.folder, name))
+            words = await self._threads.run(
+                self._attempt, file.name, lambda name: opened.append(self._target.part(name))
             )
             if not opened:
                 await self._report.say(words)
@@ -227,7 +231,7 @@ class _Receiver:
             else:
                 await self._receive_into(opened[0], file, entry)
         except (OSError, CopyError) as exc:
-            await self._report.say([self._problem(opened[0].name if opened else file.name, exc)])
+            await self._report.say([self._problem(path, exc)])
         finally:
             for part in opened:
                 part.close()
@@ -245,7 +249,7 @@ class _Receiver:
             entry, start, same = await self._agree(part, file)
             self._report.add_spared(start)
         if not same:
-            await _in_thread(part.begin, start)
+            await self._threads.run(part.begin, start)
         error = None
         async with field(entry, "body", chanlink.ByteStream) as body:
             try:
@@ -258,18 +262,15 @@ class _Receiver:
         if not whole or not isinstance(digest, bytes):
             return  # the sender says why
         if same:
-            await _in_thread(self._target.keep, part.name, file.mode)
+            await self._threads.run(self._target.keep, part.name, file.mode, file.mtime)
         else:
-            await _in_thread(part.finish, digest, file.mode, file.mtime)
+            await self._threads.run(self._target.finish, part, digest, file.mode, file.mtime)
         self._report.add_file()
 
     async def _agree(self, part: Part, file: _File) -> tuple[dict[str, Any], int, bool]:
         """Tell the sender what is here; returns how it goes on, where, and whether nothing is to be done."""
         try:
-            digest = await _in_thread(self._target.same, part.name, file.size, file.mtime)
-            same, have = digest is not None, file.size
-            if digest is None:
-                have, digest = await _in_thread(part.have, file.size)
+            have, digest, same = await self._find(part, file)
         except OSError:
             await self._answers.send({"skip": True})
             raise
@@ -279,6 +280,18 @@ class _Receiver:
         if start not in (0, have):
             raise BadMessage("the sender goes on where we have not ended")
         return entry, start, same and start == have
+
+    async def _find(self, part: Part, file: _File) -> tuple[int, bytes, bool]:
+        """How many bytes are here, their hash, and whether they are the file, and not the beginning of its copy."""
+        tell = partial(self._report.tell, part.name)
+        similar = await self._threads.run(self._target.similar, part.name, file.size, file.mtime)
+        if similar is not None:
+            with similar:
+                if await self._threads.hash(similar, digest := new_hash(), file.size, tell) == file.size:
+                    return file.size, digest.digest(), True
+        if part.size <= file.size:  # else it is the beginning of another file
+            await self._threads.hash(part.file, part.hash, file.size, tell)
+        return part.file.tell(), part.hash.digest(), False
 
     async def _write_body(self, part: Part, body: chanlink.ByteStream, size: int) -> bool:
         """Whether all of it has come; False when the sender has given it up.  Raises `OSError`."""
@@ -299,7 +312,7 @@ class _Receiver:
                 except chanlink.ChannelError:  # the end; why, the other task knows
                     return
                 data = b"".join(some)  # each call that lets go of the interpreter may wait long to have it back
-                await _in_thread(part.write, data)
+                await self._threads.run(part.write, data)
                 self._report.add(len(data))
                 self._report.tell(part.name)
 

@@ -46,7 +46,7 @@ class Report:
         """One more file is complete."""
         self._files += 1
 
-    def tell(self, name: bytes) -> None:
+    def tell(self, name: bytes = b"") -> None:
         """Say how far it is, if the last word about it is old enough, and if there is room for another one."""
         now = time.monotonic()
         if now >= self._next:

@@ -5,21 +5,21 @@ a folder of many goes out as fast as it can be read.
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 import chanlink
 
 from .attempts import Attempt
 from .copying import ASK, CopyError, field, new_hash, size_field, why
-from .copying_parts import hash_file
 from .copying_places import Place
 from .copying_report import Report, Word
-from .copying_walk import CHANGED, Item, LargeFile, changed, sizes, walk
+from .copying_threads import Threads
+from .copying_walk import CHANGED, WRONG_SIZE, Item, LargeFile, changed, read_some, sizes, walk
 from .messages import BadMessage
 
 PIECE = 1024 * 1024
@@ -31,14 +31,13 @@ TOGETHER = 64
 COUNTED = 4096
 """Files that are counted in one go."""
 
-_in_thread = anyio.to_thread.run_sync
-
 
 async def send_files(
     entries: chanlink.Sender[Any],
     answers: chanlink.Receiver[Any],
     report: Report,
     *,
+    threads: Threads,
     place: Place,
     paths: list[bytes],
     names: list[bytes],
@@ -52,49 +51,54 @@ async def send_files(
     """
     walks = [walk(place, path, name, recursive) for path, name in zip(paths, names, strict=True)]
     async with entries, answers:
-        sending = Attempt(_Sender(entries, answers, report).send, walks)
+        sending = Attempt(_Sender(entries, answers, report, threads).send, walks)
         async with anyio.create_task_group() as counting:
             if total:
-                counting.start_soon(Attempt(_count, place, paths, recursive, report))
+                counting.start_soon(Attempt(_count, place, paths, recursive, report, threads))
             await sending()
             counting.cancel_scope.cancel()
         sending.result()
     await report.done()
 
 
-async def _count(place: Place, paths: list[bytes], recursive: bool, report: Report) -> None:
+async def _count(place: Place, paths: list[bytes], recursive: bool, report: Report, threads: Threads) -> None:
     files = size = 0
     for path in paths:
-        found = sizes(place, path, recursive)
-        while batch := await _in_thread(lambda found=found: list(islice(found, COUNTED))):  # type: ignore[misc]
-            files += len(batch)
-            size += sum(batch)
+        with closing(sizes(place, path, recursive)) as found:
+            while batch := await threads.run(_counted, found):
+                files += len(batch)
+                size += sum(batch)
     await report.total(files, size)
 
 
+def _counted(found: Iterator[int]) -> list[int]:
+    return list(islice(found, COUNTED))
+
+
 class _Sender:
-    def __init__(self, entries: chanlink.Sender[Any], answers: chanlink.Receiver[Any], report: Report) -> None:
+    def __init__(
+        self, entries: chanlink.Sender[Any], answers: chanlink.Receiver[Any], report: Report, threads: Threads
+    ) -> None:
         self._entries = entries
         self._answers = answers
         self._report = report
+        self._threads = threads
 
-    async def send(self, walks: Iterable[Iterator[Item]]) -> None:
+    async def send(self, walks: Iterable[Generator[Item, None, None]]) -> None:
         for items in walks:
-            await self._send_all(items)
+            with closing(items):
+                await self._send_all(items)
 
     async def _send_all(self, items: Iterator[Item]) -> None:
-        try:
-            while batch := await _in_thread(_some, items):
-                for item in batch:
-                    match item:
-                        case Word():
-                            await self._report.say([item])
-                        case LargeFile():
-                            await self._send_large(item)
-                        case _:
-                            await self._entries.send(item)
-        finally:
-            items.close()  # type: ignore[attr-defined]
+        while batch := await self._threads.run(_some, items):
+            for item in batch:
+                match item:
+                    case Word():
+                        await self._report.say([item])
+                    case LargeFile():
+                        await self._send_large(item)
+                    case _:
+                        await self._entries.send(item)
 
     async def _send_large(self, file: LargeFile) -> None:
         start, digest = 0, new_hash()
@@ -106,7 +110,7 @@ class _Sender:
                 raise BadMessage("an answer is a map")
             if answer.get("skip"):
                 return
-            start, digest = await _in_thread(_agree, file, answer)
+            start, digest = await self._agree(file, answer)
             entry = {"from": start}
         body, remote = chanlink.byte_pipe(file.size - start)
         async with body, remote:
@@ -114,10 +118,23 @@ class _Sender:
             whole = await self._send_body(file, body, digest)
         await self._entries.send({"digest": digest.digest() if whole else None})
 
+    async def _agree(self, file: LargeFile, answer: dict[str, Any]) -> tuple[int, hashlib.blake2b]:
+        """Where to go on, and the hash of what is before: where the receiver is, if that is of the same file."""
+        have, theirs = size_field(answer, "have"), field(answer, "digest", bytes)
+        if have <= file.size:
+            try:
+                hashed = await self._threads.hash(file.file, digest := new_hash(), have, self._report.tell)
+            except OSError:
+                hashed = -1  # it can't be read; sending it will say so
+            if hashed == have and digest.digest() == theirs:
+                return have, digest
+        file.file.seek(0)
+        return 0, new_hash()
+
     async def _send_body(self, file: LargeFile, body: chanlink.ByteStream, digest: hashlib.blake2b) -> bool:
         """Whether all of the file was sent, as it was when it was opened."""
         ready, waiting = chanlink.pipe(AHEAD)
-        reading = Attempt(_read_pieces, file, digest, ready)
+        reading = Attempt(_read_pieces, file, digest, ready, self._threads)
         sending = Attempt(_send_pieces, waiting, body)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(reading)
@@ -130,16 +147,18 @@ class _Sender:
             return False
 
 
-async def _read_pieces(file: LargeFile, digest: hashlib.blake2b, pieces: chanlink.Sender[bytes]) -> None:
-    """Read on while others send.  Raises `CopyError` at the end of a file that has changed."""
+async def _read_pieces(
+    file: LargeFile, digest: hashlib.blake2b, pieces: chanlink.Sender[bytes], threads: Threads
+) -> None:
+    """Read on while others send.  Raises `CopyError` at the end of a file that is not as it was."""
     async with pieces:
-        while data := await _in_thread(_read, file, digest):
+        while data := await threads.run(_read, file, digest):
             try:
                 await pieces.send(data)
             except chanlink.ChannelRefused:
                 return
-        if changed(file.file, file.found):
-            raise CopyError(CHANGED)
+        if problem := await threads.run(_ended_otherwise, file):
+            raise CopyError(problem)
 
 
 async def _send_pieces(pieces: chanlink.Receiver[bytes], body: chanlink.ByteStream) -> bool:
@@ -167,19 +186,14 @@ def _some(items: Iterator[Item]) -> list[Item]:
     return some
 
 
-def _agree(file: LargeFile, answer: dict[str, Any]) -> tuple[int, hashlib.blake2b]:
-    """Where to go on, and the hash of what is before: where the receiver is, if that is the beginning of this file."""
-    have, theirs = size_field(answer, "have"), field(answer, "digest", bytes)
-    digest = new_hash()
-    if have <= file.size:
-        hash_file(file.file, digest, have)
-        if file.file.tell() == have and digest.digest() == theirs:
-            return have, digest
-    file.file.seek(0)
-    return 0, new_hash()
-
-
 def _read(file: LargeFile, digest: hashlib.blake2b) -> bytes:
-    data = file.file.read(min(PIECE, file.size - file.file.tell()))
+    data = read_some(file.file, min(PIECE, file.size - file.file.tell()))
     digest.update(data)
     return data
+
+
+def _ended_otherwise(file: LargeFile) -> str:
+    """Why the end of what was read is not the end of the file, if so."""
+    if changed(file.file, file.found):
+        return CHANGED
+    return WRONG_SIZE if file.file.tell() != file.size or read_some(file.file, 1) else ""

@@ -7,8 +7,9 @@ round: ``services="copy" ssh-ed25519 AAAA... alice``.
 """
 
 import os
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import anyio
@@ -20,12 +21,14 @@ from .copying_places import Place
 from .copying_receive import receive_files
 from .copying_report import Report
 from .copying_send import send_files
+from .copying_threads import Threads
 from .logs import logger
 from .messages import BadMessage, ends_in, printable
 
 Side = Callable[[Report], Awaitable[None]]
-Refusal = Callable[[chanlink.Peer, bool], str | None]
-"""Called with a peer and whether it wants to read; returns why not, or None if it may."""
+Refusal = Callable[[chanlink.Peer, bool, int], str | None]
+"""Called with a peer, whether it wants to read, and how many copies it would have then; returns why not, or None if it
+may."""
 Write = Callable[[dict[str, Any]], None]
 """Writes an entry of an audit; raises `OSError`."""
 
@@ -38,7 +41,21 @@ def copy_service(
     ``refusal`` is asked about each copy, and ``write`` gets an entry when one begins and ends, or is refused. Without
     them, whoever may use the service may read and write whatever this process may.
     """
-    return _Service(Place(root), refusal or (lambda peer, reads: None), write or (lambda entry: None)).serve
+    return _Service(Place(root), refusal or (lambda peer, reads, running: None), write or (lambda entry: None)).serve
+
+
+AT_ONCE = 16
+"""Copies that each key may have: each may keep two threads busy, and some hundred descriptors."""
+NOTED = 100
+"""Paths that the audit tells of a copy."""
+
+
+class _Peer:
+    """Whoever has a key: what its copies share."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.threads = Threads()
 
 
 class _Service:
@@ -46,40 +63,67 @@ class _Service:
         self._place = place
         self._refusal = refusal
         self._write = write
+        self._peers: dict[str, _Peer] = {}
+        """Those who copy now."""
 
     async def serve(self, requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
         """Serve one channel of requests; each copy is in a task of its own."""
         async with anyio.create_task_group() as copies:
-            with suppress(chanlink.ChannelBroken):
-                async for message in requests:
+            with suppress(chanlink.ChannelBroken, chanlink.DecodeError):
+                while True:
                     try:
-                        request = Request.from_message(message)
+                        request = _read(await requests.receive())
+                    except chanlink.EndOfChannel:
+                        return
                     except BadMessage as exc:
                         logger.warning("%s sent a bad request: %s", peer.name, printable(str(exc)))
                         requests.refuse("bad-request", str(exc))
-                        for end in ends_in(message):
-                            end.close()
                         return
                     copies.start_soon(self._answer, request, peer)
+                    del request  # the next one may be long in coming
 
     async def _answer(self, request: Request, peer: chanlink.Peer) -> None:
         async with request.report, request.entries, request.answers:
-            problem = self._refusal(peer, request.sends)
-            if problem is None and not self._note("start", request, peer):
-                problem = "the server can't write its audit file"
-            if problem is None:
-                problem = await attend(lambda report: _side(request, report, self._place), request.report)
-                self._note("end", request, peer, problem)
-                return
+            with self._counted(peer) as ours:
+                problem = self._problem(request, peer, ours.running)
+                if not problem:
+                    side = partial(_side, request, place=self._place, threads=ours.threads)
+                    problem = await attend(side, request.report)
+                    self._note("end", request, peer, problem)
+                    return
             self._note("refused", request, peer, problem)
             with suppress(chanlink.ChannelBroken):
                 await Report(request.report).failed(problem)
             if request.sends:
                 request.entries.fail("refused")
 
+    def _problem(self, request: Request, peer: chanlink.Peer, running: int) -> str:
+        """Why a copy does not begin; nothing if it does, and that is written down."""
+        if running > AT_ONCE:
+            return f"the server makes {AT_ONCE} copies at once for each key; try again when one of yours is done"
+        problem = self._refusal(peer, request.sends, running)
+        if problem is None and not self._note("start", request, peer):
+            problem = "the server can't write its audit file"
+        return problem or ""
+
+    @contextmanager
+    def _counted(self, peer: chanlink.Peer) -> Iterator[_Peer]:
+        """One more of the copies of this peer."""
+        owner = peer.name if peer.key is None else peer.key.fingerprint
+        ours = self._peers.setdefault(owner, _Peer())
+        ours.running += 1
+        try:
+            yield ours
+        finally:
+            ours.running -= 1
+            if not ours.running:
+                del self._peers[owner]
+
     def _note(self, event: str, request: Request, peer: chanlink.Peer, problem: str = "") -> bool:
         """In the log and the audit; whether that could be done."""
-        paths = [shown(path) for path in request.paths]
+        paths = [shown(path) for path in request.paths[:NOTED]]
+        if len(request.paths) > NOTED:
+            paths.append(f"... and {len(request.paths) - NOTED} more")
         what = "reads" if request.sends else "writes"
         logger.info("%s %s %s: %s", peer.name, what, printable(" ".join(paths)), printable(problem) or event)
         key = None if peer.key is None else peer.key.fingerprint
@@ -92,12 +136,26 @@ class _Service:
         return True
 
 
-def _side(request: Request, report: Report, place: Place) -> Awaitable[None]:
+def _read(message: object) -> Request:
+    """What is asked for; of what was sent beside that, nothing is kept.  Raises `BadMessage`."""
+    used: tuple[object, ...] = ()
+    try:
+        request = Request.from_message(message)
+        used = (request.entries, request.answers, request.report)
+        return request
+    finally:
+        for end in ends_in(message):
+            if end not in used:
+                end.close()
+
+
+def _side(request: Request, report: Report, *, place: Place, threads: Threads) -> Awaitable[None]:
     if request.sends:
         return send_files(
             request.entries,
             request.answers,
             report,
+            threads=threads,
             place=place,
             paths=request.paths,
             names=request.names,
@@ -108,6 +166,7 @@ def _side(request: Request, report: Report, place: Place) -> Awaitable[None]:
         request.entries,
         request.answers,
         report,
+        threads=threads,
         place=place,
         path=request.paths[0],
         names=request.names,
@@ -125,10 +184,10 @@ async def attend(side: Side, sender: chanlink.Sender[object]) -> str:
             await report.failed(str(exc))
             return str(exc)
         except OSError as exc:
-            text = why(exc.filename or "the place of the copy", exc)
+            text = why(exc.filename, exc) if exc.filename else exc.strerror or str(exc)
             await report.failed(text)
             return text
-        except chanlink.ChannelBroken as exc:
+        except chanlink.ChanlinkError as exc:
             await report.failed()
             return str(exc)
     except chanlink.ChannelBroken as exc:

@@ -5,21 +5,30 @@ were asked for, and each folder is opened inside the one before without followin
 called in worker threads, one call at a time. What goes wrong with one entry is an `OSError` or a `CopyError`.
 """
 
+import contextlib
 import errno
+import io
 import os
-from contextlib import suppress
+import stat
+from collections import Counter
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import NamedTuple
 
-from .copying import DEPTH_MAX, MODE_BITS, CopyError, new_hash, shown
-from .copying_parts import Part, hash_file, part_name
-from .copying_places import READ, Place, open_inner
+from .copying import DEPTH_MAX, MODE_BITS, CopyError, shown, why
+from .copying_parts import Part, open_part_folder, secret_name
+from .copying_places import READ, Place, closing, open_inner
+from .copying_report import Word
 from .messages import BadMessage
+
+REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
+"""What a file system says that keeps no modes or times, or not these."""
 
 
 class _Level(NamedTuple):
     folder: int
     name: bytes
-    """How it is called while it is being written."""
+    """How it is called while it is being written; nothing if it has its name already."""
     final: bytes
     mode: int
     mtime: int
@@ -28,32 +37,52 @@ class _Level(NamedTuple):
 class Target:
     """The place that a copy is written to.
 
-    If ``path`` is a folder, the copies are put into it under ``names``; else it is what the only copy will be called. A
-    new folder is written beside its place and takes it when it is complete, as a file does.
+    If ``path`` is a folder, the copies are put into it under ``names``; what has no name becomes that folder. If there
+    is nothing yet, it is what the only copy will be called. A new folder is written beside its place and takes it when
+    it is complete, as a file does.
     """
 
     def __init__(self, place: Place, path: bytes, names: list[bytes]) -> None:
-        self._expected = dict.fromkeys(names)
+        self._place = place
+        self._path = path
+        self._expected = Counter(names)
         self._rename: bytes | None = None
-        self._is_folder = path.endswith(b"/")
-        """Whoever writes it so means a folder, also if there is none yet."""
+        self._top = -1
         self._levels: list[_Level] = []
+        self._opened = ExitStack()
+        self._refused: dict[str, tuple[str, int]] = {}
+        """By what a file system does not keep: the first line about it, and how many more there would be."""
+
+    def open(self) -> None:
+        """Find the place.  Raises `CopyError` if there is none."""
         try:
-            self._top = place.open_folder(path)
-        except (FileNotFoundError, NotADirectoryError):
-            if len(names) != 1:
-                raise CopyError(f"{shown(path)}: there is no such folder to put all that into") from None
-            self._top, self._rename = _parent(place, path)
-        else:
-            if b"" in self._expected:
-                self.close()
-                raise CopyError(f"{shown(path)}: is a folder; say how the copy in it is to be called")
+            self._top = self._opened.enter_context(self._place.folder(self._path))
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            if self._expected.total() != 1:
+                raise CopyError(self._no_folder(self._path, exc)) from None
+            self._open_parent()
+        except OSError as exc:
+            raise CopyError(why(self._path, exc)) from exc
+
+    def _open_parent(self) -> None:
+        path = self._path.rstrip(b"/")
+        try:
+            self._top, self._rename = self._opened.enter_context(self._place.parent(path))
+        except (FileNotFoundError, NotADirectoryError) as exc:
+            raise CopyError(self._no_folder(os.path.dirname(path), exc)) from None
+        except OSError as exc:
+            raise CopyError(why(os.path.dirname(path) or b".", exc)) from exc
+
+    @staticmethod
+    def _no_folder(path: bytes, error: OSError) -> str:
+        is_file = isinstance(error, NotADirectoryError)
+        return why(path, "is not a folder" if is_file else "there is no such folder")
 
     def close(self) -> None:
         """Leave everything as it is."""
-        while self._levels:
-            os.close(self._levels.pop().folder)
-        os.close(self._top)
+        with self._opened:
+            while self._levels:
+                self._opened.callback(os.close, self._levels.pop().folder)
 
     @property
     def depth(self) -> int:
@@ -65,82 +94,143 @@ class Target:
         return self._levels[-1].folder if self._levels else self._top
 
     def path(self, name: bytes) -> str:
-        """What to call an entry when talking about it."""
-        return shown(b"/".join([*(level.final for level in self._levels), name]))
+        """What to call an entry of the folder that entries go into now, when talking about it."""
+        return self._shown([*(level.final for level in self._levels), name])
+
+    @property
+    def here(self) -> str:
+        """What to call that folder itself."""
+        return self._shown([level.final for level in self._levels])
+
+    def _shown(self, names: list[bytes]) -> str:
+        if self._rename is not None:
+            names = names[1:]
+        base = self._path.rstrip(b"/")
+        path = b"/".join(filter(None, [base, *names]))
+        return shown(path if base or not self._path else b"/" + path)
 
     def final(self, name: bytes, is_folder: bool = False) -> bytes:
-        """How the entry is called here.  Raises `BadMessage` for one that was not asked for."""
+        """How the entry is called here; nothing if it is the place itself.
+
+        Raises `BadMessage` for one that was not asked for.
+        """
         if self._levels:
             return name
-        if name not in self._expected:
+        if not self._expected[name]:
             raise BadMessage(f"{shown(name)} was not asked for")
-        del self._expected[name]
-        if self._rename and self._is_folder and not is_folder:
-            raise CopyError(f"{shown(self._rename)}: there is no such folder")
-        return self._rename or name
+        self._expected[name] -= 1
+        if self._rename is not None and self._path.endswith(b"/") and not is_folder:
+            # Whoever writes it so means a folder, also if there is none yet.
+            raise CopyError(f"{shown(self._path)}: there is no such folder")
+        if self._rename is None and not name and not is_folder:
+            raise CopyError(f"{shown(self._path)}: is a folder; say how the copy in it is to be called")
+        return name if self._rename is None else self._rename
 
     def enter(self, name: bytes, mode: int, mtime: int) -> None:
         """Make a folder, or go on in the one that is there; entries go into it from now on."""
         if len(self._levels) >= DEPTH_MAX:
             raise CopyError(f"{self.path(name)}: folders nest deeper than {DEPTH_MAX}")
-        here = name
-        if not self._levels and not _exists(self.folder, name):
-            here = part_name(name)
-        with suppress(FileExistsError):
-            os.mkdir(here, 0o700, dir_fd=self.folder)
-        folder = open_inner(self.folder, here)
-        with suppress(PermissionError):  # an earlier attempt may have ended here, and given it the mode that it has
-            os.fchmod(folder, os.fstat(folder).st_mode & MODE_BITS | 0o700)
-        self._levels.append(_Level(folder, here, name, mode, mtime))
+        part = b""
+        with ExitStack() as stack:
+            if not self._levels and name and not _exists(self.folder, name):
+                part, folder = open_part_folder(self.folder, name)
+            else:
+                if name:
+                    with suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=self.folder)
+                folder = open_inner(self.folder, name or b".")
+            stack.callback(os.close, folder)
+            with suppress(PermissionError):  # an earlier attempt may have given it the mode that it is to have
+                if (now := stat.S_IMODE(os.fstat(folder).st_mode)) & 0o700 != 0o700:
+                    os.fchmod(folder, now | 0o700)
+            self._levels.append(_Level(folder, part, name, mode, mtime))
+            stack.pop_all()
 
     def leave(self) -> None:
         """The folder has all its entries: give it its mode, its time, and its name."""
+        path = self.here
         level = self._levels.pop()
-        try:
-            os.utime(level.folder, ns=(level.mtime, level.mtime))
-            os.fchmod(level.folder, level.mode & MODE_BITS)
-            if level.name != level.final:
+        with closing(level.folder):
+            if level.final:  # the place itself is not ours to change
+                kept = stat.S_IMODE(os.fstat(level.folder).st_mode) & ~MODE_BITS  # whose is what is made in it
+                self.dress(path, level.mode | kept, level.mtime, level.folder)
+            if level.name:
                 os.rename(level.name, level.final, src_dir_fd=self.folder, dst_dir_fd=self.folder)
-        finally:
-            os.close(level.folder)
 
     def link(self, name: bytes, target: bytes) -> None:
         """Make a symbolic link."""
-        part = part_name(name)
-        with suppress(FileNotFoundError):
-            os.unlink(part, dir_fd=self.folder)
+        part = secret_name(name)
         os.symlink(target, part, dir_fd=self.folder)
-        os.replace(part, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        try:
+            os.replace(part, name, src_dir_fd=self.folder, dst_dir_fd=self.folder)
+        except BaseException:
+            os.unlink(part, dir_fd=self.folder)
+            raise
+
+    # --- files ---
+
+    def part(self, name: bytes) -> Part:
+        """The unfinished copy of a file, to be closed."""
+        return Part(self.folder, name, self.path(name))
 
     def write(self, name: bytes, data: bytes, digest: bytes, mode: int, mtime: int) -> None:
         """A small file."""
-        part = Part(self.folder, name)
-        try:
+        with contextlib.closing(self.part(name)) as part:
             part.begin(0)
             part.write(data)
-            part.finish(digest, mode, mtime)
-        finally:
-            part.close()
+            self.finish(part, digest, mode, mtime)
 
-    def same(self, name: bytes, size: int, mtime: int) -> bytes | None:
-        """The hash of what has this name, if it may be the same file: it has this size and time."""
-        try:
-            with open(os.open(name, READ | os.O_NOFOLLOW, dir_fd=self.folder), "rb", buffering=0) as file:
-                found = os.fstat(file.fileno())
-                if (found.st_size, found.st_mtime_ns) != (size, mtime):
+    def finish(self, part: Part, digest: bytes, mode: int, mtime: int) -> None:
+        """As `Part.finish`."""
+        part.finish(digest, partial(self.dress, self.path(part.name), mode, mtime))
+
+    def similar(self, name: bytes, size: int, mtime: int) -> io.FileIO | None:
+        """What has this name, to read it, if it may be the same file: it has this size and time."""
+        with ExitStack() as stack:
+            try:
+                about = os.stat(name, dir_fd=self.folder, follow_symlinks=False)
+                if not stat.S_ISREG(about.st_mode) or (about.st_size, about.st_mtime_ns) != (size, mtime):
                     return None
-                hash_file(file, digest := new_hash())
-                return digest.digest()
-        except OSError:
-            return None
+                file = io.FileIO(
+                    name,
+                    opener=lambda name, _: os.open(name, READ | os.O_NOFOLLOW, dir_fd=self.folder),
+                )
+            except OSError:
+                return None
+            stack.enter_context(file)
+            about = os.fstat(file.fileno())
+            if (about.st_size, about.st_mtime_ns) != (size, mtime):
+                return None
+            stack.pop_all()
+            return file
 
-    def keep(self, name: bytes, mode: int) -> None:
+    def keep(self, name: bytes, mode: int, mtime: int) -> None:
         """What has this name is the same file already."""
-        file = os.open(name, READ | os.O_NOFOLLOW, dir_fd=self.folder)
-        try:
-            os.fchmod(file, mode & MODE_BITS)
-        finally:
-            os.close(file)
+        with closing(os.open(name, READ | os.O_NOFOLLOW, dir_fd=self.folder)) as file:
+            self.dress(self.path(name), mode, mtime, file)
+
+    # --- modes and times ---
+
+    def dress(self, path: str, mode: int, mtime: int, descriptor: int) -> None:
+        """Give what was copied its mode and its time; a file system that does not keep them is spoken of later."""
+        for what, give in (
+            ("time", partial(os.utime, descriptor, ns=(mtime, mtime))),
+            ("mode", partial(os.fchmod, descriptor, mode)),
+        ):
+            try:
+                give()
+            except OSError as exc:
+                if exc.errno not in REFUSALS:
+                    raise
+                line, count = self._refused.get(what, (f"{path}: copied, but not its {what}: {exc.strerror}", -1))
+                self._refused[what] = (line, count + 1)
+
+    def words(self) -> list[Word]:
+        """What is to be told in the end."""
+        return [
+            Word(line + (f" (and so with {count} more)" if count else ""), is_problem=False)
+            for line, count in self._refused.values()
+        ]
 
 
 def stays_inside(target: bytes, depth: int) -> bool:
@@ -154,13 +244,6 @@ def stays_inside(target: bytes, depth: int) -> bool:
     names = [name for name in target.split(b"/") if name not in (b"", b".")]
     up = next((n for n, name in enumerate(names) if name != b".."), len(names))
     return up < depth and b".." not in names[up:]
-
-
-def _parent(place: Place, path: bytes) -> tuple[int, bytes]:
-    try:
-        return place.open_parent(path)
-    except (FileNotFoundError, NotADirectoryError):
-        raise OSError(errno.ENOENT, "there is no such folder", os.path.dirname(path.rstrip(b"/"))) from None
 
 
 def _exists(folder: int, name: bytes) -> bool:

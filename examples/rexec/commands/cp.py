@@ -107,10 +107,16 @@ async def _copy(options: Options) -> int:
                 destination=sessions[1],
                 recursive=options.recursive,
                 watch=watch,
+                labels=(_label(options.sources[0]), _label(options.target)),
             )
     for line in [*copied.notes, *copied.problems]:
         complain(line)
     return INCOMPLETE if copied.problems else 0
+
+
+def _label(side: Side) -> str:
+    """Whose words they are."""
+    return "" if side.server is None else f"{side.server}: "
 
 
 @contextmanager
