@@ -257,7 +257,7 @@ async def leaving_the_block_closes_the_stream(bench: Bench) -> None:
                 raise LookupError("internal details")
         with raising(ChannelFailed, "receive() after an exception") as raised:
             await other.receive()
-        raised.carries(code="LookupError", text="")
+        raised.carries(code="lookup-error", text="")
         expect(isinstance(await other.wait_closed(), ChannelRefused), "wait_closed() returned another reason")
 
 

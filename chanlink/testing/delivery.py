@@ -137,7 +137,7 @@ async def leaving_the_block_ends_the_channel(bench: Bench) -> None:
                 raise LookupError("internal details")
         with raising(ChannelFailed, "receive() after an exception") as raised:
             await receiver.receive()
-        raised.carries(code="LookupError", text="")
+        raised.carries(code="lookup-error", text="")
     async with bench.channel(None) as (sender, receiver):
         with anyio.CancelScope() as scope:
             async with sender:
