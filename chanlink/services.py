@@ -33,6 +33,9 @@ class Peer:
     """
     address: str
 
+    def __hash__(self) -> int:
+        return hash(self.key)  # which never changes, so that a peer may be a key in a dict
+
 
 class Incoming(NamedTuple):
     """A top-level channel or byte stream that the peer opened."""

@@ -32,7 +32,7 @@ BUFFERS = {
     "a view with two dimensions": memoryview(CONTENT).cast("B", (1_000, 100)),
     "mapped memory": MAPPED,
 }
-NO_BYTES: list[Any] = [None, 0, 7, [], [1, 2], (), "", "text", {1}, object()]
+NO_BYTES: list[Any] = [None, 0, 7, [], [1, 2], (), "", "text", {1}, object]
 
 Ends = tuple[ByteStream, ByteStream]
 MakeEnds = Callable[[int | None], AbstractAsyncContextManager[Ends]]
