@@ -1,5 +1,8 @@
 """One function a target: takes any bytes, and raises what must not escape.
 
+A target says how long its input may be, and how a short one becomes as long: what costs most is often more of the
+same, and no fuzzer makes up a message of four megabytes. Both are tried.
+
 Where bytes are encrypted, a fuzzer that changes the ciphertext gets no further than the tag. Such targets have a
 second mode, in which a peer that knows the keys says what the fuzzer has made up.
 """
@@ -9,14 +12,14 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import anyio
 import msgpack
 from anyio.abc import ByteStream
 
 from chanlink import agent, codec, known_peers, openssh, secure, suites, trust
-from chanlink.buffers import Buffers
+from chanlink.buffers import MAX_RECORD, Buffers
 from chanlink.errors import (
     AgentError,
     ConfigError,
@@ -26,6 +29,7 @@ from chanlink.errors import (
     RemoteProtocolError,
     SessionClosed,
 )
+from chanlink.frames import MAX_FRAME_SIZE
 from chanlink.identity import Identity, Role, _SeedSigner, certify
 from chanlink.limits import Limits, PeerLimits
 from chanlink.mux import Mux
@@ -78,9 +82,46 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("it waits for something that is not there")
 
 
+Grow = Callable[[bytes, int], bytes]
+
+
+class Target(NamedTuple):
+    """Something that takes what others send."""
+
+    run: Callable[[bytes], None]
+    longest: int
+    """How many bytes an input may have: what the limits, or the reader of a file, allow."""
+    grow: Grow
+    """Makes an input of so many bytes of a short one."""
+    seconds: float
+    """What an input may cost in processor time, however long it is."""
+
+
+TARGETS: dict[str, Target] = {}
+"""By their names; tests/fuzz/corpus has a folder for each, with three inputs or more to begin with."""
+
+
+def repeated(data: bytes, longest: int) -> bytes:
+    """The whole, the second half, or the last byte again and again: its length says which."""
+    begin = (0, len(data) // 2, len(data) - 1)[len(data) % 3]
+    part = data[begin:] or b"x"
+    return (data + part * (longest // len(part)))[:longest]
+
+
+def target(longest: int, *, grow: Grow = repeated, seconds: float = 0.1) -> Callable[[Callable[[bytes], None]], Any]:
+    """Makes a target of a function."""
+
+    def add(run: Callable[[bytes], None]) -> Callable[[bytes], None]:
+        TARGETS[run.__name__] = Target(run, longest, grow, seconds)
+        return run
+
+    return add
+
+
 # --- hello and handshake --------------------------------------------------------------------------------
 
 
+@target(secure.MAX_OFFER + 11)
 def hello(data: bytes) -> None:
     """Raw bytes, or an offer made up behind the fixed bytes."""
     if data[:1] == b"\0":
@@ -162,6 +203,7 @@ def good_payload(role: Role) -> bytes:
     return packed
 
 
+@target(2 * secure.MAX_HANDSHAKE_MESSAGE)
 def handshake(data: bytes) -> None:
     """Raw messages to a server; or the payload of a peer that does the rest as it should, made up or a good one with
     changes."""
@@ -204,16 +246,23 @@ def pieces(data: bytes) -> Iterator[bytes]:
         data = data[1 + length :]
 
 
+def one_record(data: bytes, longest: int) -> bytes:
+    """The beginning of a record, and more of the same."""
+    return b"\3" + repeated(data[1:], longest - 1)
+
+
+@target(MAX_RECORD - 15, grow=one_record)
 def record(data: bytes) -> None:
-    """Raw records; or the plaintext of records that are well encrypted, to a client that waits for its welcome or to a
-    server. Rekey records go on with keys that nobody has renewed, and fail where they must."""
+    """Raw records; or the plaintext of records that are well encrypted, or of one, to a client that waits for its
+    welcome or to a server. Rekey records go on with keys that nobody has renewed, and fail where they must."""
     mode, data = data[:1], data[1:]
     if mode == b"\2":
         client_side, sent = False, data
     else:
         client_side = mode == b"\0"
         sealing = _keys(not client_side)
-        sent = b"".join(prefixed(sealing._sending.encrypt_with_ad(b"", piece)) for piece in pieces(data))
+        plain = [data] if mode == b"\3" else pieces(data)
+        sent = b"".join(prefixed(sealing._sending.encrypt_with_ad(b"", piece)) for piece in plain)
     stream = NoiseStream(Bytes(sent), _keys(client_side), SECRETS, BUFFERS)
     if client_side:
         stream.expect_welcome(PublicKey(bytes.fromhex(CLIENT_KEYS)))
@@ -245,8 +294,18 @@ def open_some(mux: Mux) -> None:
     mux.open(Opening("bytes", service="two"))
 
 
+def one_piece(data: bytes, longest: int) -> bytes:
+    """The same frames again and again; or one, with a payload that is as long as it may be."""
+    side, said = data[:1], b"".join(pieces(data[1:]))
+    if len(data) % 2:
+        payload = repeated(said[9:], MAX_FRAME_SIZE)
+        said = MAX_FRAME_SIZE.to_bytes(3, "big") + said[3:9].ljust(6, b"\0") + payload
+    return side + b"\0\0" + repeated(said, longest)
+
+
+@target(MAX_RECORD - 17 + 3, grow=one_piece)
 def frames(data: bytes) -> None:
-    """HTTP/2 frames to either side of a connection that has begun."""
+    """HTTP/2 frames to either side of a connection that has begun: in pieces, or in one behind two zero bytes."""
     client_side = data[:1] < b"\x80"
     side = Side(client_side=client_side, limits=LIMITS, peer=PeerLimits())
     mux = side.mux
@@ -254,7 +313,8 @@ def frames(data: bytes) -> None:
     mux.receive_data(TALK.said[client_side], 0.0)
     mux.data_to_send(0.0)
     try:
-        for number, piece in enumerate(pieces(data[1:])):
+        said = [data[3:]] if data[1:3] == b"\0\0" else pieces(data[1:])
+        for number, piece in enumerate(said):
             mux.receive_data(piece, number / 10)
             mux.data_to_send(number / 10)
             mux.tick(number / 10)
@@ -268,29 +328,44 @@ TALK = Talk()
 LONG_BIN = b"\x92\xc5\x20\0" + bytes(8_192)
 
 
+def list_of_values(data: bytes, longest: int) -> bytes:
+    """A list of the same value again and again, behind the same table."""
+    has_table = data[:1] >= b"\x80"
+    table = data[4 : 5 + 5 * data[4]] if has_table and len(data) > 4 else b""
+    item = data[4 + len(table) :] or b"\xc0"
+    count = (longest - 5 - len(table)) // len(item)
+    payload = table + b"\xdd" + count.to_bytes(4, "big") + item * count
+    return (len(payload) | has_table << 31).to_bytes(4, "big") + payload
+
+
+@target(LIMITS.message_size, grow=list_of_values)
 def message(data: bytes) -> None:
     """A message with or without a table; any end in it may be claimed.  In pieces it is what it is joined."""
 
     class Mentioned:
         pass
 
-    def decoded(payload: bytes | Pieces) -> str:
+    def decoded(payload: bytes | Pieces) -> object:
         try:
-            value = codec.decode(head, payload, LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
+            return codec.decode(head, payload, LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
         except DecodeError as exc:
             return str(exc)
+
+    def as_text(value: object) -> str:
         return re.sub(r"<.*?Mentioned object at .*?>", "an end", repr(value))
 
     head = int.from_bytes(data[:4], "big")
     decoded(data[4:])
     if data[4:5] == b"\x92":  # two values: the first one shall be a long bin, in pieces
         beside = LONG_BIN + data[5:]
-        assert decoded(Pieces([beside[:5_000], memoryview(beside)[5_000:]])) == decoded(beside)
+        in_pieces = Pieces([beside[:5_000], memoryview(beside)[5_000:]])
+        assert as_text(decoded(in_pieces)) == as_text(decoded(beside))
 
 
 # --- files and agents -----------------------------------------------------------------------------------
 
 
+@target(openssh.KEY_FILE_MAX)
 def key_file(data: bytes) -> None:
     """A private key file, armoured or not yet; a public key; a signature."""
     calls: list[Callable[[], object]] = [
@@ -304,6 +379,7 @@ def key_file(data: bytes) -> None:
             call()
 
 
+@target(trust.TRUST_FILE_MAX, seconds=2.0)  # it is our own, and is read in a thread: thirty thousand lines
 def trust_file(data: bytes) -> None:
     """A file in the syntax of authorized_keys, and one in that of known_hosts."""
     grants: dict[PublicKey, Grant] = {}
@@ -314,13 +390,9 @@ def trust_file(data: bytes) -> None:
         known_peers.parse(Path("file"), data)
 
 
+@target(agent.REPLY_MAX)
 def agent_reply(data: bytes) -> None:
     """What an ssh-agent answers to either request."""
     for parse in (agent.parse_identities, agent.parse_sign_response):
         with suppress(AgentError, ConfigError):
             parse(data)
-
-
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    target.__name__: target for target in (hello, handshake, record, frames, message, key_file, trust_file, agent_reply)
-}
