@@ -1,9 +1,14 @@
-"""Changing a file that others read and change at the same time: trust files, known peers.
+"""Files that say whom to trust: trust files, known peers. Others read and change them at the same time.
 
-The file is replaced as a whole, so that nobody reads half of it and a full disk leaves the old one, and who changes it
+A file is replaced as a whole, so that nobody reads half of it and a full disk leaves the old one, and who changes it
 holds a lock of the old one meanwhile. So a reader needs no lock. Synchronous: such files are small and local.
+
+Such a file is read again and again, so that it is a regular file (a pipe would be empty the second time, and keep the
+reader waiting), or the null device, which knows nobody. And it is not one that everybody may write
+(docs/decisions/0034-files-that-say-whom-to-trust.md).
 """
 
+import errno
 import os
 import stat
 import tempfile
@@ -12,7 +17,38 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from chanlink.openssh import make_private_directory
+from chanlink.errors import KeyFormatError
+from chanlink.openssh import expand, file_problem, make_private_directory
+
+_NEVER_WAITS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_kept(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read at most ``limit`` bytes of such a file; never waits.  Raises `KeyFormatError`."""
+    file = expand(path)
+    try:
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | _NEVER_WAITS)) as stream:
+            check_kept(os.fstat(stream.fileno()), file)
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as exc:
+        raise KeyFormatError(file_problem(file, exc)) from exc
+    if len(data) > limit:
+        raise KeyFormatError(f"{file}: larger than {limit} bytes")
+    return data
+
+
+def check_kept(status: os.stat_result, file: Path) -> None:
+    """Raise `OSError` if this can't be a file that says whom to trust."""
+    if stat.S_ISREG(status.st_mode):
+        if os.name == "posix" and status.st_mode & stat.S_IWOTH:
+            raise OSError(errno.EPERM, f"everybody can write it; run: chmod o-w {file}", str(file))
+    elif not is_null_device(status):
+        raise OSError(errno.EINVAL, "it is no regular file", str(file))
+
+
+def is_null_device(status: os.stat_result) -> bool:
+    """Whether this is ``/dev/null``: nothing is in it, and nothing is kept."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
 
 
 class Edit:
@@ -30,6 +66,8 @@ class Edit:
     def replace(self, data: bytes) -> None:
         """Let it hold this instead, with the mode and the owner that it has.  Raises `OSError`."""
         status = os.fstat(self._stream.fileno())
+        if is_null_device(status):
+            return
         descriptor, name = tempfile.mkstemp(dir=self._file.parent, prefix=".chanlink-")
         try:
             with open(descriptor, "wb") as stream:
@@ -53,7 +91,8 @@ def edit(path: str | os.PathLike[str]) -> Iterator[Edit]:
     file = Path(os.path.realpath(path))  # a link stays one
     make_private_directory(file.parent)
     while True:
-        with open(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600), "rb") as stream:
+        with open(os.open(file, os.O_RDWR | os.O_CREAT | _NEVER_WAITS, 0o600), "rb") as stream:
+            check_kept(os.fstat(stream.fileno()), file)
             fcntl.flock(stream, fcntl.LOCK_EX)
             if _is_at(file, stream):  # else it was replaced while we waited
                 yield Edit(file, stream)

@@ -7,8 +7,9 @@ The file is in ``known_hosts`` syntax (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), on
     @revoked * ssh-ed25519 AAAA... stolen
 
 A name without a port stands for the default port, as in ssh, and a Unix socket is written ``unix:/path``. Lines with
-keys of other types are passed over, so that ``~/.ssh/known_hosts`` can be used as it is; they allow nothing. Any other
-line that is not understood to its last character is an error, also because it might have revoked something.
+keys of other types, and ``@cert-authority``, are passed over, so that ``~/.ssh/known_hosts`` can be used as it is; they
+allow nothing. Any other line that is not understood to its last character is an error, also because it might have
+revoked something.
 """
 
 import base64
@@ -18,13 +19,13 @@ import re
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from chanlink.editing import edit
+from chanlink.editing import edit, read_kept
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
-from chanlink.openssh import PublicKey, expand, file_problem, read_limited
+from chanlink.openssh import PublicKey, expand, file_problem
 from chanlink.printing import printable_logger
 from chanlink.sockets import DEFAULT_PORT, Address
 from chanlink.threads import run_apart
-from chanlink.trust import TRUST_FILE_MAX, Grant, Trust, clean_line, decode_lines
+from chanlink.trust import OTHER_TYPES, TRUST_FILE_MAX, Grant, Trust, clean_line, decode_lines
 
 DEFAULT_PATH = "~/.config/chanlink/known_peers"
 PATTERN_MAX = 300
@@ -36,16 +37,6 @@ logger = printable_logger(__name__)
 
 _HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")  # HMAC-SHA1: salt and hash of 20 bytes
 _WRITABLE = re.compile(r"[^\s,*?!|#@\"]+")
-_OTHER_TYPES = {
-    "ssh-rsa",
-    "ssh-dss",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-}
-"""By name: of any other, `@revoked` might be meant for an Ed25519 key with its type misspelt."""
 
 
 class Line(NamedTuple):
@@ -80,11 +71,11 @@ class KnownPeers:
         `connect` reads the file again each time. With ``first_use``, it takes the key of a server that the file does
         not know for the right one, and adds it: whoever answers at that address this first time is trusted. Raises
         `TrustFormatError`, ``FILE:LINE: what is wrong``, for the first line that is not understood, and ``FILE: why``
-        for a file that can't be read or is larger than 1 MiB.
+        for a file that can't be read, is larger than 1 MiB, or that everybody may write.
         """
         try:
             file = expand(path)
-            data = read_limited(file, TRUST_FILE_MAX)
+            data = read_kept(file, TRUST_FILE_MAX)
         except KeyFormatError as exc:
             if not isinstance(exc.__cause__, FileNotFoundError):
                 raise TrustFormatError(str(exc)) from exc
@@ -172,14 +163,12 @@ def parse_line(text: str) -> Line | None:
     marker = ""
     if text.startswith("@"):
         marker, _, text = text.partition(" ")
-    if marker == "@cert-authority":
-        raise TrustFormatError(
-            "@cert-authority is not supported: certificates of servers are not read; list their keys"
-        )
+    if marker == "@cert-authority":  # certificates of servers are not read, and it can only allow something
+        return None
     if marker not in ("", "@revoked"):
         raise TrustFormatError(f"the marker {marker[:40]!r} is not known")
     patterns, _, key_text = text.strip(" ").partition(" ")
-    if key_text.strip(" ").partition(" ")[0] in _OTHER_TYPES:
+    if key_text.strip(" ").partition(" ")[0] in OTHER_TYPES:
         return None
     return Line(_parse_patterns(patterns), PublicKey.parse(key_text), bool(marker))
 

@@ -19,14 +19,26 @@ from typing import Self
 
 import anyio
 
+from chanlink.editing import read_kept
 from chanlink.errors import KeyFormatError, TrustFormatError
-from chanlink.openssh import PublicKey, expand, read_limited
+from chanlink.openssh import PublicKey, expand
 from chanlink.printing import printable_logger
 
 logger = printable_logger(__name__)
 
 TRUST_FILE_MAX = 1024 * 1024  # ten thousand keys
 LINE_MAX = 8 * 1024  # a line of one mebibyte took 0.4 s to refuse
+
+OTHER_TYPES = {
+    "ssh-rsa",
+    "ssh-dss",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ssh-ed25519@openssh.com",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+}
+"""By name: of any other, `@revoked` might be meant for an Ed25519 key with its type misspelt."""
 
 # Inside the quotes a backslash stands for itself, unless a quote follows (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 _OPTION = re.compile(r'(?P<name>[A-Za-z0-9-]+)(?:="(?P<value>(?:\\"|[^"\\]|\\(?!"))*)")?(?P<after>[, ])')
@@ -87,7 +99,7 @@ class Trust:
         it does not allow any more. One that can't be read then leaves things as they are: to trust nobody, empty it.
 
         Raises `TrustFormatError`, ``FILE:LINE: what is wrong``, for the first line that is not understood, and
-        ``FILE: why`` for a file that can't be read or is larger than 1 MiB.
+        ``FILE: why`` for a file that can't be read, is larger than 1 MiB, or that everybody may write.
         """
         grants: dict[PublicKey, Grant] = {}
         for number, line in enumerate(_read_lines(path), start=1):
@@ -127,7 +139,7 @@ def _check_services(names: Iterable[str]) -> frozenset[str]:
 
 def _read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
-        return decode_lines(path, read_limited(path, TRUST_FILE_MAX))
+        return decode_lines(path, read_kept(path, TRUST_FILE_MAX))
     except KeyFormatError as exc:
         raise TrustFormatError(str(exc)) from exc
 
@@ -146,6 +158,10 @@ def clean_line(line: str) -> str:
     text = line.removesuffix("\r").replace("\t", " ").strip(" ")
     if text.startswith("#"):
         return ""
+    if not text.isprintable():  # it would be a part of a name that looks like another one
+        character = next(one for one in text if not one.isprintable())
+        name = ", a byte order mark," if character == "\ufeff" else ""
+        raise TrustFormatError(f"it has the character U+{ord(character):04X}{name} which is not printable")
     if len(text) > LINE_MAX:
         raise TrustFormatError(f"the line is longer than {LINE_MAX} characters")
     return text
@@ -166,6 +182,12 @@ def parse_line(text: str) -> tuple[frozenset[str] | None, PublicKey] | None:
     if not text:
         return None
     services, key_text = _split_options(text)
+    key_type = key_text.lstrip(" ").partition(" ")[0]
+    if key_type in OTHER_TYPES:  # not passed over: who is let in by it would be locked out without a word
+        raise TrustFormatError(
+            f"a key of type {key_type!r}, and only ssh-ed25519 is used; make a trust file of its own: "
+            "grep '^ssh-ed25519 ' ~/.ssh/authorized_keys"
+        )
     return services, PublicKey.parse(key_text)
 
 

@@ -141,8 +141,6 @@ HASH = "|1|F1E1KeoE/eEWhi10WpGv4OdiO6Y=|3988QV0VE8wmZL7suNrYQLITLCg="
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        (f"@cert-authority *.example {KEY}", "@cert-authority is not supported"),
-        ("@cert-authority *.example ssh-rsa AAAA", "@cert-authority is not supported"),
         (f"@Revoked * {KEY}", "marker '@Revoked'"),
         (f"@ * {KEY}", "marker '@'"),
         (f"{NAME}", "not of the form"),

@@ -38,7 +38,7 @@ class TestFile:
         [
             ("[web1\n", "line 1"),
             ("\n\nx = = 3", "line 3"),
-            (b"\xff", "utf-8"),
+            (b"\xff", "not UTF-8"),
             ("web1 = 3", "'web1': is no table"),
             ("[web1]", "'web1': address is missing"),
             ('[web1]\naddress = "web1"', "'web1': address"),

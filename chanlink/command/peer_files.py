@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from chanlink import ConfigError, KnownPeers, PublicKey, TrustFormatError, WrongPeer, known_peers, trust
-from chanlink.editing import edit
-from chanlink.openssh import expand, file_problem, read_limited
+from chanlink.editing import edit, read_kept
+from chanlink.openssh import expand, file_problem
 from chanlink.sockets import parse_address
 from chanlink.trust import TRUST_FILE_MAX, clean_line, decode_lines
 
@@ -66,7 +66,7 @@ class PeerFile(abc.ABC):
 
     def _contents(self) -> bytes:
         try:
-            return read_limited(self.path, TRUST_FILE_MAX)
+            return read_kept(self.path, TRUST_FILE_MAX)
         except ConfigError as exc:
             raise TrustFormatError(str(exc)) from exc.__cause__
 

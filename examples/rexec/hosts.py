@@ -10,15 +10,16 @@ What is not understood is an error that says where: a name that was misspelt mus
 whose key is not looked at.
 """
 
+import os
 import re
 import tomllib
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import chanlink
 
+from .settings_file import read_settings
+
 HOSTS = "~/.config/chanlink/hosts.toml"
-SIZE_MAX = 1024 * 1024
 
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 ADDRESS = re.compile(r"tcp://.+|unix:.+", re.DOTALL)
@@ -51,21 +52,16 @@ def find_host(name: str, path: str = HOSTS) -> Host:
 
 def load_hosts(path: str = HOSTS) -> dict[str, Host]:
     """Read the file; one that is missing has nothing.  Raises `chanlink.ConfigError`: ``FILE: where: what``."""
-    file = Path(path).expanduser()
+    file = os.path.expanduser(path)
     try:
-        with file.open("rb") as stream:
-            data = stream.read(SIZE_MAX + 1)
+        tables = tomllib.loads(read_settings(file))
     except FileNotFoundError:
         return {}
     except OSError as exc:
         raise chanlink.ConfigError(f"{file}: {exc.strerror}") from exc
-    if len(data) > SIZE_MAX:
-        raise chanlink.ConfigError(f"{file}: larger than {SIZE_MAX} bytes")
-    try:
-        tables = tomllib.loads(data.decode())
     except RecursionError as exc:
         raise chanlink.ConfigError(f"{file}: nested too deep") from exc
-    except ValueError as exc:  # not TOML, or not UTF-8
+    except ValueError as exc:  # not TOML, not UTF-8, too large
         raise chanlink.ConfigError(f"{file}: {exc}") from exc
     hosts = {}
     for name, table in tables.items():

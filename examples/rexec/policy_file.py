@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import stat
 import tomllib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,8 +16,8 @@ from .limits import checked, read_limit
 from .logs import logger
 from .patterns import REST
 from .policy import Policy, Rule
+from .settings_file import read_settings
 
-FILE_MAX = 1024 * 1024
 COUNT_MAX = 1_000_000
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
@@ -83,19 +82,11 @@ class _Wrong(Exception):
 
 def _read(path: str) -> str:
     try:
-        descriptor = os.open(os.path.expanduser(path), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise _Wrong("it is no regular file")
-            data = file.read(FILE_MAX + 1)
-    except (OSError, ValueError) as exc:
-        raise _Wrong(getattr(exc, "strerror", None) or str(exc)) from None
-    if len(data) > FILE_MAX:
-        raise _Wrong(f"it is longer than {FILE_MAX} bytes")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as exc:
-        raise _Wrong(f"line {data[: exc.start].count(10) + 1}: not UTF-8") from None
+        return read_settings(path)
+    except OSError as exc:
+        raise _Wrong(exc.strerror or str(exc)) from None
+    except ValueError as exc:
+        raise _Wrong(str(exc)) from None
 
 
 def _parse(text: str) -> dict[str, Any]:
