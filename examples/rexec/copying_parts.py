@@ -154,9 +154,11 @@ class Part:
             raise CopyError(f"{self._shown}: somebody has taken away what had arrived of it")
         try:
             os.replace(self._part, self.name, src_dir_fd=self._folder, dst_dir_fd=self._folder)
-        except IsADirectoryError:
+        except OSError as exc:
             self._unlink(self.file)
-            raise OSError(errno.EISDIR, "there is a folder of that name") from None
+            if isinstance(exc, IsADirectoryError):
+                raise OSError(errno.EISDIR, "there is a folder of that name") from None
+            raise
 
     def close(self) -> None:
         """Without `finish`: keep what is there for the next time, unless that is nothing, or would not be found."""
