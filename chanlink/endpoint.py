@@ -422,7 +422,9 @@ async def serve(
 
     A service is ``async def service(receiver, peer)``, or ``streams(service)`` for one that takes byte streams. Each
     channel that a peer opens to it runs in a task of its own. When the service returns, its end is closed (``done``);
-    an exception is logged, tells the peer ``handler-failed``, and touches nothing else. Otherwise as `listen`.
+    an exception is logged, tells the peer ``handler-failed``, and touches nothing else. So does `SystemExit`, unless
+    it is of a task that the service started (asyncio ends its event loop then); `KeyboardInterrupt` ends all.
+    Otherwise as `listen`.
     """
     async with listen(address, identity=identity, trust=trust, services=services, limits=limits, psk=psk) as listener:
         task_status.started(listener)

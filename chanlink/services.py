@@ -108,7 +108,11 @@ class Serving:
         except (ChannelFailed, DecodeError) as exc:  # the peer's doing: no traceback for each of its messages
             logger.info("the service %r for %s ended: %s", service, self._peer.name, exc)
             end.forsake("handler-failed", f"the service {_name(service)} ended because of what it received")
-        except Exception:
+        except (Exception, SystemExit):  # argparse, say: what a peer has asked for must not end us
+            self._failed(service, end)
+        except BaseExceptionGroup as group:
+            if group.split((Exception, SystemExit))[1] is not None:
+                raise
             self._failed(service, end)
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:

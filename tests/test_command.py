@@ -293,6 +293,52 @@ def test_a_key_that_was_revoked_stays_as_a_comment_and_does_not_come_back(call: 
     assert_one_line(call("peers", "add", "--trust", "trust", carol), "revoked")
 
 
+@pytest.mark.parametrize("action", ["remove", "revoke"])
+@pytest.mark.parametrize("kind", ["trust", "known"])
+def test_a_file_that_is_called_as_somebody_is_not_taken_for_him(
+    kind: str, action: str, call: Call, tmp_path: Path
+) -> None:
+    lines = {"trust": f"{ALICE}\n{BOB}\n", "known": f"one {ALICE}\ntwo {BOB}\n"}[kind]
+    file, other = tmp_path / kind, tmp_path / "alice"
+    keys = {ALICE: str(ALICE).split()[1], BOB: str(BOB).split()[1]}
+
+    def in_force() -> list[str]:
+        return [line for line in file.read_text().splitlines() if line and not line.startswith(("#", "@"))]
+
+    def left(whom: str) -> int:
+        file.write_text(lines)
+        return call("peers", action, f"--{kind}", kind, whom).status
+
+    other.write_text(f"{BOB}\n")
+    assert left("alice") == 1  # which of the two is meant?
+    assert file.read_text() == lines
+    assert left("./alice") == 0
+    assert [keys[ALICE] in line for line in in_force()] == [True]
+    other.write_text(f"{PublicKey(Identity.generate().public_key.raw)}\n")
+    assert left("alice") == 1
+    other.write_text(f"{PublicKey(ALICE.raw)}\n")  # the same key: no doubt
+    assert left("alice") == 0
+    assert [keys[BOB] in line for line in in_force()] == [True]
+    for text in ("-----BEGIN OPENSSH PRIVATE KEY-----\n", ""):
+        other.write_text(text)
+        assert left("alice") == 0
+        assert [keys[BOB] in line for line in in_force()] == [True]
+
+
+def test_several_are_revoked_at_once_by_name_file_key_and_fingerprint(call: Call, tmp_path: Path) -> None:
+    carol, dave = (Identity.generate(name).public_key for name in ("carol", "dave"))
+    (tmp_path / "carol.pub").write_text(f"{carol}\n")
+    for kind, lines in {"trust": f"{ALICE}\n{BOB}\n", "known": f"one {ALICE}\ntwo {BOB}\n"}.items():
+        file = tmp_path / kind
+        file.write_text(lines)
+        done = call("peers", "revoke", f"--{kind}", kind, "alice", BOB.fingerprint, "carol.pub", dave)
+        assert done.status == 0
+        revoked = [line for line in file.read_text().splitlines() if line.startswith(("# revoked", "@revoked"))]
+        assert len(revoked) == 4
+        for key in (ALICE, BOB, carol, dave):
+            assert any(str(key).split()[1] in line for line in revoked)
+
+
 def test_a_key_with_other_services_is_not_added_beside_them(call: Call) -> None:
     call("peers", "add", "--trust", "trust", "--services", "ping", ALICE)
     assert_one_line(call("peers", "add", "--trust", "trust", ALICE), "ping", "remove it first")

@@ -1,7 +1,10 @@
 """Sessions: opening, accepting, services, closing, and what happens to those who wait when a session dies."""
 
+import argparse
 import asyncio
 import contextlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -205,6 +208,61 @@ async def test_a_service_that_raises_is_logged_and_tells_the_peer_no_internals(
         assert (caught.value.code, caught.value.text) == ("handler-failed", text.format("b"))
         assert await ask(client, "echo", "others go on") == "others go on"
     assert caplog.text.count("LookupError: a secret") == 2
+
+
+EXITS: dict[str, Callable[[], object]] = {
+    "sys.exit": lambda: sys.exit(3),
+    "arguments that don't fit": lambda: argparse.ArgumentParser().parse_args(["--nonsense"]),
+    "in a group": lambda: raise_(BaseExceptionGroup("", [SystemExit(3), ValueError()])),
+}
+
+
+def raise_(error: BaseException) -> None:
+    raise error
+
+
+@pytest.mark.parametrize("leave", EXITS.values(), ids=EXITS)
+@pytest.mark.parametrize("child", [False, True], ids=["", "in a task of its own"])
+async def test_a_service_that_leaves_the_program_ends_itself_only(
+    leave: Callable[[], object], child: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def serve(requests: Receiver[Any], peer: Peer) -> None:
+        await requests.receive()
+        if not child or sniffio.current_async_library() == "asyncio":  # whose event loop ends when a task does this
+            leave()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(in_task)
+            await anyio.sleep_forever()
+
+    async def in_task() -> None:
+        leave()
+
+    async with session_pair(services={"leave": serve, "echo": echo}) as (client, _server):
+        sender = await client.open("leave")
+        await sender.send(1)
+        reason = await sender.wait_closed()
+        assert isinstance(reason, ChannelRefused)
+        assert reason.code == "handler-failed"
+        assert await ask(client, "echo", "others go on") == "others go on"
+    assert "SystemExit" in caplog.text
+
+
+def test_an_interruption_in_a_service_ends_the_program(anyio_backend: tuple[str, dict[str, object]]) -> None:
+    async def interrupt(requests: Receiver[Any], peer: Peer) -> None:
+        raise KeyboardInterrupt
+
+    async def program() -> None:
+        async with session_pair(services={"interrupt": interrupt}) as (client, _server):
+            await client.open("interrupt")
+            await anyio.sleep_forever()
+
+    name, options = anyio_backend
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        anyio.run(program, backend=name, backend_options=options)
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, KeyboardInterrupt)
 
 
 async def test_services_that_still_work_after_their_channels_are_over_are_bounded() -> None:

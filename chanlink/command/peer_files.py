@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from chanlink import ConfigError, KnownPeers, PublicKey, TrustFormatError, WrongPeer, known_peers, trust
+from chanlink import ConfigError, KeyFormatError, KnownPeers, PublicKey, TrustFormatError, WrongPeer, known_peers, trust
 from chanlink.editing import edit, read_kept
 from chanlink.openssh import expand, file_problem
 from chanlink.sockets import parse_address
@@ -129,20 +129,33 @@ class PeerFile(abc.ABC):
     def matching(self, entries: Sequence[Entry], whom: str) -> list[Entry]:
         if whom.startswith("SHA256:"):
             return [entry for entry in entries if entry.key.fingerprint == whom]
-        named = [entry for entry in entries if entry.key.comment == whom]
-        if len({entry.key for entry in named}) > 1:
-            raise Problem(f"{self.path}: {whom!r} is the name of several keys; give a fingerprint (SHA256:...)")
-        if named:
-            return named
-        key = _key(whom)
+        key = self.key_of(entries, whom)
         return [entry for entry in entries if entry.key == key]
 
+    def key_of(self, entries: Sequence[Entry], whom: str) -> PublicKey | None:
+        """The key that this is, is in a file, or has as its name; None for no key.
 
-def _key(whom: str) -> PublicKey | None:
-    """The key itself, or in a file; None for a name."""
-    if whom.startswith("ssh-"):
-        return PublicKey.parse(whom)
-    return PublicKey.load(whom) if expand(whom).is_file() else None
+        Raises `Problem` for what may be several keys: of all mistakes, to revoke another one is the worst.
+        """
+        if whom.startswith("ssh-"):
+            return PublicKey.parse(whom)
+        named = {entry.key for entry in entries if entry.key.comment == whom}
+        if len(named) > 1:
+            raise Problem(f"{self.path}: {whom!r} is the name of several keys; give a fingerprint (SHA256:...)")
+        if not expand(whom).is_file():
+            return named.pop() if named else None
+        try:
+            key = PublicKey.load(whom)
+        except KeyFormatError:  # such as the private key beside alice.pub
+            if not named:
+                raise
+            return named.pop()
+        if named and key not in named:
+            raise Problem(
+                f"{whom!r} is the name of one key in {self.path}, and a file with another one; "
+                f"give a fingerprint (SHA256:...), or ./{whom} for the file"
+            )
+        return key
 
 
 def append(lines: list[str], line: str) -> None:
@@ -190,8 +203,10 @@ class TrustFile(PeerFile):
         today = time.strftime("%Y-%m-%d")
         with self.edited(exists=True) as lines:
             entries = self.entries(lines)
-            strangers = [key for key in map(_key, whom) if key and key not in {entry.key for entry in entries}]
-            found = [] if len(strangers) == len(whom) else self.find(entries, whom)
+            known = {entry.key for entry in entries}
+            keys = {one: None if one.startswith("SHA256:") else self.key_of(entries, one) for one in whom}
+            strangers = [key for key in dict.fromkeys(keys.values()) if key and key not in known]
+            found = self.find(entries, [one for one in whom if keys[one] not in strangers])
             for entry in found:
                 lines[entry.number - 1] = f"{REVOKED}{today}: {lines[entry.number - 1].strip()}"
             for key in strangers:
@@ -252,7 +267,7 @@ class KnownFile(PeerFile):
             revoked = {entry.key for entry in self.entries(lines) if entry.revoked and "*" in entry.names}
             keys: dict[PublicKey, None] = {}
             for one in whom:
-                key = None if one.startswith(("tcp://", "unix:", "SHA256:")) else _key(one)
+                key = None if one.startswith(("tcp://", "unix:", "SHA256:")) else self.key_of(entries, one)
                 keys.update({key: None} if key else {entry.key: None for entry in self.find(entries, [one])})
             found = [entry for entry in entries if entry.key in keys]
             self.take_out(lines, found)

@@ -30,7 +30,7 @@ examples:
 """
 WHOM = """\
 WHOM is a public key, a .pub file, a fingerprint (SHA256:...), a name (the comment of the key), or the address of a
-server. A name must be that of one key only.
+server. A name must be that of one key only; if it is also a file with another key, write ./FILE for that.
 """
 
 
