@@ -10,6 +10,7 @@ import pytest
 import chanlink
 from chanlink import ByteStream, ChanlinkError, EndOfChannel, SessionLost
 from chanlink.testing import FaultyStream, check_byte_stream, check_channel, session_pair
+from tests.patience import PATIENCE
 
 from .transports import Channel, Joined, SessionLink, Transport, chain, every_direct_session
 
@@ -56,7 +57,8 @@ async def test_every_promise_is_kept_over_a_faulty_wire(name: str, hops: int) ->
         (chanlink.testing.CHANNEL_PROMISES, check_channel, channel),
         (chanlink.testing.BYTE_STREAM_PROMISES, check_byte_stream, byte_stream),
     ):
-        await check(factory, only=[one for one in names if one not in left_out])  # type: ignore[operator]
+        only = [one for one in names if one not in left_out]
+        await check(factory, only=only, patience=PATIENCE)  # type: ignore[operator]
 
 
 def cut_at(n: int, hops: int) -> Any:
