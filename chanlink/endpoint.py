@@ -23,6 +23,7 @@ from . import suites
 from .admission import Admission, Seats, Visitor, source_of
 from .dial import Connectable, name_of, reach
 from .errors import (
+    ConfigError,
     ConnectFailed,
     HandshakeTimeout,
     SessionClosed,
@@ -165,9 +166,11 @@ class Listener(AnyListener[Session]):
     async def accept(self) -> Session:
         """The next authenticated session.  Raises `anyio.ClosedResourceError` once the listener is closed.
 
-        The session lives until one side closes it, or until the listener's block is left.
+        The session lives until one side closes it, or until the listener's block is left. Raises `ConfigError` when
+        the listener was made with ``services``: then it serves its sessions by itself.
         """
         await checkpoint()
+        self._check_gives_sessions()
         while not self._closed:
             if self._accepted:
                 return self._accepted.popleft()
@@ -178,13 +181,21 @@ class Listener(AnyListener[Session]):
         """Call ``handler(session)`` in a task of its own for every session, until cancelled.
 
         The tasks are started in ``task_group``, if it is given. An exception of a handler ends that group, or this
-        call: catch in the handler what concerns only its peer.
+        call: catch in the handler what concerns only its peer. Raises `ConfigError` as `accept` does.
         """
+        self._check_gives_sessions()
         async with AsyncExitStack() as stack:
             if task_group is None:
                 task_group = await stack.enter_async_context(anyio.create_task_group())
             while True:
                 task_group.start_soon(handler, await self.accept())
+
+    def _check_gives_sessions(self) -> None:
+        if self._greeter.services is not None:
+            raise ConfigError(
+                "this listener was made with services, and serves its sessions by itself: accept and serve would wait"
+                " for ever; leave services away, or see Listener.sessions"
+            )
 
     async def aclose(self) -> None:
         """Accept no more, and close the sessions in order."""
@@ -382,8 +393,8 @@ async def listen(
     """Listen on ``tcp://host:port`` or ``unix:/path``: an async context manager that gives a `Listener`.
 
     ``trust`` says who may connect; when the file that it was loaded from has changed, sessions and channels that it
-    does not allow any more end as ``revoked``. ``services`` are served on every session; without them, sessions come
-    out of `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left by an
+    does not allow any more end as ``revoked``. ``services`` are served on every session; without them, and only then,
+    sessions come out of `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left by an
     exception, they are ended. With a ``psk`` (32 bytes, or a file with them) who lacks it gets no answer. Raises
     `ConnectFailed` when the address can't be listened on, or a `ConfigError`.
     """

@@ -23,7 +23,7 @@
     |  |- HandshakeError                                       the peers did not agree
     |  |  |- HandshakeTimeout
     |  |  |- WrongPeer                                         another key than expected
-    |  |  `- UntrustedPeer                                     the server does not trust our key
+    |  |  `- UntrustedPeer                                     one side does not trust the other's key: remote
     |  |- LocalProtocolError                                   this side broke the protocol
     |  `- RemoteProtocolError                                  the peer broke the protocol
     `- ConfigError         (also ValueError)         what was configured can't be used
@@ -98,7 +98,9 @@ class SessionLost(ChannelBroken):
 
     ``cause`` is the error that ended the session, ``peer`` the name of the peer that the session was with.  ``taken``
     is the number of messages that the far application is known to have taken (for a receiver: that this side has
-    taken). If it was a session beyond a relay, the cause is a `ConnectionLost` with the relay's words.
+    taken). ``orderly`` says whether one side closed the session, as a server does that is stopped: nothing is broken
+    then, and everything that was accepted before has arrived. If it was a session beyond a relay, the cause is a
+    `ConnectionLost` with the relay's words, whatever it was there.
     """
 
     def __init__(self, cause: BaseException, taken: int = 0, peer: str = "") -> None:
@@ -107,9 +109,17 @@ class SessionLost(ChannelBroken):
         self.taken = taken
         self.peer = peer
 
+    @property
+    def orderly(self) -> bool:
+        """Whether the cause is an ordinary `SessionClosed`."""
+        return isinstance(self.cause, SessionClosed) and not self.cause.code
+
     def __str__(self) -> str:
-        peer = f" with {self.peer}" if self.peer else ""
-        return f"the session{peer} was lost: {self.cause} ({self.taken} messages were taken)"
+        session = f"the session with {self.peer}" if self.peer else "the session"
+        taken = f"({self.taken} messages were taken)"
+        if self.orderly:
+            return f"{session} was closed in order, before this channel was over {taken}"
+        return f"{session} was lost: {self.cause} {taken}"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -267,18 +277,21 @@ class WrongPeer(HandshakeError):
 
 
 class UntrustedPeer(HandshakeError):
-    """The peer does not trust a key, or this side does not: ``fingerprint`` (``SHA256:...``) is that key's.
+    """One side does not trust the other's key, which has the ``fingerprint`` (``SHA256:...``).
 
-    ``advice`` says what this side can do about it; it may be empty.
+    If ``remote``, the peer does not trust our key; else this side does not trust the peer's. ``advice`` says what can
+    be done about it; it may be empty.
     """
 
-    def __init__(self, fingerprint: str, advice: str = "") -> None:
-        super().__init__(fingerprint, advice)
+    def __init__(self, fingerprint: str, advice: str = "", remote: bool = False) -> None:
+        super().__init__(fingerprint, advice, remote)
         self.fingerprint = fingerprint
         self.advice = advice
+        self.remote = remote
 
     def __str__(self) -> str:
-        return f"the key {self.fingerprint} is not trusted" + (f": {self.advice}" if self.advice else "")
+        who = "the peer does not trust our key" if self.remote else "this side does not trust the peer's key"
+        return printable(f"{who}, {self.fingerprint}" + (f": {self.advice}" if self.advice else ""))
 
 
 class LocalProtocolError(SessionError):

@@ -420,7 +420,8 @@ class NoiseStream(ByteStream):
         self._identity = None
         code = _word(said["code"])
         if code == "untrusted":
-            raise self._fail(UntrustedPeer(identity.fingerprint))
+            advice = f"it has to add this line to its trust file: {identity}"
+            raise self._fail(UntrustedPeer(identity.fingerprint, advice, remote=True))
         if code:
             raise self._fail(SessionClosed(code, _word(said.get("text", ""))))
 

@@ -1,5 +1,6 @@
 """The chanlink command: keys, files of peers, arguments, errors, and what shells complete."""
 
+import argparse
 import json
 import os
 import pty
@@ -21,7 +22,9 @@ import pytest
 import chanlink
 from chanlink import Identity, KnownPeers, PublicKey, Trust
 from chanlink.command.cli import COMMANDS, VERSION, make_parser
+from chanlink.command.problems import explain
 from chanlink.sockets import parse_address
+from examples.rexec.connecting import Destination, Disconnected, explain_client
 
 from .commands import COMMAND, PATIENCE, ROOT, Call, assert_one_line, call, environment, make_keys, run, until
 from .test_agent import SshAgent, needs_ssh_agent, ssh_agent
@@ -604,3 +607,19 @@ def test_completion_scripts_name_every_command_and_option(scripts: Path) -> None
     assert "-l first-use" in text["fish"]
     assert make_parser().prog == "chanlink"
     assert chanlink.__doc__
+
+
+@pytest.mark.parametrize(
+    ("cause", "says"),
+    [
+        (chanlink.SessionClosed(), "the server closed the connection before we were done"),
+        (chanlink.SessionClosed("revoked"), "the connection was lost: the session was closed: revoked"),
+        (chanlink.ConnectionLost("it broke"), "the connection was lost: it broke"),
+    ],
+)
+def test_a_server_that_was_stopped_is_no_broken_connection(cause: chanlink.SessionError, says: str) -> None:
+    lost = chanlink.SessionLost(cause)
+    assert says in (explain(lost, argparse.Namespace(address="tcp://build")) or "")
+    disconnected = Disconnected(Destination("build", "tcp://build", None, None))
+    disconnected.__cause__ = lost
+    assert says in (explain_client(disconnected, argparse.Namespace()) or "")

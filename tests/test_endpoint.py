@@ -26,6 +26,7 @@ from chanlink import (
     HandshakeError,
     HandshakeTimeout,
     Identity,
+    KnownPeers,
     Limits,
     Listener,
     Peer,
@@ -562,7 +563,57 @@ async def test_an_eager_client_that_is_not_trusted_learns_it_as_the_end_of_its_s
                         await requests.send("x" * 10_000)
                 cause = await session.wait_closed()
             assert isinstance(cause, UntrustedPeer)
-            assert cause.fingerprint == ALICE.public_key.fingerprint
+            assert (cause.fingerprint, cause.remote) == (ALICE.public_key.fingerprint, True)
+
+
+async def test_each_side_says_who_does_not_trust_whom_and_what_to_do(tmp_path: Path) -> None:
+    async with serving(trust=Trust.of(BOB.public_key)) as listener:
+        with pytest.raises(UntrustedPeer) as caught:
+            async with connect(listener.addresses[0]):
+                pass
+        with pytest.raises(UntrustedPeer) as of_trust:
+            async with connect(listener.addresses[0], peer=None, trust=Trust.of(BOB.public_key)):
+                pass
+        with pytest.raises(UntrustedPeer) as unknown:
+            async with connect(listener.addresses[0], peer=None, trust=KnownPeers.load(tmp_path / "known")):
+                pass
+    ours, theirs = ALICE.public_key, SERVER.public_key
+    refused = f"the peer does not trust our key, {ours.fingerprint}: it has to add this line to its trust file: {ours}"
+    assert (caught.value.remote, str(caught.value)) == (True, refused)
+    assert caught.value.again().args == caught.value.args
+    distrust = f"this side does not trust the peer's key, {theirs.fingerprint}"
+    assert (of_trust.value.remote, str(of_trust.value)) == (False, distrust)
+    assert str(unknown.value).startswith(f"{distrust}: if it is the right one, add this line to {tmp_path}/known: ")
+    assert not unknown.value.remote
+
+
+@pytest.mark.parametrize("how", ["closed", "revoked", "aborted", "cut"])
+async def test_who_loses_a_channel_can_tell_an_orderly_end_of_the_session_from_all_others(how: str) -> None:
+    """On both sides, and in words: it is what a server that is stopped looks like."""
+    async with listen() as listener, connect(listener.addresses[0]) as client:
+        server = await listener.accept()
+        sender: Sender[Any] = await client.open("service")
+        receiver = (await server.accept()).end
+        match how:
+            case "closed":
+                await server.aclose()
+            case "revoked":
+                server.regrant(None)
+            case "aborted":
+                server.abort()
+            case _:
+                server._stream._transport._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        with anyio.fail_after(PATIENCE):
+            reasons = [await sender.wait_closed()]
+            with pytest.raises(SessionLost) as lost:
+                await receiver.receive()
+        for reason in (*reasons, lost.value):
+            assert isinstance(reason, SessionLost)
+            assert reason.orderly == (how == "closed")
+            assert ("was closed in order" in str(reason)) == reason.orderly
+            assert ("was lost" in str(reason)) != reason.orderly
+        sender.close()
+        receiver.close()
 
 
 async def test_an_eager_client_that_is_trusted_is_served() -> None:
@@ -1035,6 +1086,18 @@ async def test_handlers_run_in_tasks_of_their_own() -> None:
 
 async def broken_handler(session: Session) -> None:
     raise ZeroDivisionError
+
+
+async def test_a_listener_with_services_gives_no_sessions_and_says_so_at_once() -> None:
+    """Also one without any: there is nobody to wait for."""
+    for services in (SERVICES, {}):
+        async with listen(services=services) as listener:
+            with pytest.raises(ConfigError, match="was made with services"):
+                await listener.accept()
+            with pytest.raises(ConfigError, match="was made with services"):
+                await listener.serve(pytest.fail)
+        with pytest.raises(ConfigError, match="was made with services"):
+            await listener.accept()
 
 
 async def test_an_exception_of_a_handler_ends_serving_as_with_listeners_of_anyio() -> None:

@@ -736,6 +736,7 @@ async def test_a_client_that_is_not_trusted_learns_it_from_a_server_that_is_auth
     for outcome in client, server:
         assert isinstance(outcome, UntrustedPeer)
         assert outcome.fingerprint == ALICE.public_key.fingerprint
+        assert outcome.remote == (outcome is client)
 
 
 @one_backend

@@ -3,7 +3,6 @@
 import argparse
 import errno
 import re
-from typing import Any
 
 import chanlink
 
@@ -93,6 +92,8 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
             return f"{start}{error}; is it a chanlink server, and is the pre-shared key (--psk) the same on both sides?"
         case chanlink.SessionClosed(code="busy"):
             return f"{start}the server is busy: {error.text or 'it has too many sessions'}"
+        case chanlink.SessionLost(orderly=True):
+            return f"{start}the server closed the connection before we were done; was it stopped?"
         case chanlink.SessionLost():
             return f"{start}the connection was lost: {error.cause}"
         case chanlink.ChannelRefused(code="no-such-service") | chanlink.ChannelFailed(code="no-such-service"):
@@ -110,9 +111,8 @@ def _service(options: argparse.Namespace) -> str:
 
 
 def _explain_untrusted(error: chanlink.UntrustedPeer, options: argparse.Namespace) -> str:
-    ours: Any = getattr(options, "own_key", None)
-    if ours is not None and error.fingerprint == ours.fingerprint:
-        return f"the server does not trust our key; it has to add this line to its trust file: {ours}"
+    if error.remote:
+        return f"the server does not trust our key; {error.advice}"
     key = re.search(r"ssh-ed25519 \S+$", error.advice)
     if key is not None:
         return (

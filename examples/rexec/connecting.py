@@ -123,8 +123,7 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
         try:
             session = await connect(peer, trust)
         except chanlink.UntrustedPeer as exc:
-            # With advice it is we who refuse. The fingerprint can't tell: both sides may have the same key.
-            if not exc.advice or not (options.first_use or options.accept_new):
+            if exc.remote or not exc.advice or not (options.first_use or options.accept_new):
                 raise
             key = await meet(where, identity, exc.fingerprint, options)
             session = await connect(key, chanlink.KnownPeers.load(first_use=True))
@@ -222,15 +221,17 @@ def _explain_broken(error: Exception, where: Destination) -> str:
             return f"{where.name}: {error}; check that it is a rexec server"
         case chanlink.ChannelRefused(code="no-such-service"):
             return f"{where.name}: the server does not let us do that; its trust file can allow our key more"
+        case chanlink.SessionLost(orderly=True):
+            return f"{where.name}: the server closed the connection before we were done; was it stopped?"
         case chanlink.SessionLost():
             return f"{where.name}: the connection was lost: {error.cause}"
     return f"{where.name}: the server gave up: {error}"
 
 
 def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> str:
+    if error.remote:
+        return f"the server does not trust our key; {error.advice}"
     if error.advice:
-        return f"{error}" + ("; or see --first-use" if "add this line" in error.advice else "")
-    ours = our_identity(where).public_key
-    if error.fingerprint == ours.fingerprint:
-        return f"the server does not trust our key; add this line to its trust file: {ours}"
+        more = "; or see --first-use" if "add this line" in error.advice else ""
+        return f"the server has the key {error.fingerprint}, which we do not trust: {error.advice}{more}"
     return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"
