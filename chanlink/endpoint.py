@@ -394,8 +394,8 @@ async def listen(
 
     ``trust`` says who may connect; when the file that it was loaded from has changed, sessions and channels that it
     does not allow any more end as ``revoked``. ``services`` are served on every session; without them, and only then,
-    sessions come out of `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left by an
-    exception, they are ended. With a ``psk`` (32 bytes, or a file with them) who lacks it gets no answer. Raises
+    sessions come out of `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left
+    by an exception, they are ended. With a ``psk`` (32 bytes, or a file with them) who lacks it gets no answer. Raises
     `ConnectFailed` when the address can't be listened on, or a `ConfigError`.
     """
     limits = limits or Limits()

@@ -43,6 +43,7 @@ from chanlink import (
 )
 from chanlink.errors import AddressError
 from chanlink.identity import Role, certify
+from chanlink.limits import Bucket
 from chanlink.noise import generate_keypair
 from chanlink.openssh import PublicKey
 from chanlink.secure import Credentials, handshake_as_server
@@ -838,6 +839,7 @@ async def test_a_burst_of_strangers_never_makes_it_hold_more_than_the_limit(monk
 async def test_accepting_goes_on_after_errors_of_the_system(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    monkeypatch.setattr(endpoint, "Bucket", lambda burst, a_second: Bucket(burst, a_second / 10**9))  # a long second
     async with serving() as listener:
         (sock,) = listener._sockets.sockets
         errors = [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EPROTO, errno.EINVAL, errno.ENOBUFS]
