@@ -21,6 +21,7 @@ from .rexec_servers import PATIENCE, ROOT, Server, assert_one_line, rexec_comman
 from .test_rexec import sessions
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1q8n9Zc1oqUVVoG0rXwTnCJv0h2Ju9p1cTzV0vHbqA"
+PRINT = "SHA256:" + "aB0+/" * 8 + "xyz"
 
 
 class TestPatterns:
@@ -46,7 +47,12 @@ class TestPatterns:
         ("pattern", "commands", "others"),
         [
             (["ls"], ["ls"], ["ls -l", "", "lsof"]),
-            (["git", "pull", "..."], ["git pull", "git pull --all -v"], ["git", "git push", "git -c x pull"]),
+            (
+                ["git", "pull", "..."],
+                ["git pull", "git pull a b"],
+                ["git", "git push", "git -c x pull", "git pull --all", "git pull a -v"],
+            ),
+            (["git", "pull", "-..."], ["git pull", "git pull --all a -v"], ["git", "git push --all"]),
             (
                 ["tail", "*", "/var/log/*"],
                 ["tail 5 /var/log/a"],
@@ -57,6 +63,31 @@ class TestPatterns:
     def test_of_commands(self, pattern: list[str], commands: list[str], others: list[str]) -> None:
         allowed = [line for line in commands + others if patterns.matches_command(line.split(), pattern)]
         assert allowed == commands
+
+    def test_they_mean_what_a_regular_expression_means(self) -> None:
+        def expected(word: str, pattern: str) -> bool:
+            if pattern[:1] in ("*", "?") and word.startswith("-") and not pattern.startswith("**"):
+                return False
+            pieces = {"**": ".*", "*": "[^/]*", "?": "[^/]"}
+            parts = re.split(r"(\*\*|\*|\?)", pattern)
+            expression = "".join(pieces.get(part) or re.escape(part) for part in parts)
+            return re.fullmatch(expression, word, re.DOTALL) is not None
+
+        lot = random.Random(12)
+        matching = 0
+        for _ in range(20_000):
+            pattern = "".join(lot.choices("ab/-\n?**", k=lot.randrange(8)))
+            word = "".join(lot.choices("aab/-\n", k=lot.randrange(9)))
+            assert patterns.matches(word, pattern) == expected(word, pattern), (word, pattern)
+            matching += patterns.matches(word, pattern)
+        assert matching > 1_000
+
+    @pytest.mark.parametrize("pattern", ["**a" * 30 + "b", "*a" * 30 + "b", "*?" * 30 + "/", "**a**/" * 20 + "?b"])
+    def test_none_takes_for_ever_whatever_the_word(self, pattern: str) -> None:
+        """By going back it would take longer than the age of the earth."""
+        for word in ("a" * patterns.WORD_MAX, "a/" * (patterns.WORD_MAX // 2), "a" * (patterns.WORD_MAX + 1)):
+            assert not patterns.matches(word, pattern)
+        assert patterns.matches("a" * (patterns.WORD_MAX - 1) + "b", "**a**a*b")
 
 
 @pytest.mark.anyio
@@ -75,7 +106,7 @@ class TestRules:
         assert "\n" not in caught.value.text
 
     async def test_only_the_commands_of_the_rule(self) -> None:
-        policy = self.ruled(commands=(("echo", "..."), ("sh", "-c", "exit 3")))
+        policy = self.ruled(commands=(("echo", "-..."), ("sh", "-c", "exit 3")))
         async with sessions(policy=policy) as session:
             assert (await run(session, ["echo", "-n", "a"])).stdout == b"a"
             assert (await run(session, ["sh", "-c", "exit 3"])).status == 3
@@ -145,6 +176,19 @@ class TestRules:
             assert policy.rule_for(peer).name == "hers"
             assert policy.rule_for(chanlink.Peer(None, "carol", "here")).name == "rest"
 
+    @pytest.mark.parametrize("kind", ["fingerprint", "key", "everybody"])
+    def test_a_comment_is_no_key(self, kind: str) -> None:
+        """Whoever asks for his line in the trust file has written the comment in it."""
+        boss, thief = (chanlink.Identity.generate(name).public_key for name in ("boss", "thief"))
+        text = {"fingerprint": boss.fingerprint, "key": " ".join(str(boss).split()[:2]), "everybody": "*"}[kind]
+        policy = Policy([Rule("all", (text,)), Rule("some", (thief.fingerprint,), commands=(("true",),))])
+        peer = chanlink.Peer(thief, text, "here")
+        if kind == "everybody":
+            policy = Policy(policy.rules[::-1])
+        assert policy.rule_for(peer).name == "some"
+        with pytest.raises(StartError):
+            Policy([Rule("all", (boss.fingerprint,))]).rule_for(chanlink.Peer(None, boss.fingerprint, "here"))
+
     @pytest.mark.skipif(os.geteuid() != 0, reason="runs commands as another user")
     async def test_the_first_user_of_a_rule_is_the_default(self) -> None:
         policy = self.ruled(users=("daemon", "nobody"))
@@ -162,7 +206,7 @@ class TestRules:
 
 GOOD = f"""
 [rules.deploy]
-keys = ["alice@laptop", "SHA256:abc", "{KEY} comment"]
+keys = ["alice@laptop", "{PRINT}", "{KEY} comment"]
 commands = [["git", "pull", "..."], ["uptime"]]
 environment = ["LANG", "APP_*"]
 variables = {{ MODE = "safe" }}
@@ -189,12 +233,24 @@ BAD = [
     ("[rules.x]\nkeys = [1]", "rules.x.keys[0]: it has to be a string"),
     ("[rules.x]\nkeys = ['']", "rules.x.keys[0]: it is empty"),
     ("[rules.x]\nkeys = ['ssh-ed25519 AAAA']", "rules.x.keys[0]:"),
+    (f"[rules.x]\nkeys = ['{PRINT[:-1]}']", "is no fingerprint"),
+    (f"[rules.x]\nkeys = ['{PRINT}=']", "is no fingerprint"),
+    (f"[rules.x]\nkeys = ['{PRINT} ']", "is no fingerprint"),
+    ("[rules.x]\nkeys = ['MD5:16:27:ac:a5:76:28:2d:36:63:1b:56:4d:eb:df:a6:48']", "is no fingerprint"),
+    ("[rules.x]\nkeys = ['ssh-ed25519']", "rules.x.keys[0]:"),
+    (f"[rules.x]\nkeys = ['{KEY[:-1]}']", "rules.x.keys[0]:"),
+    (f"[rules.x]\nkeys = ['{KEY.split()[1]}']", "rules.x.keys[0]:"),
+    ("[rules.x]\nkeys = ['ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQ']", "rules.x.keys[0]:"),
+    ("[rules.x]\nkeys = ['*@laptop']", "is no name"),
+    ("[rules.x]\nkeys = ['alice ']", "is no name"),
     ("[rules.x]\nkeys = ['a']\n[rules.y]\nkeys = ['b', 'a']", 'rules.y.keys: "a" stands in rules.x too'),
     ("[rules.x]\nkeys = ['*']\ncomands = [['ls']]", 'there is no entry "comands"'),
     ("[rules.x]\nkeys = ['*']\ncommands = ['ls']", "rules.x.commands[0]: it has to be a list of words"),
     ("[rules.x]\nkeys = ['*']\ncommands = [[]]", "rules.x.commands[0]: it names no program"),
     ("[rules.x]\nkeys = ['*']\ncommands = [['...']]", "it names no program"),
     ("[rules.x]\nkeys = ['*']\ncommands = [['a', '...', 'b']]", "can only be the last word"),
+    ("[rules.x]\nkeys = ['*']\ncommands = [['-...']]", "it names no program"),
+    ("[rules.x]\nkeys = ['*']\ncommands = [['a', '-...', '...']]", "can only be the last word"),
     ("[rules.x]\nkeys = ['*']\ncommands = [['a', 1]]", "rules.x.commands[0][1]"),
     ("[rules.x]\nkeys = ['*']\ncommand = ['']", "it names no program"),
     ('[rules.x]\nkeys = ["*"]\ncommand = ["a\\u0000b"]', "zero byte"),
@@ -232,7 +288,7 @@ class TestFile:
     def test_a_good_file_says_what_it_says(self, tmp_path: Path) -> None:
         deploy, rest = self.load(tmp_path, GOOD).rules
         assert deploy == Rule(
-            "deploy", ("alice@laptop", "SHA256:abc", KEY), (("git", "pull", "..."), ("uptime",)), None,
+            "deploy", ("alice@laptop", PRINT, KEY), (("git", "pull", "..."), ("uptime",)), None,
             ("LANG", "APP_*"), {"MODE": "safe"}, "/srv", ("/srv/*",), ("www-data",), False, False, True, 3,
             {"memory": 2**30, "time": 600, "files": 100, "processor": 3600, "processes": 20},
         )  # fmt: skip
@@ -337,6 +393,20 @@ class TestServer:
         until(lambda: "stays in force" in server.log.read_text())
         assert "rules.all.commands: it has to be a list of lists of words; what" in server.log.read_text()
         assert server.run("true").returncode == 0
+
+    def test_whom_the_trust_file_does_not_know_is_said(self, server: Server) -> None:
+        policy = server.directory / "policy"
+        key = chanlink.PublicKey.load(server.directory / "client.pub")
+        others = ["cleint", PRINT, "*"]
+        policy.write_text(
+            f"[rules.all]\nkeys = {['client', key.fingerprint, str(key), *others]}\ncommands = [['true']]"
+        )
+        until(lambda: "was read again" in server.log.read_text())
+        until(lambda: server.log.read_text().count("which is not in") >= 2)
+        for name in ("'cleint'", repr(PRINT)):
+            assert f"rules.all names {name}, which is not in {server.directory}/client.pub" in server.log.read_text()
+        assert server.run("true").returncode == 0
+        assert server.log.read_text().count("which is not in") == 2
 
     def test_a_server_does_not_start_with_what_it_can_not_use(self, server: Server, tmp_path: Path) -> None:
         (bad := tmp_path / "bad").write_text("[rules.x]\nkeys = 1")

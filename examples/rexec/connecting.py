@@ -111,13 +111,17 @@ async def connected_to(where: Destination, options: Options) -> "AsyncGenerator[
 async def _session(where: Destination, options: Options) -> "AsyncGenerator[chanlink.Session, None]":
     import chanlink
 
+    from .messages import LIMITS
+
     identity = our_identity(where)
     peer = where.peer if isinstance(where.peer, chanlink.PublicKey) else None
     trust = chanlink.Trust.load(where.peer) if isinstance(where.peer, str) else None
     async with AsyncExitStack() as stack:
 
         async def connect(peer: Any, trust: Any) -> chanlink.Session:
-            connection = chanlink.connect(where.address, identity=identity, peer=peer, trust=trust, wait=options.wait)
+            connection = chanlink.connect(
+                where.address, identity=identity, peer=peer, trust=trust, wait=options.wait, limits=LIMITS
+            )
             return await stack.enter_async_context(connection)
 
         try:

@@ -15,6 +15,8 @@ KEPT = 1024 * 1024
 """Bytes of output that are kept of each command."""
 PIECE_COST = 64
 """What a piece costs beside its bytes: a command that writes them one by one shall not have more than others."""
+LINES_MAX = 100_000
+"""Characters of all lines of a listing together: it is one message."""
 ENDED_KEPT = 20
 """How many commands that have ended are kept for each owner."""
 
@@ -162,5 +164,8 @@ class Table:
         except KeyError:
             raise StartError(NO_SUCH_COMMAND, f"{name}: there is no detached command of this name") from None
 
-    def of(self, owner: str) -> list[Detached]:
-        return list(self._commands.get(owner, {}).values())
+    def rows_of(self, owner: str) -> list[list[object]]:
+        """As they are listed, with the beginnings of their lines if they are many."""
+        listed = [entry.listed() for entry in self._commands.get(owner, {}).values()]
+        most = max(20, LINES_MAX // (len(listed) or 1))
+        return [list(entry._replace(command=entry.command[:most])) for entry in listed]

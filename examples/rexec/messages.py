@@ -33,6 +33,7 @@ holds lists as `Listed` has them.
 """
 
 import os
+import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -42,6 +43,8 @@ import chanlink
 from .limits import checked
 
 SERVICE = "rexec"
+LIMITS = chanlink.Limits(message_size=1024 * 1024)
+"""Of sessions that run commands.  It is half of what Linux takes of words and variables of a program."""
 
 NOT_FOUND = "not-found"
 NOT_PERMITTED = "not-permitted"
@@ -52,6 +55,8 @@ NAME_TAKEN = "name-taken"
 CANNOT_START = "cannot-start"
 REFUSED = "refused"
 BAD_REQUEST = "bad-request"
+TOO_LONG = "too-long"
+"""Our answer is longer than what the other side takes."""
 
 CANCELLED = "cancelled"
 """The code with which a caller that gives up a command leaves its streams."""
@@ -64,12 +69,15 @@ T = TypeVar("T")
 
 
 class StartError(Exception):
-    """The command was not run.  ``code`` is one of the constants of this module, ``text`` the server's explanation."""
+    """The command was not run.  ``code`` is one of the constants of this module, ``text`` the server's explanation.
+
+    Both are one line of bounded length that can be printed, whoever's words they are.
+    """
 
     def __init__(self, code: str, text: str = "") -> None:
         super().__init__(code, text)
-        self.code = code
-        self.text = text
+        self.code = printable(code)
+        self.text = printable(text)
 
     def __str__(self) -> str:
         return self.text or self.code
@@ -137,6 +145,11 @@ class Run(NamedTuple):
     user: str | None
     limits: dict[str, int]
     terminal: Size | None
+
+    def forget_words(self) -> None:
+        """When it runs: that may be for days, and nobody needs the mebibyte again that its words may be."""
+        self.argv.clear()
+        self.environment.clear()
 
 
 class Listing(NamedTuple):
@@ -291,21 +304,47 @@ def _instance(value: object, kind: type[T], name: str) -> T:
     return value
 
 
+def text_of(word: bytes) -> str:
+    """As text, in whatever locale we run; bytes that are no UTF-8 can be told apart, and `bytes_of` gives them back."""
+    return word.decode(errors="surrogateescape")
+
+
+def bytes_of(text: str) -> bytes:
+    """What `text_of` was made of, and what a text is in a file of ours."""
+    return text.encode(errors="surrogateescape")
+
+
+def beginning(words: Sequence[bytes]) -> list[str]:
+    """The first words, `LINE_MAX` bytes of them: they may be a mebibyte, of somebody who may not run them."""
+    shown, room = [], LINE_MAX
+    for word in words:
+        if room <= 0:
+            break
+        shown.append(text_of(word[:room]))
+        room -= len(word) + 1
+    return shown
+
+
+def shell_line(words: Sequence[bytes]) -> str:
+    """Words quoted as for a shell, in one printable line that is cut where it gets long."""
+    return printable(shlex.join(beginning(words)))
+
+
 def printable(text: str) -> str:
     """One line, not too long a one, for logs and terminals: it may be the words of the other side."""
     return chanlink.printable(text[:LINE_MAX])[:LINE_MAX]
 
 
 def ends_in(value: object) -> Iterator[chanlink.Sender[Any] | chanlink.Receiver[Any] | chanlink.ByteStream]:
-    """Every end that a message holds, wherever it is; one that nobody uses has to be closed."""
-    if isinstance(value, chanlink.Sender | chanlink.Receiver | chanlink.ByteStream):
-        yield value
-    elif isinstance(value, dict):
-        for entry in value.values():
-            yield from ends_in(entry)
-    elif isinstance(value, list):
-        for entry in value:
-            yield from ends_in(entry)
+    """Every end that a message or a request holds, wherever it is; one that nobody uses has to be closed."""
+    left = [value]
+    while left:
+        entry = left.pop()
+        if isinstance(entry, chanlink.Sender | chanlink.Receiver | chanlink.ByteStream):
+            yield entry
+        elif isinstance(entry, dict | list | tuple):  # it may have hundreds of thousands of words
+            values = entry.values() if isinstance(entry, dict) else entry
+            left.extend(inner for inner in values if type(inner) not in (str, bytes, int))
 
 
 # --- while a command runs -----------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
     [rules.deploy]
     keys = ["alice@laptop", "SHA256:...", "ssh-ed25519 AAAA..."]    # names in the trust file, or keys; "*": all others
-    commands = [["git", "pull", "..."], ["systemctl", "restart", "web-*"]]
+    commands = [["git", "pull", "--ff-only"], ["systemctl", "restart", "web-*"]]
 
 Each table of ``rules`` is a rule; the first that names a key, in the order of the file, says all about it. A key that
 no rule names may run nothing. What a rule can say beside ``keys`` stands in `Rule`; without it, everything but what
@@ -21,7 +21,7 @@ from typing import NamedTuple, Self
 import chanlink
 
 from .limits import lowered
-from .messages import NO_SUCH_USER, REFUSED, Run, StartError
+from .messages import NO_SUCH_USER, REFUSED, Run, StartError, bytes_of, shell_line, text_of
 from .patterns import matches_any, matches_command
 from .process import Order
 from .users import LOCALE, User, environment_of, look_up
@@ -36,6 +36,7 @@ class Rule(NamedTuple):
 
     name: str
     keys: tuple[str, ...]
+    """Fingerprints, whole keys without their comments, names, or ``*``; see `looks_like_key`."""
     commands: tuple[tuple[str, ...], ...] | None = None
     """Patterns of commands; None: any."""
     command: tuple[str, ...] | None = None
@@ -82,9 +83,7 @@ class Policy:
 
     def rule_for(self, peer: chanlink.Peer) -> Rule:
         """Raises `StartError` if there is none."""
-        names = {"*", peer.name}
-        if peer.key is not None:
-            names |= {peer.key.fingerprint, " ".join(str(peer.key).split()[:2])}
+        names = {"*"} | identities(peer.key, peer.name)
         for rule in self.rules:
             if names & set(rule.keys):
                 return rule
@@ -96,6 +95,17 @@ class Policy:
             return _decide(run, rule)
         except _Refused as exc:
             raise StartError(REFUSED, f"the rule {rule.name} of the server's policy {exc}") from None
+
+
+def looks_like_key(name: str) -> bool:
+    """What is never a name: the comment of one key must not pass for another key, or for all of them."""
+    return name == "*" or name.startswith(("SHA256:", "MD5:", "ssh-", "ecdsa-", "sk-", "AAAA"))
+
+
+def identities(key: chanlink.PublicKey | None, name: str) -> set[str]:
+    """How a rule may call a key that has this name in the trust file."""
+    names = set() if looks_like_key(name) else {name}
+    return names if key is None else names | {key.fingerprint, " ".join(str(key).split()[:2])}
 
 
 class _Refused(Exception):
@@ -111,18 +121,18 @@ def _decide(run: Run, rule: Rule) -> Order:
         raise _Refused("allows no terminal")
     if run.detach is not None and not rule.detach:
         raise _Refused("does not allow to run commands detached")
-    for name in run.environment:
-        if not _may_set(rule, os.fsdecode(name)) and (name != b"TERM" or run.terminal is None):
-            raise _Refused(f"does not allow to set {os.fsdecode(name)}")
+    for name in map(text_of, run.environment):
+        if not _may_set(rule, name) and (name != "TERM" or run.terminal is None):
+            raise _Refused(f"does not allow to set {name}")
     try:
         limits = lowered(rule.limits, run.limits)
     except ValueError as exc:
         raise _Refused(f"does not allow that: {exc}") from None
     user = _user(run, rule)
     environment = environment_of(user) | run.environment
-    environment |= {os.fsencode(name): os.fsencode(text) for name, text in rule.variables.items()}
+    environment |= {bytes_of(name): bytes_of(text) for name, text in rule.variables.items()}
     if rule.command is not None:
-        environment[b"REXEC_ORIGINAL_COMMAND"] = os.fsencode(shlex.join(map(os.fsdecode, run.argv)))
+        environment[b"REXEC_ORIGINAL_COMMAND"] = bytes_of(shlex.join(map(text_of, run.argv)))
     directory = _directory(run, rule)
     if directory is None and user is not None:
         directory = os.fsencode(user.home if os.path.isdir(user.home) else "/")
@@ -131,11 +141,11 @@ def _decide(run: Run, rule: Rule) -> Order:
 
 def _command(run: Run, rule: Rule) -> list[bytes]:
     if rule.command is not None:
-        return [os.fsencode(word) for word in rule.command]
+        return list(map(bytes_of, rule.command))
     if rule.commands is not None:
-        words = [os.fsdecode(word) for word in run.argv]
+        words = list(map(text_of, run.argv))
         if not any(matches_command(words, pattern) for pattern in rule.commands):
-            raise _Refused(f"does not allow this command: {shlex.join(words)}")
+            raise _Refused(f"does not allow this command: {shell_line(run.argv)}")
     return run.argv
 
 
@@ -147,8 +157,8 @@ def _may_set(rule: Rule, name: str) -> bool:
 
 def _directory(run: Run, rule: Rule) -> bytes | None:
     if run.directory is None:
-        return None if rule.directory is None else os.fsencode(rule.directory)
-    folder = os.fsdecode(run.directory)
+        return None if rule.directory is None else bytes_of(rule.directory)
+    folder = text_of(run.directory)
     if rule.directories is None:
         allowed = not rule.restricted
     else:
@@ -167,6 +177,6 @@ def _user(run: Run, rule: Rule) -> User | None:
         raise _Refused(f"does not allow the user {run.user}")
     try:
         user = look_up(asked)
-    except KeyError:
+    except (KeyError, UnicodeEncodeError):  # the second is of a locale that has no such character
         raise StartError(NO_SUCH_USER, f"{asked}: there is no such user") from None
     return None if user.is_our_own() else user

@@ -14,11 +14,12 @@ import chanlink
 
 from .limits import checked, read_limit
 from .logs import logger
-from .patterns import REST
-from .policy import Policy, Rule
+from .patterns import REST, REST_WITH_OPTIONS
+from .policy import Policy, Rule, identities, looks_like_key
 from .settings_file import read_settings
 
 COUNT_MAX = 1_000_000
+FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
 LOOK_EVERY = 0.5
 """Seconds between two looks at the file."""
 
@@ -36,11 +37,15 @@ def load(path: str) -> Policy:
 
 
 class PolicyFile:
-    """A policy that is read again when its file changes.  One that can't be read leaves the last good one in force."""
+    """A policy that is read again when its file changes.  One that can't be read leaves the last good one in force.
 
-    def __init__(self, path: str) -> None:
+    ``trust`` is the path of the trust file: whom a policy names and that file does not hold, is worth a warning.
+    """
+
+    def __init__(self, path: str, trust: str | None = None) -> None:
         """Read it.  Raises `PolicyError`."""
         self.path = path
+        self._trust = trust
         self._seen = self._state()
         self._read: object = None  # so that the second look reads it: it may change while we read it now
         self.policy = load(path)
@@ -66,6 +71,21 @@ class PolicyFile:
             return
         if self.policy.rules != before_policy.rules:
             logger.info("%s was read again: it has %d rules now", self.path, len(self.policy.rules))
+            self.warn()
+
+    def warn(self) -> None:
+        """Log whom the rules name and the trust file does not know: by a slip, its owner may have the rule of "*"."""
+        if self._trust is None:
+            return
+        try:
+            grants = chanlink.Trust.load(self._trust).grants
+        except chanlink.TrustFormatError:
+            return  # the listener says so
+        known = {"*"}.union(*(identities(key, grant.name) for key, grant in grants.items()))
+        for rule in self.policy.rules:
+            for key in rule.keys:
+                if key not in known:
+                    logger.warning("%s: rules.%s names %r, which is not in %s", self.path, rule.name, key, self._trust)
 
     def _state(self) -> object:
         """What is another one after each change; also when there is no such file."""
@@ -166,20 +186,28 @@ def _words(value: object, place: str) -> tuple[str, ...]:
 
 def _pattern(value: object, place: str) -> tuple[str, ...]:
     words = _words(value, place)
-    if REST in words[:-1]:
-        raise _Wrong(f'{place}: "{REST}" can only be the last word')
-    if words[0] == REST:
-        raise _Wrong(f"{place}: it names no program")
+    for rest in (REST, REST_WITH_OPTIONS):
+        if words[0] == rest:
+            raise _Wrong(f"{place}: it names no program")
+        if rest in words[:-1]:
+            raise _Wrong(f'{place}: "{rest}" can only be the last word')
     return words
 
 
 def _key(value: object, place: str) -> str:
+    """One that is misspelt must not be taken for a name that nobody has: its owner would get the rule of "*"."""
     text = _text(value, place)
-    if text.startswith(("ssh-", "ecdsa-", "sk-")) and " " in text:
+    if text == "*" or FINGERPRINT.fullmatch(text):
+        return text
+    if text.startswith(("SHA256:", "MD5:")):
+        raise _Wrong(f"{place}: {_quoted(text)} is no fingerprint: that is SHA256: and 43 letters, digits, + and /")
+    if looks_like_key(text):
         try:
             return " ".join(str(chanlink.PublicKey.parse(text)).split()[:2])
         except chanlink.KeyFormatError as exc:
             raise _Wrong(f"{place}: {exc}") from None
+    if "*" in text or text != text.strip():
+        raise _Wrong(f"{place}: {_quoted(text)} is no name: it holds a star, or blanks around it")
     return text
 
 

@@ -88,7 +88,9 @@ class Process:
         self._line = line
         self._received = b""
         self._finished = False
-        self._order = order
+        self._order: Order | None = order
+        self.time = order.limits.get("time")
+        """In seconds, what it may take; None if that is not limited."""
         self._unsent = memoryview(order.to_json(grace))
 
     def send_order(self) -> bool:
@@ -109,8 +111,10 @@ class Process:
         if "error" in report:
             self._finished = True
             stage, number = report["error"]
+            assert self._order is not None
             raise _start_error(stage, number, self._order)
         self.pid = report["pid"]
+        self._order, self._unsent = None, memoryview(b"")  # it may run for days
 
     async def exited(self) -> int:
         """Wait until the command has ended.  It is not reaped: until `finish` its id, and its group's, stay its own.

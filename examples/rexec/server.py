@@ -9,7 +9,6 @@ The status sender is the life-line of a command: when its receiver is gone, beca
 its connection, the command is stopped.
 """
 
-import shlex
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
@@ -29,6 +28,7 @@ from .messages import (
     CANCELLED,
     REFUSED,
     SERVICE,
+    TOO_LONG,
     Attach,
     BadMessage,
     Kill,
@@ -42,6 +42,7 @@ from .messages import (
     printable,
     read_control,
     read_request,
+    shell_line,
     status_message,
 )
 from .policy import Policy, Rule
@@ -93,22 +94,17 @@ class _Server:
         What becomes of the channel then is no matter: whether somebody still waits, a command learns from its own ends.
         """
         try:
-            message = await requests.receive()
+            request = _read(await requests.receive(), requests, peer)
         except chanlink.ChanlinkError as exc:
             logger.info("%s: no request: %s", peer.name, printable(str(exc)))
-        else:
-            await self._answer(message, requests, peer)
-
-    async def _answer(self, message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
-        try:
-            request = read_request(message)
-        except BadMessage as exc:
-            logger.warning("%s sent a bad request: %s", peer.name, exc)
-            _reject(message, requests, str(exc))
             return
+        if request is not None:
+            await self._answer(request, peer)
+
+    async def _answer(self, request: Request, peer: chanlink.Peer) -> None:
         try:
             async with AsyncExitStack() as ends:
-                for end in ends_in(message):
+                for end in ends_in(request):
                     await ends.enter_async_context(end)
                 try:
                     answer = await self._act(request, peer)
@@ -118,7 +114,10 @@ class _Server:
                     logger.error("%s: %s", peer.name, exc)
                     request.status.fail("guard-lost", "how the command ended is not known")
                     return
-                await request.status.send(answer)
+                try:
+                    await request.status.send(answer)
+                except chanlink.MessageError as exc:
+                    await request.status.send(error_message(StartError(TOO_LONG, f"the answer is too long: {exc}")))
         except chanlink.ChannelBroken as exc:
             logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
 
@@ -136,7 +135,7 @@ class _Server:
                 await _kill(self._detached.get(owner, request.name), request.number)
                 return {"killed": request.name}
             case Listing():
-                return {"commands": [list(entry.listed()) for entry in self._detached.of(owner)]}
+                return {"commands": self._detached.rows_of(owner)}
 
     # --- a command ---
 
@@ -148,27 +147,30 @@ class _Server:
         assert streams is not None
         with self._counted(owner, rule, account):
             process = await self._start(order, rule, account)
+            run.forget_words()
+            del order
             try:
                 async with process:
                     await _attend(process, streams, run.status)
             finally:
                 stdio, stderr = streams.stdio.statistics(), streams.stderr.statistics()
-                account.ended(process.returncode, moved=(stdio.received, stdio.sent, stderr.sent))
-        return _status(process, order)
+                await account.ended(process.returncode, moved=(stdio.received, stdio.sent, stderr.sent))
+        return _status(process)
 
     async def _run_detached(
         self, run: Run, peer: chanlink.Peer, owner: str, *, task_status: TaskStatus[Detached]
     ) -> None:
         account = self._audit.account(run, peer)
         order, rule = self._decide(run, peer, account)
-        line = printable(shlex.join(word.decode(errors="replace") for word in run.argv))
         with self._counted(owner, rule, account):
-            entry = self._detached.add(owner, run.detach or "", line)
+            entry = self._detached.add(owner, run.detach or "", shell_line(run.argv))
             try:
                 process = await self._start(order, rule, account, no_input=True)
             except BaseException:
                 self._detached.remove(owner, entry)
                 raise
+            run.forget_words()
+            del order
             entry.process = process
             task_status.started(entry)
             moved = [0, 0, 0]
@@ -177,9 +179,9 @@ class _Server:
                     with entry.scope:
                         await _collect(process, entry, moved)
             finally:
-                note = _note(process, order) or ("" if process.returncode is not None else "its end is not known")
+                note = _note(process) or ("" if process.returncode is not None else "its end is not known")
                 entry.end(process.returncode, note)
-                account.ended(process.returncode, moved=(moved[0], moved[1], moved[2]))
+                await account.ended(process.returncode, moved=(moved[0], moved[1], moved[2]))
 
     def _decide(self, run: Run, peer: chanlink.Peer, account: Account) -> tuple[Order, Rule]:
         try:
@@ -206,25 +208,40 @@ class _Server:
                 del self._running[owner]
 
     async def _start(self, order: Order, rule: Rule, account: Account, *, no_input: bool = False) -> Process:
-        account.started(rule.name)
+        await account.started(rule.name)
         try:
             return await self._guard.start(order, no_input=no_input)
         except StartError as exc:
-            account.ended(None, exc.code)
+            await account.ended(None, exc.code)
             raise
         except BaseException:
-            account.ended(None, CANCELLED)
+            await account.ended(None, CANCELLED)
             raise
 
 
-def _status(process: Process, order: Order) -> dict[str, Any]:
+def _status(process: Process) -> dict[str, Any]:
     if process.returncode is None:
         raise GuardLost("the end of a command is not known")
-    return status_message(process.returncode, _note(process, order))
+    return status_message(process.returncode, _note(process))
 
 
-def _note(process: Process, order: Order) -> str:
-    return f"the command was stopped: its time of {order.limits['time']} s was up" if process.late else ""
+def _note(process: Process) -> str:
+    return f"the command was stopped: its time of {process.time} s was up" if process.late else ""
+
+
+def _read(message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> Request | None:
+    """The request in a message, if it is one.  The message may hold what we don't know, which is not kept."""
+    try:
+        request = read_request(message)
+    except BadMessage as exc:
+        logger.warning("%s sent a bad request: %s", peer.name, exc)
+        _reject(message, requests, str(exc))
+        return None
+    kept = list(ends_in(request))
+    for end in ends_in(message):
+        if not any(end is one for one in kept):
+            end.close()
+    return request
 
 
 def _reject(message: object, requests: chanlink.Receiver[Any], problem: str) -> None:

@@ -88,23 +88,30 @@ async def _serve(options: Options) -> int:
     from ..copying_rules import may_copy
     from ..copying_service import copy_service
     from ..logs import log_to_standard_error
+    from ..messages import LIMITS
     from ..policy_file import PolicyFile
     from ..server import SERVICE, service
     from ..signals import heeding
 
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
-    policy = PolicyFile(options.policy) if options.policy else None
+    policy = PolicyFile(options.policy, options.trust) if options.policy else None
     audit = Audit(options.audit)
     copies = (
         {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
     )
     log_to_standard_error()
+    if policy is not None:
+        policy.warn()
     with heeding(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with (
                 service(policy, audit, options.grace) as rexec,
                 chanlink.listen(
-                    options.listen, identity=our_identity, trust=trust, services={SERVICE: rexec, **copies}
+                    options.listen,
+                    identity=our_identity,
+                    trust=trust,
+                    services={SERVICE: rexec, **copies},
+                    limits=LIMITS,
                 ) as listener,
             ):
                 _raise_limit_of_files()  # not before: the commands get what we got
