@@ -8,7 +8,7 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
 from .errors import END, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
-from .handle import Handle
+from .handle import TURN, Handle
 from .link import MessageLink
 from .opening import Kind
 from .port import ReceiveCore, SendCore
@@ -209,12 +209,15 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         return self.get_nowait()  # type: ignore[no-any-return]
 
     async def receive_many(self, limit: int = 1_000) -> list[T_co]:
-        """At least one message, and as many more as are there already, up to `limit`.  Raises as `receive`."""
+        """At least one message, and as many more as are there already, up to `limit`; fewer if they are long.
+
+        Raises as `receive`.
+        """
         items = [await self.receive()]
         core = self.receive_core
         assert core is not None
         try:
-            while len(items) < limit and (item := core.take(0)) is not EMPTY:
+            while len(items) < limit and core.turn < TURN and (item := core.take(0)) is not EMPTY:
                 items.append(item)
         except (ChannelError, DecodeError):
             pass  # a reason is sticky: the next call raises it, also that of a message which could not be read

@@ -21,7 +21,7 @@ LEASE = 32
 """Who had to wait for room may send so many more before those behind it: a task is switched to once for all of them.
 Not with a capacity, of which that would leave nothing to the others."""
 TURN = 128
-"""After so many operations that did not have to wait, a task lets the others run."""
+"""After so many steps that did not have to wait, a task lets the others run: operations, and what long messages add."""
 
 
 class Handle(codec.End):

@@ -11,6 +11,8 @@ from .waiting import EMPTY, Waiter
 
 PIECE = 64 * 1024
 """What a relay moves at a time of a byte stream."""
+BYTES_A_STEP = 1_024
+"""A longer message counts as more of the steps after which a task lets others run: it may take long to decode."""
 
 
 class Messages(Protocol):
@@ -219,7 +221,10 @@ class MessageFeed(_StreamFeed):
             self.stream.let_go()
             self.stream.reject("bad-message", str(exc))
             raise
-        self.stream.taken(len(payload))
+        size = len(payload)
+        if size >= BYTES_A_STEP:
+            self.core.turn += size // BYTES_A_STEP
+        self.stream.taken(size)
         return value
 
     # --- as the source of a relay ---

@@ -75,9 +75,9 @@ class _Choice(Chooser):
         return None
 
     async def choose(self) -> Selected:
-        core = self._cases[0].end.send_core or self._cases[0].end.receive_core
-        assert core is not None
-        await let_others_run(core)
+        ends = [case.end for case in self._cases]
+        cores = [core for end in ends for core in (end.send_core, end.receive_core) if core is not None]
+        await let_others_run(max(cores, key=lambda core: core.turn))  # one may have had a long message
         while (selected := self.look()) is None:
             # Offers first: they must not wake a case of this very select.
             for case in sorted(self._cases, key=lambda case: not isinstance(case, SendCase)):
@@ -231,6 +231,9 @@ class _Set(Chooser):
             self._ready.update(self._sends)
 
     def _happened(self, selected: Selected) -> Selected:
+        core = selected.channel.receive_core
+        if core is not None and core.turn >= TURN:  # that was a long message
+            core.turn, self._turn = 0, -1
         case = self.cases.get(selected.index)
         if case is not None:
             case.woken = False
