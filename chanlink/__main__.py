@@ -2,6 +2,6 @@
 
 import sys
 
-from .command import main
+from .command import program
 
-sys.exit(main())
+sys.exit(program())

@@ -484,7 +484,7 @@ def test_an_output_that_is_full_closed_or_a_broken_pipe(tmp_path: Path) -> None:
     os.close(writer)
     assert (broken.returncode, broken.stderr) == (-signal.SIGPIPE, b"")
     closed = ["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *COMMAND, "id", "client"]
-    assert subprocess.run(closed, env=environ, cwd=keys.home).returncode == 0
+    assert subprocess.run(closed, env=environ, cwd=keys.home).returncode == 1  # nobody gets the key
 
 
 # --- completion ---------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ ROWS: list[list[str]] = [
         "testing",
     ],
     [
+        "command.interrupts",
         "command.output",
         "command.problems",
         "command.options",

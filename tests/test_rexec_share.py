@@ -324,8 +324,8 @@ class TestPlaces:
 
 class TestRecords:
     def test_they_are_cut_as_they_were_made_wherever_they_are_split(self) -> None:
-        wanted = [["run", "", "ü", "\udcff"], ["status", "0"], [""]]
-        data = b"".join(record(*fields) for fields in wanted)
+        wanted = [[b"run", b"", "ü".encode(), b"\xff"], [b"status", b"0"], [b""]]
+        data = record("run", "", "ü", b"\xff") + record("status", b"0") + record("")
         for size in (1, 3, len(data)):
             records, found = Records(), []
             for start in range(0, len(data), size):

@@ -4,6 +4,6 @@
 as their action does the work. Imports wait until the arguments are clear, so that ``--help`` and mistakes are quick.
 """
 
-from .cli import main
+from .cli import main, program
 
-__all__ = ["main"]
+__all__ = ["main", "program"]

@@ -1,7 +1,6 @@
 """From the arguments to an exit status: 0, 1 for what went wrong, 2 for wrong arguments."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -10,7 +9,8 @@ from typing import NoReturn
 from chanlink.printing import printable_traceback
 
 from . import bench, cat, completion, forward, identity, keygen, peers, ping, top
-from .output import complain
+from .interrupts import die_of, end_though_first, let_interrupts_end_us, let_interrupts_raise
+from .output import complain, finish, note, prepare, refuse_output
 
 VERSION = "0.1.0"
 FAILED, USAGE = 1, 2
@@ -36,10 +36,30 @@ environment:
 """
 
 
+def program() -> int:
+    """The command ``chanlink``, as a process of its own; returns its exit status."""
+    let_interrupts_end_us()
+    end_though_first()
+    status = main()
+    let_interrupts_end_us()
+    return status
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``chanlink``; returns its exit status."""
+    prepare()
+    try:
+        status = _run(argv)
+    except SystemExit as exc:  # of the parser
+        status = exc.code if isinstance(exc.code, int) else FAILED
+    return finish(status, FAILED)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     options = make_parser().parse_args(argv)
-    _fill_standard_descriptors()
+    if not options.announces:
+        refuse_output()
+    let_interrupts_raise()
     try:
         status: int = options.action(options)
         if sys.stdout is not None:
@@ -74,38 +94,16 @@ def _failed(error: BaseException, options: argparse.Namespace) -> int:
 
     error = first_of(error)
     if isinstance(error, KeyboardInterrupt):
-        _die_of(signal.SIGINT)
+        die_of(signal.SIGINT)
     if isinstance(error, BrokenPipeError):  # nobody reads what we print
-        _die_of(signal.SIGPIPE)
-    problem = explain(error, options) if isinstance(error, Exception) else None
-    if problem is None:
-        if not isinstance(error, Exception):
-            raise error
-        print(f"a defect of chanlink:\n{printable_traceback(error)}", file=sys.stderr)  # a server's words may be in it
-        return FAILED
-    complain(problem)
-    _forget_output()
-    return USAGE if isinstance(error, Usage) else FAILED
-
-
-def _fill_standard_descriptors() -> None:
-    """A descriptor that the caller has closed is opened: else a connection of ours could become standard output."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-
-
-def _forget_output() -> None:
-    """What could not be printed must not be tried again, and complained about a second time, at the exit."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-
-
-def _die_of(number: signal.Signals) -> NoReturn:
-    """End as a process does that was interrupted: a shell that runs a script ends the script then."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    raise AssertionError("a signal with its default action ends the process")
+        die_of(signal.SIGPIPE)
+    if not isinstance(error, Exception):
+        raise error
+    problem = explain(error, options)
+    if problem is not None:
+        complain(problem)
+        return USAGE if isinstance(error, Usage) else FAILED
+    complain("a defect; what follows is for those who mend it")
+    for line in printable_traceback(error).splitlines():  # a server's words may be in it
+        note(line)
+    return FAILED

@@ -50,7 +50,7 @@ def add(commands: Any) -> None:
     add_expectations(parser)
     add_trust(parser)
     add_inspection(parser)
-    parser.set_defaults(action=_forward)
+    parser.set_defaults(action=_forward, announces=True)
 
 
 def _forward(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def add_command(commands: Any, name: str, description: str, notes: str, **kwargs
         formatter_class=argparse.RawDescriptionHelpFormatter,
         **kwargs,
     )
-    parser.set_defaults(command=name)
+    parser.set_defaults(command=name, announces=False)
     return parser
 
 

@@ -1,11 +1,15 @@
 """What the command prints: for people, and for programs (``--json``)."""
 
 import argparse
+import os
+import signal
 import sys
 from collections.abc import Collection
-from typing import Any
+from typing import Any, TextIO
 
 from chanlink.printing import printable
+
+from .interrupts import die_of
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
@@ -23,14 +27,69 @@ def print_json(value: Any) -> None:
 
 def complain(problem: str) -> None:
     """One line on standard error, whatever is in it."""
-    if sys.stderr is not None:
-        print(f"chanlink: {printable(problem)}", file=sys.stderr, flush=True)
+    note(f"chanlink: {problem}")
 
 
 def note(text: str) -> None:
-    """For people, beside what is on standard output for programs."""
+    """For people, beside what is on standard output for programs.  There may be no standard error, or no room."""
     if sys.stderr is not None:
-        print(printable(text), file=sys.stderr, flush=True)
+        try:
+            print(printable(text), file=sys.stderr, flush=True)
+        except OSError:
+            _forget(sys.stderr)
+
+
+# --- in whatever state the caller has left them -------------------------------------------------
+
+
+def prepare() -> None:
+    """Call this first.
+
+    A descriptor that the caller has closed is opened: else a connection of ours could become standard output.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            # A letter that the locale does not have is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def refuse_output() -> None:
+    """If standard output was closed, let what is printed there be an error: nobody gets it."""
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)  # noqa: SIM115 - writing is EBADF
+
+
+def finish(status: int, failed: int) -> int:
+    """Call this last: the exit status, after everything that was printed has left; ``failed`` if it could not."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        die_of(signal.SIGPIPE)
+    except OSError as exc:
+        _forget(sys.stdout)
+        if status == 0:  # else we have said something already, and this perhaps
+            complain(f"can't write to standard output: {exc.strerror}")
+            status = failed
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _forget(sys.stderr)
+    return status
+
+
+def _forget(stream: TextIO) -> None:
+    """What could not be written must not be tried again at the exit, where Python complains about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
+# --- figures ------------------------------------------------------------------------------------
 
 
 def milliseconds(seconds: float) -> str:

@@ -36,6 +36,8 @@ def explain(error: Exception, options: argparse.Namespace) -> str | None:
             return _explain_session(error, options)
         case chanlink.ChanlinkError():
             return str(error)
+        case UnicodeEncodeError():
+            return f"{error.object!r} is no text: in the locale here, it has bytes that are no letters"
         case OSError():
             return _explain_os(error)
     return None
@@ -45,7 +47,7 @@ def _explain_os(error: OSError) -> str:
     what = error.strerror or str(error)
     if error.filename is not None:
         return f"{error.filename}: {what}"
-    if error.errno in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
+    if error.errno in (errno.EBADF, errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
         return f"can't write to standard output: {what}"
     return f"can't read or write: {what}"
 

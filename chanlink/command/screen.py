@@ -16,6 +16,7 @@ import anyio
 
 from chanlink.printing import printable
 
+from .interrupts import heeding
 from .output import duration, milliseconds, size, table
 from .stdio import Watch
 
@@ -148,7 +149,7 @@ class Screen:
 
     async def until_quit(self) -> None:
         """Return once q is pressed, or the terminal has gone, or somebody wants this process to end."""
-        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGHUP) as signals:
+        with heeding(signal.SIGTERM, signal.SIGHUP) as signals:
             async with anyio.create_task_group() as tasks:
 
                 async def until_signal() -> None:

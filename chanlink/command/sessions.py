@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+from .interrupts import ENDING, heeding, let_interrupts_end_us, let_interrupts_raise
 from .keys import load_ours, our_identity, public_key
 
 if TYPE_CHECKING:
@@ -20,14 +21,24 @@ def in_event_loop(
 
     def action(options: argparse.Namespace) -> int:
         import anyio
+        from anyio.lowlevel import checkpoint
 
         from chanlink.sockets import parse_address
+
+        from .problems import Problem
 
         backend, backend_options = _backend()
         if getattr(options, "address", None) is not None:
             parse_address(options.address)  # before a key is made, or a passphrase asked for
         if hasattr(options, "identity"):
             options.loaded = load_ours(options)
+        let_interrupts_end_us()
+        try:
+            anyio.run(checkpoint, backend=backend, backend_options=backend_options)  # which imports what it takes
+        except (LookupError, ImportError) as exc:
+            name = os.environ["CHANLINK_EVENT_LOOP"]
+            raise Problem(f"CHANLINK_EVENT_LOOP={name} needs what is not installed: pip install {name}") from exc
+        let_interrupts_raise()
         return anyio.run(function, options, backend=backend, backend_options=backend_options)
 
     return action
@@ -117,12 +128,10 @@ async def serve_until_stopped(address: str, options: argparse.Namespace, service
 
 async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
     """Call a function that may go on for ever; somebody who interrupts us cancels it."""
-    import signal
-
     import anyio
 
     # From the beginning: who has read that we are listening may interrupt us at once.
-    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    with heeding(*ENDING) as signals:
         async with anyio.create_task_group() as tasks:
 
             async def stop() -> None:

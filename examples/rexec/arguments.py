@@ -2,15 +2,13 @@
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .descriptors import FAILED, complain
+
 if TYPE_CHECKING:
     import chanlink
-
-FAILED = 255
-"""The exit status for our own errors, as ssh has it; a command's own status is passed on as it is."""
 
 RAW = argparse.RawDescriptionHelpFormatter
 
@@ -21,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """Says what is wrong in one line."""
 
     def error(self, message: str) -> NoReturn:
-        print(f"rexec: {message}; see {self.prog} --help", file=sys.stderr)
+        complain(f"{message}; see {self.prog} --help")
         raise SystemExit(FAILED)
 
 
@@ -33,11 +31,15 @@ def add_command(
     *,
     description: str,
     takes_words: bool = False,
+    announces: bool = False,
     **parser_options: Any,
 ) -> Parser:
-    """Add the parser of a subcommand: ``action`` does the work, ``explain`` says in one line what went wrong."""
+    """Add the parser of a subcommand: ``action`` does the work, ``explain`` says in one line what went wrong.
+
+    ``announces``: nobody needs what it prints, so that standard output may be closed.
+    """
     parser: Parser = commands.add_parser(name, description=description, formatter_class=RAW, **parser_options)
-    parser.set_defaults(action=action, explain=explain, takes_words=takes_words, parser=parser)
+    parser.set_defaults(action=action, explain=explain, takes_words=takes_words, announces=announces, parser=parser)
     return parser
 
 

@@ -4,15 +4,14 @@ Each subcommand is a module of `commands`: its ``add`` adds the parser, whose de
 work (``action``, from the options to the exit status) and the one that explains its errors (``explain``).
 """
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
 
-from .arguments import FAILED, RAW, Options, Parser
-from .descriptors import fill_standard_descriptors
+from .arguments import RAW, Options, Parser
+from .descriptors import FAILED, refuse_output
+from .interrupts import die_of
 
 COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key")
 """The modules in `commands`, in the order of ``--help``."""
@@ -38,12 +37,15 @@ trust file, one a line.
 def main(argv: Sequence[str] | None = None) -> int:
     """The command ``rexec``; returns its exit status."""
     options = parse(sys.argv[1:] if argv is None else argv)
-    fill_standard_descriptors()
+    if not options.announces:
+        refuse_output()
     try:
         status: int = options.action(options)
         return status
     except KeyboardInterrupt:
-        return _die_of(signal.SIGINT)
+        die_of(signal.SIGINT)
+    except BrokenPipeError:  # nobody reads what we print
+        die_of(signal.SIGPIPE)
     except Exception as exc:
         problem = options.explain(exc, options)
         if problem is None:
@@ -55,13 +57,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             complain(problem)
         return FAILED
-
-
-def _die_of(number: signal.Signals) -> NoReturn:
-    """End as a process does that was interrupted: a shell that runs a script ends the script then."""
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)
-    raise AssertionError("a signal with its default action ends the process")
 
 
 def parse(argv: Sequence[str]) -> Options:

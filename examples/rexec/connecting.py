@@ -1,13 +1,13 @@
 """From the options of a client's command to a session with a server."""
 
 import argparse
-import sys
 import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .arguments import Options, add_identity, seconds
+from .descriptors import complain
 
 if TYPE_CHECKING:
     import chanlink
@@ -157,7 +157,7 @@ async def meet(
         raise chanlink.WrongPeer(fingerprint, key.fingerprint)
     question = f"The server at {where.address} is not known. Its key is {fingerprint} (Ed25519).\n"
     if options.accept_new:
-        print(f"rexec: {where.address}: the key {fingerprint} is trusted from now on", file=sys.stderr)
+        complain(f"{where.address}: the key {fingerprint} is trusted from now on")
     elif not await options.ask(question + "Is that the right one? It will be remembered (yes/no): "):
         raise chanlink.UntrustedPeer(fingerprint, "you said that it is not the right one")
     return key

@@ -1,6 +1,26 @@
-"""The first three file descriptors.  Imports next to nothing."""
+"""Standard input, output and error, in whatever state the caller has left them.  Imports next to nothing."""
 
 import os
+import signal
+import sys
+
+from .interrupts import die_of
+
+TYPE_CHECKING = False  # type checkers know this name; typing itself takes its time
+if TYPE_CHECKING:
+    from typing import TextIO
+
+FAILED = 255
+"""The exit status for our own errors, as ssh has it; a command's own status is passed on as it is."""
+
+
+def prepare() -> None:
+    """Call this first."""
+    fill_standard_descriptors()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            # A letter that the locale does not have is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def fill_standard_descriptors() -> None:
@@ -8,3 +28,49 @@ def fill_standard_descriptors() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+
+
+def refuse_output() -> None:
+    """If standard output was closed, let what is printed there be an error: nobody gets it."""
+    if sys.stdout is None:
+        sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)  # noqa: SIM115 - writing is EBADF
+
+
+def complain(problem: str) -> None:
+    """Say on standard error, in a line, what is wrong; there may be no such thing."""
+    if sys.stderr is not None:
+        try:
+            print(f"rexec: {problem}", file=sys.stderr, flush=True)
+        except OSError:
+            _forget(sys.stderr)
+
+
+def finish(status: int) -> int:
+    """Call this last: the exit status, after everything that was printed has left, or could not."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        die_of(signal.SIGPIPE)
+    except OSError as exc:
+        status = output_failed(exc)
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:
+        _forget(sys.stderr)
+    return status
+
+
+def output_failed(error: OSError) -> int:
+    """Standard output could not be written: the exit status."""
+    _forget(sys.stdout)
+    complain(f"can't write to standard output: {error.strerror}")
+    return FAILED
+
+
+def _forget(stream: "TextIO") -> None:
+    """What could not be written must not be tried again at the exit, where Python complains about it."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)

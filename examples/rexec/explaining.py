@@ -1,15 +1,14 @@
 """Errors in one line that says what to do."""
 
-import sys
-
 import chanlink
 
+from . import descriptors
 from .messages import BadMessage, StartError, printable
 
 
 def complain(problem: str) -> None:
     """Say on standard error what is wrong."""
-    print(f"rexec: {printable(problem)}", file=sys.stderr)
+    descriptors.complain(printable(problem))
 
 
 def explain(error: Exception) -> str | None:
@@ -21,6 +20,8 @@ def explain(error: Exception) -> str | None:
             return f"{error.code}: {error.text}"
         case chanlink.ChanlinkError() | BadMessage():
             return str(error)
+        case UnicodeEncodeError():
+            return f"{error.object!r} is no text: in the locale here, it has bytes that are no letters"
         case OSError():
             return f"can't read or write: {error.strerror or error}"
     return None

@@ -16,25 +16,27 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
+from .descriptors import complain
+
 Show = Callable[[int, int | None, str], None]
 """Called with the bytes that were moved, how many there are to move if that is known, and what is being moved."""
 
 INTERVAL = 0.1
 """Seconds between two drawings."""
-HINT = "rexec: there is no progress bar without rich; install it with: pip install rich"
+HINT = "there is no progress bar without rich; install it with: pip install rich"
 
 
 @contextmanager
 def progress_bar() -> Iterator[Show | None]:
     """A bar as long as the block lasts; None if there is nowhere to show it, or nothing to draw it with."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield None
         return
     try:
         from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
         from rich.progress import TransferSpeedColumn as Speed
     except ImportError:
-        print(HINT, file=sys.stderr)
+        complain(HINT)
         yield None
         return
     from rich.console import Console

@@ -14,10 +14,11 @@ from anyio.abc import SocketAttribute, UNIXSocketStream
 
 import chanlink
 
-from .arguments import FAILED, Options
+from .arguments import Options
 from .cli import parse
 from .commands.run import check
 from .connecting import Destination, destination
+from .descriptors import FAILED
 from .share_running import run_shared
 from .sharing import Records, ShareError, record
 
@@ -75,11 +76,11 @@ class _Call:
             tasks.start_soon(self._listen, tasks.cancel_scope)
             with suppress(anyio.BrokenResourceError):
                 await self._say("status", str(await self._serve(request, sessions)))
-                if request == ["stop"]:
+                if request == [b"stop"]:
                     sessions.stop()
             tasks.cancel_scope.cancel()
 
-    async def _next(self) -> list[str]:
+    async def _next(self) -> list[bytes]:
         while (fields := self._records.take()) is None:
             self._records.add(await self._stream.receive(READ))
         return fields
@@ -89,10 +90,10 @@ class _Call:
         with suppress(anyio.BrokenResourceError, anyio.EndOfStream, ShareError):
             while True:
                 match await self._next():
-                    case ["signal", name]:
-                        await self._signal.send(name)
-                    case ["answer", text]:
-                        await self._answer.send(text)
+                    case [b"signal", name]:
+                        await self._signal.send(name.decode(errors="replace"))
+                    case [b"answer", text]:
+                        await self._answer.send(text.decode(errors="replace"))
         call.cancel()
 
     async def _say(self, kind: str, text: str) -> None:
@@ -101,15 +102,16 @@ class _Call:
 
     # --- what is asked for ---
 
-    async def _serve(self, request: Sequence[str], sessions: Sessions) -> int:
+    async def _serve(self, request: Sequence[bytes], sessions: Sessions) -> int:
         match request:
-            case ["run", folder, terminal, *argv] if len(self._descriptors) == 3:
-                return await self._run(folder, terminal, argv, sessions)
-            case ["list"]:
+            case [b"run", folder, *words] if words and len(self._descriptors) == 3:
+                terminal, *argv = map(os.fsdecode, words)
+                return await self._run(os.fsdecode(folder), terminal, argv, sessions)
+            case [b"list"]:
                 for line in sessions.describe():
                     await self._say("output", line)
                 return 0
-            case ["stop"]:
+            case [b"stop"]:
                 return 0
         await self._say("error", "the keeper does not understand this; end it with: rexec share --stop")
         return FAILED

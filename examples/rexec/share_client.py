@@ -7,8 +7,8 @@ import fcntl
 import os
 import signal
 import socket
-import sys
 
+from .descriptors import FAILED, complain
 from .sharing import Records, ShareError, check_socket, control_path, record
 
 TYPE_CHECKING = False  # type checkers know this name; typing itself takes its time
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
 
-FAILED = 255
 FORWARDED = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGWINCH")
 ATTEMPTS = 10
 
@@ -27,16 +26,17 @@ def run_shared(argv: "Sequence[str]") -> int:
         connection = connect_or_start(control_path())
         before = _terminal_modes()
         try:
-            return converse(connection, "run", os.getcwd(), os.environ.get("TERM", ""), *argv)
+            words = map(os.fsencode, argv)
+            return converse(connection, "run", os.getcwdb(), os.environb.get(b"TERM", b""), *words)
         finally:
             if before is not None:
                 _put_back(before)
     except (ShareError, OSError) as exc:
-        print(f"rexec: the session can't be shared: {exc}", file=sys.stderr)
+        complain(f"the session can't be shared: {exc}")
         return FAILED
 
 
-def converse(connection: socket.socket, *request: str) -> int:
+def converse(connection: socket.socket, *request: str | bytes) -> int:
     """Ask for something, with our standard descriptors, and do what the keeper says until it says the status."""
     with connection:
         data = record(*request)
@@ -49,15 +49,15 @@ def converse(connection: socket.socket, *request: str) -> int:
             records.add(data)
             while (fields := records.take()) is not None:
                 match fields:
-                    case ["status", number]:
+                    case [b"status", number]:
                         return int(number)
-                    case ["error", text]:
-                        print(f"rexec: {text}", file=sys.stderr)
-                    case ["output", text]:
-                        print(text)
-                    case ["ask", question]:
+                    case [b"error", text]:
+                        complain(text.decode())
+                    case [b"output", text]:
+                        print(text.decode())
+                    case [b"ask", question]:
                         connection.sendall(record("answer", _ask(question)))
-    print("rexec: the keeper of the shared session is gone, and the command with it", file=sys.stderr)
+    complain("the keeper of the shared session is gone, and the command with it")
     return FAILED
 
 
@@ -84,11 +84,11 @@ def _forward_signals(connection: socket.socket) -> None:
             signal.signal(number, forward)
 
 
-def _ask(question: str) -> str:
+def _ask(question: bytes) -> str | bytes:
     try:
         with open("/dev/tty", "r+b", buffering=0) as terminal:
-            terminal.write(os.fsencode(question))
-            return os.fsdecode(terminal.readline()).strip()
+            terminal.write(question)
+            return terminal.readline().strip()
     except OSError:
         return "no terminal"
 

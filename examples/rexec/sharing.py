@@ -7,7 +7,8 @@ a Unix socket, forwards signals, and waits for the status; it imports next to no
 The socket is in a folder that only the user can enter, which both sides check. There is one keeper for each set of
 `SETTINGS`, because they decide which keys are used.
 
-What travels are *records*: fields with a zero byte after each, after their length in eight digits. The first one comes
+What travels are *records*: fields with a zero byte after each, after their length in eight digits. What comes from a
+command line are the bytes that it had, whatever the locales of both sides are; texts are UTF-8. The first one comes
 with the three descriptors:
 
     run, FOLDER, TERM, WORD...    a command line of rexec, called in this folder, on a terminal of this type
@@ -69,8 +70,9 @@ def check_socket(path: str) -> None:
         raise ShareError(f"{path}: must be a socket of our own that nobody else can use; remove it")
 
 
-def record(*fields: str) -> bytes:
-    data = b"".join(os.fsencode(text.replace("\0", "")) + b"\0" for text in fields)
+def record(*fields: str | bytes) -> bytes:
+    encoded = (field.encode(errors="replace") if isinstance(field, str) else field for field in fields)
+    data = b"".join(field.replace(b"\0", b"") + b"\0" for field in encoded)
     return b"%0*d" % (LENGTH, len(data)) + data
 
 
@@ -83,7 +85,7 @@ class Records:
     def add(self, data: bytes) -> None:
         self._data += data
 
-    def take(self) -> list[str] | None:
+    def take(self) -> list[bytes] | None:
         """The fields of the next record, or None if more has to arrive.  Raises `ShareError`."""
         head, rest = self._data[:LENGTH], self._data[LENGTH:]
         if len(head) < LENGTH:
@@ -93,4 +95,4 @@ class Records:
         if len(rest) < size:
             return None
         self._data = rest[size:]
-        return os.fsdecode(rest[:size]).split("\0")[:-1]
+        return rest[:size].split(b"\0")[:-1]

@@ -32,9 +32,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_quick
 
-    return anyio.run(_attach, options)
+    return run_quick(_attach, options)
 
 
 async def _attach(options: Options) -> int:

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from ..arguments import FAILED, Options, add_command
+from ..arguments import Options, add_command
 from ..connecting import add_connection, connected, explain_client
+from ..descriptors import FAILED
 
 NOTES = """\
 Without -s the command and its children get TERM, and KILL after five seconds (rexec serve --grace); rexec waits for
@@ -32,9 +33,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_quick
 
-    return anyio.run(_kill, options)
+    return run_quick(_kill, options)
 
 
 async def _kill(options: Options) -> int:

@@ -34,9 +34,9 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_quick
 
-    return anyio.run(_ps, options)
+    return run_quick(_ps, options)
 
 
 async def _ps(options: Options) -> int:

@@ -1,6 +1,7 @@
 """``rexec run``: run a command on a server."""
 
 import argparse
+import os
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Options, add_command
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import chanlink
 
     from ..client import Command, Settings
+    from ..messages import Word
     from ..terminal import Restorer
 
 NOT_STARTED = 127
@@ -80,16 +82,16 @@ def add(commands: Any) -> None:
 
 
 def action(options: Options) -> int:
-    import anyio
+    from ..running import run_quick
 
     check(options)
     if not options.terminal:
-        return anyio.run(_run, options, None)
+        return run_quick(_run, options, None)
 
     from ..terminal import keeping_terminal
 
     with keeping_terminal() as restorer:
-        return anyio.run(_run, options, restorer)
+        return run_quick(_run, options, restorer)
 
 
 def check(options: Options) -> None:
@@ -202,18 +204,18 @@ class _Conductor:
                     telling.start_soon(command.signal, "INT")
 
 
-def words_of(options: Options) -> list[str]:
-    return ["/bin/sh", "-c", " ".join(options.words)] if options.shell else options.words
+def words_of(options: Options) -> list[bytes]:
+    """The command as the bytes that it was called with: a `str` would be what the locale here makes of them."""
+    words = [os.fsencode(word) for word in options.words]
+    return [b"/bin/sh", b"-c", b" ".join(words)] if options.shell else words
 
 
 def settings_of(options: Options) -> "Settings":
-    import os
-
-    environment = dict(options.environment)
-    if options.terminal and "TERM" in os.environ:
-        environment.setdefault("TERM", os.environ["TERM"])
+    environment: dict[Word, Word] = {os.fsencode(name): os.fsencode(value) for name, value in options.environment}
+    if options.terminal and b"TERM" in os.environb:
+        environment.setdefault(b"TERM", os.environb[b"TERM"])
     return {
-        "directory": options.directory,
+        "directory": None if options.directory is None else os.fsencode(options.directory),
         "environment": environment,
         "user": options.user,
         "limits": dict(options.limits),

@@ -30,6 +30,7 @@ def add(commands: Any) -> None:
         help="let others run commands here",
         description="Let trusted peers run commands here.",
         epilog=NOTES,
+        announces=True,
     )
     copies = serve.add_mutually_exclusive_group()
     copies.add_argument("--copy-root", metavar="FOLDER", help="let rexec cp read and write beneath this folder only")
@@ -69,10 +70,8 @@ def _seconds(text: str) -> float:
 
 
 def action(options: Options) -> int:
-    from ..first_process import leave_first_place
     from ..running import run_loop
 
-    leave_first_place()
     return run_loop(_serve, options)
 
 

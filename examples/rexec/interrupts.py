@@ -1,0 +1,30 @@
+"""Ctrl-C, and how a program ends by a signal.  Imports next to nothing."""
+
+import os
+import signal
+
+TYPE_CHECKING = False  # type checkers know this name; typing itself takes its time
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+
+def let_interrupts_end_us() -> None:
+    """From now on Ctrl-C ends us as it ends a program in C.
+
+    That is right while Python starts, imports and ends: an exception then is a traceback, which nobody wants to read.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def let_interrupts_raise() -> None:
+    """From now on Ctrl-C is an exception, so that what is begun is undone.  If it was ignored, it still is."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def die_of(number: int) -> "NoReturn":
+    """End as a process does that got this signal: a shell that runs a script ends the script then."""
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)  # it is blocked, or we are the first process of a container
