@@ -66,6 +66,9 @@ def _answer(*answers: object) -> Behave:
                     async with ends.pop(name) as one:
                         for answer in answers:
                             await one.send(answer)
+                if "do" not in ends:  # a copy would be given up, and its problems not shown
+                    for one in _ends(ends):
+                        await one.aclose()
         for one in _ends(ends):
             await one.aclose()
 
