@@ -57,7 +57,10 @@ class Limits:
     keepalive: float = 15.0
     """A PING leaves when nothing came for this long."""
     peer_timeout: float = 45.0
-    """The peer is gone when nothing came for this long."""
+    """The peer is gone when nothing came for this long, not even an answer to a PING."""
+    client_stopped: float = 3_600.0
+    """A client that says nothing, though its machine acknowledges what we send, is stopped (Ctrl-Z, a debugger) and not
+    gone: it is given up after this time. What only Linux knows of a TCP connection is known of any Unix socket."""
     close: float = 10.0
     """How long closing waits for what was accepted to leave."""
     progress: float = 30.0

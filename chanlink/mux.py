@@ -424,12 +424,12 @@ class Mux:
         if stream.ours:
             self._open_ours -= 1
 
-    def tick(self, now: float) -> None:
-        """Look after what a peer has left lying (call it every second or so)."""
-        for stream in self.nested.overdue(now):
+    def tick(self, overdue: Callable[[float, float], bool]) -> None:
+        """Look after what a peer has left lying (call it every second or so); see `liveness.Liveness.overdue`."""
+        for stream in self.nested.unmentioned(overdue):
             self._discard_nested(stream, "not-taken", f"no message mentioned it within {self.limits.unmentioned:g} s")
         for stream in list(self.streams.values()):
-            if stream.stalled(now):
+            if stream.stalled(overdue):
                 stream.reject("too-slow", "a message made no progress")
 
     def give_up(self, code: str, cause: SessionError, peer: str = "") -> None:

@@ -80,13 +80,13 @@ class Nested:
             assert children is not None  # else `forsake` had forgotten them
             del children[first]
 
-    def overdue(self, now: float) -> Iterator[Stream]:
+    def unmentioned(self, overdue: Callable[[float, float], bool]) -> Iterator[Stream]:
         """Those that have waited too long."""
         for stream in list(self.waiting.values()):
             parent = self._streams.get(stream.parent or 0)
             # The message that mentions it may still wait in the inbox, or may just have got the credit to come.
             since = stream.opened_at if parent is None else max(stream.opened_at, parent.progress_at)
-            if now - since >= self._limits.unmentioned and (parent is None or not (parent.waiting or parent.held)):
+            if (parent is None or not (parent.waiting or parent.held)) and overdue(since, self._limits.unmentioned):
                 yield stream
 
     def clear(self) -> None:

@@ -6,7 +6,6 @@ renewal of keys has to say waits for the next `send`, and `wake_writer` asks for
 """
 
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -18,6 +17,7 @@ import msgpack
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
+from . import clock
 from .buffers import MAX_RECORD, RECEIVE, Buffers, as_bytes
 from .errors import (
     ConnectionLost,
@@ -149,7 +149,7 @@ class NoiseStream(ByteStream):
     def send_now(self, parts: Iterable[Part]) -> bool:
         """As `send_parts`, but without waiting.  False if not all has left: `send` must be called for the rest."""
         assert self._socket is not None
-        self._keys.check(time.monotonic())
+        self._keys.check()
         self._unsealed.extend(parts)
         while True:
             sealed = self._seal_some()
@@ -162,12 +162,12 @@ class NoiseStream(ByteStream):
 
     @property
     def sent_at(self) -> float:
-        """When some of it left last (`time.monotonic`), over a socket: a slow link takes long for one `send`."""
+        """When some of it left last (`clock.now`), over a socket: a slow link takes long for one `send`."""
         return self._socket.sent_at if self._socket is not None else -math.inf
 
     def has_output(self) -> bool:
         """Whether there is something to say beside data, to renew keys, or a rest: `send`, if only nothing."""
-        return bool(self._unsent) or self._keys.has_record(time.monotonic())
+        return bool(self._unsent) or self._keys.has_record(clock.now())
 
     async def send_record(self, kind: int, body: bytes) -> None:
         """Send one record."""
@@ -183,7 +183,7 @@ class NoiseStream(ByteStream):
         if self._in_send or self._closed:
             # A send that was cancelled half-way has left a part of a record: nothing can follow it.
             raise ConnectionLost("the connection was closed on this side")
-        self._keys.check(time.monotonic())
+        self._keys.check()
 
     def _seal_some(self) -> memoryview:
         """As many records as there is room for, with a rekey record first if there is one."""
@@ -209,7 +209,7 @@ class NoiseStream(ByteStream):
 
     def _seal_rekey(self) -> int:
         """Put what the renewal of keys has to say into the buffer; returns where that ends."""
-        now = time.monotonic()
+        now = clock.now()
         if not self._keys.has_record(now):
             return 0
         logger.debug("keys: sends a rekey record in epoch %d", self._keys.epoch)
@@ -312,7 +312,7 @@ class NoiseStream(ByteStream):
     def _check_receive(self) -> None:
         if self._over is not None:
             raise type(self._over)(*self._over.args) from self._over.__cause__
-        self._look_at_keys(time.monotonic())
+        self._look_at_keys(clock.now())
 
     def _read_now(self, socket: RawStream) -> memoryview:
         """What has arrived and was not opened yet, in the buffer of all: it must be used without waiting."""
@@ -354,7 +354,7 @@ class NoiseStream(ByteStream):
         if kind == DATA:  # the common case
             if body:
                 self._bodies.append(body)
-            elif not self._empty.take(time.monotonic()):
+            elif not self._empty.take(clock.now()):
                 raise self._fail(RemoteProtocolError("too many empty records"))
         elif kind == CLOSE:
             said = self._said(body, CLOSED)
@@ -369,7 +369,7 @@ class NoiseStream(ByteStream):
             raise self._fail(RemoteProtocolError(f"a record of kind {kind}"))
 
     def _rekey(self, body: bytes) -> None:
-        now = time.monotonic()
+        now = clock.now()
         try:
             self._keys.receive(body, now)
         except RemoteProtocolError as exc:
@@ -379,11 +379,23 @@ class NoiseStream(ByteStream):
     def _look_at_keys(self, now: float) -> None:
         """This side may have to answer or to begin, though it has nothing else to send."""
         try:
-            self._keys.check(now)
+            self._keys.check()
         except ConnectionLost as exc:
             raise self._fail(exc) from None
         if self._keys.has_record(now) and not self._closed:
             self.wake_writer()
+
+    def check_time(self, overdue: Callable[[float, float], bool]) -> None:
+        """Raises `ConnectionLost` when the peer owes new keys for too long; ``overdue`` says whether that is its
+        fault."""
+        try:
+            self._keys.check_time(overdue)
+        except ConnectionLost as exc:
+            raise self._fail(exc) from None
+
+    def peer_acknowledges(self, seconds: float) -> bool:
+        """Whether the peer's machine is known to be there; see `RawStream.peer_acknowledges`."""
+        return self._socket is not None and self._socket.peer_acknowledges(seconds)
 
     def _fail(self, exc: SessionError) -> SessionError:
         """Every later `receive` raises the same."""

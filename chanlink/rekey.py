@@ -16,7 +16,7 @@ is received only queues an answer in `_queued`: whoever writes next takes it by 
 """
 
 import hmac
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from .errors import ConnectionLost, HandshakeError, LocalProtocolError, RemoteProtocolError
@@ -50,7 +50,7 @@ class Thresholds(NamedTuple):
     lost_seconds: float = 180.0
     lost_volume: int = 2**31
     patience: float = 30.0
-    """What the other side has in any case: this process may have slept until it asked."""
+    """What the other side has in any case: it is asked late by a process that has slept."""
     burst: int = 100
     a_second: float = 10.0
     """How often the other side may begin: each time costs two operations on the curve."""
@@ -193,17 +193,23 @@ class RecordKeys:
         """Whether there is a rekey record to send: an answer, or it is time to begin."""
         return self._queued is not None or self._is_time(now)
 
-    def check(self, now: float) -> None:
-        """Raises `ConnectionLost` when the other side has not answered for too long, or the keys are forgotten."""
+    def check(self) -> None:
+        """Raises `ConnectionLost` when too much was sent while the other side has not answered, or the keys are
+        forgotten."""
         if self.forgotten:
             raise ConnectionLost(FORKED)
-        limits = self._thresholds
-        if self._waits_since is None:
-            return
-        if now > max(self._began + limits.lost_seconds, self._waits_since + limits.patience):
-            raise ConnectionLost("the peer did not renew the keys in time")
-        if self._volume > limits.lost_volume:
+        if self._waits_since is not None and self._volume > self._thresholds.lost_volume:
             raise ConnectionLost("the peer did not renew the keys, and too much was sent under the old ones")
+
+    def check_time(self, overdue: Callable[[float, float], bool]) -> None:
+        """Raises `ConnectionLost` when the other side has not answered for too long.  ``overdue`` says whether that is
+        its fault."""
+        limits = self._thresholds
+        if self._waits_since is None or self.forgotten:
+            return
+        since = max(self._waits_since, self._began + limits.lost_seconds - limits.patience)
+        if overdue(since, limits.patience):
+            raise ConnectionLost("the peer did not renew the keys in time")
 
     def next_record(self, now: float, out: memoryview) -> int:
         """Write our next rekey record as `seal`; what is sealed after it may be under a new key.  Only if

@@ -16,7 +16,7 @@ import anyio
 import msgpack
 from anyio.abc import ByteStream
 
-from . import suites
+from . import clock, suites
 from .buffers import RECEIVE, loop_buffers
 from .errors import ConnectionLost, HandshakeError, SessionClosed, SessionError, UntrustedPeer
 from .forks import forget_in_child
@@ -157,13 +157,13 @@ async def handshake_as_client(
     hello = _hello(credentials.pattern)
     noise, certificate = await credentials.begin(hello)
     first = b"" if credentials.psk is None else msgpack.packb({"time": int(time.time())})
-    began = time.monotonic()
+    began = clock.now()
     await _send(transport, hello + prefixed(noise.write_message(first)))
     message = await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
     if not message:
         raise SessionClosed("busy", NO_TURN)
     offer = read(noise.read_message(message), OFFER)
-    round_trip = time.monotonic() - began
+    round_trip = clock.now() - began
     key = _verified(offer, noise.rs, Role.SERVER)
     suite = _offered(offer["suite"])
     peer_limits = PeerLimits(**offer.get("limits", {}))
@@ -193,11 +193,11 @@ async def handshake_as_server(
     hello, suite = await _receive_hello(transport, credentials.pattern)
     noise, certificate = await credentials.begin(hello)
     _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, credentials)
-    began = time.monotonic()
+    began = clock.now()
     offer = {"certificate": certificate.to_map(), "suite": suite.name, "limits": _limits_map(limits)}
     await _send(transport, prefixed(noise.write_message(msgpack.packb(offer))))
     answer = read(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)), ANSWER)
-    round_trip = time.monotonic() - began
+    round_trip = clock.now() - began
     key = _verified(answer, noise.rs, Role.CLIENT)
     peer_limits = PeerLimits(**answer.get("limits", {}))
     if answer["peer"] != credentials.identity.public_key.raw:
@@ -229,7 +229,7 @@ def _check_first(message: bytes, noise: HandshakeState, credentials: Credentials
     payload = noise.read_message(message)
     if credentials.psk is not None:
         said = read(payload, FIRST)["time"]
-        credentials.first_messages.check(message[:DHLEN], said, time.time(), time.monotonic())
+        credentials.first_messages.check(message[:DHLEN], said, time.time(), clock.now())
     elif payload:
         raise HandshakeError("the first message has a payload")
 
@@ -239,7 +239,7 @@ def _stream(
 ) -> NoiseStream:
     """What remains of a handshake."""
     secrets = secrets_of(noise)
-    client_side, now = role is Role.CLIENT, time.monotonic()
+    client_side, now = role is Role.CLIENT, clock.now()
     buffers = loop_buffers()
     keys = RecordKeys(secrets, suite, client_side=client_side, now=now, plain=buffers.plain, thresholds=thresholds)
     return NoiseStream(transport, keys, secrets, buffers)

@@ -12,7 +12,6 @@ keeper; one per top-level channel of a service (services.py); one per foreign st
 """
 
 import math
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -24,13 +23,14 @@ from anyio.abc import ByteStream as AnyByteStream
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from . import foreign
+from . import clock, foreign
 from .bytestream import ByteStream
 from .carrier import Carrier
 from .channel import Sender, failure, make_channel_end
-from .errors import ConnectionLost, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
+from .errors import ConnectionLost, RemoteProtocolError, SessionClosed, SessionError
 from .handle import Handle
 from .limits import Limits, PeerLimits
+from .liveness import Liveness
 from .mux import CLOSING, TURN, Mux
 from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
@@ -101,8 +101,7 @@ class Session(AsyncContextManagerMixin):
         self._over = anyio.Event()
         """Set as soon as there is a cause; `_ended` when that was said to the peer, too."""
         self._ended = anyio.Event()
-        self._began = self._heard = time.monotonic()
-        self._writing_since = math.inf
+        self._began = clock.now()
         self._arrived_before = 0
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         if round_trip:
@@ -110,6 +109,7 @@ class Session(AsyncContextManagerMixin):
         self._records = stream if isinstance(stream, NoiseStream) else None
         if self._records is not None:
             self._records.wake_writer = self.wake_writer  # for what it has to say beside data
+        self._liveness = Liveness(self._limits, self._began, None if client_side else self._records)
         self._carrier = Carrier(
             self._mux,
             self._limits,
@@ -270,12 +270,12 @@ class Session(AsyncContextManagerMixin):
         if self._mux.arrivals - self._arrived_before > 1:
             return False  # what came last has woken others, too: the writer joins what all of them send
         try:
-            now = time.monotonic()
+            now = clock.now()
             data = self._mux.data_to_send(now)
             if not data:
                 return False
             if not records.send_now(data):
-                self._writing_since = now
+                self._liveness.writing_since = now
         except (SessionError, *BROKEN) as exc:
             self._lose(as_loss(exc))
         except Exception as exc:
@@ -285,12 +285,12 @@ class Session(AsyncContextManagerMixin):
     async def _write_loop(self) -> None:
         try:
             while self._cause is None:
-                now = time.monotonic()
+                now = clock.now()
                 data = self._mux.data_to_send(now)
                 if data or (self._records is not None and self._records.has_output()):
-                    self._writing_since = now
+                    self._liveness.writing_since = now
                     await self._send(data)
-                    self._writing_since = math.inf
+                    self._liveness.writing_since = math.inf
                     continue
                 if self._closing is not None and self._mux.drained():
                     self._lose(self._closing)  # here: nothing may be accepted between the last frame and the end
@@ -322,30 +322,30 @@ class Session(AsyncContextManagerMixin):
 
     def _arrived(self, pieces: Iterable[bytes]) -> None:
         """Take what one read brought.  The event loop may call this, not a task."""
-        self._heard = time.monotonic()
+        now = self._liveness.heard = clock.now()
         self._arrived_before = self._mux.arrivals
         try:
             for data in pieces:
                 if self._cause is None:  # the cancellation may not have reached the reader yet
-                    self._mux.receive_data(data, self._heard)
+                    self._mux.receive_data(data, now)
         except SessionError as exc:  # at once: nothing can be sent any more
             self._lose(exc)
 
     async def _keep(self) -> None:
         """Look after the peer: is it there, does it take what we send, did it leave something lying?"""
-        limits, records = self._limits, self._records
+        liveness, records = self._liveness, self._records
         while True:
-            await anyio.sleep(min(limits.keepalive, limits.peer_timeout, limits.unmentioned, limits.progress) / 3)
-            now = time.monotonic()
-            if now - self._heard > limits.peer_timeout:
-                self._lose(PeerTimeout(f"nothing came from the peer for {limits.peer_timeout} s"))
-            elif (
-                now - max(self._writing_since, records.sent_at if records is not None else -math.inf) > limits.progress
-            ):
-                self._lose(ConnectionLost(f"the peer took nothing for {limits.progress} s"))
-            elif now - self._heard > limits.keepalive:
+            await anyio.sleep(liveness.interval)
+            liveness.look(clock.now())
+            try:
+                liveness.check(records.sent_at if records is not None else -math.inf)
+                if records is not None:
+                    records.check_time(liveness.overdue)
+            except SessionError as exc:
+                self._lose(exc)
+            self._mux.tick(liveness.overdue)
+            if liveness.asks():
                 self._mux.ping(bytes(8))
-            self._mux.tick(now)
 
     async def _farewell(self) -> None:
         """Say why, if there is still somebody to say it to, and let go of the connection."""
@@ -356,7 +356,7 @@ class Session(AsyncContextManagerMixin):
                 if self._aborted or words is None:
                     return
                 if isinstance(cause, RemoteProtocolError):
-                    await self._send(self._mux.data_to_send(time.monotonic()))  # h2's GOAWAY
+                    await self._send(self._mux.data_to_send(clock.now()))  # h2's GOAWAY
                 if self._records is not None:
                     await self._records.send_close(*words)
                 else:
@@ -446,7 +446,7 @@ class Session(AsyncContextManagerMixin):
         self._check()
         self._ping_count += 1
         payload, event = self._ping_count.to_bytes(8, "big"), anyio.Event()
-        began = time.monotonic()
+        began = clock.now()
         self._pings[payload] = (began, event)
         try:
             self._mux.ping(payload)
@@ -455,13 +455,13 @@ class Session(AsyncContextManagerMixin):
             del self._pings[payload]
         if self._cause is not None:
             raise self._cause.again()
-        return time.monotonic() - began
+        return clock.now() - began
 
     def pong(self, payload: bytes) -> None:
         """For the mux: a PING came back."""
         if payload in self._pings:
             began, event = self._pings[payload]
-            self._mux.windows.measured(time.monotonic() - began)
+            self._mux.windows.measured(clock.now() - began)
             event.set()
 
     def exporter(self, label: str, length: int) -> bytes:
@@ -475,7 +475,7 @@ class Session(AsyncContextManagerMixin):
 
     def statistics(self) -> SessionStatistics:
         volume = self._records.volume if self._records is not None else 0
-        mux, age = self._mux, time.monotonic() - self._began
+        mux, age = self._mux, clock.now() - self._began
         return SessionStatistics(
             len(mux.streams), len(self._incoming), mux.windows.budget, age, volume, mux.windows.round_trip
         )

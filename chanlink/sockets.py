@@ -12,7 +12,7 @@ import re
 import socket
 import stat
 import struct
-import time
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
@@ -22,6 +22,7 @@ import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, current_token
 
+from . import clock
 from .errors import AddressError, ConnectFailed
 from .forks import forget_in_child, let_go
 
@@ -263,6 +264,16 @@ def _remove_stale(path: str) -> None:
 # --- a connection before the peer is authenticated ----------------------------------------------
 
 
+_TCP_INFO = struct.Struct("=3xB20xI28xI")
+"""Of `struct tcp_info`: probes without an answer, segments without an acknowledgement, and when one came last."""
+_MOST_PROBES = 127  # more than we wait for
+
+
+def _acknowledges(probes: int, unacknowledged: int, milliseconds: int, *, within: float) -> bool:
+    # A full window is probed at intervals of up to two minutes, each of them answered: one probe may be under way.
+    return milliseconds <= within * 1_000 or not (unacknowledged or probes > 1)
+
+
 def reset_when_closed(sock: socket.socket) -> None:
     """Let the end look the same whatever was read: else TCP says by a reset that something was not."""
     if sock.family != socket.AF_UNIX:
@@ -284,7 +295,7 @@ class RawStream(ByteStream):
         self._is_empty = True
         self._watch: _Watch | None = None
         self.sent_at = -math.inf
-        """When something left last (`time.monotonic`)."""
+        """When something left last (`clock.now`)."""
         forget_in_child(self)
 
     def forget(self) -> None:
@@ -367,8 +378,29 @@ class RawStream(ByteStream):
             return 0
         except OSError as exc:
             raise self._problem() from exc
-        self.sent_at = time.monotonic()
+        self.sent_at = clock.now()
         return sent
+
+    def peer_acknowledges(self, seconds: float) -> bool:
+        """Whether the peer's machine is known to be there, though its process may say nothing.
+
+        A Unix socket has an end when its peer has. Over TCP only Linux tells: the machine has acknowledged something
+        within ``seconds``, or nothing is asked of it. From the first call on, it is asked by empty packets.
+        """
+        if self._sock.family == getattr(socket, "AF_UNIX", None):
+            return self._sock.fileno() >= 0
+        if sys.platform != "linux":
+            return False
+        try:
+            idle = max(1, int(seconds / 3))
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, idle // 3))
+            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _MOST_PROBES)
+            fields = _TCP_INFO.unpack(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
+        except (OSError, struct.error):
+            return False
+        return _acknowledges(*fields, within=max(seconds, 3.0 * idle))
 
     async def send(self, item: bytes) -> None:
         await checkpoint()

@@ -403,13 +403,13 @@ class Stream:
         if children:
             self._mux.forsake(children.values(), not_taken(self.in_reason))
 
-    def stalled(self, now: float) -> bool:
+    def stalled(self, overdue: Callable[[float, float], bool]) -> bool:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
-        if now - self.progress_at < self._mux.limits.progress or self.is_bytes or self.in_reason is not None:
+        if not self._inbox.size or self.is_bytes or self.in_reason is not None:
             return False
         if self.held or self.credit_needed or self.missing() > 0:
             return False  # for want of credit
-        return self._inbox.size > 0 and not self.message_ready()
+        return not self.message_ready() and overdue(self.progress_at, self._mux.limits.progress)
 
     def reject(self, code: str, text: str) -> None:
         """The peer broke a rule of this channel: it is told so, and this side's receiver sees a failure."""

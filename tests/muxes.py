@@ -51,6 +51,11 @@ def check_words(exc: RemoteProtocolError) -> None:
     assert isinstance(exc.__cause__, BrokenRule | KeyError | ValueError | None)
 
 
+def overdue_at(now: float) -> Callable[[float, float], bool]:
+    """What is overdue then, of a peer that was always there."""
+    return lambda since, limit: now - since >= limit
+
+
 class Side:
     """A mux, and what it told its owner."""
 

@@ -457,14 +457,23 @@ async def test_who_gives_no_credit_is_sent_no_more_than_its_windows_and_harms_no
         assert max(queued) <= Limits().send_queue + 65_536
 
 
-async def test_who_reads_nothing_is_given_up(caplog: Any) -> None:
-    async with serving(caplog, limits=Limits(progress=0.3)) as listener, framing(listener, reads=False) as peer:
+@pytest.mark.parametrize("talks", [True, False])
+async def test_who_reads_nothing_is_given_up(talks: bool, caplog: Any) -> None:
+    """At once if it talks; else it may have been stopped."""
+    may_stop = {} if talks else {"keepalive": 0.1, "peer_timeout": 0.3, "client_stopped": 0.5}
+    limits = Limits(progress=0.3, **may_stop)
+    async with serving(caplog, limits=limits) as listener, framing(listener, reads=False) as peer:
         streams = range(1, 1_000, 2)
         await peer.say(*(peer.script.opening(number, "bytes", service="pour") for number in streams))
         with suppress(SessionError):
             await peer.say(*(peer.script.window(number, 1_000_000) for number in streams))
+        with anyio.fail_after(PATIENCE), suppress(SessionError):
+            while len(listener._sessions) == 2:
+                if talks:
+                    await peer.say(peer.script.window(1, 1))
+                await anyio.sleep(0.01)
         await until(lambda: len(listener._sessions) == 1)
-    assert "session with bad" in caplog.text
+    assert ("took nothing" if talks else "stopped for more than") in caplog.text
 
 
 # --- messages -------------------------------------------------------------------------------------------

@@ -358,7 +358,7 @@ def test_keys_that_are_forgotten_while_they_are_renewed_are_of_no_use(done: int)
         side.keys.forget()
         assert not side.keys.has_record(1_000.0)
         with pytest.raises(ConnectionLost, match="forked"):
-            side.keys.check(121.0)
+            side.keys.check()
         with pytest.raises(LocalProtocolError):
             side.keys.seal(0, b"data")
         assert not keys & held(side.keys)

@@ -19,7 +19,7 @@ EXAMPLES = ROOT.parent / "examples"
 # DESIGN section 4, from the bottom. A module imports only from rows below, or from what is left of it in its own row.
 ROWS: list[list[str]] = [
     ["printing", "errors", "limits", "threads"],
-    ["forks"],
+    ["forks", "clock", "liveness"],
     [
         "noise.cipher",
         "noise.patterns",
@@ -113,7 +113,7 @@ SANS_IO = [
     "noise.patterns",
     "noise.state",
 ]
-SANS_IO += ["admission", "rekey"]
+SANS_IO += ["admission", "rekey", "liveness"]
 IO = {"time", "socket", "anyio", "asyncio", "trio", "threading", "os", "select", "selectors", "ssl", "subprocess"}
 NEVER = {"asyncio", "trio", "pickle", "threading", "importlib", "marshal", "shelve"}
 CALLED = {"eval", "exec", "compile", "__import__"}

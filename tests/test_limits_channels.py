@@ -41,6 +41,7 @@ NOT_OF_CHANNELS = {
     "trust_interval",
     "keepalive",
     "peer_timeout",
+    "client_stopped",
 }
 """Bounds of connections; tests/test_endpoint.py and tests/test_session.py reach them."""
 

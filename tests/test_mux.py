@@ -19,7 +19,20 @@ from chanlink.opening import Kind, Opening
 from chanlink.stream import Stream
 from chanlink.suites import Suite
 
-from .muxes import KINDS, Pair, Transcript, byte_by_byte, frames_of, message, read_all, send, take, take_all, whole
+from .muxes import (
+    KINDS,
+    Pair,
+    Transcript,
+    byte_by_byte,
+    frames_of,
+    message,
+    overdue_at,
+    read_all,
+    send,
+    take,
+    take_all,
+    whole,
+)
 
 WINDOW = Limits().stream_window
 CUTS = [pytest.param(whole, id="whole"), pytest.param(byte_by_byte, id="byte by byte")]
@@ -1077,11 +1090,11 @@ def test_a_child_that_no_message_mentions_is_not_taken_after_its_time() -> None:
     pair = Pair()
     _, _, child, _ = nest(pair)
     pair.now += 9.9
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     pair.turn()
     assert child.out_reason is None
     pair.now += 0.1
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     pair.turn()
     check_not_taken(child, "no message mentioned it within 10 s")
     pair.turn()
@@ -1093,7 +1106,7 @@ def test_a_message_that_mentions_a_child_too_late_holds_an_end_that_is_over() ->
     pair = Pair()
     sender, receiver, child, far = nest(pair)
     pair.now += 10
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     assert receiver.next_message() is not None
@@ -1111,12 +1124,12 @@ def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
     sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     pair.now += 60
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     take_all(receiver)
     assert not receiver.waiting
     pair.carry(pair.server, pair.client)  # credit; the message is on its way
     pair.now += 0.1
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     pair.turn()
     assert receiver.next_message() is not None
     assert pair.server.mux.claim(receiver, "bytes", child.id) is not None
@@ -1131,7 +1144,7 @@ def test_a_child_of_a_child_that_was_not_taken_is_not_taken() -> None:
     child.write(message(b"\xd4\1\0", ("bytes", grandchild.id)))
     pair.turn()
     pair.now += 10
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     pair.turn()
     for one in (child, grandchild):
         check_not_taken(one, "no message mentioned it within 10 s")
@@ -1185,10 +1198,10 @@ def test_a_part_of_a_message_that_makes_no_progress_fails_its_channel() -> None:
     pair.turn()
     assert take(receiver) == b"first"
     pair.now += 29
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     assert receiver.exhausted() is None
     pair.now += 1
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     reason = receiver.exhausted()
     assert reason is not None
     assert (reason.kind, reason.code) == ("failed", "too-slow")
@@ -1203,11 +1216,11 @@ def test_a_message_that_waited_for_our_credit_has_its_time_from_then_on() -> Non
     send(sender, bytes(10_000), bytes(12_000))
     pair.turn()
     pair.now += 60  # the application takes its time
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     assert take(receiver) == bytes(10_000)
     assert take(receiver) is None
     pair.carry(pair.server, pair.client)
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     assert receiver.exhausted() is None
     pair.turn()
     assert take(receiver) == bytes(12_000)
@@ -1222,7 +1235,7 @@ def test_what_waits_for_the_application_never_stalls(waiting: bytes) -> None:
     near.write(b"x")
     pair.turn()
     pair.now += 1_000
-    pair.server.mux.tick(pair.now)
+    pair.server.mux.tick(overdue_at(pair.now))
     assert receiver.exhausted() is None
     assert far.exhausted() is None
 

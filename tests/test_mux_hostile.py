@@ -16,7 +16,7 @@ from chanlink.limits import Limits
 from chanlink.opening import Opening
 from chanlink.stream import Stream
 
-from .muxes import KINDS, Pair, Transcript, check_words, message, read_all, send, take, take_all
+from .muxes import KINDS, Pair, Transcript, check_words, message, overdue_at, read_all, send, take, take_all
 
 WINDOW = Limits().stream_window
 LONGEST = frames.MAX_FRAME_SIZE
@@ -562,7 +562,7 @@ def play(parts: list[bytes], act: random.Random, *, client_side: bool = False) -
         for stream in streams:
             an_application(mux, stream, act)
         script.now += act.choice([0.0, 0.0, 0.1, 12.0, 31.0])
-        mux.tick(script.now)
+        mux.tick(overdue_at(script.now))
         mux.data_to_send(script.now)
     for stream in streams:
         take_all(stream) if not stream.is_bytes else read_all(stream)
@@ -698,8 +698,8 @@ def test_two_honest_sides_never_raise_whatever_their_applications_do(seed: int) 
         if act.random() < 0.5:
             pair.carry(pair.server, pair.client)
         pair.now += act.choice([0.0, 0.01, 1.0, 11.0])
-        pair.client.mux.tick(pair.now)
-        pair.server.mux.tick(pair.now)
+        pair.client.mux.tick(overdue_at(pair.now))
+        pair.server.mux.tick(overdue_at(pair.now))
     wind_up(pair, streams)
 
 
@@ -739,8 +739,8 @@ def wind_up(pair: Pair, streams: list[Stream]) -> None:
                 stream.finish(END)
         pair.turn()
         pair.now += 31
-        pair.client.mux.tick(pair.now)
-        pair.server.mux.tick(pair.now)
+        pair.client.mux.tick(overdue_at(pair.now))
+        pair.server.mux.tick(overdue_at(pair.now))
     for stream in streams:
         if stream.carries_out:
             assert stream.out_reason is not None

@@ -10,7 +10,7 @@ from chanlink.errors import END, Reason
 from chanlink.limits import Limits
 from chanlink.stream import Stream
 
-from .muxes import KINDS, Pair, Transcript, message, read_all, take
+from .muxes import KINDS, Pair, Transcript, message, overdue_at, read_all, take
 
 WINDOW = 1_024
 LIMITS = Limits(open_channels=20, stream_window=WINDOW, session_budget=8_192, message_size=8_192)
@@ -51,7 +51,7 @@ class Life:
 
     def pass_time(self, seconds: float) -> None:
         self.script.now += seconds
-        self.script.mux.tick(self.script.now)
+        self.script.mux.tick(overdue_at(self.script.now))
 
     def kept(self) -> list[Stream]:
         """Every stream of this mux that anybody still has."""

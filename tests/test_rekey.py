@@ -23,6 +23,7 @@ from chanlink.secure import Credentials, Secured, handshake_as_client, handshake
 from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from chanlink.trust import Grant
 
+from .muxes import overdue_at
 from .patience import PATIENCE
 from .wires import prefixed, wires
 
@@ -66,7 +67,7 @@ class Side:
 
     def write(self, body: bytes, now: float = 0.0) -> None:
         """As `NoiseStream.send`."""
-        self.keys.check(now)
+        self.keys.check()
         if self.keys.has_record(now):
             self.sent.append(self.keys.next_record(now))
         if body:
@@ -257,18 +258,20 @@ def test_who_gets_no_answer_is_lost_by_time_and_by_volume(side: str) -> None:
         one.keys.seal(0, bytes(volume))
         if lost:
             with pytest.raises(ConnectionLost):
-                one.keys.check(now)
+                one.keys.check()
+                one.keys.check_time(overdue_at(now))
         else:
-            one.keys.check(now)
+            one.keys.check()
+            one.keys.check_time(overdue_at(now))
 
 
 def test_a_process_that_has_slept_gives_the_other_side_its_time() -> None:
     client, _ = sides()
-    client.keys.check(10_000.0)
+    client.keys.check_time(overdue_at(10_000.0))
     client.write(b"", 10_000.0)
-    client.keys.check(10_029.0)
+    client.keys.check_time(overdue_at(10_029.0))
     with pytest.raises(ConnectionLost):
-        client.keys.check(10_031.0)
+        client.keys.check_time(overdue_at(10_031.0))
 
 
 def after(*steps: str) -> tuple[Side, Side]:

@@ -24,6 +24,7 @@ from chanlink import (
     SessionClosed,
     UntrustedPeer,
     WrongPeer,
+    clock,
     secure,
     suites,
 )
@@ -1019,7 +1020,7 @@ def stream_over(transport: ByteStream, secrets: Secrets | None = None, client_si
     secrets = secrets or Secrets(*(os.urandom(32) for _ in range(4)))
     buffers = loop_buffers()
     keys = RecordKeys(
-        secrets, suites.suite("chachapoly"), client_side=client_side, now=time.monotonic(), plain=buffers.plain
+        secrets, suites.suite("chachapoly"), client_side=client_side, now=clock.now(), plain=buffers.plain
     )
     return NoiseStream(transport, keys, secrets, buffers)
 

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import msgpack
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint
 
-from chanlink import suites
+from chanlink import clock, suites
 from chanlink.buffers import loop_buffers
 from chanlink.noise import CipherState, HandshakeState, KeyPair
 from chanlink.records import NoiseStream
@@ -48,7 +47,7 @@ def sealed_pair(
             secrets,
             suites.suite("chachapoly"),
             client_side=client_side,
-            now=time.monotonic(),
+            now=clock.now(),
             plain=buffers.plain,
             thresholds=thresholds,
         )

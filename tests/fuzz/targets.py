@@ -41,7 +41,7 @@ from chanlink.records import NoiseStream
 from chanlink.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
 from chanlink.trust import Grant
-from tests.muxes import Pair, Side, frames_of
+from tests.muxes import Pair, Side, frames_of, overdue_at
 from tests.wires import HELLO, prefixed
 
 CLIENT_KEYS = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
@@ -317,7 +317,7 @@ def frames(data: bytes) -> None:
         for number, piece in enumerate(said):
             mux.receive_data(piece, number / 10)
             mux.data_to_send(number / 10)
-            mux.tick(number / 10)
+            mux.tick(overdue_at(number / 10))
     except (RemoteProtocolError, SessionClosed):
         pass
 

@@ -136,11 +136,11 @@ class Clock:
     """A time that goes on by being asked for: windows grow by it, in each run of a plan in the same way."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self._now = 0.0
 
-    def monotonic(self) -> float:
-        self.now += 0.000_5
-        return self.now
+    def now(self) -> float:
+        self._now += 0.000_5
+        return self._now
 
 
 def run(plan: Plan, backend: str = "asyncio", *, sealed: bool = False, **options: object) -> Counter[str]:
@@ -152,7 +152,7 @@ def run(plan: Plan, backend: str = "asyncio", *, sealed: bool = False, **options
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=ResourceWarning, message="a .* was forgotten")
-            with mock.patch("chanlink.session.time", Clock()):
+            with mock.patch("chanlink.session.clock", Clock()):
                 return anyio.run(play, plan, sealed, backend=backend, backend_options=options)
     finally:
         gc.unfreeze()

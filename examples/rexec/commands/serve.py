@@ -57,16 +57,27 @@ def add(commands: Any) -> None:
         default=5.0,
         help="between TERM and KILL for commands that are stopped (default: 5)",
     )
+    serve.add_argument(
+        "--stopped",
+        metavar="SECONDS",
+        type=_long,
+        default=3_600.0,
+        help="how long the commands of a client go on that is stopped itself, as by Ctrl-Z (default: 3600)",
+    )
 
 
-def _seconds(text: str) -> float:
+def _seconds(text: str, most: int = 3_600) -> float:
     try:
         seconds = float(text)
     except ValueError:
         seconds = -1.0
-    if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to 3600")
+    if not 0 <= seconds <= most:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds from 0 to {most}")
     return seconds
+
+
+def _long(text: str) -> float:
+    return max(_seconds(text, 30 * 86_400), 1.0)
 
 
 def action(options: Options) -> int:
@@ -76,6 +87,7 @@ def action(options: Options) -> int:
 
 
 async def _serve(options: Options) -> int:
+    import dataclasses
     import signal
 
     import anyio
@@ -110,7 +122,7 @@ async def _serve(options: Options) -> int:
                     identity=our_identity,
                     trust=trust,
                     services={SERVICE: rexec, **copies},
-                    limits=LIMITS,
+                    limits=dataclasses.replace(LIMITS, client_stopped=options.stopped),
                 ) as listener,
             ):
                 _raise_limit_of_files()  # not before: the commands get what we got

@@ -1,0 +1,14 @@
+"""The clock of sessions: seconds since some moment, also while the machine is suspended, and never set.
+
+`time.monotonic` stands still while a laptop sleeps, and keys grow old meanwhile
+(docs/decisions/0038-clocks-and-silence.md).
+"""
+
+import sys
+import time
+from functools import partial
+
+# Linux has a clock of its own for this; on macOS the one that does is not that of `time.monotonic`.
+_ID: int | None = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC if sys.platform == "darwin" else None)
+
+now = time.monotonic if _ID is None else partial(time.clock_gettime, _ID)
