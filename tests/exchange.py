@@ -4,6 +4,7 @@ Public names of version 0.1 only: the other side may be of that version (tests/t
 """
 
 import sys
+from functools import partial
 from typing import Any
 
 import anyio
@@ -48,10 +49,9 @@ SIZES = [0, 8_000, 10_000, 16_379, 16_380, 1, 100_000, 8_187, 8_188, 8_188]
 
 
 async def serve(address: str, own: chanlink.Identity, peer: chanlink.PublicKey) -> None:
-    async with chanlink.listen(address, identity=own, trust=chanlink.Trust.of(peer), services=SERVICES) as listener:
+    async with anyio.create_task_group() as tasks:
+        await tasks.start(partial(chanlink.serve, SERVICES, address, identity=own, trust=chanlink.Trust.of(peer)))
         print("ready", flush=True)
-        async with anyio.create_task_group() as tasks:
-            await listener.serve(lambda session: session.wait_closed(), tasks)
 
 
 async def call(address: str, own: chanlink.Identity, peer: chanlink.PublicKey) -> None:
