@@ -20,6 +20,8 @@ from typing import IO
 from chanlink.errors import KeyFormatError
 from chanlink.openssh import expand, file_problem, make_private_directory
 
+_CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
+"""What file systems say that have no hard links, no modes, no owners or no locks: FAT, SMB, some by FUSE or NFS."""
 _NEVER_WAITS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
@@ -68,19 +70,8 @@ class Edit:
         status = os.fstat(self._stream.fileno())
         if is_null_device(status):
             return
-        descriptor, name = tempfile.mkstemp(dir=self._file.parent, prefix=".chanlink-")
-        try:
-            with open(descriptor, "wb") as stream:
-                with suppress(PermissionError):  # somebody else's file in a directory of ours
-                    os.fchown(descriptor, status.st_uid, status.st_gid)
-                os.fchmod(descriptor, stat.S_IMODE(status.st_mode))
-                stream.write(data)
-                stream.flush()
-                os.fsync(descriptor)
-            os.replace(name, self._file)
-        except BaseException:
-            os.unlink(name)
-            raise
+        with written(self._file.parent, data, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)) as new:
+            os.replace(new, self._file)
 
 
 @contextmanager
@@ -93,7 +84,8 @@ def edit(path: str | os.PathLike[str]) -> Iterator[Edit]:
     while True:
         with open(os.open(file, os.O_RDWR | os.O_CREAT | _NEVER_WAITS, 0o600), "rb") as stream:
             check_kept(os.fstat(stream.fileno()), file)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            with _allowing_refusal():
+                fcntl.flock(stream, fcntl.LOCK_EX)
             if _is_at(file, stream):  # else it was replaced while we waited
                 yield Edit(file, stream)
                 return
@@ -108,11 +100,57 @@ def _is_at(file: Path, stream: IO[bytes]) -> bool:
 
 def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
     """Make a file, complete and only where nothing is.  Raises `OSError`."""
-    file = Path(path).expanduser()
+    file = expand(path)
     make_private_directory(file.parent)
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".chanlink-") as stream:
-        os.fchmod(stream.fileno(), mode)
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-        os.link(stream.name, file)
+    with written(file.parent, data, mode) as new:
+        place(new, file)
+
+
+@contextmanager
+def written(directory: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> Iterator[Path]:
+    """A complete file with a random name, which is gone after the block unless it got another one.  Raises `OSError`.
+
+    It has this mode and owner where they can be had, and nobody else's eyes before that.
+    """
+    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".chanlink-")
+    try:
+        with open(descriptor, "wb") as stream:
+            if owner is not None:
+                with _allowing_refusal():
+                    os.fchown(descriptor, *owner)
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+                with _allowing_refusal():
+                    os.fchmod(descriptor, mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)  # what was announced to others must outlive a power cut
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def place(new: Path, file: Path) -> None:
+    """Give a complete file its name, if nothing has that yet.  Raises `OSError`, and `FileExistsError` if so."""
+    try:
+        os.link(new, file)
+    except OSError as exc:
+        if exc.errno not in _CANNOT:
+            raise
+        # Without hard links, who makes the name has it. For a moment nothing is in it: see `Identity.default`.
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.replace(new, file)
+        except BaseException:
+            file.unlink()
+            raise
+
+
+@contextmanager
+def _allowing_refusal() -> Iterator[None]:
+    """Do without what this file system can't, or what may not be done to somebody else's file."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _CANNOT:
+            raise

@@ -11,26 +11,29 @@ passphrase takes time, so that there is also `Identity.aload`.
 import dataclasses
 import enum
 import errno
+import logging
 import os
 import secrets
 import socket
-import tempfile
+import stat
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from struct import Struct
-from typing import IO, Self, TypeAlias
+from time import sleep
+from typing import Self, TypeAlias
 
 import nacl.bindings
 
-from chanlink import openssh
+from chanlink import editing, openssh
 from chanlink.agent import Agent
 from chanlink.errors import HandshakeError, KeyFormatError
 from chanlink.openssh import PublicKey
 from chanlink.threads import run_apart
 
 __all__ = ["Certificate", "Identity", "PublicKey", "Role", "Signer", "certify"]
+
+logger = logging.getLogger(__name__)
 
 Signer: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Signs data with Ed25519 (RFC 8032): 64 bytes."""
@@ -120,6 +123,7 @@ class Identity:
             except KeyFormatError:
                 if not os.path.lexists(path):  # else another process was first, and its key is ours too
                     raise
+        _wait_until_written(path)
         return cls.load(path)
 
     @property
@@ -135,6 +139,7 @@ class Identity:
         """Write the secret key to ``path`` (mode 0600) and the public key to ``path.pub`` (0644), synchronously.
 
         Missing directories are made with mode 0700, and ``~`` is expanded.  Both files appear complete or not at all.
+        On a file system that keeps no modes, a warning is logged when others may be able to read the key.
         Raises `KeyFormatError` when either exists already (a key is never overwritten), when they can't be written,
         and when the secret key is not in this process.
         """
@@ -265,32 +270,31 @@ async def certify(
 
 
 def _write_pair(file: Path, private: bytes, public: bytes) -> None:
-    """Make ``file`` and ``file.pub``, complete and only where nothing is: a link to an existing name fails.
+    """Make ``file`` and ``file.pub``, complete and only where nothing is.
 
-    The link of the private file decides between processes that race, so it comes first.  A public file in the way is
+    The name of the private file decides between processes that race, so it comes first.  A public file in the way is
     found before: no other process should load a key that is taken back.
     """
     public_file = file.with_name(f"{file.name}.pub")
     if os.path.lexists(public_file):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), public_file)
-    with _temporary(file.parent) as private_stream, _temporary(file.parent) as public_stream:
-        _fill(private_stream, private, 0o600)
-        _fill(public_stream, public, 0o644)
-        os.link(private_stream.name, file)
+    with (
+        editing.written(file.parent, private, 0o600) as new_private,
+        editing.written(file.parent, public, 0o644) as new_public,  # not by the umask: a server's operator reads it
+    ):
+        editing.place(new_private, file)
         try:
-            os.link(public_stream.name, public_file)
+            editing.place(new_public, public_file)
         except OSError:
             file.unlink()
             raise
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
+        logger.warning("%s: its file system keeps no modes (this one is %o): others may be able to read it", file, mode)
 
 
-def _temporary(directory: Path) -> AbstractContextManager[IO[bytes]]:
-    """A file with mode 0600 and a random name, which is gone after the block."""
-    return tempfile.NamedTemporaryFile(dir=directory, prefix=".chanlink-")
-
-
-def _fill(stream: IO[bytes], data: bytes, mode: int) -> None:
-    os.chmod(stream.name, mode)  # not by the umask: a server's operator reads the public half
-    stream.write(data)
-    stream.flush()
-    os.fsync(stream.fileno())  # a key that was announced to others must outlive a power cut
+def _wait_until_written(file: Path) -> None:
+    """Another process makes it. Without hard links, it has the name before it has the contents, for a moment."""
+    for _ in range(100):
+        if file.exists() and not file.stat().st_size:
+            sleep(0.01)

@@ -1,14 +1,17 @@
 """Identities, in memory and in files."""
 
 import base64
+import errno
 import os
 import shutil
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -104,25 +107,48 @@ def test_saved_files_and_directories_have_the_modes_of_ssh(umask: int, tmp_path:
 
 def test_secret_is_never_in_a_file_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     events: list[tuple[str, int]] = []
-    real_chmod, real_link = os.chmod, os.link
+    real_fchmod, real_link = os.fchmod, os.link
 
-    def chmod(path: str, new: int) -> None:
-        assert Path(path).stat().st_size == 0
-        events.append(("made", mode(Path(path))))
-        real_chmod(path, new)
+    def fchmod(descriptor: int, new: int) -> None:
+        assert os.fstat(descriptor).st_size == 0
+        events.append(("made", stat.S_IMODE(os.fstat(descriptor).st_mode)))
+        real_fchmod(descriptor, new)
 
-    def link(source: str, target: Path) -> None:
-        events.append((target.name, mode(Path(source))))
+    def link(source: Path, target: Path) -> None:
+        events.append((target.name, mode(source)))
         real_link(source, target)
 
-    monkeypatch.setattr("chanlink.identity.os.chmod", chmod)
+    monkeypatch.setattr("chanlink.editing.os.fchmod", fchmod)
     monkeypatch.setattr("chanlink.identity.os.link", link)
     before = os.umask(0)
     try:
         ALICE.save(tmp_path / "key")
     finally:
         os.umask(before)
-    assert events == [("made", 0o600), ("made", 0o600), ("key", 0o600), ("key.pub", 0o644)]
+    assert events == [("made", 0o600), ("key", 0o600), ("key.pub", 0o644)]
+
+
+def test_a_key_on_a_file_system_without_modes_is_made_with_a_word_about_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make, chmod = tempfile.mkstemp, os.chmod
+
+    def make_open_to_all(**options: Any) -> tuple[int, str]:
+        descriptor, name = make(**options)
+        chmod(name, 0o755)
+        return descriptor, name
+
+    def refuse(descriptor: int, mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("tempfile.mkstemp", make_open_to_all)
+    monkeypatch.setattr("os.fchmod", refuse)
+    ALICE.save(tmp_path / "key")
+    assert caplog.messages == [
+        f"{tmp_path / 'key'}: its file system keeps no modes (this one is 755): others may be able to read it"
+    ]
+    with pytest.raises(KeyFormatError, match="others can read this private key"):  # as ssh refuses it
+        Identity.load(tmp_path / "key")
 
 
 @pytest.mark.parametrize("existing", ["key", "key.pub"])
