@@ -80,6 +80,8 @@ async def connect(
 ) -> AsyncGenerator[Session, None]:
     """Connect to a listener and open a session: an async context manager that gives a `Session`.
 
+    One task enters and leaves it; docs/howto/keep-a-session-open.md says what to do where that can't be.
+
     ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, or an anyio byte stream or
     connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public key.
     Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one that

@@ -67,10 +67,10 @@ class SessionStatistics(NamedTuple):
 class Session(AsyncContextManagerMixin):
     """The connection of two peers.  Either side opens channels on it.
 
-    `chanlink.connect` and `chanlink.listen` make sessions; it can also be made over any `anyio.abc.ByteStream`, whose
-    two sides agree who is ``client_side``. It is an async context manager. The death of the session never cancels
-    the block: its ends, `wait_closed` and later calls report it. Left normally, the session is closed as by `aclose`;
-    left by an exception, its channels fail with the name of the exception's class.
+    `chanlink.connect` and `chanlink.listen` make sessions. Made over an `anyio.abc.ByteStream` of your own (the sides
+    agree who is ``client_side``), one adds no encryption and no identity: `anyio.connect_tcp` has none. It is an async
+    context manager. Its death never cancels the block: its ends, `wait_closed` and later calls report it. Left
+    normally, it is closed as by `aclose`; left by an exception, its channels fail with the exception's name.
     """
 
     def __init__(

@@ -55,6 +55,28 @@ TESTS = {
 }
 
 
+RELAYS = re.compile(
+    r"^@(?:every_transport|every_session|both_relays|.*relay).*\n(?:@.*\n)*async def (test_\w+)", re.MULTILINE
+)
+
+
+def through_relays(file: str) -> set[str]:
+    """The tests of a file that run over relays, too."""
+    found = RELAYS.findall((ROOT / "tests" / f"{file}.py").read_text())
+    return TESTS[file] if "relay" in file else set(found)
+
+
+def test_every_promise_has_a_test_through_relays() -> None:
+    """As the page says."""
+    text = (ROOT / "docs" / "explanation" / "promises.md").read_text()
+    rows = re.findall(r"^\| ([^|]*) \| (.*`test_.*) \|$", text, re.MULTILINE)
+    assert len(rows) > 40
+    for promise, cell in rows:
+        files = [word for word in re.findall(r"`([\w/]+)`", cell) if word in TESTS]
+        named = set(re.findall(r"`(test_\w+)`", cell))
+        assert named & set().union(*map(through_relays, files)), promise
+
+
 @pytest.mark.parametrize(("page", "least"), PROMISES)
 def test_every_promise_names_tests_that_exist(page: Path, least: int) -> None:
     """A cell of the last column has lines of `file`: `test`, `test`."""

@@ -1319,3 +1319,17 @@ def test_a_program_of_asyncio_need_not_know_of_anyio(make_loop: Callable[[], asy
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
         runner.run(asyncio.wait_for(main(), PATIENCE))
+
+
+# --- blocks and tasks ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def kept_open() -> AsyncIterator[Session]:
+    """anyio's plugin enters and leaves a fixture in one task."""
+    async with serving() as listener, connect(listener.addresses[0]) as session:
+        yield session
+
+
+async def test_a_session_may_be_kept_open_by_a_fixture(kept_open: Session) -> None:
+    assert (await ask(kept_open))["you"] == "alice@laptop"

@@ -268,3 +268,30 @@ async def test_a_cancelled_accept_takes_no_channel_with_it(transport: Transport,
         while len(accepted) < 10:
             await accept()
         assert accepted == [f"number {n}" for n in range(10)]
+
+
+@every_transport
+async def test_who_is_cancelled_when_it_was_woken_leaves_the_message_to_the_next(transport: Transport) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel()
+        for turns in range(TURNS):
+            received: list[tuple[str, Any]] = []
+
+            async def take(name: str, scope: anyio.CancelScope, into: list[Any] = received) -> None:
+                with scope:
+                    into.append((name, await receiver.receive()))
+
+            async with anyio.create_task_group() as tasks:
+                first = anyio.CancelScope()
+                for name, scope in (("first", first), ("second", anyio.CancelScope())):
+                    tasks.start_soon(take, name, scope)
+                    await anyio.wait_all_tasks_blocked()
+                await sender.send(turns)
+                for _ in range(turns):
+                    await checkpoint()
+                first.cancel()
+                while not received:
+                    await checkpoint()
+                if received == [("first", turns)]:  # it was done before
+                    await sender.send("one for each")
+            assert received in ([("second", turns)], [("first", turns), ("second", "one for each")])

@@ -255,6 +255,42 @@ async def test_a_session_that_is_lost_is_never_an_end(transport: Transport, back
 
 
 @every_session
+async def test_the_death_of_a_session_on_the_way_cancels_no_block(transport: Transport) -> None:
+    async with transport() as link:
+        sender, receiver = await link.channel()
+        await link.cut()
+        await anyio.lowlevel.checkpoint()  # a cancelled block could not do this
+        with pytest.raises(SessionLost):
+            await receiver.receive()
+        assert isinstance(await sender.wait_closed(), SessionLost)
+
+
+@every_session
+async def test_an_exception_leaves_the_blocks_of_all_sessions_unwrapped(transport: Transport) -> None:
+    problem = KeyError("of the block")
+    with pytest.raises(KeyError) as caught:
+        async with transport() as link:
+            await link.channel()
+            raise problem
+    assert caught.value is problem
+
+
+@every_session
+@both_ways
+async def test_what_was_accepted_is_delivered_when_the_session_is_closed(transport: Transport, back: bool) -> None:
+    async with transport() as link:
+        sender, receiver = await channel(link, back)
+        for n in range(100):
+            await sender.send(n)
+        await (link.far if back else link.near).aclose()
+        received = []
+        with pytest.raises(SessionLost):
+            while True:
+                received.append(await receiver.receive())
+        assert received == list(range(100))
+
+
+@every_session
 @both_ways
 async def test_everything_that_waits_returns_when_the_connection_dies(transport: Transport, back: bool) -> None:
     """Receive, send, flush and wait_closed, of messages and of bytes."""

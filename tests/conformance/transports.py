@@ -31,7 +31,6 @@ from chanlink.testing.promises import Bench
 from tests.patience import PATIENCE
 
 CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
-"""Seconds; a guard only, nothing waits for it."""
 
 Channel = tuple[Sender[Any], Receiver[Any]]
 
