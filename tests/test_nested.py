@@ -1,6 +1,7 @@
 """Streams that no message has mentioned yet: whatever becomes of them, what is kept is bounded (protocol section 5)."""
 
 import gc
+import random
 import tracemalloc
 from collections.abc import Callable
 
@@ -53,11 +54,13 @@ class Life:
         self.script.now += seconds
         self.script.mux.tick(overdue_at(self.script.now))
 
-    def kept(self) -> list[Stream]:
-        """Every stream of this mux that anybody still has."""
+    def check_bounds(self) -> None:
+        """Of all streams of this mux that anybody still has."""
         self.script.side.opened.clear()
         gc.collect()
-        return [one for one in gc.get_objects() if type(one) is Stream and one._mux is self.script.mux]
+        kept = [one for one in gc.get_objects() if type(one) is Stream and one._mux is self.script.mux]
+        assert len(kept) <= 2 * LIMITS.open_channels
+        assert sum(one.waiting for one in kept) <= LIMITS.open_channels * WINDOW + LIMITS.session_budget
 
 
 def reset(life: Life) -> None:
@@ -155,9 +158,7 @@ def test_streams_that_are_over_before_a_message_mentions_them_are_kept_within_th
         for _ in range(count):
             way(life)
             life.script.answers()
-        kept = life.kept()
-        assert len(kept) <= 2 * LIMITS.open_channels
-        assert sum(stream.waiting for stream in kept) <= LIMITS.open_channels * WINDOW
+        life.check_bounds()
         return tracemalloc.get_traced_memory()[0]
 
     tracemalloc.start()
@@ -169,6 +170,29 @@ def test_streams_that_are_over_before_a_message_mentions_them_are_kept_within_th
     life.end(life.parent)
     life.pass_time(10)
     life.script.answers()
+    life.script.side.check_empty()
+
+
+@pytest.mark.parametrize("how", ["ended", "reset", "refused"])
+def test_who_waits_for_the_budget_and_is_over_waits_no_more(how: str) -> None:
+    """Another one has the budget all the time."""
+    life = Life()
+    life.script.say(life.script.data(life.parent, PART))
+    for _ in range(100):
+        stream_id = life.open_top()
+        stream = life.script.mux.streams[stream_id]
+        life.script.say(life.script.data(stream_id, PART))
+        assert list(life.script.mux.windows._borrowers) == [stream]
+        if how == "reset":
+            life.reset(stream_id)
+        else:
+            if how == "refused":
+                stream.refuse(Reason("refused", "closed"))
+            life.end(stream_id)
+        life.script.answers()
+        assert not life.script.mux.windows._borrowers
+    life.check_bounds()
+    life.reset(life.parent)
     life.script.side.check_empty()
 
 
@@ -228,3 +252,56 @@ def test_a_message_of_an_open_channel_may_mention_what_was_opened_while_the_othe
     child.refuse(Reason("refused", "closed"))
     sender.finish(END)
     pair.check_empty()
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_a_peer_does_with_streams_that_nobody_was_told_of_is_within_the_bounds(seed: int) -> None:
+    """Anything that the frames allow, in any order; the application takes a message now and then."""
+    act = random.Random(seed)
+    life = Life()
+    script, mux = life.script, life.script.mux
+    ended: set[int] = set()
+
+    def some() -> int | None:
+        live = [stream_id for stream_id in mux.streams if stream_id not in ended]
+        return act.choice(live) if live else None
+
+    for step in range(600):
+        chosen = some()
+        room = sum(stream_id % 2 for stream_id in mux.streams) < LIMITS.open_channels
+        match act.randrange(10):
+            case 0 if room:
+                life.open_top()
+            case 1 | 2 | 3 | 4 if room:
+                life.child(act.choice(KINDS), act.choice([b"", FULL, PART]), parent=act.choice([*mux.streams, 999]))
+            case 5 | 6 if chosen is not None:
+                ended.add(chosen)
+                fields = {"taken": 0, "code": "closed"}
+                if mux.streams[chosen].carries_in and act.random() < 0.7:
+                    life.end(chosen)
+                else:
+                    script.say(script.headers(chosen, fields, end=True))
+            case 7 if chosen is not None:
+                life.reset(chosen)
+            case 8:
+                life.pass_time(act.choice([0.1, 5, 10, 31]))
+            case _ if chosen is not None:
+                stream = mux.streams[chosen]
+                if stream.carries_in and not stream.is_bytes and stream.id not in mux.nested.waiting:
+                    for child in list(stream.children or {}):
+                        if act.random() < 0.5:
+                            mux.claim(stream, act.choice(KINDS), child)
+                    take(stream)
+        script.answers()
+        assert len(mux.nested.over) <= LIMITS.open_channels
+        if step % 100 == 99:
+            life.check_bounds()
+    for _ in range(3):
+        for stream in list(mux.streams.values()):
+            if stream.id not in ended:
+                life.reset(stream.id)
+            else:  # its other half is ours
+                stream.discard("closed", "")
+        life.pass_time(31)
+        script.answers()
+    script.side.check_empty()
