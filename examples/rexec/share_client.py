@@ -9,6 +9,7 @@ import signal
 import socket
 
 from .descriptors import FAILED, complain
+from .interrupts import die_of
 from .sharing import Records, ShareError, check_socket, control_path, record
 
 TYPE_CHECKING = False  # type checkers know this name; typing itself takes its time
@@ -31,6 +32,8 @@ def run_shared(argv: "Sequence[str]") -> int:
         finally:
             if before is not None:
                 _put_back(before)
+    except KeyboardInterrupt:
+        die_of(signal.SIGINT)
     except (ShareError, OSError) as exc:
         complain(f"the session can't be shared: {exc}")
         return FAILED
@@ -43,13 +46,15 @@ def converse(connection: socket.socket, *request: str | bytes) -> int:
         sent = socket.send_fds(connection, [data], [_standard_input(), 1, 2])
         if sent < len(data):
             connection.sendall(data[sent:])
-        _forward_signals(connection)
+        got = _forward_signals(connection)
         records = Records()
         while data := _receive(connection):
             records.add(data)
             while (fields := records.take()) is not None:
                 match fields:
                     case [b"status", number]:
+                        if int(number) == 128 + signal.SIGINT and signal.SIGINT in got:
+                            raise KeyboardInterrupt  # as if it had run here: a script that runs us ends, too
                         return int(number)
                     case [b"error", text]:
                         complain(text.decode())
@@ -68,10 +73,12 @@ def _receive(connection: socket.socket) -> bytes:
         return b""
 
 
-def _forward_signals(connection: socket.socket) -> None:
-    """To the command.  Interrupted twice, we give up; the command is stopped then."""
+def _forward_signals(connection: socket.socket) -> "list[int]":
+    """To the command; returns those that have come, also later.  Interrupted twice, we give up, and it is stopped."""
+    got: list[int] = []
 
     def forward(number: int, frame: "FrameType | None") -> None:
+        got.append(number)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
         try:  # noqa: SIM105 - contextlib would cost as much as everything else here
@@ -82,6 +89,7 @@ def _forward_signals(connection: socket.socket) -> None:
     for name in FORWARDED:
         if signal.getsignal(number := getattr(signal, name)) != signal.SIG_IGN:
             signal.signal(number, forward)
+    return got
 
 
 def _ask(question: bytes) -> str | bytes:

@@ -10,7 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,6 +81,16 @@ COMMANDS = [
     Command("rexec share --list"),
     Command("rexec serve {served} --listen tcp://127.0.0.1:0", serves="public key"),
 ]
+LASTING = [
+    *(command for command in COMMANDS if command.serves),
+    Command("chanlink ping {ours} -c 0 {chanlink}", serves="round trip 1", talks=True),
+    Command("chanlink top {ours} --json {chanlink}", serves="sessions", talks=True),
+    Command("chanlink cat {ours} {chanlink}", serves="ready", talks=True),
+    Command("rexec run {ours} {rexec} -- cat", serves="ready", talks=True),
+    Command("rexec run --share {ours} {rexec} -- cat", serves="ready", talks=True),
+    Command("rexec attach {ours} {rexec} kept", serves="ready", talks=True),
+]
+"""What runs until it is stopped, if its input has a line ``ready`` and does not end; `Command.serves` says when."""
 
 
 class Place(NamedTuple):
@@ -108,10 +118,13 @@ class Place(NamedTuple):
         kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         return {**kept, "HOME": str(self.home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
 
-    def start(self, command: Command, **kwargs: Any) -> "subprocess.Popen[bytes]":
-        more = kwargs.pop("more", {})
+    def start(
+        self, command: Command, *, more: Mapping[str, str] = {}, before: Sequence[str] = (), **kwargs: Any
+    ) -> "subprocess.Popen[bytes]":
+        """``before`` are words that start it in some way, as ``nohup`` does."""
         kwargs.setdefault("stdin", subprocess.DEVNULL)
-        return subprocess.Popen(self.argv(command), cwd=self.home, env=self.environment(**more), **kwargs)
+        argv = [*before, *self.argv(command)]
+        return subprocess.Popen(argv, cwd=self.home, env=self.environment(**more), **kwargs)
 
 
 def make_place(home: Path) -> Place:
@@ -155,7 +168,7 @@ def served(home: Path) -> Iterator[Place]:
         portal.wrap_async_context_manager(_listening(home)) as address,
         rexec_serving(home) as server,
     ):
-        keep = Command("rexec run {ours} --detach --name kept {rexec} -- sleep 1000")
+        keep = Command("rexec run {ours} --detach --name kept {rexec} -- sh -c 'echo ready; exec sleep 1000'")
         place = place._replace(chanlink=address, rexec=server.address)
         with place.start(keep, stdout=subprocess.DEVNULL) as keeping:
             assert keeping.wait(PATIENCE) == 0
@@ -180,12 +193,18 @@ class Running(NamedTuple):
 @contextmanager
 def running(place: Place, commands: Iterable[Command], **kwargs: Any) -> Iterator[list[Running]]:
     """Start commands that serve, all at once, and wait until each of them is ready."""
-    started = []
+    started: list[Running] = []
+    inputs: list[int] = []
     try:
         for number, command in enumerate(commands):
             said = place.home / f"said{number}"
+            reader, writer = os.pipe()
+            os.write(writer, b"ready\n")
+            inputs.append(writer)
             with said.open("wb") as out:
-                started.append(Running(command, place.start(command, stdout=out, stderr=out, **kwargs), said))
+                process = place.start(command, stdin=reader, stdout=out, stderr=out, **kwargs)
+            os.close(reader)
+            started.append(Running(command, process, said))
         for one in started:
             until(lambda one=one: one.command.serves in one.said.read_text() or one.process.poll() is not None)  # type: ignore[misc]
             assert one.process.poll() is None, one.said.read_text()
@@ -195,3 +214,5 @@ def running(place: Place, commands: Iterable[Command], **kwargs: Any) -> Iterato
             one.process.kill()
             with one.process:
                 one.process.wait(PATIENCE)
+        for writer in inputs:
+            os.close(writer)

@@ -188,9 +188,10 @@ class _Conductor:
 
         import anyio
 
+        from ..signals import heeding
         from ..terminal import size
 
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGWINCH) as signals:
+        with heeding(signal.SIGINT, signal.SIGWINCH) as signals:
             async with (
                 anyio.create_task_group() as telling
             ):  # the connection may hang: the next signal counts all the same
