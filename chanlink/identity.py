@@ -11,7 +11,6 @@ passphrase takes time, so that there is also `Identity.aload`.
 import dataclasses
 import enum
 import errno
-import logging
 import os
 import secrets
 import socket
@@ -29,11 +28,12 @@ from chanlink import editing, openssh
 from chanlink.agent import Agent
 from chanlink.errors import HandshakeError, KeyFormatError
 from chanlink.openssh import PublicKey
+from chanlink.printing import printable_logger
 from chanlink.threads import run_apart
 
 __all__ = ["Certificate", "Identity", "PublicKey", "Role", "Signer", "certify"]
 
-logger = logging.getLogger(__name__)
+logger = printable_logger(__name__)
 
 Signer: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Signs data with Ed25519 (RFC 8032): 64 bytes."""
