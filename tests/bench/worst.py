@@ -4,7 +4,7 @@ limits allow, in processor time and in memory.
 It climbs: of the worst messages that it has, it changes one at random, and keeps it if it is worse. A message is a
 list of many small values, of kinds of which each is known to be bad for something, in shares and an order that change;
 ints as keys that collide; ends; and the ways in which it arrives. Times are the least of three, and the value is thrown
-away in them, too.
+away in them, too. What a busy machine has made slow gets among the worst, so these are measured again in the end.
 Ends with an error when something costs more than 100 ms, or 16 times `Limits.message_size`.
 """
 
@@ -206,10 +206,10 @@ def decode(head: int, payload: bytes | Pieces) -> Any:
         return str(exc)
 
 
-def seconds(recipe: Recipe, most: float = 0.0) -> float:
+def seconds(recipe: Recipe, most: float = 0.0, times: int = 3) -> float:
     head, payload = recipe.message()
     least = 9.0
-    for _ in range(3):
+    for _ in range(times):
         gc.collect()
         began = time.process_time()
         decode(head, payload)
@@ -231,13 +231,13 @@ def times_as_large(recipe: Recipe, most: float = 0.0) -> float:
     return (peak + len(payload)) / LIMITS.message_size
 
 
-def climb(cost: Callable[[Recipe, float], float], lot: random.Random) -> Iterator[tuple[float, Recipe]]:
-    """The worst until now, again and again.  It begins anew when nothing has become worse for long."""
+def climb(cost: Callable[[Recipe, float], float], lot: random.Random) -> Iterator[list[Recipe]]:
+    """The worst until now, again and again."""
     first = [Recipe(shares=((name, 1),), int_keys=keys, ends=ends) for name in NAMES for keys, ends in STARTS]
     known = [(cost(recipe, 0.0), recipe) for recipe in first]
     known.sort(key=lambda one: one[0], reverse=True)
-    yield known[0]
     while True:
+        yield [recipe for _, recipe in known]
         known = known[:12]
         found, recipe = lot.choice(known[: lot.choice((1, 3, 12))])
         for _ in range(lot.choice((1, 1, 2, 4))):
@@ -247,7 +247,6 @@ def climb(cost: Callable[[Recipe, float], float], lot: random.Random) -> Iterato
         if found > least and all(recipe != one for _, one in known):
             known.append((found, recipe))
             known.sort(key=lambda one: one[0], reverse=True)
-        yield known[0]
 
 
 STARTS = [(0, 0), (1_365, 0), (0, 1)]
@@ -263,18 +262,17 @@ def main() -> int:
     slowest, took, largest, memory = worst_frames.worst()
     print(f"frames: {slowest} takes {took * 1e3:.1f} ms, {largest} {memory / 1024:,.0f} KiB", flush=True)
     failed = took > MOST_SECONDS or memory > MOST_TIMES * LIMITS.message_size
-    for what, cost, share, unit, most in (
-        ("time", seconds, 1.0, 1e3, MOST_SECONDS),
-        ("memory", times_as_large, 0.5, 1.0, MOST_TIMES),
+    for what, cost, again, share, unit, named, most in (
+        ("time", seconds, lambda recipe: seconds(recipe, times=15), 1.0, 1e3, "ms", MOST_SECONDS),
+        ("memory", times_as_large, times_as_large, 0.5, 1.0, "times message_size", MOST_TIMES),
     ):
-        until, number, worst = time.monotonic() + options.seconds * share, 0, (0.0, Recipe())
+        until, number, worst = time.monotonic() + options.seconds * share, 0, [Recipe()]
         for number, worst in enumerate(climb(cost, lot)):  # noqa: B007
             if time.monotonic() > until:
                 break
-        found, recipe = worst
-        body = recipe.body()
-        named = "ms" if what == "time" else "times message_size"
-        print(f"{what}: of {number + 1:,} messages the worst takes {found * unit:.1f} {named} ({len(body):,} bytes)")
+        found, recipe = max(((again(recipe), recipe) for recipe in worst[:12]), key=lambda one: one[0])
+        body, tried = recipe.body(), number + len(NAMES) * len(STARTS)
+        print(f"{what}: of {tried:,} messages the worst, of {len(body):,} bytes, takes {found * unit:.1f} {named}")
         print(f"  {recipe}", flush=True)
         if options.out:
             (options.out / f"worst-{what}").write_bytes(body)
