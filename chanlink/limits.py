@@ -74,6 +74,9 @@ class Limits:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            # A float would travel as one, and the peer would refuse it.
+            if type(value) not in ((int,) if field.type is int else (int, float)):
+                raise ConfigError(f"Limits.{field.name} must be {'a whole' if field.type is int else 'a'} number")
             if not value > 0:
                 raise ConfigError(f"Limits.{field.name} must be more than 0")
         for name, (least, most) in _RANGES.items():

@@ -36,6 +36,16 @@ def test_what_the_protocol_has_no_room_for_is_refused(name: str, value: int) -> 
         Limits(**{name: value})
 
 
+@pytest.mark.parametrize("field", dataclasses.fields(Limits), ids=lambda field: field.name)
+def test_a_bound_is_a_number_and_a_whole_one_where_it_counts_something(field: dataclasses.Field[object]) -> None:
+    for value in ("7", None, True, [7], *([7.0, 1e6] if field.type is int else [])):
+        with pytest.raises(ConfigError, match=field.name):
+            Limits(**{field.name: value})
+    if field.type is float:
+        Limits(**{field.name: 7})
+        Limits(**{field.name: 7.5})
+
+
 def test_a_bound_can_be_as_wide_as_the_protocol_allows() -> None:
     Limits(message_size=2**31 - 1, message_depth=128, message_ends=128, stream_window=1_024)
 
