@@ -6,8 +6,8 @@ import socket
 import anyio
 from anyio.abc import ByteStream, ByteStreamConnectable
 
-from .errors import ConnectFailed
-from .sockets import connect_socket, parse_address
+from .errors import ConnectFailed, SessionError, UntrustedPeer, WrongPeer
+from .sockets import RawStream, connect_socket, connect_to, parse_address
 
 Connectable = str | ByteStream | ByteStreamConnectable
 
@@ -39,6 +39,18 @@ async def reach(address: Connectable, wait: float = 0.0) -> ByteStream:
                 raise
         await anyio.sleep(min(pause, left))
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+async def reach_another(address: Connectable, tried: ByteStream, problem: SessionError) -> ByteStream:
+    """Connect to an address of the same name that was not tried.  Raises the problem with the last one if there is
+    none, or if it is one of keys: that was the right server, or somebody who would like to be."""
+    others = tried.others if isinstance(tried, RawStream) else ()
+    if isinstance(problem, WrongPeer | UntrustedPeer) or not isinstance(address, str) or not others:
+        raise problem
+    try:
+        return await connect_to(others, parse_address(address))
+    except ConnectFailed:
+        raise problem from problem.__cause__
 
 
 async def _connect(address: Connectable) -> ByteStream:

@@ -21,10 +21,11 @@ from anyio.lowlevel import checkpoint
 
 from . import suites
 from .admission import Admission, Seats, Visitor, source_of
-from .dial import Connectable, name_of, reach
+from .dial import Connectable, name_of, reach, reach_another
 from .errors import (
     ConfigError,
     ConnectFailed,
+    HandshakeError,
     HandshakeTimeout,
     SessionClosed,
     SessionError,
@@ -40,6 +41,7 @@ from .secure import Credentials, Secured, handshake_as_client, handshake_as_serv
 from .services import Peer, Services
 from .session import Session
 from .sockets import (
+    Address,
     ListeningSockets,
     RawStream,
     listening_sockets,
@@ -82,15 +84,17 @@ async def connect(
 
     One task enters and leaves it; docs/howto/keep-a-session-open.md says what to do where that can't be.
 
-    ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, or an anyio byte stream or
-    connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public key.
-    Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one that
-    the file names for this address, and `KnownPeers.load` with its default file is what decides if neither is given.
-    ``services`` are served to the other side; with a `Trust`, those that it allows. ``timeout`` (seconds) is for
-    everything until the server's welcome. While nobody listens at the address, it is tried again for ``wait`` seconds
-    more: a server that is being started is waited for, one that refuses us is not. ``psk`` is a key that both sides
-    share beside their identities (32 bytes, or a file with them): a server that has one answers nobody else. With
-    ``eager`` the block begins one round trip earlier, and a refusal is then the error that ends the session.
+    ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, or an anyio byte stream
+    or connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public
+    key. Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one
+    that the file names for this address, and `KnownPeers.load` with its default file is what decides if neither is
+    given. ``services`` are served to the other side; with a `Trust`, those that it allows. ``timeout`` (seconds) is
+    for everything until the server's welcome. A name may have several addresses: who does not answer at one of
+    them, or answers as no server of ours does, or is busy, leaves the others to be tried. While nobody listens at
+    the address, it is tried again for ``wait`` seconds more: a server that is being started is waited for, one that
+    refuses us is not. ``psk`` is a key that both sides share beside their identities (32 bytes, or a file with
+    them): a server that has one answers nobody else. With ``eager`` the block begins one round trip earlier, and a
+    refusal is then the error that ends the session.
 
     Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
     does not trust the other's key), `HandshakeError`, `SessionClosed` with code ``busy`` (the server has too many
@@ -106,7 +110,12 @@ async def connect(
             transport = await reach(address, wait)
             scope.deadline = min(scope.deadline, anyio.current_time() + timeout)
             progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
-            secured = await _authenticate(transport, credentials, expected, limits, eager)
+            while True:
+                try:
+                    secured = await _authenticate(transport, credentials, expected, limits, eager)
+                    break
+                except (HandshakeError, SessionClosed) as exc:
+                    transport = await reach_another(address, transport, exc)
     except TimeoutError as exc:
         raise progress from exc
     session = Session(
@@ -447,5 +456,4 @@ async def serve(
 def _source(address: Any) -> str:
     if not isinstance(address, tuple):
         return "a local process"
-    host, port = address[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    return str(Address.of(address)).removeprefix("tcp://")

@@ -12,10 +12,11 @@ import re
 import socket
 import stat
 import struct
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple, NoReturn
 
 import anyio
@@ -25,6 +26,8 @@ from anyio.lowlevel import checkpoint, current_token
 from . import clock
 from .errors import AddressError, ConnectFailed
 from .forks import forget_in_child, let_go
+from .racing import race
+from .tcp_info import acknowledges
 
 try:
     from sniffio import current_async_library_cvar
@@ -48,6 +51,10 @@ _NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 """A machine without IPv6 says so, though its "localhost" has an IPv6 address."""
 
 
+Place = tuple[int, Any]
+"""Family and address of a socket."""
+
+
 class Address(NamedTuple):
     """A parsed address: of a host and port, or of a Unix socket (`path`)."""
 
@@ -55,10 +62,23 @@ class Address(NamedTuple):
     port: int
     path: str = ""
 
+    @classmethod
+    def of(cls, sockaddr: tuple[Any, ...]) -> "Address":
+        """Of a socket of TCP; one that is good on one link only has that as its zone."""
+        host, port, *more = sockaddr
+        return cls(f"{host}%{_zone(more[1])}" if more and more[1] else host, port)
+
     def __str__(self) -> str:
         if self.path:
             return f"unix:{self.path}"
         return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
+
+
+def _zone(number: int) -> str:
+    with suppress(OSError):  # it has just gone
+        if re.fullmatch(r"[\w.-]+", name := socket.if_indextoname(number)):
+            return name
+    return str(number)
 
 
 def parse_address(text: str) -> Address:
@@ -89,24 +109,35 @@ def _parse_path(text: str) -> str:
 
 
 async def connect_socket(address: Address) -> "RawStream":
-    """Connect; the addresses of a name are tried one after the other.  Raises `ConnectFailed`."""
+    """Connect to one of the addresses of a name.  Raises `ConnectFailed`.
+
+    They are tried one after the other, the next one when the one before has failed or has not answered for a moment;
+    whichever answers first is it.
+    """
     if address.path:
-        return await _connect(socket.AF_UNIX, address.path, address)
-    found = await _look_up(address)
-    problem: ConnectFailed | None = None
-    for number, (family, sockaddr) in enumerate(found):
-        try:
-            with anyio.fail_after(_share(len(found) - number)):
-                return await _connect(family, sockaddr, address)
-        except ConnectFailed as exc:
-            problem = exc
-        except TimeoutError as exc:
-            problem = ConnectFailed(f"{address}: no answer")
-            problem.__cause__ = exc
-    raise problem or ConnectFailed(f"{address}: no such host")
+        return await _connect((socket.AF_UNIX, address.path), address)
+    places = _alternating(await _look_up(address))
+    if not places:
+        raise ConnectFailed(f"{address}: no such host")
+    return await connect_to(places, address)
 
 
-async def _look_up(address: Address, flags: int = 0) -> list[tuple[int, Any]]:
+async def connect_to(places: Sequence[Place], address: Address) -> "RawStream":
+    """As `connect_socket`, to one of these."""
+    stream = await race([partial(_connect, place, address) for place in places])
+    stream.others = [place for place in places if place != stream.place]
+    return stream
+
+
+def _alternating(places: Sequence[Place]) -> list[Place]:
+    """IPv6 and IPv4 in turn, as long as there are both: a network may have no way out for all of one kind."""
+    first = [place for place in places if place[0] == places[0][0]]
+    others = [place for place in places if place[0] != places[0][0]]
+    pairs = zip_longest(first, others)
+    return [place for pair in pairs for place in pair if place is not None]
+
+
+async def _look_up(address: Address, flags: int = 0) -> list[Place]:
     """The families and socket addresses of a name, each once.  Raises `ConnectFailed`."""
     kind = socket.SOCK_STREAM
     try:
@@ -120,13 +151,8 @@ async def _look_up(address: Address, flags: int = 0) -> list[tuple[int, Any]]:
     return list(dict.fromkeys((int(family), sockaddr) for family, _, _, _, sockaddr in found))
 
 
-def _share(left: int) -> float | None:
-    """The time for one of ``left`` addresses, so that one that does not answer leaves some to the others."""
-    remaining = anyio.current_effective_deadline() - anyio.current_time()
-    return None if left == 1 else remaining / left
-
-
-async def _connect(family: int, sockaddr: Any, address: Address) -> "RawStream":
+async def _connect(place: Place, address: Address) -> "RawStream":
+    family, sockaddr = place
     try:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -137,7 +163,7 @@ async def _connect(family: int, sockaddr: Any, address: Address) -> "RawStream":
             raise
     except OSError as exc:
         raise ConnectFailed(f"{address}: {_text(exc)}") from exc
-    return RawStream(sock)
+    return RawStream(sock, place)
 
 
 async def _establish(sock: socket.socket, sockaddr: Any) -> None:
@@ -162,7 +188,7 @@ class ListeningSockets:
 
     def __init__(self, sockets: Sequence[socket.socket], path: str = "") -> None:
         self.sockets = sockets
-        self.addresses = [str(Address(*sock.getsockname()[:2])) for sock in sockets if not path] or [f"unix:{path}"]
+        self.addresses = [str(Address.of(sock.getsockname())) for sock in sockets if not path] or [f"unix:{path}"]
         """As `connect_socket` takes them, with their real ports."""
         self._path = path
         self._file = _file_id(path)
@@ -264,16 +290,6 @@ def _remove_stale(path: str) -> None:
 # --- a connection before the peer is authenticated ----------------------------------------------
 
 
-_TCP_INFO = struct.Struct("=3xB20xI28xI")
-"""Of `struct tcp_info`: probes without an answer, segments without an acknowledgement, and when one came last."""
-_MOST_PROBES = 127  # more than we wait for
-
-
-def _acknowledges(probes: int, unacknowledged: int, milliseconds: int, *, within: float) -> bool:
-    # A full window is probed at intervals of up to two minutes, each of them answered: one probe may be under way.
-    return milliseconds <= within * 1_000 or not (unacknowledged or probes > 1)
-
-
 def reset_when_closed(sock: socket.socket) -> None:
     """Let the end look the same whatever was read: else TCP says by a reset that something was not."""
     if sock.family != socket.AF_UNIX:
@@ -284,7 +300,11 @@ def reset_when_closed(sock: socket.socket) -> None:
 class RawStream(ByteStream):
     """A connected socket, read only as far as asked."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, place: Place | None = None) -> None:
+        self.place = place
+        """What it was connected to."""
+        self.others: Sequence[Place] = ()
+        """Where else it could have been connected to."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             with suppress(OSError):  # of a connection that is over already; `receive` says so
@@ -384,23 +404,11 @@ class RawStream(ByteStream):
     def peer_acknowledges(self, seconds: float) -> bool:
         """Whether the peer's machine is known to be there, though its process may say nothing.
 
-        A Unix socket has an end when its peer has. Over TCP only Linux tells: the machine has acknowledged something
-        within ``seconds``, or nothing is asked of it. From the first call on, it is asked by empty packets.
+        A Unix socket has an end when its peer has; of TCP, see `tcp_info.acknowledges`.
         """
         if self._sock.family == getattr(socket, "AF_UNIX", None):
             return self._sock.fileno() >= 0
-        if sys.platform != "linux":
-            return False
-        try:
-            idle = max(1, int(seconds / 3))
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, idle // 3))
-            self._sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _MOST_PROBES)
-            fields = _TCP_INFO.unpack(self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size))
-        except (OSError, struct.error):
-            return False
-        return _acknowledges(*fields, within=max(seconds, 3.0 * idle))
+        return acknowledges(self._sock, seconds)
 
     async def send(self, item: bytes) -> None:
         await checkpoint()

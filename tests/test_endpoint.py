@@ -15,7 +15,7 @@ import anyio
 import msgpack
 import pytest
 import uvloop
-from anyio.abc import ByteStream, TaskStatus
+from anyio.abc import ByteStream, SocketAttribute, TaskStatus
 
 import chanlink
 from chanlink import (
@@ -143,6 +143,54 @@ async def test_a_client_is_served_and_both_know_each_other(address: str, tmp_pat
     assert answer["you"] == "alice@laptop"
     host = where.removeprefix("tcp://").rpartition(":")[0]
     assert answer["from"] == "a local process" if where.startswith("unix:") else answer["from"].startswith(f"{host}:")
+
+
+@pytest.mark.parametrize("first", ["hangs up", "speaks another language", "busy"])
+async def test_another_address_of_a_name_is_tried_when_the_first_is_of_no_use(
+    first: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def strange(connection: ByteStream) -> None:
+        if first == "speaks another language":
+            await connection.send(b"220 welcome\r\n" * 100)
+        await connection.aclose()
+
+    async with (
+        serving() as good,
+        serving(limits=Limits(sessions=1)) as full,
+        connect(full.addresses[0]),
+        await anyio.create_tcp_listener(local_host="127.0.0.1") as stranger,
+        anyio.create_task_group() as tasks,
+    ):
+        tasks.start_soon(stranger.serve, strange)
+        port = port_of(full) if first == "busy" else stranger.extra(SocketAttribute.local_port)
+        named(monkeypatch, port, port_of(good))
+        async with connect("tcp://name") as session:
+            assert (await ask(session))["pong"] == 7
+        named(monkeypatch, port)
+        with pytest.raises((HandshakeError, SessionClosed)):
+            async with connect("tcp://name"):
+                pass
+        tasks.cancel_scope.cancel()
+
+
+async def test_a_server_with_another_key_is_an_error_whatever_else_its_name_stands_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with serving(identity=BOB) as wrong, serving() as good:
+        named(monkeypatch, port_of(wrong), port_of(good))
+        with pytest.raises(WrongPeer):
+            async with connect("tcp://name"):
+                pass
+        assert not good._greeting
+
+
+def named(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
+    """Let every name stand for these ports of this machine."""
+
+    async def getaddrinfo(*args: object, **kwargs: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
+
+    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
 
 
 async def test_many_clients_at_once_and_nothing_is_left_of_them() -> None:

@@ -19,7 +19,7 @@ EXAMPLES = ROOT.parent / "examples"
 # DESIGN section 4, from the bottom. A module imports only from rows below, or from what is left of it in its own row.
 ROWS: list[list[str]] = [
     ["printing", "errors", "limits", "threads"],
-    ["forks", "clock", "liveness"],
+    ["forks", "clock", "liveness", "tcp_info", "racing"],
     [
         "noise.cipher",
         "noise.patterns",

@@ -15,8 +15,9 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ConnectionLost, Identity, Limits, Peer, PeerTimeout, Receiver, Session, Trust, clock, sockets
+from chanlink import ConnectionLost, Identity, Limits, Peer, PeerTimeout, Receiver, Session, Trust, clock
 from chanlink.liveness import Liveness
+from chanlink.tcp_info import is_there
 from examples.rexec.server import SERVICE, service
 
 from .patience import PATIENCE
@@ -217,7 +218,7 @@ def test_what_could_not_leave_while_we_stood_still_may_leave_first() -> None:
 def test_a_machine_is_there_that_acknowledges_what_it_is_asked(
     probes: int, unacknowledged: int, milliseconds: int, there: bool
 ) -> None:
-    assert sockets._acknowledges(probes, unacknowledged, milliseconds, within=45.0) is there
+    assert is_there(probes, unacknowledged, milliseconds, within=45.0) is there
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="needs CLOCK_BOOTTIME")

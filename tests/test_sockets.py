@@ -3,9 +3,14 @@
 import asyncio
 import contextlib
 import errno
+import math
 import os
+import select
+import shutil
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -15,7 +20,7 @@ import anyio
 import pytest
 import uvloop
 
-from chanlink import AddressError, ConfigError, ConnectFailed, sockets
+from chanlink import AddressError, ConfigError, ConnectFailed, racing, sockets
 from chanlink.sockets import Address, ListeningSockets, RawStream, connect_socket, listening_sockets, parse_address
 
 from .patience import PATIENCE
@@ -224,39 +229,90 @@ async def test_when_no_address_answers_the_last_problem_is_raised(
         await connect_socket(Address("name", 1))
 
 
-async def test_an_address_that_does_not_answer_leaves_time_for_the_next(
-    monkeypatch: pytest.MonkeyPatch, server: socket.socket
+@pytest.fixture
+def deaf() -> Iterator[socket.socket]:
+    """A server whose backlog is full: it drops what comes, as a firewall does."""
+    with socket.socket() as sock, contextlib.ExitStack() as stack:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        while True:
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(sock.getsockname())
+            if not select.select([], [one], [], 0.05)[1]:
+                break
+        yield sock
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a full backlog drops what comes")
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_address_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket, deaf: socket.socket, count: int
 ) -> None:
-    silent, good = (socket.AF_INET, ("192.0.2.1", 1)), (socket.AF_INET, ("127.0.0.1", port_of(server)))
+    """The caller has set no time, and the silent ones have nobody to end their waiting."""
+    silent = [(socket.AF_INET, (f"127.0.0.{1 + number}", port_of(deaf))) for number in range(count)]
+    if count > 1:
+        monkeypatch.setattr(sockets, "_establish", silent_but_for(port_of(server)))
+    names(monkeypatch, *silent, (socket.AF_INET, ("127.0.0.1", port_of(server))))
+    stream = await connect_socket(Address("name", 1))
+    assert stream.place == (socket.AF_INET, ("127.0.0.1", port_of(server)))
+    server.accept()[0].close()
+    await stream.aclose()
+
+
+def silent_but_for(port: int) -> Callable[[socket.socket, Any], Any]:
     establish = sockets._establish
 
-    async def never_for_the_silent_one(sock: socket.socket, sockaddr: Any) -> None:
-        if sockaddr == silent[1]:
+    async def some(sock: socket.socket, sockaddr: Any) -> None:
+        if sockaddr[1] != port:
             await anyio.sleep_forever()
         await establish(sock, sockaddr)
 
-    monkeypatch.setattr(sockets, "_establish", never_for_the_silent_one)
-    names(monkeypatch, silent, (silent[0], ("192.0.2.1", 1)), good)
-    shares: list[float | None] = []
-    share = sockets._share
+    return some
 
-    def short_share(left: int) -> float | None:
-        """A tenth of a second in place of what there is; the last address has all that is left."""
-        shares.append(share(left))
-        return None if shares[-1] is None else 0.1
 
-    monkeypatch.setattr(sockets, "_share", short_share)
-    with anyio.fail_after(PATIENCE):
+async def test_an_address_that_answers_at_once_is_the_only_one_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    monkeypatch.setattr(racing, "HEAD_START", math.inf)
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        second.setblocking(False)
+        names(monkeypatch, *((socket.AF_INET, ("127.0.0.1", port_of(sock))) for sock in (server, second)))
         stream = await connect_socket(Address("name", 1))
-    server.accept()[0].close()
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            second.accept()
+        await stream.aclose()
+
+
+async def test_of_two_that_answer_at_the_same_time_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    begun = anyio.Event()
+
+    async def at_the_same_time(sock: socket.socket, sockaddr: Any) -> None:
+        made.append(sock)
+        if len(made) == 2:
+            begun.set()
+        await begun.wait()
+
+    monkeypatch.setattr(sockets, "_establish", at_the_same_time)
+    monkeypatch.setattr(racing, "HEAD_START", 0.0)
+    names(monkeypatch, (socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.1", 2)))
+    stream = await connect_socket(Address("name", 1))
+    open_ones = [sock for sock in made if sock.fileno() >= 0]
+    assert open_ones == [stream._sock]
     await stream.aclose()
-    assert shares == [pytest.approx(PATIENCE / 2, rel=0.2), None]  # one address is there twice
-    names(monkeypatch, silent)
-    with pytest.raises(TimeoutError), anyio.fail_after(0.05):
-        await connect_socket(Address("name", 1))
 
 
-async def test_cancelling_closes_the_socket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_kinds_of_addresses_are_tried_in_turn() -> None:
+    six, four = [(socket.AF_INET6, n) for n in range(4)], [(socket.AF_INET, n) for n in range(2)]
+    assert sockets._alternating([*six, *four]) == [six[0], four[0], six[1], four[1], six[2], six[3]]
+    assert sockets._alternating([*four, *six])[:2] == [four[0], six[0]]
+    assert sockets._alternating([]) == []
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_cancelling_closes_the_socket(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     made: list[socket.socket] = []
 
     async def never(sock: socket.socket, sockaddr: Any) -> None:
@@ -264,10 +320,16 @@ async def test_cancelling_closes_the_socket(monkeypatch: pytest.MonkeyPatch) -> 
         await anyio.sleep_forever()
 
     monkeypatch.setattr(sockets, "_establish", never)
-    with anyio.move_on_after(0.01) as scope:
-        await connect_socket(Address("127.0.0.1", 1))
+    monkeypatch.setattr(racing, "HEAD_START", 0.0)
+    names(monkeypatch, *((socket.AF_INET, ("127.0.0.1", 1 + number)) for number in range(count)))
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connect_socket, Address("name", 1))
+            while len(made) < count:
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
     assert scope.cancelled_caught
-    assert [sock.fileno() for sock in made] == [-1]
+    assert [sock.fileno() for sock in made] == [-1] * count
 
 
 async def test_a_full_backlog_of_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
@@ -335,6 +397,47 @@ async def test_port_0_is_resolved(host: str) -> None:
         assert accepts(address)
     assert not accepts(address)
     assert opened.addresses == [address]
+
+
+ZONE = """
+import anyio, chanlink
+
+async def main():
+    alice, server = chanlink.Identity.generate("alice"), chanlink.Identity.generate("server")
+    trust = chanlink.Trust.of(alice.public_key)
+    async with chanlink.listen("tcp://[fe80::1%lo]:0", identity=server, trust=trust) as here:
+        async with chanlink.connect(here.addresses[0], identity=alice, peer=server.public_key) as session:
+            print(here.addresses[0], (await here.accept()).peer.address)
+
+anyio.run(main)
+"""
+NAMESPACE = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c"]
+
+
+def own_network(*words: str) -> subprocess.CompletedProcess[str]:
+    """A command with a loopback interface of its own, which has a link-local address."""
+    script = 'ip link set lo up && ip address add fe80::1/64 dev lo && exec "$@"'
+    return subprocess.run([*NAMESPACE, script, "sh", *words], capture_output=True, text=True, timeout=PATIENCE)
+
+
+@one_backend
+async def test_an_address_of_one_link_is_said_with_its_zone() -> None:
+    if not (shutil.which("unshare") and shutil.which("ip")) or own_network("true").returncode:
+        pytest.skip("needs a network namespace")
+    done = own_network(sys.executable, "-c", ZONE)
+    assert done.returncode == 0, done.stderr
+    listened, source = done.stdout.split()
+    assert listened.startswith("tcp://[fe80::1%lo]:")
+    assert source.startswith("[fe80::1%lo]:")
+
+
+def test_a_zone_that_an_address_can_not_be_written_with_is_said_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "if_indextoname", lambda number: {7: "eth0", 8: "a strange:name"}[number])
+    for zone, said in [(0, "fe80::1"), (7, "fe80::1%eth0"), (8, "fe80::1%8")]:
+        address = Address.of(("fe80::1", 80, 0, zone))
+        assert address == Address(said, 80)
+        assert parse_address(str(address)) == address
+    assert Address.of(("127.0.0.1", 80)) == Address("127.0.0.1", 80)
 
 
 @has_ipv6
