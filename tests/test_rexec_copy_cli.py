@@ -21,7 +21,7 @@ from examples.rexec.commands import cp
 from examples.rexec.copying_rules import may_copy
 from examples.rexec.policy import Policy, Rule
 
-from .rexec_servers import COMMAND, MIB, PATIENCE, ROOT, Server, assert_one_line, rexec_command, serving
+from .rexec_servers import COMMAND, MIB, PATIENCE, ROOT, Server, assert_one_line, rexec_command, serving, until
 from .test_rexec_copy import contents, make_tree, names
 
 KILLS = int(os.environ.get("REXEC_COPY_KILLS", "1"))
@@ -179,15 +179,16 @@ class TestKilled:
 
 class TestPermission:
     def test_copying_and_running_are_allowed_each_by_itself(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
-        with serving(tmp_path) as server:
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "file").touch()
+        with serving(tmp_path, "--copy-root", tmp_path / "root") as server:
             trust = tmp_path / "client.pub"
             key = trust.read_text()
             for allowed, status in (("copy", (0, 255)), ("rexec", (255, 0))):
                 trust.write_text(f'services="{allowed}" {key}')
                 deadline = time.monotonic() + PATIENCE
                 while time.monotonic() < deadline:  # until the server has seen the change
-                    copied = rexec_cp(server, f":{tmp_path}/file", tmp_path / "copy")
+                    copied = rexec_cp(server, ":/file", tmp_path / "copy")
                     ran = server.run("true")
                     if (copied.returncode, ran.returncode) == status:
                         break
@@ -205,14 +206,42 @@ class TestPermission:
         with serving(tmp_path, "--no-copy") as server:
             assert_one_line(rexec_cp(server, f":{tmp_path}/file", tmp_path / "got"), "does not let us do that")
 
+    def test_without_a_root_only_who_may_run_anything_may_copy(self, tmp_path: Path) -> None:
+        """Or a key that is for copies alone puts itself into the trust file, for all."""
+        trust, policy = tmp_path / "client.pub", tmp_path / "policy.toml"
+        policy.write_text("[rules.all]\nkeys = ['*']\n")
+        with serving(tmp_path, "--policy", policy) as server:
+            key = trust.read_text()
+            (tmp_path / "mine").write_text(key)
+            assert rexec_cp(server, f":{trust}", tmp_path / "seen").returncode == 0
+            for trust_line, rule in ((f'services="copy" {key}', ""), (key, "commands = [['true']]\ncopy = true\n")):
+                trust.write_text(trust_line)
+                policy.write_text(f"[rules.all]\nkeys = ['*']\n{rule}")
+                until(lambda: rexec_cp(server, tmp_path / "mine", f":{tmp_path}/there").returncode)
+                (tmp_path / "there").unlink(missing_ok=True)
+                for words in ((tmp_path / "mine", f":{trust}"), (f":{trust}", tmp_path / "stolen")):
+                    assert_one_line(rexec_cp(server, *words), "only who may run anything may")
+            assert trust.read_text() == key
+        assert not (tmp_path / "stolen").exists()
+
+    @pytest.mark.parametrize("option", ["--trust", "--policy", "--audit", "--identity"])
+    def test_what_says_who_may_do_what_is_not_beneath_the_root(self, tmp_path: Path, option: str) -> None:
+        (root := tmp_path / "root").mkdir()
+        (tmp_path / "link").symlink_to(root)
+        keys = ["--trust", tmp_path / "trust", "--identity", tmp_path / "key"]
+        done = rexec_command("serve", *keys, "--copy-root", root, option, tmp_path / "link" / "file")
+        assert_one_line(done, f"{option} {tmp_path}/link/file is beneath --copy-root")
+
     def test_a_policy_decides_and_an_audit_tells(self, tmp_path: Path) -> None:
-        (tmp_path / "file").touch()
+        (tmp_path / "root").mkdir()
+        (tmp_path / "root" / "file").touch()
         (tmp_path / "audit").touch()
         options = ["--policy", tmp_path / "policy.toml", "--audit", tmp_path / "audit"]
+        options += ["--copy-root", tmp_path / "root"]
         for rule, status in (('commands = [["true"]]', 255), ('commands = [["true"]]\ncopy = true', 0), ("", 0)):
             (tmp_path / "policy.toml").write_text(f'[rules.all]\nkeys = ["*"]\n{rule}\n')
             with serving(tmp_path, *options) as server:
-                done = rexec_cp(server, f":{tmp_path}/file", tmp_path / "copy")
+                done = rexec_cp(server, ":/file", tmp_path / "copy")
                 assert done.returncode == status, done.stderr
                 if status:
                     assert_one_line(done, "the rule all of the server's policy does not allow to copy files")

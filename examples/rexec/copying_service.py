@@ -88,8 +88,11 @@ class _Service:
                 problem = self._problem(request, peer, ours.running)
                 if not problem:
                     side = partial(_side, request, place=self._place, threads=ours.threads)
-                    problem = await attend(side, request.report)
-                    self._note("end", request, peer, problem)
+                    problem = "it was broken off"
+                    try:
+                        problem = await attend(side, request.report)
+                    finally:
+                        self._note("end", request, peer, problem)
                     return
             self._note("refused", request, peer, problem)
             with suppress(chanlink.ChannelBroken):

@@ -33,7 +33,11 @@ def add(commands: Any) -> None:
         announces=True,
     )
     copies = serve.add_mutually_exclusive_group()
-    copies.add_argument("--copy-root", metavar="FOLDER", help="let rexec cp read and write beneath this folder only")
+    copies.add_argument(
+        "--copy-root",
+        metavar="FOLDER",
+        help="let rexec cp read and write beneath this folder only; without it, only who may run anything may copy",
+    )
     copies.add_argument("--no-copy", action="store_true", help="do not serve rexec cp")
     serve.add_argument("--listen", metavar="ADDRESS", default=LISTEN, help=f"where to listen (default: {LISTEN})")
     add_identity(serve)
@@ -83,6 +87,7 @@ def _long(text: str) -> float:
 def action(options: Options) -> int:
     from ..running import run_loop
 
+    _keep_apart(options)
     return run_loop(_serve, options)
 
 
@@ -107,9 +112,10 @@ async def _serve(options: Options) -> int:
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
     policy = PolicyFile(options.policy, options.trust) if options.policy else None
     audit = Audit(options.audit)
-    copies = (
-        {} if options.no_copy else {copying.SERVICE: copy_service(options.copy_root, may_copy(policy), audit.write)}
-    )
+    copies = {}
+    if not options.no_copy:
+        rules = may_copy(policy, trust=None if options.copy_root else options.trust)
+        copies[copying.SERVICE] = copy_service(options.copy_root, rules, audit.write)
     log_to_standard_error()
     if policy is not None:
         policy.warn()
@@ -132,6 +138,22 @@ async def _serve(options: Options) -> int:
                 serving.cancel()  # the commands are stopped on the way out
                 await anyio.sleep_forever()
     return 0
+
+
+def _keep_apart(options: Options) -> None:
+    """What says who may do what must not lie beneath the root of copies: a copy could say it anew."""
+    import os
+
+    if options.copy_root is None:
+        return
+    root = os.path.realpath(os.path.expanduser(options.copy_root))
+    own_key = options.identity or os.environ.get("CHANLINK_IDENTITY") or "~/.config/chanlink/id_ed25519"
+    files = {"trust": options.trust, "policy": options.policy, "audit": options.audit, "identity": own_key}
+    for name, path in files.items():
+        if path is not None:
+            real = os.path.realpath(os.path.expanduser(path))
+            if os.path.commonpath((root, real)) == root:
+                options.parser.error(f"--{name} {path} is beneath --copy-root, where copies could change it")
 
 
 def _raise_limit_of_files() -> None:
