@@ -12,7 +12,7 @@ import anyio
 from anyio.abc import ByteStream
 
 from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
-from chanlink.openssh import KEY_TYPE, PublicKey, Reader, pack_string, parse_signature
+from chanlink.openssh import KEY_TYPE, PublicKey, Reader, expand, pack_string, parse_signature
 from chanlink.printing import printable
 from chanlink.sockets import Address, connect_socket
 
@@ -39,7 +39,7 @@ class Agent:
         path = os.fspath(socket) if socket is not None else os.environ.get("SSH_AUTH_SOCK")
         if not path:
             raise AgentError("there is no ssh-agent: $SSH_AUTH_SOCK is not set; start one with: eval $(ssh-agent)")
-        self.path = os.path.expanduser(path)
+        self.path = os.fspath(expand(path))
 
     async def keys(self) -> list[PublicKey]:
         """The Ed25519 keys that the agent holds now.  Raises `AgentError`."""

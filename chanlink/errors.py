@@ -280,14 +280,16 @@ class UntrustedPeer(HandshakeError):
     """One side does not trust the other's key, which has the ``fingerprint`` (``SHA256:...``).
 
     If ``remote``, the peer does not trust our key; else this side does not trust the peer's. ``advice`` says what can
-    be done about it; it may be empty.
+    be done about it; it may be empty. ``key`` is the public key of a server that is not known, as a `PublicKey` is
+    written: the server has proved it, and somebody can decide that it is the right one. Else it is empty.
     """
 
-    def __init__(self, fingerprint: str, advice: str = "", remote: bool = False) -> None:
-        super().__init__(fingerprint, advice, remote)
+    def __init__(self, fingerprint: str, advice: str = "", remote: bool = False, key: str = "") -> None:
+        super().__init__(fingerprint, advice, remote, key)
         self.fingerprint = fingerprint
         self.advice = advice
         self.remote = remote
+        self.key = key
 
     def __str__(self) -> str:
         who = "the peer does not trust our key" if self.remote else "this side does not trust the peer's key"

@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from struct import Struct
-from time import sleep
+from time import gmtime, sleep, strftime
 from typing import Self, TypeAlias
 
 import nacl.bindings
@@ -234,9 +234,9 @@ class Certificate:
         if self.not_after - self.not_before > CERTIFICATE_LIFETIME:
             raise HandshakeError("the certificate is valid for more than a day")
         if now < self.not_before:
-            raise HandshakeError(f"the certificate is not valid yet, for {self.not_before - now} s")
+            raise HandshakeError(f"the certificate is not valid yet, for {self.not_before - now} s; {which_clock()}")
         if now > self.not_after:
-            raise HandshakeError(f"the certificate expired {now - self.not_after} s ago")
+            raise HandshakeError(f"the certificate expired {now - self.not_after} s ago; {which_clock()}")
 
     def signed_message(self, static: bytes, role: Role) -> bytes:
         """The 50 bytes that are signed, for ``ssh-keygen -Y verify``.  Raises `HandshakeError` for a wrong length."""
@@ -247,6 +247,11 @@ class Certificate:
     def armored(self) -> str:
         """The signature as ``ssh-keygen -Y verify -n chanlink-static-v1 -s FILE`` reads it."""
         return openssh.armor_sshsig(self.sshsig)
+
+
+def which_clock() -> str:
+    """For people, where two clocks may differ: what ours says."""
+    return f"one of the two clocks may be wrong, ours says {strftime('%Y-%m-%d %H:%M:%S UTC', gmtime())}"
 
 
 async def certify(

@@ -262,8 +262,10 @@ class Expected:
         if grant is not None:
             return grant
         if not known.first_use:
-            line = f"{names_of(self._address)[0]} {PublicKey(key.raw)}"
-            raise UntrustedPeer(key.fingerprint, f"if it is the right one, add this line to {known.path}: {line}")
+            bare = str(PublicKey(key.raw))
+            line = f"{names_of(self._address)[0]} {bare}"
+            advice = f"if it is the right one, add this line to {known.path}: {line}"
+            raise UntrustedPeer(key.fingerprint, advice, key=bare)
         self._new = key
         return Grant(key.fingerprint, None)
 

@@ -384,11 +384,11 @@ def _is_exposed(status: os.stat_result) -> bool:
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """The path with ``~`` expanded.  Raises `KeyFormatError` when there is no home directory."""
+    """The path with ``~`` expanded.  Raises `KeyFormatError` when there is no home folder."""
     try:
         return Path(path).expanduser()
-    except RuntimeError as exc:  # no home directory
-        raise KeyFormatError(f"{path}: {exc}") from exc
+    except RuntimeError as exc:
+        raise KeyFormatError(f"{path}: there is no such home folder; set HOME, or write the whole path") from exc
 
 
 def file_problem(file: Path, exc: OSError | ValueError) -> str:

@@ -55,7 +55,9 @@ class FirstMessages:
         """Raises `HandshakeError` for a first message that was recorded.  ``clock`` is the time of day, ``now`` runs
         evenly."""
         if type(time_said) is not int or abs(time_said - clock) > CLOCKS_DIFFER:
-            raise HandshakeError("the time in the first message is not ours: a replay, or a clock that is wrong")
+            raise HandshakeError(
+                "the time in the first message is not that of our clock: a replay, or one of the two is wrong"
+            )
         while self._seen and next(iter(self._seen.values())) < now - REMEMBERED:
             del self._seen[next(iter(self._seen))]
         if ephemeral in self._seen:

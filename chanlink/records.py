@@ -30,6 +30,7 @@ from .errors import (
     UntrustedPeer,
 )
 from .forks import forget_in_child
+from .identity import which_clock
 from .limits import Bucket
 from .openssh import PublicKey
 from .payloads import CLOSED, WELCOMED, Table, read
@@ -324,7 +325,11 @@ class NoiseStream(ByteStream):
         return arrived[: begin + (size or 0)]
 
     def _broken(self) -> SessionError:
-        return self._fail(ConnectionLost(FORKED if self._keys.forgotten else "the connection ended without a farewell"))
+        if self._keys.forgotten:
+            return self._fail(ConnectionLost(FORKED))
+        if self._identity is not None:
+            return self._fail(ConnectionLost(f"it closed the connection when it had our certificate; {which_clock()}"))
+        return self._fail(ConnectionLost("the connection ended without a farewell"))
 
     def _open_arrived(self, data: memoryview) -> None:
         with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first

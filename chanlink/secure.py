@@ -20,7 +20,7 @@ from . import clock, suites
 from .buffers import RECEIVE, loop_buffers
 from .errors import ConnectionLost, HandshakeError, SessionClosed, SessionError, UntrustedPeer
 from .forks import forget_in_child
-from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify
+from .identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify, which_clock
 from .limits import Limits, PeerLimits
 from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
 from .openssh import PublicKey
@@ -159,7 +159,7 @@ async def handshake_as_client(
     first = b"" if credentials.psk is None else msgpack.packb({"time": int(time.time())})
     began = clock.now()
     await _send(transport, hello + prefixed(noise.write_message(first)))
-    message = await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
+    message = await _receive_answer(transport, credentials)
     if not message:
         raise SessionClosed("busy", NO_TURN)
     offer = read(noise.read_message(message), OFFER)
@@ -175,6 +175,19 @@ async def handshake_as_client(
     if not eager:
         await stream.receive_welcome()
     return Secured(stream, key, peer_limits, grant, round_trip)
+
+
+async def _receive_answer(transport: ByteStream, credentials: Credentials) -> bytes:
+    """The server's message. A server that does not want to talk to us says nothing, so that we can only guess why."""
+    try:
+        return await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
+    except HandshakeError as exc:
+        if exc.__cause__ is None:  # it has said something
+            raise
+        guess = "it is no chanlink server, or has a pre-shared key"
+        if credentials.psk is not None:
+            guess = f"it has another pre-shared key, or none; or {which_clock()}"
+        raise HandshakeError(f"the server closed the connection instead of an answer: {guess}") from exc.__cause__
 
 
 async def handshake_as_server(

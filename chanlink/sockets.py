@@ -96,6 +96,8 @@ def parse_address(text: str) -> Address:
 
 def _parse_path(text: str) -> str:
     path = os.path.expanduser(text.removeprefix("unix:"))
+    if path.startswith("~"):
+        raise AddressError(f"{text!r}: there is no such home folder; set HOME, or write the whole path")
     try:
         length = len(os.fsencode(path))
     except UnicodeEncodeError as exc:

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -73,6 +74,10 @@ class TestFile:
         assert find_host("web1", path) == Host("tcp://x")
         with pytest.raises(chanlink.ConfigError, match="it has web1"):
             find_host("web2", path)
+
+
+ONLY_HOME = ["sh", "-c", 'mount --bind "$HOME" "$HOME" && mount -o remount,bind,ro / && exec "$@"', "sh"]
+"""In a name space of mounts: nothing else can be written."""
 
 
 class User:
@@ -176,6 +181,21 @@ class TestUnknownServers:
         assert_one_line(done, fingerprint(user.server), "is trusted from now on", status=0)
         done = user.run("--accept-new", user.server.address, "--", "true")
         assert (done.returncode, done.stderr) == (0, b"")
+
+    @pytest.mark.skipif(
+        subprocess.run(["unshare", "--mount", *ONLY_HOME, "true"], capture_output=True).returncode != 0
+        if shutil.which("unshare")
+        else True,
+        reason="needs a name space of mounts",
+    )
+    def test_accept_new_needs_no_place_to_write_but_the_home(self, user: User) -> None:
+        command = [*COMMAND, "run", "--accept-new", user.server.address, "--", "true"]
+        done = subprocess.run(
+            ["unshare", "--mount", *ONLY_HOME, *command], cwd=user.home, env=user.environment,
+            stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE,
+        )  # fmt: skip
+        assert_one_line(done, fingerprint(user.server), "is trusted from now on", status=0)
+        assert user.server.key.split()[1] in user.known
 
     def test_another_key_than_the_known_one_is_refused_whatever_the_options(self, user: User) -> None:
         host = user.server.address.removeprefix("tcp://").replace("127.0.0.1", "[127.0.0.1]")

@@ -23,11 +23,12 @@ def load_ours(options: argparse.Namespace) -> "chanlink.Identity | chanlink.Publ
 def default_identity() -> "chanlink.Identity":
     """That of the user, made at first use."""
     import chanlink
+    from chanlink.openssh import expand
 
     from .output import note
 
     path = default_path()
-    missing = not os.path.lexists(os.path.expanduser(path))
+    missing = not os.path.lexists(expand(path))
     identity = load_identity(path) if not missing else chanlink.Identity.default()
     if missing:
         note(f"made a key of our own: {path}")

@@ -2,7 +2,6 @@
 
 import argparse
 import errno
-import re
 
 import chanlink
 
@@ -90,6 +89,8 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
             )
         case chanlink.HandshakeTimeout():
             return f"{error}; does a chanlink server listen there, and without a pre-shared key?"
+        case chanlink.HandshakeError() if "one of the two clocks" in str(error) or "pre-shared key" in str(error):
+            return f"{start}{error}"
         case chanlink.HandshakeError():
             return f"{start}{error}; is it a chanlink server, and is the pre-shared key (--psk) the same on both sides?"
         case chanlink.SessionClosed(code="busy"):
@@ -115,11 +116,10 @@ def _service(options: argparse.Namespace) -> str:
 def _explain_untrusted(error: chanlink.UntrustedPeer, options: argparse.Namespace) -> str:
     if error.remote:
         return f"the server does not trust our key; {error.advice}"
-    key = re.search(r"ssh-ed25519 \S+$", error.advice)
-    if key is not None:
+    if error.key:
         return (
             f"the server has the key {error.fingerprint}, which is not known; if it is the right one: "
-            f"chanlink peers add {options.address} '{key[0]}'"
+            f"chanlink peers add {options.address} '{error.key}'"
         )
     if error.advice:
         return f"the server has the key {error.fingerprint}: {error.advice}"

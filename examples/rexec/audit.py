@@ -23,6 +23,7 @@ import chanlink
 
 from .logs import logger
 from .messages import CANNOT_START, Run, StartError, beginning, shell_line, text_of
+from .settings_file import expanded
 
 PATIENCE = 5.0
 """Seconds for which a line waits for the reader of a pipe."""
@@ -38,7 +39,7 @@ class Audit:
 
     def __init__(self, path: str | None = None) -> None:
         """Raises an `OSError` if the file can't be written; a pipe may be still without its reader."""
-        self._path = None if path is None else os.path.expanduser(path)
+        self._path = None if path is None else expanded(path)
         self._numbers = itertools.count(1)
         self._torn = False
         if self._path is not None:

@@ -1,7 +1,6 @@
 """From the options of a client's command to a session with a server."""
 
 import argparse
-import tempfile
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -127,9 +126,10 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
         try:
             session = await connect(peer, trust)
         except chanlink.UntrustedPeer as exc:
-            if exc.remote or not exc.advice or not (options.first_use or options.accept_new):
+            if not exc.key or not (options.first_use or options.accept_new):
                 raise
-            key = await meet(where, identity, exc.fingerprint, options)
+            key = chanlink.PublicKey.parse(exc.key)
+            await meet(where, key, options)
             session = await connect(key, chanlink.KnownPeers.load(first_use=True))
         yield session
 
@@ -143,41 +143,18 @@ def our_identity(where: Destination) -> "chanlink.Identity":
 # --- servers that are not known -----------------------------------------------------------------
 
 
-async def meet(
-    where: Destination, identity: "chanlink.Identity", fingerprint: str, options: Options
-) -> "chanlink.PublicKey":
-    """The key of a server that is not known, if the user says that it is the right one.
+async def meet(where: Destination, key: "chanlink.PublicKey", options: Options) -> None:
+    """Have somebody decide whether this is the key of a server that is not known, and has proved to have it.
 
-    Raises `chanlink.UntrustedPeer` if not, and `chanlink.WrongPeer` if the server has two keys.
+    Raises `chanlink.UntrustedPeer` if not.
     """
     import chanlink
 
-    key = await _key_of(where, identity)
-    if key.fingerprint != fingerprint:
-        raise chanlink.WrongPeer(fingerprint, key.fingerprint)
-    question = f"The server at {where.address} is not known. Its key is {fingerprint} (Ed25519).\n"
+    question = f"The server at {where.address} is not known. Its key is {key.fingerprint} (Ed25519).\n"
     if options.accept_new:
-        complain(f"{where.address}: the key {fingerprint} is trusted from now on")
+        complain(f"{where.address}: the key {key.fingerprint} is trusted from now on")
     elif not await options.ask(question + "Is that the right one? It will be remembered (yes/no): "):
-        raise chanlink.UntrustedPeer(fingerprint, "you said that it is not the right one")
-    return key
-
-
-async def _key_of(where: Destination, identity: "chanlink.Identity") -> "chanlink.PublicKey":
-    """The key that the server proves to have.  Nothing is asked of the server, and nothing remembered."""
-    import chanlink
-
-    with tempfile.TemporaryDirectory(prefix="rexec-") as folder:
-        known = chanlink.KnownPeers.load(f"{folder}/known_peers", first_use=True)
-        try:
-            async with chanlink.connect(where.address, identity=identity, trust=known) as session:
-                assert session.peer.key is not None
-                return session.peer.key
-        except chanlink.SessionError:
-            # A server that refuses us has proved its key before that, and it was noted.
-            if not known.path.exists():
-                raise
-            return chanlink.PublicKey.parse(known.path.read_text().partition(" ")[2].strip())
+        raise chanlink.UntrustedPeer(key.fingerprint, "you said that it is not the right one")
 
 
 async def ask_on_terminal(question: str) -> bool:
@@ -221,6 +198,8 @@ def _explain_broken(error: Exception, where: Destination) -> str:
             return f"{where.name}: {_explain_untrusted(error, where)}"
         case chanlink.WrongPeer():
             return f"{where.name}: {error}; check the address, or give the right key with --peer"
+        case chanlink.HandshakeError() if "one of the two clocks" in str(error):
+            return f"{where.name}: {error}"
         case chanlink.HandshakeError():
             return f"{where.name}: {error}; check that it is a rexec server"
         case chanlink.ChannelRefused(code="no-such-service"):

@@ -52,9 +52,9 @@ def find_host(name: str, path: str = HOSTS) -> Host:
 
 def load_hosts(path: str = HOSTS) -> dict[str, Host]:
     """Read the file; one that is missing has nothing.  Raises `chanlink.ConfigError`: ``FILE: where: what``."""
-    file = os.path.expanduser(path)
+    file = os.path.expanduser(path)  # for the words of errors
     try:
-        tables = tomllib.loads(read_settings(file))
+        tables = tomllib.loads(read_settings(path))
     except FileNotFoundError:
         return {}
     except OSError as exc:

@@ -7,12 +7,20 @@ import stat
 SIZE_MAX = 1024 * 1024
 
 
-def read_settings(path: str | os.PathLike[str]) -> str:
+def expanded(path: str) -> str:
+    """The path with ``~`` expanded.  Raises `OSError` when there is no home folder."""
+    file = os.path.expanduser(path)
+    if file.startswith("~"):  # it would be a folder of that name, wherever we are
+        raise OSError(errno.EINVAL, "there is no such home folder; set HOME, or write the whole path", path)
+    return file
+
+
+def read_settings(path: str) -> str:
     """The text of such a file; never waits.  Raises `OSError`, or `ValueError` in words for people.
 
     It has to be a regular file, since it is read again, and one that not everybody may write.
     """
-    file = os.path.expanduser(path)
+    file = expanded(path)
     with open(file, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as stream:
         status = os.fstat(stream.fileno())
         if not stat.S_ISREG(status.st_mode):

@@ -23,6 +23,8 @@ import hashlib
 import os
 import stat
 
+from .settings_file import expanded
+
 RECORD_MAX = 4 * 1024 * 1024
 """More than the system takes as a command line."""
 SETTINGS = ("HOME", "CHANLINK_IDENTITY", "SSH_AUTH_SOCK", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR")
@@ -35,7 +37,10 @@ class ShareError(Exception):
 
 def control_folder() -> str:
     """The folder of the control sockets; it is made if it is missing.  Raises `ShareError` if others could use it."""
-    folder = os.path.join(_runtime_folder() or os.path.expanduser("~/.cache"), "rexec")
+    try:
+        folder = os.path.join(_runtime_folder() or expanded("~/.cache"), "rexec")
+    except OSError as exc:
+        raise ShareError(f"{exc.filename}: {exc.strerror}") from None
     try:
         if not os.path.lexists(folder):
             os.makedirs(folder, mode=0o700, exist_ok=True)  # somebody else may have made it meanwhile
