@@ -19,6 +19,9 @@ _WINDOW = 4_096
 """Bytes that are looked at where so many do not follow each other."""
 _MEDIUM = rb"[\xc4\xd9]|[\xc5\xda]\0|[\xc6\xdb]\0\0\0"
 """The header of a string of less than 256 bytes, but for the last byte, which is its length."""
+_EXTENSION = rb"\xc7|\xc8\0|\xc9\0\0\0"
+_EXTENSION_LENGTHS = (1, 4, 8, 12)
+"""The same of an extension; and the lengths of an end and of a time. Nothing is made of what stands behind another."""
 
 
 def more_values_than(limit: int, body: bytes) -> bool:
@@ -60,7 +63,9 @@ def _patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
         b"(?=%s)(?:%s)" % (_one_of(some), b"|".join(_one_of([length]) + _bytes(length) for length in some))
         for some in (range(begin, begin + 16) for begin in range(0, 256, 16))
     ]
-    value = b"|".join([*fixed, b"(?:%s)(?:%s)" % (_MEDIUM, b"|".join(lengths)), rb"\xc7\x0c" + _bytes(13)])
+    extensions = [_one_of([length]) + _bytes(1 + length) for length in _EXTENSION_LENGTHS]
+    others = [b"(?:%s)(?:%s)" % (_MEDIUM, b"|".join(lengths)), b"(?:%s)(?:%s)" % (_EXTENSION, b"|".join(extensions))]
+    value = b"|".join([*fixed, *others])
     return re.compile(b"(?:%s){%d}+" % (value, _RUN), re.DOTALL), re.compile(b"(?:%s)|(.+)" % value, re.DOTALL)
 
 

@@ -3,6 +3,8 @@
 import datetime
 import random
 import tracemalloc
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -17,6 +19,7 @@ from chanlink.counting import more_values_than
 from chanlink.limits import PeerLimits
 from chanlink.testing import session_pair
 
+from .muxes import message
 from .patience import processor_time
 
 UTC = datetime.UTC
@@ -40,6 +43,11 @@ def counts(body: bytes) -> int:
         else:
             most = middle
     return least
+
+
+def _sized(code: int, size: int) -> bytes:
+    """A header with its length in one byte, in two or in four, as its code has it."""
+    return bytes([code]) + size.to_bytes({0xC4: 1, 0xC7: 1, 0xD9: 1, 0xC5: 2, 0xC8: 2, 0xDA: 2}.get(code, 4), "big")
 
 
 # --- what is counted --------------------------------------------------------------------------------
@@ -89,6 +97,84 @@ def test_what_is_counted_is_what_is_made(seed: int, size: int) -> None:
 
     value = [made(6) for _ in range(lot.randrange(size // 100 + 2))] + [1] * size
     assert counts(msgpack.packb(value, datetime=True)) == values_in(value)
+
+
+HEADERS: dict[str, list[Callable[[int], bytes]]] = {
+    "array": [lambda n: bytes([0x90 + n]), lambda n: b"\xdc\0%c" % n, lambda n: b"\xdd\0\0\0%c" % n],
+    "map": [lambda n: bytes([0x80 + n]), lambda n: b"\xde\0%c" % n, lambda n: b"\xdf\0\0\0%c" % n],
+    "str": [lambda n: bytes([0xA0 + n]), *(partial(_sized, code) for code in (0xD9, 0xDA, 0xDB))],
+    "bin": [partial(_sized, code) for code in (0xC4, 0xC5, 0xC6)],
+    "extension": [partial(_sized, code) for code in (0xC7, 0xC8, 0xC9)],
+}
+"""What a value of so many bytes or items may begin with: the shortest form, and all others that say the same."""
+PLAIN = [
+    *[bytes([code]) for code in (*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3)],
+    *[
+        bytes([code]) + bytes(size)
+        for code, size in zip(range(0xCA, 0xD4), (4, 8, 1, 2, 4, 8, 1, 2, 4, 8), strict=True)
+    ],
+]
+FIXED = {1: b"\xd4", 2: b"\xd5", 4: b"\xd6", 8: b"\xd7", 16: b"\xd8"}
+
+
+class Bodies:
+    """Makes bodies out of everything that msgpack has, in all of its forms."""
+
+    def __init__(self, seed: int) -> None:
+        self.lot = random.Random(seed)
+        self.values = 0
+
+    def value(self, depth: int = 0) -> bytes:
+        self.values += 1
+        lot = self.lot
+        kind = lot.choice(["plain", "str", "bin", "end", "time", *(["array", "map"] if depth < 5 else [])])
+        if kind == "plain":
+            return lot.choice(PLAIN)
+        if kind in ("str", "bin"):
+            size = lot.randrange(32)
+            return lot.choice(HEADERS[kind])(size) + bytes(size)
+        if kind in ("end", "time"):
+            size = 1 if kind == "end" else lot.choice([4, 8, 12])
+            header = lot.choice(
+                [*(make(size) for make in HEADERS["extension"]), *([FIXED[size]] if size in FIXED else [])]
+            )
+            return header + (b"\1" if kind == "end" else b"\xff") + bytes(size)
+        count = lot.randrange(16)
+        inner = [self.key_and_value(depth + 1) if kind == "map" else self.value(depth + 1) for _ in range(count)]
+        return lot.choice(HEADERS[kind])(count) + b"".join(inner)
+
+    def key_and_value(self, depth: int) -> bytes:
+        self.values += 1
+        size = self.lot.randrange(1, 32)
+        return self.lot.choice(HEADERS["str"])(size) + bytes(size) + self.value(depth)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_can_be_unpacked_is_counted_in_whichever_form_it_comes(seed: int) -> None:
+    bodies = Bodies(seed)
+    items = [bodies.value() for _ in range(300)]
+    bodies.lot.shuffle(items)
+    body = b"\xdc" + len(items).to_bytes(2, "big") + b"".join(items)
+    made = msgpack.unpackb(body, timestamp=3)
+    assert len(made) == len(items)
+    assert counts(body) == 1 + bodies.values
+
+
+@pytest.mark.parametrize("code", [-1, 0, 1, 127])
+@pytest.mark.parametrize("size", [0, 1, 3, 4, 8, 12, 16, 255])
+@pytest.mark.parametrize("form", range(3))
+def test_behind_an_extension_there_are_not_too_many_values_either(code: int, size: int, form: int) -> None:
+    first = HEADERS["extension"][form](size) + bytes([code & 0xFF]) + bytes(size)
+    body = b"\xdd" + (5_001).to_bytes(4, "big") + first + b"\x80" * 5_000
+    payload = message(body, ("sender", 3))[4:]
+
+    def claim(kind: object, stream_id: int) -> Any:
+        return object
+
+    with pytest.raises(DecodeError):
+        codec.decode(len(body), body, Limits(message_values=5_000), claim)
+    with pytest.raises(DecodeError):
+        codec.decode(codec.HAS_TABLE | len(payload), payload, Limits(message_values=5_000), claim)
 
 
 # --- what is refused --------------------------------------------------------------------------------
@@ -185,6 +271,7 @@ BOMBS = {
     "long strings": b"\xdc\0\x65" + b"\xda\1\0" + b"x" * 256 + b"\x80" * 100,
     "ints": b"\xd0\x80",
     "times": b"\xd6\xff1234",
+    "a time and maps": b"\xc7\4\xff1234" + b"\x80" * 300,
 }
 
 

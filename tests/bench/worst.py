@@ -101,6 +101,7 @@ KINDS: dict[str, tuple[bytes, int]] = {
     "bin of 5,000": (b"\xc5\x13\x88" + bytes(5_000), 1),
     "time": (b"\xd6\xff1234", 1),
     "time with parts of a second": (b"\xd7\xff" + (999_999_999 << 34 | 100_000).to_bytes(8, "big"), 1),
+    "time with a header too long": (b"\xc9\0\0\0\4\xff1234", 1),
     "long time": (b"\xc7\x0c\xff" + bytes(4) + (1_000_000).to_bytes(8, "big"), 1),
     "empty map": (b"\x80", 1),
     "empty array": (b"\x90", 1),
