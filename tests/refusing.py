@@ -9,8 +9,17 @@ from collections.abc import Callable
 
 import pytest
 
-_X86_64 = {"link": 86, "linkat": 265, "chmod": 90, "fchmod": 91, "fchmodat": 268, "fchown": 93, "flock": 73}
-_AARCH64 = {"linkat": 37, "fchmod": 52, "fchmodat": 53, "fchown": 55, "flock": 32}
+_X86_64 = {
+    "link": 86,
+    "linkat": 265,
+    "chmod": 90,
+    "fchmod": 91,
+    "fchmodat": 268,
+    "fchown": 93,
+    "flock": 73,
+    "utimensat": 280,
+}
+_AARCH64 = {"linkat": 37, "fchmod": 52, "fchmodat": 53, "fchown": 55, "flock": 32, "utimensat": 88}
 _NUMBERS = {"x86_64": _X86_64, "aarch64": _AARCH64}.get(platform.machine(), {})
 LINKS, MODES = ("link", "linkat"), ("chmod", "fchmod", "fchmodat")
 

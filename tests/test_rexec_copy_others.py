@@ -22,6 +22,13 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can be several users"),
 ]
 
+
+@pytest.fixture
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    """What a file system says is the same on all of them."""
+    return "asyncio", {"use_uvloop": False}
+
+
 ROOT, VICTIM, ATTACKER, OWNER = 0, 65_534, 12_345, 23_456
 PART = ".x.rexec-part"
 

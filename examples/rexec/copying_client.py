@@ -79,8 +79,8 @@ async def copy(
     ``source`` and ``destination`` are the sessions with the servers where these are; None is here. ``watch`` is called
     now and then with the progress. What each side says of itself begins with its label.
 
-    Each copy has the name of what it is a copy of. What is called ``.``, ``..``, ``/`` or ``~`` has none: its content
-    goes into the folder ``target``. Two sources of one name are an error, before anything is copied.
+    Each copy has the name of what it is a copy of. What ends with ``.`` or ``..``, or is ``/`` or ``~``, has none: its
+    content goes into the folder ``target``. Two sources of one name are an error, before anything is copied.
 
     Each file keeps its mode and time, and is verified by its hash before it takes the place of what had its name. Of
     one that was interrupted there is a part beside it, from which the next copy goes on if its hash is that of the same
@@ -120,9 +120,9 @@ def _names_of(sources: list[bytes], target: bytes) -> list[bytes]:
 
 def _name_of(source: bytes) -> bytes:
     """How the copy is called in a folder; nothing for what has no name of its own."""
-    name = path.basename(path.normpath(source))
-    is_nameless = name in (b"", b".", b"..") or (name.startswith(b"~") and b"/" not in source)
-    return b"" if is_nameless else name
+    name = path.basename(source.rstrip(b"/"))
+    is_home = name.startswith(b"~") and b"/" not in source.rstrip(b"/")
+    return b"" if name in (b".", b"..") or is_home else name
 
 
 async def _run_side(

@@ -20,13 +20,13 @@ NOTES = """\
 A path on a server is written SERVER:PATH, where SERVER is tcp://HOST:PORT, unix:/PATH, or a name in
 ~/.config/chanlink/hosts.toml. It begins in the folder that the server runs in, as commands do. A path here that has a
 colon, or begins with -, is written ./PATH. If DST is a folder, the copies are put into it; else it is what the only
-copy will be called.
+copy will be called. Of what ends with . or .., and of / and ~, the content is copied.
 
-Modes and times are kept. Each file is written beside its place and takes it when its BLAKE2b hash has proved right;
-what was interrupted is gone on with by the same command, after comparing the hash of what is there. Symbolic links are
-copied as links, but for those that lead out of the folder that is copied: they are left out, and so is what is neither
-a file nor a folder. The exit status is 0 if everything was copied, 1 if something could not be, and 255 for other
-errors.
+Modes and times are kept; where a disk does not keep them, that is said. Each file is written beside its place and takes
+it when its BLAKE2b hash has proved right, also that of a link, which is not written through; what was interrupted is
+gone on with by the same command, after comparing the hash of what is there. Symbolic links are copied as links, but for
+those that lead out of the folder that is copied: they are left out, and so is what is neither a file nor a folder. The
+exit status is 0 if everything was copied, 1 if something could not be, and 255 for other errors.
 
 examples:
   rexec cp report.pdf tcp://build:9323:/tmp/
