@@ -88,3 +88,23 @@ def test_it_is_said_in_one_line_and_no_folder_is_made(line: str, folder: Path, a
     (said,) = done.stderr.splitlines()
     assert "there is no such home folder; set HOME, or write the whole path" in said
     assert sorted(os.listdir(folder)) == before
+
+
+def test_a_copy_makes_no_folder_called_by_a_tilde(tmp_path: Path) -> None:
+    program = """
+from examples.rexec.copying_places import Place
+for path in (b"~", b"~/there", b"~/"):
+    for call in (Place().parent, Place().folder, Place().opened):
+        try:
+            with call(path):
+                raise AssertionError(path)
+        except OSError as exc:
+            assert "no such home folder" in str(exc), exc
+with Place().parent(b"~$letter.docx") as (folder, name):
+    assert name == b"~$letter.docx"
+"""
+    done = subprocess.run(
+        [*NOBODY, sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")

@@ -15,7 +15,7 @@ from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 from chanlink.trust import Grant
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
 IN_TIME = 15
 """A guard only: nothing waits for it."""
@@ -96,7 +96,7 @@ async def test_what_travelled_by_a_service_taken_away_is_over_at_any_depth(path:
         await eventually(lambda: client.statistics().channels == server.statistics().channels == 2 + 2 * len(path))
 
 
-@pytest.mark.parametrize("path", CASES, ids="-".join)
+@pytest.mark.parametrize("path", CASES, ids="-".join)  # of what goes through the relay
 async def test_what_a_relay_passed_on_is_over_in_the_third_process_too(path: tuple[str, ...]) -> None:
     """near - relay - far: near's right to a service of the relay ends, and far has not heard of any of it."""
     async with session_pair() as (near, relay_near), session_pair() as (relay_far, far):

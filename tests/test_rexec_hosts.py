@@ -191,7 +191,7 @@ class TestUnknownServers:
     def test_accept_new_needs_no_place_to_write_but_the_home(self, user: User) -> None:
         command = [*COMMAND, "run", "--accept-new", user.server.address, "--", "true"]
         done = subprocess.run(
-            ["unshare", "--mount", *ONLY_HOME, *command], cwd=user.home, env=user.environment,
+            ["unshare", "--mount", *ONLY_HOME, *command], cwd="/", env=user.environment,
             stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE,
         )  # fmt: skip
         assert_one_line(done, fingerprint(user.server), "is trusted from now on", status=0)

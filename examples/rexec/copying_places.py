@@ -9,6 +9,8 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from .settings_file import expanded
+
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """A folder that entries are looked up in; whether they may be listed is another question."""
@@ -27,13 +29,13 @@ class Place:
     """
 
     def __init__(self, root: str | os.PathLike[str] | None = None) -> None:
-        self._root = None if root is None else os.path.realpath(os.path.expanduser(root))
+        self._root = None if root is None else os.path.realpath(expanded(os.fspath(root)))
 
     @contextmanager
     def opened(self, path: bytes) -> Iterator[int]:
         """A descriptor of an existing file or folder, to read it; `FileNotFoundError`, ... as `os.open`."""
         if self._root is None:
-            path = os.path.expanduser(path) or b"."
+            path = _expanded(path) or b"."
             _no_special(os.stat(path))
             with closing(os.open(path, READ)) as descriptor:
                 _no_special(os.fstat(descriptor))
@@ -52,7 +54,7 @@ class Place:
     def parent(self, path: bytes) -> Iterator[tuple[int, bytes]]:
         """A descriptor of the folder that an entry is in or may be put into, and its name there."""
         if self._root is None:
-            parent, name = os.path.split(os.path.expanduser(path).rstrip(b"/") or path)
+            parent, name = os.path.split(_expanded(path).rstrip(b"/") or path)
         else:
             *parents, name = _inner(path) or [b"."]
             parent = b"/".join(parents)
@@ -61,13 +63,21 @@ class Place:
 
     def _open_folder(self, path: bytes) -> int:
         if self._root is None:
-            return os.open(os.path.expanduser(path) or b".", THROUGH)
+            return os.open(_expanded(path) or b".", THROUGH)
         names = _inner(path)
         inner = os.open(self._root, THROUGH)
         for name in names:
             with closing(inner) as folder:
                 inner = open_inner(folder, name, THROUGH)
         return inner
+
+
+def _expanded(path: bytes) -> bytes:
+    """``~`` is the home folder; where there is none, it must not become a folder of that name."""
+    found = os.path.expanduser(path)
+    if found == b"~" or found.startswith(b"~/"):  # others, such as ~$letter.docx, are names
+        raise OSError(errno.EINVAL, "there is no such home folder; set HOME, or write the whole path", path)
+    return found
 
 
 @contextmanager
