@@ -413,7 +413,8 @@ class TestServer:
         keys = ["serve", "--identity", server.directory / "server", "--trust", server.directory / "client.pub"]
         assert_one_line(rexec_command(*keys, "--policy", bad), f"{bad}: rules.x.keys")
         assert_one_line(rexec_command(*keys, "--policy", tmp_path / "none"), "No such file")
-        assert_one_line(rexec_command(*keys, "--audit", tmp_path), "directory")
+        assert_one_line(rexec_command(*keys, "--audit", tmp_path), f"rexec: {tmp_path}: Is a directory")
+        assert_one_line(rexec_command(*keys, "--audit", "/nope/x"), "rexec: /nope/x: No such file or directory")
         assert_one_line(rexec_command(*keys, "--grace", "-1"), "seconds")
 
     def test_what_can_not_be_written_down_is_not_run(self, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Where a server runs: without /proc, as the first process, with signals ignored, with few descriptors, ..."""
 
+import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -9,12 +11,14 @@ from pathlib import Path
 import anyio
 import pytest
 
+import chanlink
 from examples.rexec import messages
-from examples.rexec.client import StartError, run
+from examples.rexec.client import StartError, run, start
+from examples.rexec.server import SERVICE, service
 from examples.rexec.signals import heeding
 
-from .rexec_servers import FAMILY, PATIENCE, alive, gone, running, serving, until
-from .test_rexec import sessions
+from .rexec_servers import COMMAND, FAMILY, PATIENCE, ROOT, alive, assert_one_line, gone, running, serving, until
+from .test_rexec import read_line, sessions
 
 STUBBORN_CHILD = """sh -c "trap '' TERM; echo $$ \\$\\$; exec sleep 1000" & wait"""
 """As `FAMILY`; TERM ends the command but not its child."""
@@ -132,6 +136,111 @@ def without_uvloop(folder: Path) -> Path:
     )
     (folder / "sitecustomize.py").write_text(hiding)
     return folder
+
+
+class TestLocale:
+    """Of the server: what arrives is bytes, and what its files say is UTF-8, wherever it runs."""
+
+    POLICY = """
+[rules.all]
+keys = ["client"]
+commands = [["printf", "%s", "\N{LATIN SMALL LETTER U WITH DIAERESIS}*"], ["pwd"], ["env"]]
+environment = ["\N{EURO SIGN}*", "X"]
+directories = ["/tmp/**"]
+variables = { "V\N{EURO SIGN}" = "\N{EURO SIGN}" }
+"""
+
+    @pytest.mark.parametrize("kind", ["C", "ISO-8859-1"])
+    def test_bytes_and_patterns_mean_the_same(self, tmp_path: Path, kind: str) -> None:
+        environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        if kind != "C":
+            made = ["localedef", "-i", "de_DE", "-f", kind, str(tmp_path / f"de_DE.{kind}")]
+            if not can(*made):
+                pytest.skip("there is no localedef, or nothing for it to read")
+            environment = os.environ | {"LC_ALL": f"de_DE.{kind}", "LOCPATH": str(tmp_path)}
+        (tmp_path / "policy").write_text(self.POLICY, encoding="utf-8")
+        folder = os.fsencode(tmp_path) + b"/f\xfcr"
+        os.mkdir(folder)
+        options = ["--policy", tmp_path / "policy", "--audit", tmp_path / "audit"]
+        with serving(tmp_path, *options, env=environment) as server:
+            word = "\N{LATIN SMALL LETTER U WITH DIAERESIS}".encode() + b"\xfc\xff"
+            assert server.run("printf", "%s", word).stdout == word
+            assert server.run("pwd", options=["-C", folder]).stdout == folder + b"\n"
+            done = server.run("env", options=["-e", b"X=\xfc", "-e", "\N{EURO SIGN}=1"])
+            variables = {b"X=\xfc", b"V\xe2\x82\xac=\xe2\x82\xac", b"\xe2\x82\xac=1"}
+            assert variables <= set(done.stdout.splitlines()), done
+            for words in (("printf", "%s", b"\xfc"), ("printf", b"\xff")):
+                assert_one_line(server.run(*words), "does not allow this command", status=127)
+            assert_one_line(server.run("pwd", options=["-e", b"\xff=1"]), "does not allow to set", status=127)
+            assert "Traceback" not in server.log.read_text(errors="replace")
+            said = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+            assert os.fsencode(said[0]["command"][2]) == word
+
+
+class TestStopped:
+    """Who waits for a server that is stopped, is told so, after its command has ended."""
+
+    @pytest.mark.parametrize("name", ["run", "attach"])
+    def test_it_is_said_in_a_line(self, tmp_path: Path, name: str) -> None:
+        with serving(tmp_path, "--grace", "0.2") as server:
+            command = server.command("sh", "-c", FAMILY)
+            if name == "attach":
+                subprocess.run(server.command("sh", "-c", FAMILY, options=["--detach", "--name", "x"]), check=True)
+                command = server.rexec("attach", "x")
+            with running(command) as (client, pids):
+                server.stop()
+                gone(pids)
+                _, said = client.communicate(timeout=PATIENCE)
+                assert client.returncode == 255
+                assert said.decode() == f"rexec: {server.address}: the server was stopped, and what it ran\n"
+
+    def test_a_detached_command_that_is_not_there_is_the_same_mistake_for_all(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as server:
+            for name in ("attach", "kill"):
+                assert_one_line(server.call(name, "nosuch"), "there is no detached command of this name", status=255)
+
+    @pytest.mark.anyio
+    async def test_all_commands_end_and_no_other_begins(self, no_leaks: object) -> None:
+        us, them = chanlink.Identity.generate("us"), chanlink.Identity.generate("them")
+        trust = chanlink.Trust.of(us.public_key)
+        async with (
+            service(grace=0.1) as rexec,
+            chanlink.listen("tcp://127.0.0.1:0", identity=them, trust=trust, services={SERVICE: rexec}) as listener,
+            chanlink.connect(listener.addresses[0], identity=us, peer=them.public_key) as session,
+            start(session, ["sh", "-c", f"trap '' TERM; {FAMILY}"]) as stubborn,
+            start(session, ["sh", "-c", FAMILY]) as other,
+        ):
+            pids = [*(await read_line(stubborn.stdio)).split(), *(await read_line(other.stdio)).split()]
+            await rexec.stop()
+            assert not any(alive(int(pid)) for pid in pids)
+            for command in (stubborn, other):
+                with pytest.raises(chanlink.ChannelFailed) as caught:
+                    await command.wait()
+                assert (caught.value.code, caught.value.text) == (
+                    messages.STOPPED,
+                    "the server was stopped, and what it ran",
+                )
+            with pytest.raises(chanlink.ChannelFailed):
+                await run(session, ["true"])
+            await rexec.stop()
+
+
+@pytest.mark.parametrize("most", [9, 15])
+def test_too_few_descriptors_are_one_line(tmp_path: Path, most: int) -> None:
+    """From 9 on, Python gets as far as our code."""
+    with serving(tmp_path) as server:
+        serve = [*COMMAND, "serve", "--listen", "tcp://127.0.0.1:0"]
+        serve += ["--identity", tmp_path / "server", "--trust", tmp_path / "client.pub"]
+        for command in (serve, server.command("true")) if most == 9 else (serve,):
+            done = subprocess.run(
+                command,
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (most, most)),
+                timeout=PATIENCE,
+            )
+            assert_one_line(done, "Too many open files")
 
 
 @pytest.mark.anyio

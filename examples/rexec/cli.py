@@ -4,13 +4,15 @@ Each subcommand is a module of `commands`: its ``add`` adds the parser, whose de
 work (``action``, from the options to the exit status) and the one that explains its errors (``explain``).
 """
 
+import errno
+import os
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
 from .arguments import RAW, Options, Parser
-from .descriptors import FAILED, refuse_output
+from .descriptors import FAILED, ROOM, complain, has_room, refuse_output
 from .interrupts import die_of
 
 COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key")
@@ -39,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parse(sys.argv[1:] if argv is None else argv)
     if not options.announces:
         refuse_output()
+    if not has_room():
+        complain(f"{os.strerror(errno.EMFILE)}: it takes {ROOM} beside those that are open (see ulimit -n)")
+        return FAILED
     try:
         status: int = options.action(options)
         return status
@@ -53,9 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             logger.critical("a defect of rexec", exc_info=exc)  # so that a server's words in it are printable
         else:
-            from .explaining import complain
+            from .messages import printable
 
-            complain(problem)
+            complain(printable(problem))
         return FAILED
 
 

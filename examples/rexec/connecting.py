@@ -204,6 +204,8 @@ def _explain_broken(error: Exception, where: Destination) -> str:
             return f"{where.name}: {error}; check that it is a rexec server"
         case chanlink.ChannelRefused(code="no-such-service"):
             return f"{where.name}: the server does not let us do that; its trust file can allow our key more"
+        case chanlink.ChannelFailed(code="server-stopped"):
+            return f"{where.name}: {error.text}"
         case chanlink.SessionLost(orderly=True):
             return f"{where.name}: the server closed the connection before we were done; was it stopped?"
         case chanlink.SessionLost():

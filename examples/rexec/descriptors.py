@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 FAILED = 255
 """The exit status for our own errors, as ssh has it; a command's own status is passed on as it is."""
+ROOM = 12
+"""Descriptors that the least of our commands takes."""
 
 
 def prepare() -> None:
@@ -74,3 +76,17 @@ def _forget(stream: "TextIO") -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)
+
+
+def has_room() -> bool:
+    """Whether there may be `ROOM` more.  Else not even an event loop comes about, and how that fails is no help."""
+    opened: list[int] = []
+    try:
+        while len(opened) < ROOM:
+            opened.append(os.dup(0))
+    except OSError:
+        return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    return True

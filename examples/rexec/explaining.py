@@ -1,5 +1,7 @@
 """Errors in one line that says what to do."""
 
+import errno
+
 import chanlink
 
 from . import descriptors
@@ -22,6 +24,11 @@ def explain(error: Exception) -> str | None:
             return str(error)
         case UnicodeEncodeError():
             return f"{error.object!r} is no text: in the locale here, it has bytes that are no letters"
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            return f"{error.strerror} (see ulimit -n)"  # whichever file it was
         case OSError():
-            return f"can't read or write: {error.strerror or error}"
+            what = error.filename if isinstance(error.filename, str) else "can't read or write"
+            return f"{what}: {error.strerror or error}"
+        case ExceptionGroup():  # of tasks that ended together: one reason is enough
+            return next(filter(None, map(explain, error.exceptions)), None)
     return None

@@ -58,6 +58,8 @@ BAD_REQUEST = "bad-request"
 TOO_LONG = "too-long"
 """Our answer is longer than what the other side takes."""
 
+STOPPED = "server-stopped"
+"""The code with which a server that ends leaves the statuses that it still owes."""
 CANCELLED = "cancelled"
 """The code with which a caller that gives up a command leaves its streams."""
 LINE_MAX = 1_000

@@ -28,6 +28,7 @@ from .messages import (
     CANCELLED,
     REFUSED,
     SERVICE,
+    STOPPED,
     TOO_LONG,
     Attach,
     BadMessage,
@@ -50,8 +51,7 @@ from .policy_file import PolicyFile
 from .process import GRACE, GuardLost, Order, OutputPipe, Process
 from .pumps import copy_in, copy_out
 
-__all__ = ["SERVICE", "Handler", "service"]
-
+__all__ = ["SERVICE", "Handler", "Service", "service"]
 
 Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
 
@@ -59,19 +59,20 @@ Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
 @asynccontextmanager
 async def service(
     policy: Policy | PolicyFile | None = None, audit: Audit | None = None, grace: float = GRACE
-) -> AsyncGenerator[Handler, None]:
+) -> AsyncGenerator["Service", None]:
     """The handler to serve under the name `SERVICE`.
 
     The file of a policy is read again when it changes. Without a policy, whoever may use the service may run anything.
     ``grace`` is the time in seconds between TERM and KILL for commands that are stopped.
-    Leave the block after the sessions have ended: commands that run detached are stopped then.
+    Leave the block after the sessions have ended: commands that run detached are stopped then. To have callers told
+    that it was the server, call `Service.stop` before the sessions end.
     """
     failure: BaseException | None = None
     async with Guard(grace) as guard, anyio.create_task_group() as background:
         if isinstance(policy, PolicyFile):
             background.start_soon(policy.watch)
         try:
-            yield _Server(guard, background, policy or Policy.anything(), audit or Audit()).serve
+            yield Service(guard, background, policy or Policy.anything(), audit or Audit())
         except Exception as exc:  # the task group would wrap it
             failure = exc
         background.cancel_scope.cancel()
@@ -79,7 +80,9 @@ async def service(
         raise failure
 
 
-class _Server:
+class Service:
+    """A `Handler`.  Made by `service`."""
+
     def __init__(self, guard: Guard, background: TaskGroup, policy: Policy | PolicyFile, audit: Audit) -> None:
         self._guard = guard
         self._background = background
@@ -87,8 +90,34 @@ class _Server:
         self._audit = audit
         self._detached = Table()
         self._running: Counter[str] = Counter()
+        self._stops: set[anyio.CancelScope] = set()
+        self._all_stopped: anyio.Event | None = None
 
-    async def serve(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
+    async def stop(self) -> None:
+        """Stop what runs for somebody who waits for it, and tell them; whatever is asked for from now on, as well.
+
+        Returns when all is stopped: after the grace, if there are commands that do not end by themselves.
+        """
+        self._all_stopped = anyio.Event()
+        for scope in self._stops:
+            scope.cancel()
+        if self._stops:
+            await self._all_stopped.wait()
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            if self._all_stopped is not None:
+                scope.cancel()
+            self._stops.add(scope)
+            try:
+                yield scope
+            finally:
+                self._stops.discard(scope)
+                if self._all_stopped is not None and not self._stops:
+                    self._all_stopped.set()
+
+    async def __call__(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
         """Serve a channel, which brings one request.  Returns when that is answered; cancelled: its command is stopped.
 
         What becomes of the channel then is no matter: whether somebody still waits, a command learns from its own ends.
@@ -106,20 +135,26 @@ class _Server:
             async with AsyncExitStack() as ends:
                 for end in ends_in(request):
                     await ends.enter_async_context(end)
-                try:
-                    answer = await self._act(request, peer)
-                except StartError as exc:
-                    answer = error_message(exc)
-                except GuardLost as exc:
-                    logger.error("%s: %s", peer.name, exc)
-                    request.status.fail("guard-lost", "how the command ended is not known")
-                    return
-                try:
-                    await request.status.send(answer)
-                except chanlink.MessageError as exc:
-                    await request.status.send(error_message(StartError(TOO_LONG, f"the answer is too long: {exc}")))
+                with self._stoppable() as scope:
+                    await self._act_and_tell(request, peer)
+                if scope.cancelled_caught:
+                    request.status.fail(STOPPED, "the server was stopped, and what it ran")
         except chanlink.ChannelBroken as exc:
             logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
+
+    async def _act_and_tell(self, request: Request, peer: chanlink.Peer) -> None:
+        try:
+            answer = await self._act(request, peer)
+        except StartError as exc:
+            answer = error_message(exc)
+        except GuardLost as exc:
+            logger.error("%s: %s", peer.name, exc)
+            request.status.fail("guard-lost", "how the command ended is not known")
+            return
+        try:
+            await request.status.send(answer)
+        except chanlink.MessageError as exc:
+            await request.status.send(error_message(StartError(TOO_LONG, f"the answer is too long: {exc}")))
 
     async def _act(self, request: Request, peer: chanlink.Peer) -> dict[str, Any]:
         owner = peer.key.fingerprint if peer.key is not None else peer.name

@@ -4,12 +4,12 @@ from typing import Any
 
 from ..arguments import Options, add_command
 from ..connecting import add_connection, connected, explain_client
-from .run import NOT_STARTED
+from ..descriptors import FAILED
 
 NOTES = """\
 Prints what the command has written, as far as the server has kept it (a mebibyte), and what it writes until it ends.
-The exit status is that of the command. Ctrl-C leaves it alone. A command waits while somebody is attached who does not
-read.
+The exit status is that of the command, and 255 if there is none of this name. Ctrl-C leaves it alone. A command waits
+while somebody is attached who does not read.
 
 examples:
   rexec attach tcp://build nightly
@@ -48,7 +48,7 @@ async def _attach(options: Options) -> int:
             done = await attach(session, options.name, stdout=stdout, stderr=stderr)
         except StartError as exc:
             complain(f"{exc.code}: {exc.text}")
-            return NOT_STARTED
+            return FAILED
     if done.note:
         complain(done.note)
     return shell_status(done.status)

@@ -7,6 +7,8 @@ from ..arguments import Options, add_command, add_identity, identity
 
 AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
 LISTEN = "tcp://127.0.0.1:9323"
+FAREWELL = 2.0
+"""Seconds in which clients are told that the server ends."""
 
 NOTES = """\
 Prints a line with its addresses and one with its public key, and serves until it is interrupted. Whoever has a key in
@@ -135,7 +137,10 @@ async def _serve(options: Options) -> int:
                 print("listening on", *listener.addresses)
                 print("public key", our_identity.public_key, flush=True)
                 await anext(signals)
-                serving.cancel()  # the commands are stopped on the way out
+                await rexec.stop()
+                with anyio.move_on_after(FAREWELL):
+                    await listener.aclose()
+                serving.cancel()  # detached commands are stopped on the way out
                 await anyio.sleep_forever()
     return 0
 
