@@ -120,18 +120,32 @@ class Screen:
     """A terminal that shows reports; a context manager, after which it is as it was."""
 
     def __enter__(self) -> Self:
+        self._before: dict[str, int] = {}
+        self._at = 0.0
+        self._take()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._give_back()
+
+    def _take(self) -> None:
         self._modes = termios.tcgetattr(0)
         tty.setcbreak(0)
         sys.stdout.write(OTHER_SCREEN + CLEAR)
         sys.stdout.flush()
-        self._before: dict[str, int] = {}
-        self._at = 0.0
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def _give_back(self) -> None:
         termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
         sys.stdout.write(OWN_SCREEN)
         sys.stdout.flush()
+
+    def _stop(self) -> None:
+        """As Ctrl-Z asks for; returns once we are to go on."""
+        self._give_back()
+        ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, ours)
+        self._take()
 
     def draw(self, sessions: list[dict[str, Any]], address: str, *, everything: bool) -> None:
         """Show a report, cut to the size that the terminal has now."""
@@ -149,11 +163,12 @@ class Screen:
 
     async def until_quit(self) -> None:
         """Return once q is pressed, or the terminal has gone, or somebody wants this process to end."""
-        with heeding(signal.SIGTERM, signal.SIGHUP) as signals:
+        with heeding(signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP) as signals:
             async with anyio.create_task_group() as tasks:
 
                 async def until_signal() -> None:
-                    await anext(signals)
+                    while await anext(signals) == signal.SIGTSTP:
+                        self._stop()
                     tasks.cancel_scope.cancel()
 
                 tasks.start_soon(until_signal)

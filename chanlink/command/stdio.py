@@ -97,7 +97,7 @@ class Output:
 
 
 def _opened(descriptor: int, access: int) -> tuple[int, Callable[[Any], Any], bool]:
-    """The descriptor to wait for, what reads or writes, and whether that may block."""
+    """The descriptor to wait for, what reads or writes, and whether to wait first."""
     mode = os.fstat(descriptor).st_mode
     call: Callable[..., Any]
     reading = access == os.O_RDONLY
@@ -110,7 +110,8 @@ def _opened(descriptor: int, access: int) -> tuple[int, Callable[[Any], Any], bo
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
         with suppress(OSError):  # there is no /proc (macOS), or it belongs to another user (sudo)
             own = os.open(f"/proc/self/fd/{descriptor}", access | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
-            return own, lambda argument: call(own, argument), False
+            # To read a terminal from the background, though nothing was typed, would stop us.
+            return own, lambda argument: call(own, argument), reading and os.isatty(own)
     return descriptor, lambda argument: call(descriptor, argument), not stat.S_ISREG(mode)
 
 

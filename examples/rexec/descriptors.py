@@ -32,6 +32,17 @@ def fill_standard_descriptors() -> None:
     os.close(descriptor)
 
 
+def in_background(descriptor: int) -> bool:
+    """Whether a terminal is at another job's service: who changes its modes then is stopped.
+
+    One that does not control us has no jobs of ours.
+    """
+    try:
+        return os.tcgetpgrp(descriptor) != os.getpgrp()
+    except OSError:
+        return False
+
+
 def refuse_output() -> None:
     """If standard output was closed, let what is printed there be an error: nobody gets it."""
     if sys.stdout is None:

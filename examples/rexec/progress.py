@@ -16,7 +16,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 
 import chanlink
 
-from .descriptors import complain
+from .descriptors import complain, in_background
 
 Show = Callable[[int, int | None, str], None]
 """Called with the bytes that were moved, how many there are to move if that is known, and what is being moved."""
@@ -50,6 +50,7 @@ def progress_bar() -> Iterator[Show | None]:
     )
     # Drawn when something is shown: rich would start a thread to do it by time.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
+        bar.console.show_cursor(True)  # who is stopped by Ctrl-Z can't put it back
         yield _Bar(bar)
 
 
@@ -59,6 +60,8 @@ class _Bar:
         self._task = bar.add_task("", total=None)
 
     def __call__(self, moved: int, total: int | None, name: str) -> None:
+        if in_background(2):
+            return  # another program has the screen now
         self._bar.update(self._task, completed=moved, total=total, description=_short(name), refresh=True)
 
 

@@ -168,7 +168,9 @@ async def copy_out(stream: chanlink.ByteStream, sink: ByteSendStream) -> None:
 def open_standard_input(descriptor: int = 0) -> FileSource:
     """Standard input as a stream, without changing it for those that share it."""
     own = _own_file(descriptor, os.O_RDONLY)
-    return FileSource(own) if own is not None else _SharedSource(descriptor)
+    if own is None:
+        return _SharedSource(descriptor)
+    return _Terminal(own) if own.isatty() else FileSource(own)
 
 
 def open_standard_output(descriptor: int) -> FileSink:
@@ -194,6 +196,14 @@ def _own_file(descriptor: int, access: int) -> io.FileIO | None:
 
 def _mode(access: int) -> str:
     return "r" if access == os.O_RDONLY else "w"
+
+
+class _Terminal(FileSource):
+    """To read from the background, though nothing was typed, would stop us."""
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        await self.wait()
+        return await super().receive(max_bytes)
 
 
 class Watch:

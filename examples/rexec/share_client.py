@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 
-from .descriptors import FAILED, complain
+from .descriptors import FAILED, complain, in_background
 from .interrupts import die_of
 from .sharing import Records, ShareError, check_socket, control_path, record
 
@@ -112,23 +112,15 @@ def _standard_input() -> int:
     """
     if not os.isatty(0):
         return 0
-    if _in_background():
+    if in_background(0):
         return os.open(os.devnull, os.O_RDONLY)
     signal.signal(signal.SIGTSTP, signal.SIG_IGN)
     return 0
 
 
-def _in_background() -> bool:
-    """Whether our terminal is at another job's service; one that does not control us has no jobs of ours."""
-    try:
-        return os.tcgetpgrp(0) != os.getpgrp()
-    except OSError:
-        return False
-
-
 def _terminal_modes() -> "list[object] | None":
     """Of our terminal, if we have one: the keeper may change them, and be killed."""
-    if not os.isatty(0) or _in_background():
+    if not os.isatty(0) or in_background(0):
         return None
     import termios
 
@@ -139,7 +131,7 @@ def _put_back(before: "list[object]") -> None:
     """Only what was changed, and not from the background: that would stop us until somebody says fg."""
     import termios
 
-    if not _in_background() and termios.tcgetattr(0) != before:
+    if not in_background(0) and termios.tcgetattr(0) != before:
         termios.tcsetattr(0, termios.TCSADRAIN, before)  # type: ignore[arg-type]
 
 

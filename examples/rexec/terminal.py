@@ -17,6 +17,7 @@ from contextlib import contextmanager, suppress
 
 from anyio.abc import ByteReceiveStream
 
+from .descriptors import in_background
 from .messages import Size
 
 ESCAPE = ord("~")
@@ -68,7 +69,13 @@ class Restorer:
         try:
             yield
         finally:
-            self._restore()
+            if not in_background(0):  # else the shell has put it back, and would stop us for ever
+                self._restore()
+
+    def continued(self) -> None:
+        """We were stopped, and the shell has put the terminal back meanwhile: raw mode again, if it is our turn."""
+        if not in_background(0):
+            tty.setraw(0, termios.TCSADRAIN)
 
     def close(self) -> None:
         """All is as it was: the child may go."""
@@ -83,6 +90,8 @@ def keeping_terminal() -> Iterator[Restorer | None]:
     if not sys.__stdin__ or not os.isatty(0):
         yield None
         return
+    if in_background(0):
+        signal.raise_signal(signal.SIGTTOU)  # wait for our turn: the modes that it has now are those of the shell
     restorer = Restorer()
     try:
         yield restorer

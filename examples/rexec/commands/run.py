@@ -140,7 +140,7 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
     from ..messages import shell_status
     from ..pumps import open_standard_input, open_standard_output
 
-    conductor = _Conductor(given_up.cancel)
+    conductor = _Conductor(given_up.cancel, restorer)
     async with (
         open_standard_input() as stdin,
         open_standard_output(1) as stdout,
@@ -179,8 +179,9 @@ async def _run_here(session: "chanlink.Session", options: Options, restorer: "Re
 class _Conductor:
     """Passes on what is said to us by signals."""
 
-    def __init__(self, give_up: Any) -> None:
+    def __init__(self, give_up: Any, restorer: "Restorer | None") -> None:
         self._give_up = give_up
+        self._restorer = restorer
         self.interrupts = 0
 
     async def conduct(self, command: "Command") -> None:
@@ -191,12 +192,14 @@ class _Conductor:
         from ..signals import heeding
         from ..terminal import size
 
-        with heeding(signal.SIGINT, signal.SIGWINCH) as signals:
+        with heeding(signal.SIGINT, signal.SIGWINCH, signal.SIGCONT) as signals:
             async with (
                 anyio.create_task_group() as telling
             ):  # the connection may hang: the next signal counts all the same
                 async for number in signals:
-                    if number == signal.SIGWINCH:
+                    if number == signal.SIGCONT and self._restorer is not None:
+                        self._restorer.continued()
+                    if number in (signal.SIGWINCH, signal.SIGCONT):
                         telling.start_soon(command.resize, size())
                         continue
                     self.interrupts += 1
