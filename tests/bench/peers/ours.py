@@ -15,7 +15,9 @@ from tests.bench.payload import TINY, large_message, message, pour
 
 from .services import SERVICES
 
-MANY = chanlink.Limits(open_channels=1_000_000, unaccepted=1_000, unauthenticated=10_000)
+MANY = chanlink.Limits(
+    open_channels=1_000_000, unaccepted=1_000, unauthenticated=10_000, sessions=10_000, sessions_per_key=10_000
+)
 Where = dict[str, Any]
 PATIENCE = 2.0
 """Seconds for single round trips."""
