@@ -130,6 +130,15 @@ async def _in_thread(function: Callable[..., Any], *args: Any) -> Any:
 # --- copying ------------------------------------------------------------------------------------
 
 
+_ITS_OWN = (Exception, SystemExit)
+"""What an object may raise and end its own stream only: `sys.exit` as well, as in a service."""
+
+
+def _concerns_all(exc: BaseException) -> bool:
+    """Whether an object has raised what is for the whole program, an interruption, say."""
+    return isinstance(exc, BaseExceptionGroup) and exc.split(_ITS_OWN)[1] is not None
+
+
 async def pump(source: Any, inner: ByteStream) -> None:
     """Copy between a foreign object and the end of the pipe that stayed, until both directions are over."""
     stream = source
@@ -138,8 +147,8 @@ async def pump(source: Any, inner: ByteStream) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(_copy_in, stream, inner)
             await _copy_out(stream, inner)
-    except (Exception, anyio.get_cancelled_exc_class()) as exc:
-        if anyio.current_effective_deadline() == -math.inf:
+    except (*_ITS_OWN, BaseExceptionGroup, anyio.get_cancelled_exc_class()) as exc:
+        if anyio.current_effective_deadline() == -math.inf or _concerns_all(exc):
             raise  # it is we who are cancelled; asyncio has the same exception for what leaked from the object
         _broken(inner, "read", exc)
     finally:
@@ -166,7 +175,9 @@ async def _close(source: Any) -> None:
             source.close()
         else:
             await source.aclose()
-    except Exception as exc:  # whatever it raises, it is over
+    except (*_ITS_OWN, BaseExceptionGroup) as exc:  # whatever it raises, it is over
+        if _concerns_all(exc):
+            raise
         logger.info("closing a foreign stream: %s: %s", type(exc).__name__, exc)
 
 
@@ -198,7 +209,9 @@ async def _read_to_end(stream: Any, inner: ByteStream) -> None:
     while True:
         try:
             data = await _piece(stream)
-        except Exception as exc:
+        except (*_ITS_OWN, BaseExceptionGroup) as exc:
+            if _concerns_all(exc):
+                raise
             _broken(inner, "read", exc)
             return
         try:
@@ -236,7 +249,9 @@ async def _copy_out(stream: Any, inner: ByteStream) -> None:
                 await _say_end(stream)
                 return
             await stream.send(data)
-        except Exception as exc:
+        except (*_ITS_OWN, BaseExceptionGroup) as exc:
+            if _concerns_all(exc):
+                raise
             _broken(inner, "write", exc)
             return
 

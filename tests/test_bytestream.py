@@ -497,6 +497,80 @@ async def test_what_a_source_should_not_do_is_a_failure_and_no_end(what: Any) ->
     assert source.closed
 
 
+class Leaving(anyio.abc.ByteStream):
+    """An object that leaves the program, or is interrupted, in one of its methods."""
+
+    def __init__(self, where: str, error: BaseException) -> None:
+        self._where, self._error = where, error
+
+    async def _act(self, what: str) -> None:
+        await anyio.lowlevel.checkpoint()
+        if what == self._where:
+            raise self._error
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        await self._act("read")
+        if isinstance(self._error, KeyboardInterrupt):
+            await anyio.sleep_forever()
+        raise anyio.EndOfStream
+
+    async def send(self, item: bytes) -> None:
+        await self._act("write")
+
+    async def send_eof(self) -> None:
+        await self._act("end")
+
+    async def aclose(self) -> None:
+        await self._act("close")
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), BaseExceptionGroup("", [SystemExit(3), ValueError()])], ids=repr)
+@pytest.mark.parametrize("where", ["read", "write", "end", "close"])
+async def test_an_object_that_leaves_the_program_ends_its_own_stream_only(where: str, error: BaseException) -> None:
+    async with session_pair() as (client, server):
+        sender = await client.open("carrier")
+        await sender.send(Leaving(where, error))
+        receiver = (await server.accept()).end
+        stream = await receiver.receive()
+        if where == "read":
+            with pytest.raises(ChannelFailed, match="read-failed"):
+                await stream.receive()
+        elif where == "close":
+            with pytest.raises(EndOfChannel):
+                await stream.receive()
+        else:
+            await stream.send(b"data")
+            await stream.send_eof()
+            reason = await stream.wait_closed()
+            assert isinstance(reason, ChannelRefused)
+        stream.close()
+        await settle()
+        await sender.send("goes on")
+        assert await receiver.receive() == "goes on"
+        sender.close()
+
+
+@pytest.mark.parametrize("where", ["read", "write"])
+def test_an_interruption_in_an_object_ends_the_program(
+    anyio_backend: tuple[str, dict[str, object]], where: str
+) -> None:
+    async def program() -> None:
+        async with session_pair() as (client, server):
+            sender = await client.open("carrier")
+            await sender.send(Leaving(where, KeyboardInterrupt()))
+            async with await (await server.accept()).end.receive() as stream:
+                await stream.send(b"data")
+                await anyio.sleep_forever()
+
+    name, options = anyio_backend
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        anyio.run(program, backend=name, backend_options=options)
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, KeyboardInterrupt)
+
+
 async def test_a_file_that_is_closed_already_is_a_failure_and_harms_nothing_else(tmp_path: Path) -> None:
     file = (tmp_path / "file").open("wb")
     file.close()
