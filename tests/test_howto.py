@@ -1,5 +1,6 @@
 """The pages of docs/howto do what they say: every shell block of them runs."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def test_every_command_of_a_page_runs_and_prints_what_the_page_says(page: Path) 
     printed = iter(done.output)
     for line in promised_output(page):
         assert line in printed, f"{line!r} is not printed, or not in its turn: {done}"
+
+
+def test_every_page_says_where_its_commands_can_be_pasted() -> None:
+    """zsh takes a comment for words of the command, unless it is told otherwise."""
+    for page in PAGES:
+        assert "can be pasted into bash" in re.sub(r"\s+", " ", page.read_text())
 
 
 def test_every_page_has_something_that_runs() -> None:
