@@ -19,7 +19,7 @@ import anyio
 
 import chanlink
 
-from .copying import PATHS_MAX, SERVICE, SIZE_MAX, CopyError, shown
+from .copying import NAME_MAX, PATH_MAX, PATHS_MAX, SERVICE, SIZE_MAX, CopyError, shown
 from .copying_places import Place
 from .copying_receive import receive_files
 from .copying_send import send_files
@@ -103,9 +103,14 @@ async def copy(
 
 
 def _names_of(sources: list[bytes], target: bytes) -> list[bytes]:
-    """How the copies are called.  Raises `CopyError` if two of them are called the same, or there are too many."""
+    """How the copies are called.  Raises `CopyError` if two of them are called the same, or something is too long."""
     if len(sources) > PATHS_MAX:
         raise CopyError(f"more than {PATHS_MAX} sources; copy the folder that they are in, with -r")
+    for one in [*sources, target]:
+        if len(one) > PATH_MAX or len(_name_of(one)) > NAME_MAX:
+            raise CopyError(f"{shown(one)}: File name too long")
+        if b"\0" in one:
+            raise CopyError(f"{shown(one)}: holds a zero byte")
     sources_of: dict[bytes, bytes] = {}
     names = []
     for source in sources:

@@ -72,15 +72,19 @@ class _Service:
             with suppress(chanlink.ChannelBroken, chanlink.DecodeError):
                 while True:
                     try:
-                        request = _read(await requests.receive())
+                        message = await requests.receive()
                     except chanlink.EndOfChannel:
                         return
+                    try:
+                        request = Request.from_message(message)
                     except BadMessage as exc:
                         logger.warning("%s sent a bad request: %s", peer.name, printable(str(exc)))
                         requests.refuse("bad-request", str(exc))
+                        _fail_all(message, str(exc))
                         return
+                    _close_all(message, but=(request.entries, request.answers, request.report))
                     copies.start_soon(self._answer, request, peer)
-                    del request  # the next one may be long in coming
+                    del message, request  # the next one may be long in coming
 
     async def _answer(self, request: Request, peer: chanlink.Peer) -> None:
         async with request.report, request.entries, request.answers:
@@ -139,17 +143,19 @@ class _Service:
         return True
 
 
-def _read(message: object) -> Request:
-    """What is asked for; of what was sent beside that, nothing is kept.  Raises `BadMessage`."""
-    used: tuple[object, ...] = ()
-    try:
-        request = Request.from_message(message)
-        used = (request.entries, request.answers, request.report)
-        return request
-    finally:
-        for end in ends_in(message):
-            if end not in used:
-                end.close()
+def _fail_all(message: object, problem: str) -> None:
+    """Whoever waits at one of them shall know the reason."""
+    for end in ends_in(message):
+        if isinstance(end, chanlink.Receiver):
+            end.refuse("bad-request", problem)
+        else:
+            end.fail("bad-request", problem)
+
+
+def _close_all(message: object, but: tuple[object, ...]) -> None:
+    for end in ends_in(message):
+        if end not in but:
+            end.close()
 
 
 def _side(request: Request, report: Report, *, place: Place, threads: Threads) -> Awaitable[None]:

@@ -58,7 +58,8 @@ class Target:
         try:
             self._top = self._opened.enter_context(self._place.folder(self._path))
         except (FileNotFoundError, NotADirectoryError) as exc:
-            if self._expected.total() != 1:
+            is_file = isinstance(exc, NotADirectoryError) and self._path.endswith(b"/")
+            if is_file or self._expected.total() != 1:
                 raise CopyError(self._no_folder(self._path, exc)) from None
             self._open_parent()
         except OSError as exc:
@@ -107,7 +108,7 @@ class Target:
             names = names[1:]
         base = self._path.rstrip(b"/")
         path = b"/".join(filter(None, [base, *names]))
-        return shown(path if base or not self._path else b"/" + path)
+        return shown(path or b"." if base or not self._path else b"/" + path)
 
     def final(self, name: bytes, is_folder: bool = False) -> bytes:
         """How the entry is called here; nothing if it is the place itself.
@@ -159,6 +160,7 @@ class Target:
 
     def link(self, name: bytes, target: bytes) -> None:
         """Make a symbolic link."""
+        self._no_special(name)
         part = secret_name(name)
         os.symlink(target, part, dir_fd=self.folder)
         try:
@@ -171,7 +173,15 @@ class Target:
 
     def part(self, name: bytes) -> Part:
         """The unfinished copy of a file, to be closed."""
+        self._no_special(name)
         return Part(self.folder, name, self.path(name))
+
+    def _no_special(self, name: bytes) -> None:
+        """Raises `OSError` for a device, a pipe or a socket, which a file must not replace: it may be /dev/null."""
+        with suppress(FileNotFoundError):
+            kind = stat.S_IFMT(os.stat(name, dir_fd=self.folder, follow_symlinks=False).st_mode)
+            if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
+                raise OSError(errno.EEXIST, "is there, and neither a file nor a folder; it is not replaced")
 
     def write(self, name: bytes, data: bytes, digest: bytes, mode: int, mtime: int) -> None:
         """A small file."""

@@ -40,6 +40,7 @@ Item = dict[str, Any] | LargeFile | Word
 
 def walk(place: Place, path: bytes, name: bytes, recursive: bool) -> Generator[Item, None, None]:
     """A file, or a folder and all that is in it: the entries, but for the bodies of large files."""
+    path = path or b"."
     with ExitStack() as stack:
         try:
             opened = stack.enter_context(place.opened(path))
