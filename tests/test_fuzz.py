@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from .fuzz.targets import TARGETS
+from .fuzz.every import TARGETS
 from .patience import lines_run, processor_time
 
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"

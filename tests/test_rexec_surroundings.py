@@ -36,6 +36,9 @@ class TestWithoutProc:
     def test_commands_run_and_end_with_their_children(self, tmp_path: Path) -> None:
         with serving(tmp_path, "--grace", "0.2", inside=self.INSIDE) as server:
             assert server.run("sh", "-c", "test ! -e /proc/self && cat", input=b"input").stdout == b"input"
+            script = "import os\nfor n in range(3, 1000):\n  try: os.fstat(n)\n  except OSError: continue\n  print(n)"
+            for _ in range(2):  # none of the descriptors of the server
+                assert server.run("python3", "-c", script).stdout == b""
             for script in (FAMILY, STUBBORN_CHILD):
                 with running(server.command("sh", "-c", script)) as (client, pids):
                     client.kill()
@@ -49,27 +52,20 @@ class TestWithoutProc:
                 gone(pids)
             assert server.run("echo", "on").stdout == b"on\n"
 
-    def test_a_command_gets_none_of_the_descriptors_of_the_server(self, tmp_path: Path) -> None:
-        script = "import os\nfor n in range(3, 1000):\n  try: os.fstat(n)\n  except OSError: continue\n  print(n)"
-        with serving(tmp_path, inside=self.INSIDE) as server:
-            for _ in range(2):
-                assert server.run("python3", "-c", script).stdout == b""
-
 
 @pytest.mark.skipif(not can("unshare", "--pid", "--fork", "--mount-proc", "true"), reason="is the first process")
 class TestFirstProcess:
     INSIDE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
     STATES = "cat /proc/[0-9]*/stat | sed 's/.*) //' | cut -c 1"
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    def test_it_reaps_what_commands_leave_and_ends_when_told(self, tmp_path: Path, number: int) -> None:
+    def test_it_reaps_what_commands_leave_and_ends_when_told(self, tmp_path: Path) -> None:
         with serving(tmp_path, inside=self.INSIDE) as server:
             assert b"Z" not in server.run("sh", "-c", self.STATES).stdout
             for _ in range(3):
                 assert server.run("sh", "-c", "(true &); (sleep 0.01 &); (exec true) &").returncode == 0
             until(lambda: b"Z" not in server.run("sh", "-c", self.STATES).stdout)
             (first,) = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
-            os.kill(int(first), number)
+            os.kill(int(first), signal.SIGTERM)
             assert server.wait() == 0
 
     def test_one_that_is_killed_says_so(self, tmp_path: Path) -> None:
@@ -87,7 +83,7 @@ class TestIgnored:
 
     @pytest.mark.parametrize(
         ("ignored", "loop"),
-        [((signal.SIGINT,), "asyncio"), ((signal.SIGHUP,), "uvloop"), (SIGNALS, "asyncio"), (SIGNALS, "uvloop")],
+        [((signal.SIGINT,), "asyncio"), (SIGNALS, "uvloop")],
     )
     def test_it_does_not_end_the_server_nor_its_commands(
         self, tmp_path: Path, ignored: tuple[signal.Signals, ...], loop: str
@@ -150,14 +146,12 @@ directories = ["/tmp/**"]
 variables = { "V\N{EURO SIGN}" = "\N{EURO SIGN}" }
 """
 
-    @pytest.mark.parametrize("kind", ["C", "ISO-8859-1"])
-    def test_bytes_and_patterns_mean_the_same(self, tmp_path: Path, kind: str) -> None:
-        environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-        if kind != "C":
-            made = ["localedef", "-i", "de_DE", "-f", kind, str(tmp_path / f"de_DE.{kind}")]
-            if not can(*made):
-                pytest.skip("there is no localedef, or nothing for it to read")
-            environment = os.environ | {"LC_ALL": f"de_DE.{kind}", "LOCPATH": str(tmp_path)}
+    def test_bytes_and_patterns_mean_the_same(self, tmp_path: Path) -> None:
+        name = "de_DE.ISO-8859-1"
+        if can("localedef", "-i", "de_DE", "-f", "ISO-8859-1", str(tmp_path / name)):
+            environment = os.environ | {"LC_ALL": name, "LOCPATH": str(tmp_path)}
+        else:
+            environment = os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
         (tmp_path / "policy").write_text(self.POLICY, encoding="utf-8")
         folder = os.fsencode(tmp_path) + b"/f\xfcr"
         os.mkdir(folder)

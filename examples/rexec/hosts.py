@@ -54,14 +54,23 @@ def load_hosts(path: str = HOSTS) -> dict[str, Host]:
     """Read the file; one that is missing has nothing.  Raises `chanlink.ConfigError`: ``FILE: where: what``."""
     file = os.path.expanduser(path)  # for the words of errors
     try:
-        tables = tomllib.loads(read_settings(path))
+        text = read_settings(path)
     except FileNotFoundError:
         return {}
     except OSError as exc:
         raise chanlink.ConfigError(f"{file}: {exc.strerror}") from exc
+    except ValueError as exc:  # not UTF-8, too large
+        raise chanlink.ConfigError(f"{file}: {exc}") from exc
+    return parse_hosts(file, text)
+
+
+def parse_hosts(file: str, text: str) -> dict[str, Host]:
+    """The text of the file.  Raises `chanlink.ConfigError`, as `load_hosts`."""
+    try:
+        tables = tomllib.loads(text)
     except RecursionError as exc:
         raise chanlink.ConfigError(f"{file}: nested too deep") from exc
-    except ValueError as exc:  # not TOML, not UTF-8, too large
+    except ValueError as exc:  # not TOML
         raise chanlink.ConfigError(f"{file}: {exc}") from exc
     hosts = {}
     for name, table in tables.items():

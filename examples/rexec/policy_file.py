@@ -31,7 +31,15 @@ class PolicyError(Exception):
 def load(path: str) -> Policy:
     """Read a file.  Raises `PolicyError`."""
     try:
-        return Policy(_read_rules(_parse(_read(path))))
+        return parse_policy(path, _read(path))
+    except _Wrong as exc:
+        raise PolicyError(f"{path}: {exc}") from None
+
+
+def parse_policy(path: str, text: str) -> Policy:
+    """The text of a file.  Raises `PolicyError`."""
+    try:
+        return Policy(_read_rules(_parse(text)))
     except _Wrong as exc:
         raise PolicyError(f"{path}: {exc}") from None
 

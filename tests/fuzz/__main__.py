@@ -27,8 +27,8 @@ def fuzz(name: str, seconds: int) -> None:
     """Never returns: libFuzzer ends the process."""
     import atheris
 
-    with atheris.instrument_imports(include=["chanlink"]):
-        from tests.fuzz.targets import TARGETS
+    with atheris.instrument_imports(include=["chanlink", "examples"]):
+        from tests.fuzz.every import TARGETS
     target = TARGETS[name]
 
     def one_input(data: bytes) -> None:
@@ -64,7 +64,7 @@ def processor_time(name: str, data: bytes) -> float:
 
 def measure(name: str, data: bytes) -> float:
     """The least of three times."""
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.every import TARGETS
 
     took = []
     for _ in range(3):
@@ -77,7 +77,7 @@ def measure(name: str, data: bytes) -> float:
 
 def slowest(name: str) -> tuple[float, float]:
     """Of the inputs that are kept: as they are, and as long as can be."""
-    from tests.fuzz.targets import TARGETS
+    from tests.fuzz.every import TARGETS
 
     target, folders = TARGETS[name], (HERE / "corpus" / name, FOUND / name)
     kept = [path.read_bytes() for folder in folders if folder.is_dir() for path in folder.iterdir()]
