@@ -11,6 +11,7 @@ of few values, however long, we skip through ourselves: msgpack needs a copy for
 
 import abc
 import datetime
+import gc
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
@@ -148,13 +149,13 @@ def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachmen
     """
     walk = _Walk(wrap)
     walk.visit(value, None, min(limits.message_depth, MAX_DEPTH))
-    counts = [("message_ends", len(walk.ends), min(limits.message_ends, MAX_ENDS))]
+    if len(walk.ends) > min(limits.message_ends, MAX_ENDS):
+        raise LimitReached("message_ends", min(limits.message_ends, MAX_ENDS))
     if wrap is not None:
-        counts.append(("message_values", walk.values, limits.message_values))
-        counts.append(("message_int_keys", walk.int_keys, limits.message_int_keys))
-    for name, count, limit in counts:
-        if count > limit:
-            raise LimitReached(name, limit)
+        if walk.values > limits.message_values:
+            raise LimitReached("message_values", limits.message_values)
+        if walk.int_keys > limits.message_int_keys:
+            raise LimitReached("message_int_keys", limits.message_int_keys)
     return walk.ends
 
 
@@ -382,33 +383,45 @@ def _unpack(
     ext_hook: ExtHook,
     map_hook: Callable[[list[tuple[object, object]]], object] | None = None,
 ) -> object:
-    """Without a `map_hook` keys that are no str and no bin cost a second pass, in which `ext_hook` is asked again."""
+    pause = False
     try:
         if isinstance(body, Pieces):
             body, ext_hook = set_aside(body, limits.message_depth, ext_hook)
         deep = _check_claims(body, limits)
-        try:
-            value = msgpack.unpackb(
-                body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
-            )
-        except ValueError as exc:
-            if "not allowed for map key" not in str(exc):
-                raise
-            # Only now: with this option keys of every type pass, and each has to be looked at.
-            value = msgpack.unpackb(
-                body,
-                ext_hook=ext_hook,
-                timestamp=3,
-                strict_map_key=False,
-                object_pairs_hook=_map_hook(limits.message_int_keys),
-            )
+        # All that is made is in use: to look through it again and again, as it grows, takes longer than to make it.
+        pause = deep and gc.isenabled()
+        if pause:
+            gc.disable()
+        value = _made(body, limits, ext_hook, map_hook)
     except DecodeError:
         raise
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
         raise DecodeError("not a message") from exc
+    finally:
+        if pause:
+            gc.enable()
     if deep and _nests_deeper(value, limits.message_depth):
         raise DecodeError("a message that nests too deep")
     return value
+
+
+def _made(
+    body: bytes,
+    limits: Limits,
+    ext_hook: ExtHook,
+    map_hook: Callable[[list[tuple[object, object]]], object] | None,
+) -> object:
+    """Without a `map_hook` keys that are no str and no bin cost a second pass, in which `ext_hook` is asked again."""
+    try:
+        return msgpack.unpackb(
+            body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
+        )
+    except ValueError as exc:
+        if "not allowed for map key" not in str(exc):
+            raise
+    # Only now: with this option keys of every type pass, and each has to be looked at.
+    map_hook = _map_hook(limits.message_int_keys)
+    return msgpack.unpackb(body, ext_hook=ext_hook, timestamp=3, strict_map_key=False, object_pairs_hook=map_hook)
 
 
 def _map_hook(int_keys: int, *, with_ends: bool = False) -> Callable[[list[tuple[object, object]]], object]:

@@ -1,9 +1,11 @@
 """Values are counted before they are made, and exactly: by who sends a message, and by who receives it."""
 
 import datetime
+import gc
 import random
 import tracemalloc
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -310,6 +312,28 @@ def test_colliding_ints_are_refused_before_they_are_put_into_a_map() -> None:
     body = msgpack.packb([{n << 20: None for n in range(4_097)}])
     with pytest.raises(DecodeError, match="message_int_keys"):
         decode(body)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["collected", "not collected"])
+@pytest.mark.parametrize("rest", [[], [{1: 2}], [{1.5: 2}]], ids=["plain", "int keys", "malformed"])
+def test_nothing_is_collected_while_a_long_message_is_made_and_then_as_before(before: bool, rest: list[Any]) -> None:
+    """Each value is in use; to look for others took longer than all else."""
+    during: list[bool] = []
+
+    def claimed(*_: object) -> Any:
+        return lambda: during.append(gc.isenabled())
+
+    try:
+        for size, expected in ((10, before), (20_000, False)):
+            head, body = codec.frame(msgpack.packb([msgpack.ExtType(1, b"\0"), [{}] * size, *rest]), [("receiver", 3)])
+            if not before:
+                gc.disable()
+            with suppress(DecodeError):
+                codec.decode(codec.HAS_TABLE, head[4:] + b"".join(body), LIMITS, claimed)
+            assert gc.isenabled() == before
+            assert during.pop() == expected
+    finally:
+        gc.enable()
 
 
 def test_a_long_key_is_not_copied_for_each_value_below_it() -> None:
