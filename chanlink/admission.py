@@ -32,17 +32,21 @@ ALL_SUSPECTS = 10
 """How many times as many handshakes all sources together have as one of them, once they come last: a handshake that
 fails costs up to 0.3 ms, so that with the default limits these take a seventh of a processor at most."""
 HERE = ("127.0.0.1", "::1")
+STEPS = 10
+"""The time for a handshake goes by in so many. One in which our event loop stood still is one, however long it was:
+what a client has sent meanwhile is read before its time is over."""
 
 
 class Visitor:
     """One connection in its handshake.  ``leave`` closes it."""
 
-    __slots__ = ("blameless", "leave", "seat", "source", "spoke", "was_sent_away")
+    __slots__ = ("blameless", "leave", "seat", "source", "spoke", "steps", "was_sent_away")
 
     def __init__(self, source: str, leave: Callable[[], None]) -> None:
         self.source = source
         self.leave = leave
         self.spoke = False
+        self.steps = 0
         self.was_sent_away = False
         self.blameless = False
         """Whether it is not its fault that there is no session."""
@@ -84,6 +88,13 @@ class Admission:
         visitor = Visitor(source, leave)
         self._silent[visitor] = None
         return visitor
+
+    def step(self) -> None:
+        """A part of the time for a handshake has gone by: who has had all of it has to leave."""
+        for visitor in self:
+            visitor.steps += 1
+            if visitor.steps > STEPS:
+                visitor.leave()
 
     def spoke(self, visitor: Visitor, now: float) -> bool:
         """The first bytes have come.  Returns whether there is a handshake for it now."""

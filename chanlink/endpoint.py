@@ -20,7 +20,7 @@ from anyio.abc import Listener as AnyListener
 from anyio.lowlevel import checkpoint
 
 from . import suites
-from .admission import Admission, Seats, Visitor, source_of
+from .admission import STEPS, Admission, Seats, Visitor, source_of
 from .dial import Connectable, name_of, reach, reach_another
 from .errors import (
     ConfigError,
@@ -227,6 +227,13 @@ class Listener(AnyListener[Session]):
         """Begin to accept connections."""
         for sock in self._sockets.sockets:
             self._tasks.start_soon(self._accept_loop, sock)
+        self._tasks.start_soon(self._keep_time)
+
+    async def _keep_time(self) -> None:
+        """End the handshakes that take too long."""
+        while True:
+            await anyio.sleep(self._limits.handshake / STEPS)
+            self._greeting.step()
 
     async def _accept_loop(self, sock: socket.socket) -> None:
         """Accept connections until the listener is closed; nothing that a peer does ends this."""
@@ -252,7 +259,7 @@ class Listener(AnyListener[Session]):
 
     def _meet(self, connection: socket.socket, address: Any) -> None:
         """Somebody has connected: begin a handshake."""
-        scope = CancelScope(deadline=anyio.current_time() + self._limits.handshake)
+        scope = CancelScope()
         visitor = self._greeting.enter(source_of(address), scope.cancel)
         self._tasks.start_soon(self._connection, connection, _source(address), scope, visitor)
 
@@ -322,7 +329,7 @@ class Listener(AnyListener[Session]):
         secured = None
         told = False
         try:
-            with scope:  # its deadline is that of the handshake: a second scope would be a tenth of the memory
+            with scope:
                 if not await transport.readable():
                     logger.info("%s was closed: it said nothing", source)
                 elif self._greeting.spoke(visitor, time.monotonic()):

@@ -290,6 +290,30 @@ async def test_a_live_peer_is_not_called_dead_by_who_has_stood_still_himself(
             assert await ask(session, "after") == "after"
 
 
+class Standing:
+    """An identity whose signer keeps the event loop from running, just before it answers."""
+
+    def __init__(self, identity: Identity, seconds: float) -> None:
+        self._identity, self._seconds = identity, seconds
+        self.identity = Identity(identity.public_key, self._sign)
+
+    async def _sign(self, data: bytes) -> bytes:
+        time.sleep(self._seconds)
+        return await self._identity.sign(data)
+
+
+async def test_a_handshake_in_which_the_server_stood_still_goes_on() -> None:
+    slow, limits = Standing(SERVER, 0.8), Limits(handshake=0.3)
+    trust = Trust.of(ALICE.public_key)
+    async with (
+        chanlink.listen(
+            "tcp://127.0.0.1:0", identity=slow.identity, trust=trust, limits=limits, services={"echo": echo}
+        ) as listener,
+        chanlink.connect(listener.addresses[0], identity=ALICE, peer=SERVER.public_key) as session,
+    ):
+        assert await ask(session, "there") == "there"
+
+
 # --- a process that is stopped --------------------------------------------------------------------------
 
 CLIENT = """
