@@ -184,7 +184,7 @@ async def _receive_answer(transport: ByteStream, credentials: Credentials) -> by
     except HandshakeError as exc:
         if exc.__cause__ is None:  # it has said something
             raise
-        guess = "it is no chanlink server, or has a pre-shared key"
+        guess = "it is no chanlink server, has a pre-shared key, or has no room for us now"
         if credentials.psk is not None:
             guess = f"it has another pre-shared key, or none; or {which_clock()}"
         raise HandshakeError(f"the server closed the connection instead of an answer: {guess}") from exc.__cause__
