@@ -55,6 +55,8 @@ DEPTH_MAX = 256
 """How deep folders may nest: each takes a file descriptor at both sides."""
 NAME_MAX = 255
 PATH_MAX = 4096
+SHOWN_MAX = 800
+"""Bytes of a path in a line that has room for a reason, too."""
 PATHS_MAX = 32_768
 """Sources of one copy: they travel in one message."""
 SIZE_MAX = 2**62
@@ -149,7 +151,7 @@ def shown(name: object) -> str:
     if not isinstance(name, str | bytes):
         return type(name).__name__
     data = os.fsencode(name)
-    return ("" if len(data) <= PATH_MAX else "...") + data[-PATH_MAX:].decode(errors="replace")
+    return ("" if len(data) <= SHOWN_MAX else "...") + data[-SHOWN_MAX:].decode(errors="replace")
 
 
 def why(path: object, problem: Exception | str) -> str:
