@@ -213,7 +213,8 @@ def _read_run(message: dict[object, object], status: Status) -> Run:
     if detach is not None and terminal is not None:
         raise BadMessage("a detached command has no terminal")
     return Run(
-        [command, *(_incoming(word, "args") for word in args)],
+        # Most words are bytes already, or plain; there may be a hundred thousand of them.
+        [command, *(word if type(word) is bytes and b"\0" not in word else _incoming(word, "args") for word in args)],
         status,
         streams,
         detach if detach in (None, "") else _name(detach),
@@ -337,16 +338,22 @@ def printable(text: str) -> str:
     return chanlink.printable(text[:LINE_MAX])[:LINE_MAX]
 
 
+_PLAIN = (bytes, str, int)
+_SEVERAL = (list, tuple)
+_ENDS = (chanlink.Sender, chanlink.Receiver, chanlink.ByteStream)
+
+
 def ends_in(value: object) -> Iterator[chanlink.Sender[Any] | chanlink.Receiver[Any] | chanlink.ByteStream]:
     """Every end that a message or a request holds, wherever it is; one that nobody uses has to be closed."""
-    left = [value]
-    while left:
+    left: list[Any] = [value]
+    while left:  # it may have a hundred thousand lists and words
         entry = left.pop()
-        if isinstance(entry, chanlink.Sender | chanlink.Receiver | chanlink.ByteStream):
+        if isinstance(entry, dict):
+            entry = list(entry.values())
+        if isinstance(entry, _SEVERAL):
+            left += [inner for inner in entry if type(inner) not in _PLAIN]
+        elif isinstance(entry, _ENDS):
             yield entry
-        elif isinstance(entry, dict | list | tuple):  # it may have hundreds of thousands of words
-            values = entry.values() if isinstance(entry, dict) else entry
-            left.extend(inner for inner in values if type(inner) not in (str, bytes, int))
 
 
 # --- while a command runs -----------------------------------------------------------------------

@@ -48,23 +48,20 @@ def many_values(data: bytes, longest: int) -> bytes:
     """A good request with as many of the same as a message may hold, of words or variables, known or not."""
     message: dict[str, Any] = {"request": "run", "command": "a", "args": [], "status": "sender"}
     message |= {"stdio": "stream", "stderr": "stream"}
-    item = data[:40]
+    item, room = data[:40], longest - 300
     most = messages.LIMITS.message_values - 100
     match len(data) % 4:
         case 0:
-            message["args"] = [item] * min(longest // (len(item) + 2), most)
+            message["args"] = [item] * min(room // (len(item) + 2), most)
         case 1:
-            message["environment"] = {b"%d=" % number: item for number in range(most // 4)}
+            message["environment"] = {b"%d=" % number: item for number in range(min(most // 4, room // 60))}
         case 2:
-            message["environment"] = {b"%x" % number: item for number in range(min(most // 2, longest // 50))}
+            message["environment"] = {b"%x" % number: item for number in range(min(most // 2, room // 50))}
         case 3:
-            message["beside"] = [[item]] * min(longest // (len(item) + 3), most // 2)
+            message["beside"] = [[item]] * min(room // (len(item) + 3), most // 2)
+    message["directory"] = repeated(data, longest - len(msgpack.packb(message)) - 20)
     packed: bytes = msgpack.packb(message)
-    room = longest - len(packed)
-    if room > 8:
-        message["directory"] = repeated(data, room - 20)
-        packed = msgpack.packb(message)
-    return packed.ljust(longest, b"\xc0")[:longest] if len(packed) < longest * 0.9 else packed[:longest]
+    return packed
 
 
 @contextmanager
@@ -80,7 +77,7 @@ def unheard() -> Iterator[None]:
 @target(messages.LIMITS.message_size, grow=many_values)
 @unheard()
 def rexec_request(data: bytes) -> None:
-    """All that is done with a request before it goes to the guard, under several policies."""
+    """All that is done with a request before it goes to the guard, under one of several policies."""
     try:
         message = with_ends(received(data))
     except DecodeError:
@@ -88,13 +85,13 @@ def rexec_request(data: bytes) -> None:
     with suppress(BadMessage):
         copying.Request.from_message(message)
     list(messages.ends_in(message))
-    for policy in POLICIES:
-        try:
-            request = messages.read_request(message)
-        except BadMessage:
-            return
-        if not isinstance(request, messages.Run):
-            return
+    policy = POLICIES[len(data) % len(POLICIES)]
+    try:
+        request = messages.read_request(message)
+    except BadMessage:
+        return
+    list(messages.ends_in(request))
+    if isinstance(request, messages.Run):
         account = NOWHERE.account(request, PEER)
         try:
             policy.decide(request, policy.rule_for(PEER)).to_json(5.0)
