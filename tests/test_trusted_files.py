@@ -1,5 +1,6 @@
 """Files that say whom to trust and what may be done: what is no such file is refused, at once, by all who read it."""
 
+import base64
 import os
 import stat
 import threading
@@ -11,7 +12,8 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ConfigError, Identity, KnownPeers, Limits, SessionClosed, Trust, UntrustedPeer
+from chanlink import ConfigError, Identity, KnownPeers, Limits, PublicKey, SessionClosed, Trust, UntrustedPeer
+from chanlink.psk import load_psk
 from chanlink.sockets import parse_address
 from chanlink.trust import TrustWatch
 from examples.rexec.hosts import load_hosts
@@ -146,6 +148,25 @@ def test_a_character_that_nobody_sees_is_an_error_wherever_it_stands(
         for text in refusals(file, kind, call):
             assert mark not in text
     assert file.read_bytes().decode().count(mark) == 1
+
+
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize("place", [0, 3])
+def test_so_it_is_in_a_file_with_a_key(mark: str, place: int, tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    shared = tmp_path / "shared"
+    shared.write_text(base64.b64encode(bytes(range(32))).decode() + "\n")
+    for file, read in ((tmp_path / "key", Identity.load), (tmp_path / "key.pub", PublicKey.load), (shared, load_psk)):
+        file.chmod(0o600)
+        read(file)
+        if mark.isspace() and mark.isascii() and place == 0 and read is load_psk:
+            continue  # before its 44 characters it changes none of them
+        text = file.read_text()
+        file.write_text(text[:place] + mark + text[place:], newline="")
+        with pytest.raises(ConfigError) as caught:
+            read(file)
+        assert file.name in str(caught.value)
+        assert mark not in str(caught.value)
 
 
 @pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-32", "utf-8-sig"])
