@@ -371,6 +371,9 @@ def read_limited(path: str | os.PathLike[str], limit: int, *, secret: bool = Fal
             data = stream.read(limit + 1)
     except (OSError, ValueError) as exc:
         raise KeyFormatError(file_problem(file, exc)) from exc
+    if secret and data.startswith(b"ssh-"):
+        private = f", which is {file.with_suffix('')}" if file.suffix == ".pub" else ""
+        raise KeyFormatError(f"{file}: that is a public key; the private one is needed here{private}")
     if secret and _is_exposed(status):
         raise KeyFormatError(f"{file}: others can read this private key; run: chmod 600 {file}")
     if len(data) > limit:

@@ -34,7 +34,9 @@ def explain(error: Exception, options: argparse.Namespace) -> str | None:
         case chanlink.SessionError() | chanlink.ChannelError():
             return _explain_session(error, options)
         case chanlink.ChanlinkError():
-            return str(error)
+            return str(error).replace(
+                "public_key=...", "--identity FILE.pub"
+            )  # said to programs, by the agent's module
         case UnicodeEncodeError():
             return f"{error.object!r} is no text: in the locale here, it has bytes that are no letters"
         case OSError():
@@ -82,6 +84,8 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
             return str(error) if here else f"{error}; check the address, and that somebody listens there"
         case chanlink.UntrustedPeer():
             return start + _explain_untrusted(error, options)
+        case chanlink.WrongPeer() if getattr(options, "peer", None) is not None:
+            return f"{start}{error}; check the address, or give the right key with --peer"
         case chanlink.WrongPeer():
             return (
                 f"{start}{error}; if the server has a new key, replace the old one with: "

@@ -6,6 +6,7 @@ work (``action``, from the options to the exit status) and the one that explains
 
 import errno
 import os
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -72,7 +73,11 @@ def parse(argv: Sequence[str]) -> Options:
     # Whoever names a command pays for no other one.
     for name in argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS:
         import_module(f".commands.{name}", __package__).add(commands)
-    options = parser.parse_args(argv[:split])
+    options, extra = parser.parse_known_args(argv[:split])
+    if extra and extra[0][:1] != "-" and options.takes_words and split == len(argv):
+        parser.error(f"write -- before the command: rexec run [OPTION]... ADDRESS -- {shlex.join(extra)}")
+    if extra:  # what is wrong is the option that was misspelt, not what follows it
+        parser.error(f"unrecognized arguments: {' '.join([word for word in extra if word[:1] == '-'] or extra)}")
     options.words = list(argv[split + 1 :])
     if options.takes_words and not options.words:
         parser.error("no command is given; write it after --")

@@ -193,7 +193,8 @@ def _explain_broken(error: Exception, where: Destination) -> str:
 
     match error:
         case chanlink.ConnectFailed():
-            return f"{where.name}: {error}; check the address, and that rexec serve runs there"
+            start = "" if str(error).startswith(where.name) else f"{where.name}: "
+            return f"{start}{error}; check the address, and that rexec serve runs there"
         case chanlink.UntrustedPeer():
             return f"{where.name}: {_explain_untrusted(error, where)}"
         case chanlink.WrongPeer():

@@ -32,6 +32,13 @@ def fill_standard_descriptors() -> None:
     os.close(descriptor)
 
 
+def empty(descriptor: int) -> None:
+    """An input that nobody wants to read: from now on there is nothing in it, for us."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
+
+
 def in_background(descriptor: int) -> bool:
     """Whether a terminal is at another job's service: who changes its modes then is stopped.
 

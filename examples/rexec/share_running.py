@@ -14,6 +14,7 @@ import chanlink
 from .arguments import Options
 from .client import BadMessage, Command, StartError, detach, run
 from .commands.run import NOT_STARTED, settings_of, words_of
+from .descriptors import empty
 from .messages import shell_status
 from .pumps import open_standard_input, open_standard_output
 from .terminal import Keyboard, size
@@ -59,6 +60,8 @@ async def _run_here(
                 with suppress(BadMessage):
                     await command.signal(name.removeprefix("SIG"))
 
+    if options.no_stdin:
+        empty(descriptors[0])
     async with (
         open_standard_input(descriptors[0]) as stdin,
         open_standard_output(descriptors[1]) as stdout,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import Options, add_command
 from ..connecting import SERVER, add_connection, connected_to, destination, explain_client
+from ..descriptors import empty
 from ..share_options import add_sharing
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ The words after -- reach the command exactly as they are; there is no shell unle
 stderr are the command's. The exit status is that of the command; 128 + n if signal n ended it, 127 if it can't be
 started, 255 for errors of rexec and of the connection. It comes when both outputs have ended; a process that the
 command has left behind and that says nothing is waited for ten seconds.
+
+Standard input is read as it comes, also what a loop around rexec wanted to read: -n leaves it alone.
 
 Ctrl-C is passed on to the command; a second one gives it up. A command that is given up, or whose connection is lost,
 gets TERM with all its children, and KILL after five seconds (rexec serve --grace).
@@ -76,6 +79,9 @@ def add(commands: Any) -> None:
     )
     run.add_argument("--shell", action="store_true", help="join the words and give them to /bin/sh -c")
     run.add_argument("--progress", action="store_true", help="show how much goes in and out, if that is no terminal")
+    run.add_argument(
+        "-n", "--no-stdin", action="store_true", help="let the command's input be empty, and leave ours to others"
+    )
     run.add_argument("-t", "--terminal", action="store_true", help="give the command a terminal")
     run.add_argument("--detach", action="store_true", help="leave it running, and print the name that it runs under")
     run.add_argument("--name", metavar="NAME", help="the name, with --detach")
@@ -85,6 +91,8 @@ def action(options: Options) -> int:
     from ..running import run_quick
 
     check(options)
+    if options.no_stdin:
+        empty(0)
     if not options.terminal:
         return run_quick(_run, options, None)
 
@@ -100,6 +108,8 @@ def check(options: Options) -> None:
         options.parser.error("--name is for --detach")
     if options.progress and options.share:
         options.parser.error("a shared session shows no progress: --progress and --share exclude each other")
+    if options.terminal and options.no_stdin:
+        options.parser.error("a terminal is for input: -t and -n exclude each other")
     if options.terminal and options.detach:
         options.parser.error("a command that runs detached has no terminal: -t and --detach exclude each other")
 
