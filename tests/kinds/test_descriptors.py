@@ -6,6 +6,7 @@ O_NONBLOCK is a flag of the open file: a program that sets it there makes the ne
 import os
 import pty
 import select
+import shlex
 import socket
 import subprocess
 import tty
@@ -140,3 +141,20 @@ def test_a_terminal_that_top_watches_stays_as_it_is(loop: str, place: Place) -> 
             os.write(ends.to, b"q")
             assert process.wait(PATIENCE) == 0
             assert os.get_blocking(inside)
+
+
+@pytest.mark.parametrize("share", ["", "--share"])
+def test_a_loop_that_reads_lines_keeps_them(share: str, place: Place) -> None:
+    run = place.argv(Command(f"rexec run {share} -n {{ours}} {{rexec}} -- sh -c 'cat; echo got $0'"))
+    loop = f'while read -r word; do {shlex.join(run)} "$word"; done'
+    done = subprocess.run(
+        ["sh", "-c", loop],
+        input=b"one\ntwo\n",
+        capture_output=True,
+        cwd=place.home,
+        env=place.environment(),
+        timeout=30,
+    )
+    assert (done.stdout, done.stderr) == (b"got one\ngot two\n", b"")
+    with place.start(Command("rexec share --stop")) as stop:
+        assert stop.wait(PATIENCE) == 0
