@@ -20,12 +20,11 @@ from anyio.from_thread import start_blocking_portal
 import chanlink
 from chanlink.command import benchmark
 
+from ..patience import PATIENCE
 from ..rexec_servers import ROOT, until
 from ..rexec_servers import serving as rexec_serving
 
 MODULES = {"chanlink": "chanlink", "rexec": "examples.rexec"}
-PATIENCE = 15
-"""A guard only: nothing waits for it."""
 
 
 class Command(NamedTuple):

@@ -153,7 +153,7 @@ def test_a_loop_that_reads_lines_keeps_them(share: str, place: Place) -> None:
         capture_output=True,
         cwd=place.home,
         env=place.environment(),
-        timeout=30,
+        timeout=PATIENCE,
     )
     assert (done.stdout, done.stderr) == (b"got one\ngot two\n", b"")
     with place.start(Command("rexec share --stop")) as stop:

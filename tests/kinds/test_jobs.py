@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ..test_rexec_terminal import Screen, is_raw, needs, screen
-from .programs import Command, Place
+from .programs import PATIENCE, Command, Place
 
 pytestmark = [needs("bash"), pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")]
 
@@ -51,7 +51,7 @@ def test_in_the_background_nothing_is_stopped(place: Place) -> None:
         shell.type("rm -f there; stty\n")
         shell.until(r"speed")  # the shell is there
     with place.start(Command("rexec share --stop")) as stop:
-        assert stop.wait(15) == 0
+        assert stop.wait(PATIENCE) == 0
 
 
 def test_a_terminal_that_a_command_wants_is_waited_for(place: Place) -> None:
