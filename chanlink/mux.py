@@ -437,6 +437,11 @@ class Mux:
         for stream in list(self.streams.values()):
             stream.give_up(code, Reason("lost", text=peer, cause=cause))
 
+    def drop_arrived(self) -> None:
+        """Whatever the peer has sent and nobody has taken is for nobody; `lose` follows."""
+        for stream in self.streams.values():
+            stream.drop_arrived()
+
     def lose(self, cause: SessionError, peer: str = "") -> None:
         """The session with `peer` is over: every stream that is not settled is lost."""
         reason = Reason("lost", text=peer, cause=cause)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -44,6 +45,15 @@ class Incoming(NamedTuple):
     end: Any
     """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
     peer: Peer
+
+
+def withdraw(
+    waiting: deque[Incoming], code: str, text: str = "", *, allows: Callable[[str], bool] | None = None
+) -> None:
+    """Nobody will accept these, but for services that the peer may still use."""
+    for incoming in [one for one in waiting if allows is None or not allows(one.service)]:
+        waiting.remove(incoming)
+        incoming.end.forsake(code, text)
 
 
 Handler = Callable[[Any, Peer], Awaitable[None]]

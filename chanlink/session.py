@@ -36,7 +36,7 @@ from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
 from .printing import printable_logger
 from .records import BROKEN, NoiseStream, as_loss, farewell
-from .services import Incoming, Peer, Services, Serving, no_such_service
+from .services import Incoming, Peer, Services, Serving, no_such_service, withdraw
 from .stream import Stream
 from .trust import Grant
 from .waiting import Waiters
@@ -143,9 +143,7 @@ class Session(AsyncContextManagerMixin):
                 await self._leave(None)
             # Services see the end of the session at their ends; who has not returned after a while is cancelled.
             self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
-        for incoming in self._incoming:
-            incoming.end.forsake("not-taken", "the session was left")
-        self._incoming.clear()
+        withdraw(self._incoming, "not-taken", "the session was left")
         if error is not None:
             raise error
 
@@ -425,10 +423,12 @@ class Session(AsyncContextManagerMixin):
     def regrant(self, grant: Grant | None) -> None:
         """For the listener: the peer's name, and what it may do from now on; what it may do no more is ``revoked``."""
         if grant is None:
+            self._mux.drop_arrived()
             self._lose(SessionClosed("revoked"))
         else:
             self.peer.name, self._allows = grant.name, grant.allows
             self._carrier.revoke(grant.allows)
+        withdraw(self._incoming, "revoked", allows=grant.allows if grant is not None else None)
         if self._serving is not None:
             self._serving.stop(grant)
 

@@ -465,13 +465,17 @@ class Stream:
 
         What was not taken is dropped, as the stream keeps no place among the open ones, which bound what arrives.
         """
-        if self._inbox.size:
-            self._inbox.clear()
-            self._head = self.in_reason = None
+        self.drop_arrived()
         self.lost(Reason("refused", "reset"), Reason("failed", "reset"))
         self._forsake_children()
 
     # --- the session's end ------------------------------------------------------------------------
+
+    def drop_arrived(self) -> None:
+        """What has arrived and was not taken is for nobody.  The stream is about to be lost."""
+        if self._inbox.size:
+            self._inbox.clear()
+            self._head = self.in_reason = None
 
     def lost(self, outward: Reason, inward: Reason) -> None:
         """Nothing more will go or come, for these reasons.  What arrived before can still be taken."""

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ChannelFailed, ChannelRefused, Identity, Limits, Session, Trust
+from chanlink import ChannelFailed, ChannelRefused, Identity, Limits, Session, SessionClosed, SessionLost, Trust
 from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 from chanlink.trust import Grant
@@ -162,6 +162,36 @@ async def test_what_waits_for_a_peer_that_takes_nothing_is_dropped() -> None:
         for end in (*root, stream, body):
             await end.aclose()
         await eventually(lambda: client.statistics()[:3] == before[:3])
+
+
+@pytest.mark.parametrize("grant", [KEPT, None], ids=["a service", "the key"])
+async def test_what_nobody_has_taken_yet_nobody_gets(grant: Grant | None) -> None:
+    """Messages and bytes that have arrived, and channels that nobody has accepted."""
+    async with session_pair() as (client, server):
+        sender, receiver = await opened(client, server, "lost")
+        body, body_there = await nested((sender, receiver), "bytes")
+        ended, ended_there = await opened(client, server, "lost")
+        for end in (sender, body, ended):
+            await end.send(b"too late")
+        ended.close()
+        waiting = [await client.open("lost"), await client.open_stream("lost"), await client.open("lost")]
+        await waiting[0].send("too late")
+        await eventually(lambda: server.statistics().unaccepted == 3)
+        await eventually(lambda: sum(stream.waiting > 0 for stream in server.streams()) == 4)
+        server.regrant(grant)
+        assert server.statistics().unaccepted == 0
+        for end in (receiver, body_there, ended_there):
+            with pytest.raises(ChannelFailed if grant else SessionLost, match="revoked"):
+                await end.receive()
+        if grant is None:
+            with pytest.raises(SessionClosed, match="revoked"):
+                await server.accept()
+        else:
+            kept = await opened(client, server, "kept")
+            await check_alive(kept)
+            await check_revoked(*waiting)
+        for end in (sender, receiver, body, body_there, ended_there, *waiting):
+            await end.aclose()
 
 
 async def test_what_no_message_has_mentioned_yet_is_told_why() -> None:
