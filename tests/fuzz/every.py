@@ -1,6 +1,7 @@
 """All targets."""
 
-from . import rexec, targets
+from . import copies, rexec, targets
 
 TARGETS = targets.TARGETS
-assert rexec.POLICIES  # it has added its own
+assert rexec.POLICIES  # they have added their own
+assert copies.FOLDER
