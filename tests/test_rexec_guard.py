@@ -187,6 +187,7 @@ BEYOND += [{"terminal": messages.Size(65_536, 1)}, {"terminal": messages.Size(1,
 
 
 @pytest.mark.anyio
+@pytest.mark.usefixtures("no_leaks")
 class TestNumbersOfAPeer:
     """The largest of each that is taken, and the first that is not: other commands do not notice."""
 

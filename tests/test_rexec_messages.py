@@ -119,3 +119,24 @@ def test_a_status_comes_with_its_note_in_one_line() -> None:
     for wrong in ({"exit": True}, {"signal": True}, {"exit": False}):
         with pytest.raises(BadMessage):
             messages.read_status(wrong)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        ["n", "c", -1, 1.0, None],
+        ["n", "c", 2**63, 1.0, None],
+        ["n", "c", 1, float("nan"), None],
+        ["n", "c", 1, float("inf"), None],
+        ["n", "c", 1, -1.0, None],
+        ["n", "c", 1, 2**63, None],
+        ["n", "c", 1, 1.0, 256],
+        ["n", "c", 1, 1.0, -128],
+        ["n", "c", 1, 1.0, 0.5],
+    ],
+)
+def test_a_number_in_a_list_that_can_not_be_is_refused(row: list[Any]) -> None:
+    good = ["n", "c", 2**31, 0, 255]
+    assert messages.read_list({"commands": [good]}) == [messages.Listed("n", "c", 2**31, 0.0, 255)]
+    with pytest.raises(BadMessage):
+        messages.read_list({"commands": [good, row]})

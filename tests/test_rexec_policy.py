@@ -424,6 +424,11 @@ class TestServer:
             assert "No space left" in server.log.read_text()
         assert not ran.exists()
 
+    def test_a_pipe_that_nobody_reads_keeps_no_server_from_serving(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "pipe")
+        with serving(tmp_path, "--audit", tmp_path / "pipe") as server:
+            assert server.call("ps").returncode == 0
+
     def test_a_file_that_was_moved_away_is_made_again(self, server: Server) -> None:
         server.run("echo")
         audit = server.directory / "audit"

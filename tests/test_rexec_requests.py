@@ -25,7 +25,7 @@ from examples.rexec.server import SERVICE, service
 from .rexec_servers import MIB, PATIENCE
 from .test_rexec import read_line, sessions
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 RESTRICTED = Policy([Rule("test", ("*",), commands=(("cat",), ("echo", "**a**b")), directories=("/usr/*",))])
 LONG = b"\xff\x1b" * (200 * 1024)
 

@@ -4,7 +4,8 @@
 ``rexec`` (or ``python -m examples.rexec``) is the command line for both.
 
 Where to look: `messages` says what travels; `server` answers it, by `policy` and with an `audit`; `guarding` has the
-guard start commands, `guard` is that process, and `process` is a command as the server sees it. Copies have a service
+guard start commands, `guard` is that process, `guard_child` what it forks, and `process` is a command as the server
+sees it. Copies have a service
 of their own: `copying` says what travels, `copying_client.copy` copies from a program, `copying_service` serves.
 `sharing` is about sessions that are kept for many calls, and `hosts` about names for servers.
 """

@@ -358,7 +358,11 @@ def living() -> Sessions | None:
             return None  # of other processes than ours
         for name in os.listdir("/proc"):
             if name.isdigit():
-                with suppress(FileNotFoundError, ProcessLookupError), open(f"/proc/{name}/stat", "rb") as file:
+                # One that ends while we look has no line, or an empty one.
+                with (
+                    suppress(FileNotFoundError, ProcessLookupError, ValueError),
+                    open(f"/proc/{name}/stat", "rb") as file,
+                ):
                     state, _, group, session = file.read().rpartition(b")")[2].split()[:4]
                     if state not in (b"Z", b"X"):
                         sessions.setdefault(int(session), []).append((int(name), int(group)))

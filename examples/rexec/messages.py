@@ -63,6 +63,8 @@ STOPPED = "server-stopped"
 CANCELLED = "cancelled"
 """The code with which a caller that gives up a command leaves its streams."""
 LINE_MAX = 1_000
+PID_MAX = 2**32
+SECONDS_MAX = 10.0**10
 NAME_MAX = 100
 
 Word = str | bytes
@@ -440,7 +442,9 @@ def read_list(message: object) -> list[Listed]:
 
 def _read_listed(message: object) -> Listed:
     match message:
-        case [str(name), str(command), int(pid), int() | float() as seconds, int() | None as status]:
+        case [str(name), str(command), int(pid), int() | float() as seconds, int() | None as status] if (
+            0 <= pid <= PID_MAX and 0 <= seconds <= SECONDS_MAX and (status is None or -127 <= status <= 255)
+        ):
             return Listed(name, command, pid, float(seconds), status)
     raise _unexpected(message)
 
