@@ -48,7 +48,7 @@ from .sockets import (
     parse_address,
 )
 from .trust import Grant, Trust, watch
-from .waiting import Waiters
+from .waiting import Waiters, within
 
 logger = printable_logger(__name__)
 
@@ -105,10 +105,11 @@ async def connect(
     limits = limits or Limits()
     credentials = Credentials(identity or Identity.default(), Role.CLIENT, load_psk(psk))
     progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
+    transport: ByteStream | None = None
     try:
-        with anyio.fail_after(wait + timeout) as scope:
+        async with within(wait + timeout) as countdown:
             transport = await reach(address, wait)
-            scope.deadline = min(scope.deadline, anyio.current_time() + timeout)
+            countdown.left = min(countdown.left, timeout)
             progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
             while True:
                 try:
@@ -116,8 +117,12 @@ async def connect(
                     break
                 except (HandshakeError, SessionClosed) as exc:
                     transport = await reach_another(address, transport, exc)
-    except TimeoutError as exc:
-        raise progress from exc
+    except BaseException:  # also when it was cancelled just after that
+        if transport is not None:
+            await _close_at_once(transport)
+        raise
+    if countdown.scope.cancelled_caught:
+        raise progress from TimeoutError()
     session = Session(
         secured.stream,
         client_side=True,
@@ -141,9 +146,13 @@ async def _authenticate(
         finally:
             await expected.remember()  # also if the server refuses us: it has proved its key
     except BaseException:
-        with CancelScope(shield=True):
-            await anyio.aclose_forcefully(transport)
+        await _close_at_once(transport)
         raise
+
+
+async def _close_at_once(transport: ByteStream) -> None:
+    with CancelScope(shield=True):
+        await anyio.aclose_forcefully(transport)
 
 
 # --- listening ----------------------------------------------------------------------------------
@@ -361,8 +370,7 @@ class Listener(AnyListener[Session]):
             if secured is None:
                 if not told:  # all failures look alike
                     transport.reset_when_closed()
-                with CancelScope(shield=True):
-                    await anyio.aclose_forcefully(transport)
+                await _close_at_once(transport)
         return secured
 
     @property

@@ -39,7 +39,7 @@ from .records import BROKEN, NoiseStream, as_loss, farewell
 from .services import Incoming, Peer, Services, Serving, no_such_service, withdraw
 from .stream import Stream
 from .trust import Grant
-from .waiting import Waiters
+from .waiting import Waiters, within
 
 T = TypeVar("T")
 logger = printable_logger(__name__)
@@ -408,7 +408,7 @@ class Session(AsyncContextManagerMixin):
         at the same time, the session ends once both have delivered. Never raises.
         """
         try:
-            with anyio.move_on_after(self._limits.close):
+            async with within(self._limits.close):
                 await self._drain(SessionClosed())
         finally:
             self._lose(SessionClosed())

@@ -9,16 +9,19 @@ The rules of waiting (DESIGN 3.3):
   same core look, and wait on.
 """
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from typing import Any, Protocol
 
 import anyio
+from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
 from . import codec
 
+_STEPS = 10
+"""Time for a peer goes by in so many steps: one in which our event loop stood still is one, however long it was."""
 _order = count(1)
 EMPTY: Any = object()
 """What a feed returns while it has nothing."""
@@ -181,3 +184,37 @@ class Forgotten:
         while self._ends:
             self._ends.pop().forsake("abandoned")
         return found
+
+
+class Countdown:
+    """Seconds that are left; when they have gone by, `scope` is cancelled."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+        self.scope = CancelScope()
+
+    async def run(self) -> None:
+        step = self.left / _STEPS
+        while self.left > 0:
+            await anyio.sleep(min(step, self.left))
+            self.left -= step
+        self.scope.cancel()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncGenerator[Countdown, None]:
+    """As `anyio.move_on_after`, an async context manager: but what arrives while our event loop stands still is in
+    time."""
+    countdown = Countdown(seconds)
+    error: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(countdown.run)
+        try:
+            with countdown.scope:
+                yield countdown
+        # Caught here and raised below: a task group would wrap it in a group.
+        except BaseException as exc:
+            error = exc
+        tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error

@@ -20,6 +20,7 @@ from chanlink.liveness import Liveness
 from chanlink.tcp_info import is_there
 from examples.rexec.server import SERVICE, service
 
+from .pairs import session_pair, settle
 from .patience import PATIENCE
 from .rexec_servers import COMMAND, ROOT
 from .test_rekey import sides
@@ -312,6 +313,43 @@ async def test_a_handshake_in_which_the_server_stood_still_goes_on() -> None:
         chanlink.connect(listener.addresses[0], identity=ALICE, peer=SERVER.public_key) as session,
     ):
         assert await ask(session, "there") == "there"
+
+
+async def test_a_handshake_in_which_the_client_stood_still_goes_on() -> None:
+    slow = Standing(ALICE, 0.8)
+    async with chanlink.listen(
+        "tcp://127.0.0.1:0", identity=SERVER, trust=Trust.of(ALICE.public_key), services={"echo": echo}
+    ) as listener:
+        connection = chanlink.connect(
+            listener.addresses[0], identity=slow.identity, peer=SERVER.public_key, timeout=0.3
+        )
+        async with connection as session:
+            assert await ask(session, "there") == "there"
+
+
+async def test_what_could_not_leave_while_a_closing_side_stood_still_leaves_all_the_same() -> None:
+    limits = Limits(close=0.3)
+    async with session_pair(limits) as (client, server):
+        sender = await client.open("lines")
+        receiver = (await server.accept()).end
+        count = 0
+        with pytest.raises(anyio.WouldBlock):
+            while True:
+                sender.send_nowait("x" * 1_000)  # more than the window, and it waits for what the other side takes
+                count += 1
+        sender.close()
+
+        async def stand_still_and_take() -> None:
+            await settle()
+            time.sleep(0.8)
+            for _ in range(count):
+                assert len(await receiver.receive()) == 1_000
+            with pytest.raises(chanlink.EndOfChannel):
+                await receiver.receive()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(stand_still_and_take)
+            await client.aclose()
 
 
 # --- a process that is stopped --------------------------------------------------------------------------
