@@ -157,6 +157,13 @@ class Feed(Protocol):
         """The receiver is gone."""
 
 
+class UnderWay(Protocol):
+    """What a core knows of its relays (relay.py)."""
+
+    def look(self) -> None:
+        """Something has changed at the outlet."""
+
+
 class SendCore:
     """The core of senders of one channel, or of the sending half of a byte stream."""
 
@@ -172,6 +179,7 @@ class SendCore:
         "room",
         "shares",
         "turn",
+        "under_way",
         "waiting_bytes",
     )
 
@@ -185,7 +193,9 @@ class SendCore:
         self.room = Waiters()
         """Those that have something to send."""
         self.changes = Waiters()
-        """Those that wait for what the far side does: `flush`, `wait_closed`, a rendezvous, a relay."""
+        """Those that wait for what the far side does: `flush`, `wait_closed`, a rendezvous."""
+        self.under_way: UnderWay | None = None
+        """What relays have passed on; there is none before a relay."""
         self.left: int | None = None
         """Of a byte stream with a size: the bytes that are still to be sent."""
         self.waiting_bytes = 0
@@ -239,6 +249,8 @@ class SendCore:
                 self.room.wake()
         if self.changes:
             self.changes.wake_all()
+        if self.under_way is not None:
+            self.under_way.look()
 
     def wake_all(self) -> None:
         self.room.wake_all()

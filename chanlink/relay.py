@@ -51,38 +51,66 @@ class Source(Protocol):
         """Call this when something has changed."""
 
 
+class UnderWay:
+    """What the relays of one core have passed on and the far side has not taken, in order.
+
+    One core may have thousands of relays, as each clone of its sender may be in another process: what the far side
+    reports concerns the first ones of these, and nobody else looks.
+    """
+
+    def __init__(self, core: SendCore) -> None:
+        self.relays: dict[Relay, None] = {}
+        """Those that are not done."""
+        self._core = core
+        self._items: deque[tuple[int, int, Relay]] = deque()  # position in the outlet, and size
+
+    @staticmethod
+    def of(core: SendCore) -> "UnderWay":
+        if core.under_way is None:
+            core.under_way = UnderWay(core)
+        assert isinstance(core.under_way, UnderWay)
+        return core.under_way
+
+    def add(self, position: int, size: int, relay: "Relay") -> None:
+        self._items.append((position, size, relay))
+
+    def look(self) -> None:
+        """Give back what was taken; if nothing more will be, everybody stops."""
+        outlet: Any = self._core.outlet
+        while self._items and self._items[0][0] <= outlet.progress:
+            _, size, relay = self._items.popleft()
+            relay.taken(size)
+        if outlet.reason is not None:
+            self._items.clear()
+            relays, self.relays = self.relays, {}
+            for relay in relays:
+                relay.stop(outlet.reason)
+
+
 class Relay:
     """Moves what comes from `source` to `core`, of which it has a share."""
 
     def __init__(self, source: Source, core: SendCore) -> None:
         self._source = source
         self._core = core
-        self._under_way: deque[tuple[int, int]] = deque()  # position in the outlet, and size
+        self._all = UnderWay.of(core)
+        self._all.relays[self] = None
+        self._under_way = 0
+        """How much of what is under way is of this one."""
         self._released = False
         self._done = False
         self._looking = False
         self._again = False
-        self._move_due = True  # the source may have something to move
         self._turn: Waiter = _Listener(self._turn_came)
         """It waits in the core's room as one of those that have something to send."""
         self._has_turn = False
-        self._changes: Waiter = _Listener(self._look_again)
         source.watch(self.arrived)
-        self._look_again()
+        self.arrived()
 
     # --- what wakes it ---
 
     def arrived(self) -> None:
-        """The source has something, or is over."""
-        self._move_due = True
-        self._look_again()
-
-    def _turn_came(self) -> None:
-        self._has_turn = True
-        self.arrived()
-
-    def _look_again(self) -> None:
-        """Something has changed on one side; perhaps because of what is being done just now."""
+        """The source has something, or is over; perhaps because of what is being done just now."""
         self._again = True
         if self._looking:
             return
@@ -94,33 +122,45 @@ class Relay:
         finally:
             self._looking = False
 
+    def _turn_came(self) -> None:
+        self._has_turn = True
+        self.arrived()
+
+    def taken(self, size: int) -> None:
+        """The far side has taken the first of what is under way."""
+        was_full = self._under_way >= MAX_UNDER_WAY
+        self._under_way -= 1
+        self._source.forwarded(size)
+        if was_full:
+            self.arrived()
+        self._finish()
+
+    def stop(self, reason: Reason) -> None:
+        """The far side takes nothing any more."""
+        self._done = True
+        self._core.room.discard(self._turn)
+        for _ in range(self._under_way):
+            self._source.dropped()
+        self._under_way = 0
+        self._source.refuse(reason)
+        self._release(END)
+
     def _look(self) -> None:
         outlet: Any = self._core.outlet
-        was_full = len(self._under_way) >= MAX_UNDER_WAY
-        self._acknowledge(outlet)
-        if outlet.reason is not None:
-            self._stop(outlet.reason)
-            return
-        if not self._released and (self._move_due or was_full):
-            self._move_due = False
+        if outlet.reason is None and not self._released:
             self._move(outlet)
-            if not self._done:
-                self._acknowledge(outlet)
+        self._all.look()  # bytes may be as good as taken already
+        self._finish()
+
+    def _finish(self) -> None:
         if self._released and not self._under_way:
             self._done = True
-        if self._done:
-            self._core.changes.discard(self._changes)
-        else:
-            self._core.changes.add(self._changes)
-
-    def _acknowledge(self, outlet: Any) -> None:
-        while self._under_way and self._under_way[0][0] <= outlet.progress:
-            self._source.forwarded(self._under_way.popleft()[1])
+            self._all.relays.pop(self, None)
 
     def _move(self, outlet: Any) -> None:
         room = self._core.room
         turn, self._has_turn = self._has_turn, False
-        while self._source.ready() and len(self._under_way) < MAX_UNDER_WAY:
+        while self._source.ready() and self._under_way < MAX_UNDER_WAY:
             if not outlet.room() or (room and not turn):
                 if self._turn not in room:
                     if not turn:
@@ -135,7 +175,8 @@ class Relay:
                 self._release(Reason("failed", code, str(exc)))
                 self._source.refuse(Reason("refused", code, str(exc)))
                 break
-            self._under_way.append((outlet.position, size))
+            self._under_way += 1
+            self._all.add(outlet.position, size, self)
         room.discard(self._turn)
         reason = self._source.over()
         if reason is not None:
@@ -148,17 +189,6 @@ class Relay:
         if not self._released:
             self._released = True
             self._core.release(reason)
-
-    def _stop(self, reason: Reason) -> None:
-        """The far side takes nothing any more."""
-        self._done = True
-        self._core.changes.discard(self._changes)
-        self._core.room.discard(self._turn)
-        for _ in self._under_way:
-            self._source.dropped()
-        self._under_way.clear()
-        self._source.refuse(reason)
-        self._release(END)
 
 
 class _Listener:

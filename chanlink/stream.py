@@ -238,11 +238,12 @@ class Stream:
 
     def credited(self, increment: int) -> None:
         """The peer gave credit for `increment` bytes."""
+        had_room = self.room()
         self.credit += increment
         self.returned += increment
         if self._outbox:
             self._mux.activate(self)
-        if self.room():
+        if self.room() and (self.is_bytes or not had_room):  # of bytes, it also says what was taken
             self.on_writable()
 
     def peer_took(self, count: int) -> bool:

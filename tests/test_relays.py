@@ -4,7 +4,8 @@ The conformance suite sends everything through one and two relays. Here the two 
 """
 
 import contextlib
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -439,3 +440,44 @@ async def test_the_type_of_an_end_goes_where_the_end_goes(kind: Any) -> None:
         assert last.opening.item_type == b"\x00\xffint"
         arrived.close()
         opened.discard("closed", "")
+
+
+async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number_of_relays() -> None:
+    """A program gives clones of one sender to all who ask: each comes back through a relay of its own."""
+
+    def calls(report: Callable[[], object]) -> int:
+        count = 0
+
+        def called(frame: object, event: str, argument: object) -> None:
+            nonlocal count
+            count += event == "call"
+
+        sys.setprofile(called)
+        try:
+            report()
+        finally:
+            sys.setprofile(None)
+        return count
+
+    async def costs(clones: int) -> list[int]:
+        async with session_pair() as (far, relay_far), session_pair() as (relay_near, near):
+            to_relay, at_relay = await far.open("join"), (await relay_far.accept()).end
+            mine, receiver = chanlink.pipe()  # type: ignore[var-annotated]
+            await to_relay.send(mine)
+            shared = await at_relay.receive()
+            to_near, at_near = await relay_near.open("clones"), (await near.accept()).end
+            senders = []
+            for number in range(clones):
+                await to_near.send(shared.clone())
+                senders.append(await at_near.receive())
+                await senders[-1].send(number)
+            stream = shared.send_core.outlet.stream
+            await eventually(lambda: stream.sent == clones)
+            found = [calls(lambda: stream.credited(1)), calls(lambda: stream.peer_took(1))]
+            assert sorted([await receiver.receive() for _ in senders]) == [*range(clones)]
+            for end in (*senders, shared, receiver, to_relay, at_relay, to_near, at_near):
+                await end.aclose()
+        return found
+
+    for few, many in zip(await costs(5), await costs(300), strict=True):
+        assert 0 < many < 2 * few
