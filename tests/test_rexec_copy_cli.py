@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import chanlink
-from examples.rexec import copying
+from examples.rexec import copying, progress
 from examples.rexec.arguments import Parser
 from examples.rexec.commands import cp
 from examples.rexec.copying_rules import may_copy
@@ -289,6 +289,11 @@ class TestProgress:
         assert b"12.6/12.6 MB" in said
         assert b"MB/s" in said
         assert self.on_terminal([*words, "--quiet"]) == b""
+
+    @pytest.mark.parametrize("name", ["\x1b]0;title\a", "two\nlines", "\u202egnp.exe", "x" * 10_000, "\udcff"])
+    def test_a_name_in_a_bar_is_printable_and_short(self, name: str) -> None:
+        assert progress._short(name).isprintable()
+        assert len(progress._short(name)) <= 30
 
     def test_a_bar_for_a_pipe(self, server: Server, tmp_path: Path) -> None:
         pytest.importorskip("rich")
