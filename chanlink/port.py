@@ -245,7 +245,7 @@ class SendCore:
         if self.room:
             if self.outlet.reason is not None:
                 self.room.wake_all()
-            else:
+            elif not self.full():
                 self.room.wake()
         if self.changes:
             self.changes.wake_all()

@@ -161,9 +161,10 @@ class Relay:
         room = self._core.room
         turn, self._has_turn = self._has_turn, False
         while self._source.ready() and self._under_way < MAX_UNDER_WAY:
-            if not outlet.room() or (room and not turn):
+            has_room = outlet.room()
+            if not has_room or (room and not turn):
                 if self._turn not in room:
-                    if not turn:
+                    if has_room:
                         room.wake()  # who waits in front of us shall look
                     room.add(self._turn, first=turn)
                 return
