@@ -352,6 +352,32 @@ async def test_what_could_not_leave_while_a_closing_side_stood_still_leaves_all_
             await client.aclose()
 
 
+async def test_machines_that_were_suspended_renew_the_keys_at_once_and_lose_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asleep, runs = 0.0, clock.now
+    monkeypatch.setattr(clock, "now", lambda: runs() + asleep)
+    async with (
+        chanlink.listen(
+            "tcp://127.0.0.1:0",
+            identity=SERVER,
+            trust=Trust.of(ALICE.public_key),
+            services={"echo": echo},
+            limits=QUICK,
+        ) as listener,
+        chanlink.connect(listener.addresses[0], identity=ALICE, peer=SERVER.public_key, limits=QUICK) as session,
+    ):
+        assert await ask(session, "evening") == "evening"
+        sessions = [session, *listener.sessions]
+        for night in (1, 2):
+            asleep += 8 * 3_600
+            with anyio.fail_after(PATIENCE):
+                while min(each._records._keys.epoch for each in sessions if each._records is not None) < night:
+                    assert await ask(session, "morning") == "morning"
+                    await anyio.sleep(QUICK.keepalive)
+            assert not any(each.closed for each in sessions)
+
+
 # --- a process that is stopped --------------------------------------------------------------------------
 
 CLIENT = """
