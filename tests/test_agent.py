@@ -50,9 +50,14 @@ class SshAgent:
         self.socket = folder / "agent"
         self.process = subprocess.Popen(["ssh-agent", "-D", "-a", self.socket], stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
-        while not self.socket.exists():
+        while not self._listens():
             assert time.monotonic() < deadline
             time.sleep(0.005)
+
+    def _listens(self) -> bool:
+        """Its socket is there before somebody listens at it."""
+        with socket.socket(socket.AF_UNIX) as probe:
+            return probe.connect_ex(str(self.socket)) == 0
 
     def add(self, key: Identity | str, *options: str) -> Path:
         """Add a key, or a new one of a type."""

@@ -139,4 +139,4 @@ async def test_who_broke_the_protocol_is_told_what_it_did() -> None:
             why = await client.wait_closed()
             assert isinstance(why, SessionClosed)
             assert (why.code, why.text) == ("protocol-error", str(await server.wait_closed()))
-            assert "0xf1" in why.text
+            assert "TAKEN" in why.text

@@ -248,6 +248,10 @@ class TestPrograms:
             assert terminal.wait() == 0
 
 
+OVER_THERE = r"(?m)^over-there:\s*$"
+"""The prompt, and not the line that says what it is to be: what is typed before it is there is lost."""
+
+
 @needs("tmux")
 @needs("bash")
 class TestTmux:
@@ -279,7 +283,7 @@ class TestTmux:
         line = " ".join(map(str, server.command("env", "PS1=over-there:", *SHELL, options=["-t"])))
         self.shows(tmux, "at-home:")
         tmux("send-keys", line, "Enter")
-        self.shows(tmux, "over-there:")
+        self.shows(tmux, OVER_THERE)
         tmux("send-keys", f"vim -u NONE {tmp_path}/file", "Enter")
         self.shows(tmux, r"~\s*\n~")
         tmux("send-keys", "ihello", "Escape")
