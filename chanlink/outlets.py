@@ -1,5 +1,6 @@
 """Streams of a session as the outlets and feeds of cores (port.py), and as the two sides of a relay (relay.py)."""
 
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
@@ -11,6 +12,8 @@ from .waiting import EMPTY, Waiter
 
 PIECE = 64 * 1024
 """What a relay moves at a time of a byte stream."""
+MAX_UNDER_WAY = 4_096
+"""Messages that a relay has passed on and that were not taken: of each the size is remembered, however short it is."""
 BYTES_A_STEP = 1_024
 """A longer message counts as more of the steps after which a task lets others run: it may take long to decode."""
 
@@ -204,11 +207,13 @@ class _StreamFeed:
 class MessageFeed(_StreamFeed):
     """Messages from a stream."""
 
-    __slots__ = ("_messages",)
+    __slots__ = ("_messages", "_passed")
 
     def __init__(self, messages: Messages, stream: Stream) -> None:
         super().__init__(stream)
         self._messages = messages
+        self._passed: deque[int] | None = None
+        """The sizes of messages that went on and were not taken; there is none before a relay."""
 
     def take(self, limit: int) -> Any:
         message = self.stream.next_message()
@@ -230,9 +235,13 @@ class MessageFeed(_StreamFeed):
     # --- as the source of a relay ---
 
     def ready(self) -> bool:
+        if self._passed is not None and len(self._passed) >= MAX_UNDER_WAY:
+            return False
         return self.stream.message_ready()
 
     def forward(self, outlet: MessageOutlet) -> int:
+        if self._passed is None:
+            self._passed = deque()
         message = self.stream.next_message()
         assert message is not None
         head, payload = message
@@ -241,13 +250,18 @@ class MessageFeed(_StreamFeed):
         except ChanlinkError:
             self.stream.let_go()
             raise
-        return len(payload)
+        self._passed.append(len(payload))
+        return 1
 
-    def forwarded(self, size: int) -> None:
-        self.stream.taken(size)
+    def forwarded(self, count: int) -> None:
+        while count and self._passed:  # with the first of them, the source may turn out to be over
+            count -= 1
+            self.stream.taken(self._passed.popleft())
 
     def dropped(self) -> None:
-        self.stream.let_go()
+        while self._passed:
+            self._passed.popleft()
+            self.stream.let_go()
 
 
 class ByteFeed(_StreamFeed):
@@ -272,8 +286,8 @@ class ByteFeed(_StreamFeed):
         outlet.stream.write(data)
         return len(data)
 
-    def forwarded(self, size: int) -> None:
-        self.stream.consumed(size)
+    def forwarded(self, count: int) -> None:
+        self.stream.consumed(count)
 
     def dropped(self) -> None:
         """Bytes that were read are within the next session's bounds."""

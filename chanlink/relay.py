@@ -22,8 +22,8 @@ from .waiting import Waiter
 
 CODES = ((MessageTooLarge, "too-large"), (LimitReached, "limit-reached"), (DecodeError, "bad-message"))
 """What both sides are told when something can't be passed on."""
-MAX_UNDER_WAY = 4_096
-"""Messages that a relay has passed on and that were not taken: each is remembered, however short it is."""
+SHORT = 1_024
+"""Pieces of bytes that follow each other are remembered as one up to this size: each costs us a hundred more."""
 
 
 class Source(Protocol):
@@ -33,13 +33,13 @@ class Source(Protocol):
         """Whether `forward` has something."""
 
     def forward(self, outlet: Any) -> int:
-        """Move one message, or some bytes; returns their size.  Raises `ChanlinkError`."""
+        """Move one message, or some bytes; returns how many of what the outlet counts.  Raises `ChanlinkError`."""
 
-    def forwarded(self, size: int) -> None:
-        """The far side has taken so much: the next message in turn, or so many bytes."""
+    def forwarded(self, count: int) -> None:
+        """The far side has taken so many messages, in turn, or bytes."""
 
     def dropped(self) -> None:
-        """The far side will not take what is the next in turn."""
+        """The far side will not take what is under way."""
 
     def over(self) -> Reason | None:
         """Why nothing will come any more, once everything was moved."""
@@ -62,7 +62,7 @@ class UnderWay:
         self.relays: dict[Relay, None] = {}
         """Those that are not done."""
         self._core = core
-        self._items: deque[tuple[int, int, Relay]] = deque()  # position in the outlet, and size
+        self._runs: deque[_Run] = deque()
 
     @staticmethod
     def of(core: SendCore) -> "UnderWay":
@@ -71,20 +71,51 @@ class UnderWay:
         assert isinstance(core.under_way, UnderWay)
         return core.under_way
 
-    def add(self, position: int, size: int, relay: "Relay") -> None:
-        self._items.append((position, size, relay))
+    def add(self, position: int, count: int, relay: "Relay") -> None:
+        """So much, up to this position in the outlet."""
+        begin = position - count
+        if self._runs and self._runs[-1].goes_on(begin, relay):
+            self._runs[-1].end = position
+        else:
+            self._runs.append(_Run(begin, position, relay, whole=self._core.outlet.stream.is_bytes))  # type: ignore[attr-defined]
 
     def look(self) -> None:
         """Give back what was taken; if nothing more will be, everybody stops."""
         outlet: Any = self._core.outlet
-        while self._items and self._items[0][0] <= outlet.progress:
-            _, size, relay = self._items.popleft()
-            relay.taken(size)
+        while self._runs and (count := self._runs[0].taken_at(outlet.progress)):
+            run = self._runs[0]
+            run.begin += count
+            if run.begin == run.end:
+                self._runs.popleft()
+            run.relay.taken(count)
         if outlet.reason is not None:
-            self._items.clear()
+            self._runs.clear()
             relays, self.relays = self.relays, {}
             for relay in relays:
                 relay.stop(outlet.reason)
+
+
+class _Run:
+    """What one relay has passed on, one after the other: from where to where in the outlet.
+
+    Bytes count as taken when the whole of it was: what the far side reports of them is no more than an estimate.
+    """
+
+    __slots__ = ("begin", "end", "relay", "whole")
+
+    def __init__(self, begin: int, end: int, relay: "Relay", *, whole: bool) -> None:
+        self.begin, self.end, self.relay, self.whole = begin, end, relay, whole
+
+    def goes_on(self, begin: int, relay: "Relay") -> bool:
+        """Whether what begins there is a part of this."""
+        short = not self.whole or self.end - self.begin < SHORT
+        return short and self.end == begin and self.relay is relay
+
+    def taken_at(self, progress: int) -> int:
+        """How much of it was taken."""
+        if progress >= self.end:
+            return self.end - self.begin
+        return 0 if self.whole else max(progress - self.begin, 0)
 
 
 class Relay:
@@ -126,12 +157,12 @@ class Relay:
         self._has_turn = True
         self.arrived()
 
-    def taken(self, size: int) -> None:
+    def taken(self, count: int) -> None:
         """The far side has taken the first of what is under way."""
-        was_full = self._under_way >= MAX_UNDER_WAY
-        self._under_way -= 1
-        self._source.forwarded(size)
-        if was_full:
+        was_ready = self._source.ready()
+        self._under_way -= count
+        self._source.forwarded(count)
+        if not was_ready and self._source.ready():
             self.arrived()
         self._finish()
 
@@ -139,9 +170,8 @@ class Relay:
         """The far side takes nothing any more."""
         self._done = True
         self._core.room.discard(self._turn)
-        for _ in range(self._under_way):
-            self._source.dropped()
         self._under_way = 0
+        self._source.dropped()
         self._source.refuse(reason)
         self._release(END)
 
@@ -160,7 +190,7 @@ class Relay:
     def _move(self, outlet: Any) -> None:
         room = self._core.room
         turn, self._has_turn = self._has_turn, False
-        while self._source.ready() and self._under_way < MAX_UNDER_WAY:
+        while self._source.ready():
             has_room = outlet.room()
             if not has_room or (room and not turn):
                 if self._turn not in room:
@@ -170,14 +200,14 @@ class Relay:
                 return
             turn = False
             try:
-                size = self._source.forward(outlet)
+                count = self._source.forward(outlet)
             except ChanlinkError as exc:
                 code = next((code for kind, code in CODES if isinstance(exc, kind)), "relay-failed")
                 self._release(Reason("failed", code, str(exc)))
                 self._source.refuse(Reason("refused", code, str(exc)))
                 break
-            self._under_way += 1
-            self._all.add(outlet.position, size, self)
+            self._under_way += count
+            self._all.add(outlet.position, count, self)
         room.discard(self._turn)
         reason = self._source.over()
         if reason is not None:

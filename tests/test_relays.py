@@ -5,6 +5,7 @@ The conformance suite sends everything through one and two relays. Here the two 
 
 import contextlib
 import sys
+import tracemalloc
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -405,10 +406,47 @@ async def test_a_session_that_is_closing_takes_no_ends_from_a_relay() -> None:
                 await other.receive()
 
 
+async def test_what_a_relay_remembers_of_short_messages_is_no_more_than_the_window_in_which_they_came() -> None:
+    async with relayed() as link:
+        await link.begin()
+        channels = [await link.channel() for _ in range(3)]
+        tracemalloc.start()
+        try:
+            for sender, _ in channels:
+                with contextlib.suppress(anyio.WouldBlock):
+                    while True:
+                        sender.send_nowait(None)
+            await settle()
+            taken = tracemalloc.take_snapshot()
+        finally:
+            tracemalloc.stop()
+        here = [tracemalloc.Filter(True, f"*chanlink/{name}.py") for name in ("relay", "outlets", "port")]
+        assert sum(one.size for one in taken.filter_traces(here).statistics("filename")) < 2 * WINDOW * len(channels)
+        for sender, receiver in channels:
+            sender.close()
+            assert [one async for one in receiver] == [None] * sender.send_core.sent  # type: ignore[union-attr]
+
+
+async def test_what_a_relay_remembers_of_single_bytes_is_not_each_of_them() -> None:
+    async with relayed() as link:
+        await link.begin()
+        writer, reader = await link.byte_stream()
+        (passed,) = [stream for stream in link.relay_far.streams() if stream.is_bytes]
+        for number in range(2_000):
+            await writer.send(b"x")
+            await eventually(lambda number=number: passed.sent_bytes > number)  # type: ignore[misc]
+        core = passed.on_writable.__self__  # type: ignore[attr-defined]
+        assert len(core.under_way._runs) < 5
+        await writer.send_eof()
+        assert b"".join([data async for data in reader]) == b"x" * 2_000
+        for end in (writer, reader):
+            await end.aclose()
+
+
 async def test_a_relay_has_no_more_messages_under_way_than_it_remembers_and_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("chanlink.relay.MAX_UNDER_WAY", 3)
+    monkeypatch.setattr("chanlink.outlets.MAX_UNDER_WAY", 3)
     async with relayed() as link:
         await link.begin()
         sender, receiver = await link.channel()
