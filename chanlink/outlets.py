@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol, Self
 
+from . import clock
 from .errors import ChanlinkError, ChannelClosed, DecodeError, Reason
 from .pieces import Pieces
 from .port import Offer, ReceiveCore
@@ -14,8 +15,9 @@ PIECE = 64 * 1024
 """What a relay moves at a time of a byte stream."""
 MAX_UNDER_WAY = 4_096
 """Messages that a relay has passed on and that were not taken: of each the size is remembered, however short it is."""
-BYTES_A_STEP = 1_024
-"""A longer message counts as more of the steps after which a task lets others run: it may take long to decode."""
+BYTES_A_STEP, STEPS_A_SECOND = 1_024, 12_800
+"""A longer message counts as more of the steps after which a task lets others run: by its length, and by how long it
+took to decode (a turn is ten milliseconds), which has little to do with that if its keys were chosen to be slow."""
 
 
 class Messages(Protocol):
@@ -220,15 +222,16 @@ class MessageFeed(_StreamFeed):
         if message is None:
             return EMPTY
         head, payload = message
+        size = len(payload)
+        began = clock.now() if size >= BYTES_A_STEP else 0.0
         try:
             value = self._messages.decode(self.stream, head, payload)
         except DecodeError as exc:
             self.stream.let_go()
             self.stream.reject("bad-message", str(exc))
             raise
-        size = len(payload)
         if size >= BYTES_A_STEP:
-            self.core.turn += size // BYTES_A_STEP
+            self.core.turn += size // BYTES_A_STEP + int((clock.now() - began) * STEPS_A_SECOND)
         self.stream.taken(size)
         return value
 

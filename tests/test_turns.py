@@ -1,9 +1,11 @@
 """Messages that cost much to decode do not come one after the other while everything else waits."""
 
+import functools
 from collections.abc import AsyncIterator
 from typing import Any
 
 import anyio
+import msgpack
 import pytest
 from anyio.lowlevel import checkpoint
 
@@ -12,6 +14,7 @@ from chanlink import Limits, Receiver
 from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 
+from .bench.worst import colliding
 from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -20,6 +23,11 @@ LONG = bytes(60_000)
 """It could be as many empty maps, and take thirty milliseconds."""
 COUNT = 60
 WIDE = Limits(stream_window=8 * 1024 * 1024)
+
+
+@functools.cache
+def slow() -> dict[int, None]:
+    return dict.fromkeys(colliding(Limits().message_int_keys))
 
 
 async def one_by_one(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
@@ -52,15 +60,15 @@ async def selector(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
             yield [(await anext(cases)).value]
 
 
-@pytest.mark.parametrize("receive", [one_by_one, iterated, many, selected, selector], ids=lambda f: f.__name__)
-async def test_others_run_between_messages_that_are_long(receive: Any) -> None:
+async def most_in_a_turn(receive: Any, message: Any) -> int:
+    """How many of `COUNT` alike are taken while others wait."""
     async with session_pair(WIDE) as (client, server):
         sender = await client.open("service")
         receiver = (await server.accept()).end
         for _ in range(COUNT):
-            await sender.send(LONG)
+            await sender.send(message)
         sender.close()
-        await eventually(lambda: receiver.statistics().queued > COUNT * 60_000)
+        await eventually(lambda: receiver.statistics().queued == COUNT * (4 + len(msgpack.packb(message))))
         turn = 0
         taken: dict[int, int] = {}
 
@@ -75,11 +83,23 @@ async def test_others_run_between_messages_that_are_long(receive: Any) -> None:
                 tasks.start_soon(others)
                 await checkpoint()
                 async for messages in receive(receiver):
-                    assert all(message == LONG for message in messages)
+                    assert all(len(one) == len(message) for one in messages)
                     taken[turn] = taken.get(turn, 0) + len(messages)
                 tasks.cancel_scope.cancel()
         assert sum(taken.values()) == COUNT
-        assert max(taken.values()) <= 9  # three at a time, but trio draws lots who goes first
+    return max(taken.values())
+
+
+@pytest.mark.parametrize("receive", [one_by_one, iterated, many, selected, selector], ids=lambda f: f.__name__)
+async def test_others_run_between_messages_that_are_long(receive: Any) -> None:
+    assert await most_in_a_turn(receive, LONG) <= 9  # three at a time, but trio draws lots who goes first
+
+
+@pytest.mark.parametrize("receive", [one_by_one, many], ids=lambda f: f.__name__)
+async def test_others_run_between_messages_that_are_slow(receive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty kilobytes, by their length six in a turn, and each of them takes many milliseconds to decode."""
+    monkeypatch.setattr("tests.test_turns.COUNT", 9)
+    assert await most_in_a_turn(receive, slow()) <= 4  # one or two at a time
 
 
 async def test_short_messages_are_taken_many_at_a_time() -> None:
