@@ -93,8 +93,10 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
             )
         case chanlink.HandshakeTimeout():
             return f"{error}; does a chanlink server listen there, and without a pre-shared key?"
-        case chanlink.HandshakeError() if "one of the two clocks" in str(error) or "pre-shared key" in str(error):
+        case chanlink.HandshakeError() if "one of the two clocks" in str(error):
             return f"{start}{error}"
+        case chanlink.HandshakeError() if "pre-shared key" in str(error):
+            return f"{start}{error}; see --psk"
         case chanlink.HandshakeError():
             return f"{start}{error}; is it a chanlink server, and is the pre-shared key (--psk) the same on both sides?"
         case chanlink.SessionClosed(code="busy"):
