@@ -284,7 +284,7 @@ class TestTmux:
         self.shows(tmux, "at-home:")
         tmux("send-keys", line, "Enter")
         self.shows(tmux, OVER_THERE)
-        tmux("send-keys", f"vim -u NONE {tmp_path}/file", "Enter")
+        tmux("send-keys", f"cd {tmp_path}; vim -u NONE file", "Enter")  # a long name would not fit into the last line
         self.shows(tmux, r"~\s*\n~")
         tmux("send-keys", "ihello", "Escape")
         tmux("resize-window", "-x", "70", "-y", "12")
