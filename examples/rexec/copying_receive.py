@@ -32,6 +32,10 @@ TOGETHER = 256
 HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
+class Hopeless(CopyError):
+    """No other entry could do better."""
+
+
 async def receive_files(
     entries: chanlink.Receiver[Any],
     answers: chanlink.Sender[Any],
@@ -82,6 +86,8 @@ class _Receiver:
         self._threads = threads
         self._recursive = recursive
         self._waiting: deque[dict[str, Any]] = deque()
+        self._taken: list[dict[str, Any]] = []
+        """Of the file that is received now: a byte stream in them that is left open would let the sender wait."""
         self._outside = 0
         """How deep we are in a folder that could not be made: what is in it is passed over."""
 
@@ -93,7 +99,7 @@ class _Receiver:
                     if isinstance(name := small[-1].get("file"), bytes):
                         self._report.tell(name)
                 else:
-                    await self._receive_large(self._waiting.popleft())
+                    await self._receive_large(await self._next())
         finally:
             for end in ends_in(list(self._waiting)):
                 end.close()
@@ -115,7 +121,8 @@ class _Receiver:
     async def _next(self) -> dict[str, Any]:
         if not await self._fill():
             raise BadMessage("the entries end inside a file")
-        return self._waiting.popleft()
+        self._taken.append(self._waiting.popleft())
+        return self._taken[-1]
 
     # --- entries that are complete ---
 
@@ -204,11 +211,13 @@ class _Receiver:
 
     def _problem(self, path: str, error: OSError | CopyError) -> Word:
         """What to tell about it.  Raises `CopyError` if going on is of no use."""
+        if isinstance(error, Hopeless):
+            raise error
         if isinstance(error, CopyError):
             return Word(str(error))
         text = why(path, error)
         if error.errno in HOPELESS:
-            raise CopyError(text) from error
+            raise Hopeless(text) from error
         return Word(text)
 
     def _only_recursive(self) -> None:
@@ -218,10 +227,11 @@ class _Receiver:
     # --- files with more to come ---
 
     async def _receive_large(self, entry: dict[str, Any]) -> None:
-        file = self._file(entry)
-        path = self._target.path(file.name)
         opened: list[Part] = []
+        path = ""
         try:
+            file = self._file(entry)
+            path = self._target.path(file.name)
             words = await self._threads.run(
                 self._attempt, file.name, lambda name: opened.append(self._target.part(name))
             )
@@ -235,6 +245,9 @@ class _Receiver:
         finally:
             for part in opened:
                 part.close()
+            for end in ends_in(self._taken):
+                end.close()
+            self._taken.clear()
 
     async def _pass_over(self, entry: dict[str, Any]) -> None:
         if "body" not in entry:
