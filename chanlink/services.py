@@ -111,7 +111,8 @@ class Serving:
     async def _serve(self, scope: CancelScope, service: str, handler: Handler, end: Handle) -> None:
         try:
             with scope:
-                await handler(end, self._peer)
+                if not scope.cancel_called:  # else it would go as far as its first wait, though it may not
+                    await handler(end, self._peer)
         except SessionLost:
             logger.info("the service %r for %s ended with a session", service, self._peer.name)
             end.forsake("handler-failed", f"the service {_name(service)} lost a session that it needed")

@@ -11,9 +11,12 @@ import pytest
 
 import chanlink
 from chanlink import ChannelFailed, ChannelRefused, Identity, Limits, Session, SessionClosed, SessionLost, Trust
+from chanlink.services import Serving
 from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 from chanlink.trust import Grant
+
+from . import muxes
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
@@ -192,6 +195,33 @@ async def test_what_nobody_has_taken_yet_nobody_gets(grant: Grant | None) -> Non
             await check_revoked(*waiting)
         for end in (sender, receiver, body, body_there, ended_there, *waiting):
             await end.aclose()
+
+
+async def test_a_service_that_was_taken_away_before_its_task_began_does_not_begin() -> None:
+    pair, began = muxes.Pair(), []  # type: ignore[var-annotated]
+
+    async def service(receiver: Any, peer: chanlink.Peer) -> None:
+        began.append(receiver)
+        await anyio.sleep_forever()
+
+    _, stream = pair.open("receiver")
+    ends: list[Any] = []
+
+    def adopt(stream: object) -> Any:
+        ends.extend(chanlink.pipe())
+        return ends[-1]
+
+    serving = Serving({"kept": service, "lost": service}, chanlink.Peer(None, "", ""), limit=10, adopt=adopt)
+    with anyio.fail_after(IN_TIME):
+        async with anyio.create_task_group() as tasks:
+            serving.start(tasks, "lost", stream)
+            serving.start(tasks, "kept", stream)
+            serving.stop(KEPT)
+            await anyio.wait_all_tasks_blocked()
+            assert began == ends[3:]
+            tasks.cancel_scope.cancel()
+    for end in ends:
+        await end.aclose()
 
 
 async def test_what_no_message_has_mentioned_yet_is_told_why() -> None:
