@@ -50,7 +50,7 @@ class Visitor:
         self.was_sent_away = False
         self.blameless = False
         """Whether it is not its fault that there is no session."""
-        self.seat: PublicKey | None = None
+        self.seat: PublicKey | str | None = None
         """Whose session has come of it: see `Seats`."""
 
 
@@ -141,26 +141,31 @@ class Admission:
 
 
 class Seats:
-    """How many sessions a listener has, and of which keys."""
+    """How many sessions a listener has, and of which keys; of those that nobody has listed, of which sources.
+
+    Anybody can make as many keys as he likes.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._taken: Counter[PublicKey] = Counter()
+        self._taken: Counter[PublicKey | str] = Counter()
 
     def __len__(self) -> int:
         return self._taken.total()
 
-    def take(self, visitor: Visitor, key: PublicKey) -> None:
+    def take(self, visitor: Visitor, key: PublicKey, *, listed: bool) -> None:
         """One more session with this key.  Raises `SessionClosed` with code ``busy`` if that is one too many."""
-        if self._taken[key] >= self._limits.sessions_per_key:
-            problem = f"this key has {self._limits.sessions_per_key} sessions already"
+        holder = key if listed or not visitor.source else visitor.source
+        if self._taken[holder] >= self._limits.sessions_per_key:
+            whose = "this key" if holder is key else "your address"
+            problem = f"{whose} has {self._limits.sessions_per_key} sessions already"
         elif len(self) >= self._limits.sessions:
             problem = "the server has as many sessions as it may have"
         else:
-            self._taken[key] += 1
-            visitor.seat = key
+            self._taken[holder] += 1
+            visitor.seat = holder
             return
-        self._forget(key)
+        self._forget(holder)
         visitor.blameless = True
         raise SessionClosed("busy", f"{problem}; try again later")
 
@@ -171,9 +176,9 @@ class Seats:
             self._forget(visitor.seat)
             visitor.seat = None
 
-    def _forget(self, key: PublicKey) -> None:
-        if not self._taken[key]:
-            del self._taken[key]
+    def _forget(self, holder: PublicKey | str) -> None:
+        if not self._taken[holder]:
+            del self._taken[holder]
 
 
 def source_of(address: object) -> str:

@@ -390,14 +390,14 @@ class _Greeter:
         self._limits = limits
         self.services = services
 
-    async def greet(self, transport: RawStream, source: str, seat: Callable[[PublicKey], None]) -> Secured:
+    async def greet(self, transport: RawStream, source: str, seat: Callable[..., None]) -> Secured:
         def admit(key: PublicKey) -> Grant:
             grant = self.trust.check(key)
             if grant is None:
                 # Before the client is told: it may be slow to read that, and its time may end.
                 logger.warning("%s was refused: its key %s is not trusted", source, key.fingerprint)
                 raise UntrustedPeer(key.fingerprint)
-            seat(key)
+            seat(key, listed=key in self.trust.grants)
             return grant
 
         return await handshake_as_server(transport, self._credentials, admit, self._limits)

@@ -29,7 +29,10 @@ class Limits:
     sessions: int = 4_096
     """Sessions of one listener; one more client is told ``busy``."""
     sessions_per_key: int = 256
-    """Sessions of one listener that one key may have; one more client with it is told ``busy``."""
+    """Sessions of one listener that one key may have; one more client with it is told ``busy``.
+
+    Where `Trust.anyone` lets everybody in, so many of one source: an IPv4 address, or an IPv6 /64.
+    """
     message_size: int = 4 * 1024 * 1024
     """The longest message that we take, as it is on the wire, without its header."""
     message_depth: int = 64

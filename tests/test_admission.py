@@ -413,6 +413,23 @@ async def test_sessions_of_a_key_are_no_concern_of_another_one(no_leaks: Leaks) 
         await ask(listener)
 
 
+@only_linux
+async def test_strangers_who_make_keys_as_they_like_share_the_seats_of_their_address(no_leaks: Leaks) -> None:
+    async with serving(trust=Trust.anyone(["echo"]), sessions_per_key=2) as listener, AsyncExitStack() as stack:
+
+        async def join(source: str | None) -> None:
+            address = RawStream(dial(listener, source)) if source else None
+            await stack.enter_async_context(connect(listener, address, identity=Identity.generate()))
+
+        await join(BAD)
+        await join(BAD)
+        with pytest.raises(SessionClosed, match="your address has 2 sessions"):
+            await join(BAD)
+        await join("127.0.0.3")
+        for _ in range(3):  # from this machine itself
+            await join(None)
+
+
 async def test_a_client_that_goes_before_its_welcome_keeps_no_seat(no_leaks: Leaks) -> None:
     async with serving(sessions=1) as listener:
         for _ in range(3):
