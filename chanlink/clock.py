@@ -1,7 +1,7 @@
 """The clock of sessions: seconds since some moment, also while the machine is suspended, and never set.
 
 `time.monotonic` stands still while a laptop sleeps, and keys grow old meanwhile
-(docs/decisions/0038-clocks-and-silence.md).
+(docs/decisions/0024-clocks-and-silence.md).
 """
 
 import sys

@@ -5,7 +5,7 @@ holds a lock of the old one meanwhile. So a reader needs no lock. Synchronous: s
 
 Such a file is read again and again, so that it is a regular file (a pipe would be empty the second time, and keep the
 reader waiting), or the null device, which knows nobody. And it is not one that everybody may write
-(docs/decisions/0034-files-that-say-whom-to-trust.md).
+(docs/decisions/0023-files-that-say-whom-to-trust.md).
 """
 
 import errno

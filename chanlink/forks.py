@@ -3,7 +3,7 @@
 After `os.fork` two processes have the same keys with the same counters, and would seal two records with one nonce,
 which gives both away. They also have the same sockets: what one of them sends, closes or takes from the event loop's
 `epoll` is sent, closed or lost for the other. So each object that has such a state says so when it is made, and in the
-child it forgets it before anything else runs there. A record costs nothing by that (docs/decisions/0028-forks.md).
+child it forgets it before anything else runs there. A record costs nothing by that (docs/decisions/0021-forks.md).
 """
 
 import os

@@ -1,6 +1,6 @@
 """What the system knows of the other machine of a TCP connection, whatever its process does.
 
-A process that is stopped says nothing, but its kernel acknowledges (docs/decisions/0038-clocks-and-silence.md).
+A process that is stopped says nothing, but its kernel acknowledges (docs/decisions/0024-clocks-and-silence.md).
 """
 
 import socket
