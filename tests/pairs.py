@@ -1,13 +1,18 @@
-"""Channels made in every way: in memory, opened, or with one end sent away; `chanlink.testing` joins the sessions."""
+"""Channels made in every way: in memory, opened, or with one end sent away; `chanlink.testing` joins the sessions.
 
-from collections.abc import AsyncIterator
+And what is done with sessions: something is asked, and a program is interrupted.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
 import chanlink
-from chanlink import Receiver, Sender
+from chanlink import Peer, Receiver, Sender, Session
 from chanlink.testing import session_pair
 from chanlink.testing.promises import MakeChannel
 from chanlink.testing.sessions import PEER
@@ -58,3 +63,29 @@ async def settle() -> None:
     """Let the sessions in memory deliver what is under way."""
     for _ in range(100):
         await checkpoint()
+
+
+async def echo(requests: Receiver[Any], peer: Peer) -> None:
+    """A service that answers with the value of each request."""
+    async for request in requests:
+        async with request["reply"] as reply:
+            await reply.send(request["value"])
+
+
+async def ask(session: Session, value: object) -> Any:
+    """What `echo` answers."""
+    async with await session.open("echo") as requests:
+        reply, replies = chanlink.pipe()
+        await requests.send({"value": value, "reply": reply})
+        return await replies.receive()
+
+
+def assert_is_interrupted(program: Callable[[], Awaitable[object]], backend: tuple[str, dict[str, object]]) -> None:
+    """It ends by Ctrl-C: trio and task groups have that in groups."""
+    name, options = backend
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        anyio.run(program, backend=name, backend_options=options)
+    error = caught.value
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, KeyboardInterrupt)

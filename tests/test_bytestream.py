@@ -27,7 +27,7 @@ from chanlink import (
     SessionLost,
 )
 
-from .pairs import session_pair, settle
+from .pairs import assert_is_interrupted, session_pair, settle
 
 pytestmark = pytest.mark.anyio
 
@@ -562,13 +562,7 @@ def test_an_interruption_in_an_object_ends_the_program(
                 await stream.send(b"data")
                 await anyio.sleep_forever()
 
-    name, options = anyio_backend
-    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
-        anyio.run(program, backend=name, backend_options=options)
-    error = caught.value
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, KeyboardInterrupt)
+    assert_is_interrupted(program, anyio_backend)
 
 
 async def test_a_file_that_is_closed_already_is_a_failure_and_harms_nothing_else(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ConnectionLost, Identity, LocalProtocolError, Peer, Receiver, Session, Trust, forks
+from chanlink import ConnectionLost, Identity, LocalProtocolError, Session, Trust, forks
 from chanlink.identity import Role
 from chanlink.noise import CipherState, KeyPair, generate_keypair
 from chanlink.rekey import FORKED
@@ -29,6 +29,7 @@ from chanlink.secure import Credentials
 from chanlink.sockets import listening_sockets, parse_address
 
 from .conftest import BACKENDS
+from .pairs import ask, echo
 from .patience import PATIENCE
 from .test_rekey import held, sides
 
@@ -36,19 +37,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not hasattr(os, "fork"), rea
 one_backend = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 ALICE, SERVER = Identity.generate("alice"), Identity.generate("server")
-
-
-async def echo(requests: Receiver[Any], peer: Peer) -> None:
-    async for request in requests:
-        async with request["reply"] as reply:
-            await reply.send(request["value"])
-
-
-async def ask(session: Session, value: object) -> Any:
-    async with await session.open("echo") as requests:
-        reply, replies = chanlink.pipe()
-        await requests.send({"value": value, "reply": reply})
-        return await replies.receive()
 
 
 @asynccontextmanager

@@ -15,12 +15,12 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ConnectionLost, Identity, Limits, Peer, PeerTimeout, Receiver, Session, Trust, clock
+from chanlink import ConnectionLost, Identity, Limits, PeerTimeout, Session, Trust, clock
 from chanlink.liveness import Liveness
 from chanlink.tcp_info import is_there
 from examples.rexec.server import SERVICE, service
 
-from .pairs import session_pair, settle
+from .pairs import ask, echo, session_pair, settle
 from .patience import PATIENCE
 from .rexec_servers import COMMAND, ROOT
 from .test_rekey import sides
@@ -231,19 +231,6 @@ def test_the_clock_runs_while_the_machine_is_suspended() -> None:
 # --- an event loop that stands still --------------------------------------------------------------------
 
 QUICK = Limits(keepalive=0.05, peer_timeout=0.2, progress=0.2)
-
-
-async def echo(requests: Receiver[Any], peer: Peer) -> None:
-    async for request in requests:
-        async with request["reply"] as reply:
-            await reply.send(request["value"])
-
-
-async def ask(session: Session, value: object) -> Any:
-    async with await session.open("echo") as requests:
-        reply, replies = chanlink.pipe()
-        await requests.send({"value": value, "reply": reply})
-        return await replies.receive()
 
 
 class OtherThread:

@@ -4,9 +4,8 @@ The conformance suite sends everything through one and two relays. Here the two 
 """
 
 import contextlib
-import sys
 import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,7 +29,7 @@ from chanlink.testing.promises import eventually
 
 from .muxes import message
 from .pairs import settle
-from .patience import PATIENCE
+from .patience import PATIENCE, lines_run
 
 pytestmark = pytest.mark.anyio
 
@@ -484,22 +483,6 @@ async def test_the_type_of_an_end_goes_where_the_end_goes(kind: Any) -> None:
 async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number_of_relays(waiting: bool) -> None:
     """A program gives clones of one sender to all who ask: each comes back through a relay of its own."""
 
-    def steps(report: Callable[[], object]) -> int:
-        """Lines of Python, each as often as it runs."""
-        count = 0
-
-        def traced(frame: object, event: str, argument: object) -> Any:
-            nonlocal count
-            count += event == "line"
-            return traced
-
-        sys.settrace(traced)
-        try:
-            report()
-        finally:
-            sys.settrace(None)
-        return count
-
     async def costs(clones: int) -> list[int]:
         async with session_pair() as (far, relay_far), session_pair() as (relay_near, near):
             to_relay, at_relay = await far.open("join"), (await relay_far.accept()).end
@@ -514,7 +497,7 @@ async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number
                 await senders[-1].send(bytes([number % 256]) * (WINDOW - 7 if waiting else 1))
             core, stream = shared.send_core, shared.send_core.outlet.stream
             await eventually(lambda: (stream.sent, len(core.room)) == ((1, clones - 1) if waiting else (clones, 0)))
-            found = [steps(lambda: stream.credited(1)), steps(lambda: stream.peer_took(1))]
+            found = [lines_run(lambda: stream.credited(1)), lines_run(lambda: stream.peer_took(1))]
             stream.credit -= 1  # which was none of the far side's
             assert sorted([(await receiver.receive())[0] for _ in senders]) == sorted(n % 256 for n in range(clones))
             for end in (*senders, shared, receiver, to_relay, at_relay, to_near, at_near):

@@ -31,16 +31,10 @@ from chanlink import (
 )
 from chanlink.opening import Opening
 
-from .pairs import PEER, session_pair, settle
+from .pairs import PEER, assert_is_interrupted, echo, session_pair, settle
 from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
-
-
-async def echo(requests: Receiver[Any], peer: Peer) -> None:
-    async for request in requests:
-        async with request["reply"] as reply:
-            await reply.send(request["value"])
 
 
 async def ask(session: Session, service: str, value: object) -> Any:
@@ -256,13 +250,7 @@ def test_an_interruption_in_a_service_ends_the_program(anyio_backend: tuple[str,
             await client.open("interrupt")
             await anyio.sleep_forever()
 
-    name, options = anyio_backend
-    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
-        anyio.run(program, backend=name, backend_options=options)
-    error = caught.value
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    assert isinstance(error, KeyboardInterrupt)
+    assert_is_interrupted(program, anyio_backend)
 
 
 async def test_services_that_still_work_after_their_channels_are_over_are_bounded() -> None:
