@@ -40,13 +40,7 @@ from .psk import Psk, load_psk
 from .secure import Credentials, Secured, handshake_as_client, handshake_as_server, turn_away
 from .services import Peer, Services
 from .session import Session
-from .sockets import (
-    Address,
-    ListeningSockets,
-    RawStream,
-    listening_sockets,
-    parse_address,
-)
+from .sockets import Address, ListeningSockets, RawStream, listening_sockets, parse_address
 from .trust import Grant, Trust, watch
 from .waiting import Waiters, within
 

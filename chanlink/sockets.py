@@ -232,7 +232,7 @@ async def listening_sockets(address: Address) -> ListeningSockets:
         raise ConnectFailed(f"can't listen on {address}: {_text(exc)}") from exc
 
 
-def _listen_tcp(found: list[tuple[int, Any]]) -> list[socket.socket]:
+def _listen_tcp(found: Sequence[Place]) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     problem: OSError | None = None
     try:

@@ -34,9 +34,8 @@ def explain(error: Exception, options: argparse.Namespace) -> str | None:
         case chanlink.SessionError() | chanlink.ChannelError():
             return _explain_session(error, options)
         case chanlink.ChanlinkError():
-            return str(error).replace(
-                "public_key=...", "--identity FILE.pub"
-            )  # said to programs, by the agent's module
+            # What the agent's module says to programs, an option says to people.
+            return str(error).replace("public_key=...", "--identity FILE.pub")
         case UnicodeEncodeError():
             return f"{error.object!r} is no text: in the locale here, it has bytes that are no letters"
         case OSError():

@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             logger.critical("a defect of rexec", exc_info=exc)  # so that a server's words in it are printable
         else:
-            from .messages import printable
+            from . import explaining
 
-            complain(printable(problem))
+            explaining.complain(problem)
         return FAILED
 
 

@@ -32,8 +32,6 @@ __all__ = ["BadMessage", "Copied", "CopyError", "Progress", "copy"]
 LINES_MAX = 1_000
 """Problems that are remembered: the other side can say many, each with `messages.LINE_MAX` characters."""
 
-NONSENSE = "the other side reports what can't be understood"
-
 Path = str | bytes | PathLike[str]
 
 
@@ -174,6 +172,10 @@ async def _have_done(session: chanlink.Session, request: dict[str, Any], listen:
             raise
 
 
+class _Nonsense(Exception):
+    """A report that no side would make."""
+
+
 class _Listener:
     """Hears the reports of both sides, which may say anything, for as long as they like."""
 
@@ -187,26 +189,34 @@ class _Listener:
         self._given_up = False
 
     async def listen(self, label: str, reports: chanlink.Receiver[Any]) -> None:
-        """Until the last word of one side."""
-        while True:
-            match await reports.receive():
-                case {"done": counts}:
-                    self._count(counts, "")
-                    return
-                case {"failed": str(text)}:
-                    self._failures += [label + text[:LINE_MAX]] if text else []
-                    self._given_up = True
-                    return
-                case {"total": [files, size]}:
-                    self._progress = self._progress._replace(total_files=_number(files), total_bytes=_number(size))
-                case {"at": counts, "name": bytes(name)}:
-                    self._count(counts, shown(name[-LINE_MAX:]))
-                case {"problem": str(text)}:
-                    _add(self._problems, label + text[:LINE_MAX])
-                case {"note": str(text)}:
-                    _add(self._notes, label + text[:LINE_MAX])
-                case _:
-                    raise CopyError(label + NONSENSE)
+        """Until the last word of one side.  Raises `CopyError` for what no side would say."""
+        try:
+            while not self._is_last(await reports.receive(), label):
+                pass
+        except _Nonsense:
+            raise CopyError(f"{label}the other side reports what can't be understood") from None
+
+    def _is_last(self, report: object, label: str) -> bool:
+        """Take note of a report, and say whether it is the last word."""
+        match report:
+            case {"done": counts}:
+                self._count(counts, "")
+                return True
+            case {"failed": str(text)}:
+                self._failures += [label + text[:LINE_MAX]] if text else []
+                self._given_up = True
+                return True
+            case {"total": [files, size]}:
+                self._progress = self._progress._replace(total_files=_number(files), total_bytes=_number(size))
+            case {"at": counts, "name": bytes(name)}:
+                self._count(counts, shown(name[-LINE_MAX:]))
+            case {"problem": str(text)}:
+                _add(self._problems, label + text[:LINE_MAX])
+            case {"note": str(text)}:
+                _add(self._notes, label + text[:LINE_MAX])
+            case _:
+                raise _Nonsense
+        return False
 
     def _count(self, counts: object, name: str) -> None:
         match counts:
@@ -217,7 +227,7 @@ class _Listener:
                 if self._watch:
                     self._watch(self._progress)
             case _:
-                raise CopyError(NONSENSE)
+                raise _Nonsense
 
     def copied(self) -> Copied:
         """What has come of it.  Raises as `copy`."""
@@ -239,5 +249,5 @@ def _add(lines: list[str], text: str) -> None:
 
 def _number(value: object) -> int:
     if type(value) is not int or not 0 <= value <= SIZE_MAX:
-        raise CopyError(NONSENSE)
+        raise _Nonsense
     return value

@@ -109,6 +109,7 @@ HOMELESS = [
     "rexec attach {rexec} x", "rexec kill {rexec} x", "rexec share", "rexec serve --listen tcp://127.0.0.1:0",
     "rexec serve --identity {home}/server --trust ~/x", "rexec serve --identity {home}/server --policy ~/x",
     "rexec serve --identity {home}/server --trust {home}/trust --audit ~/x --listen tcp://127.0.0.1:0",
+    "rexec serve --identity {home}/server --trust {home}/trust --copy-root ~/x --listen tcp://127.0.0.1:0",
     "rexec cp {home}/client.pub {rexec}:/tmp/x", "rexec cp {ours} {rexec}:{home}/client.pub ~/x",
 ]  # fmt: skip
 """Each wants something of a home folder: the default key, the known servers, or a path with a ``~``."""
