@@ -232,6 +232,19 @@ class TestPermission:
         done = rexec_command("serve", *keys, "--copy-root", root, option, tmp_path / "link" / "file")
         assert_one_line(done, f"{option} {tmp_path}/link/file is beneath --copy-root")
 
+    @pytest.mark.parametrize(
+        "path", ["root/out", "root/folder/file", "root/inner/up/out", "to-link", "safe/../root/folder/file"]
+    )
+    def test_nor_is_a_link_on_the_way_to_it_which_a_copy_could_replace(self, tmp_path: Path, path: str) -> None:
+        for folder in ("root/inner", "safe"):
+            (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / "root" / "out").symlink_to("../safe/file")
+        (tmp_path / "root" / "folder").symlink_to(tmp_path / "safe")
+        (tmp_path / "root" / "inner" / "up").symlink_to("..")
+        (tmp_path / "to-link").symlink_to("root/out")
+        done = rexec_command("serve", "--copy-root", tmp_path / "root", "--trust", tmp_path / path)
+        assert_one_line(done, f"--trust {tmp_path / path} is beneath --copy-root")
+
     def test_a_policy_decides_and_an_audit_tells(self, tmp_path: Path) -> None:
         (tmp_path / "root").mkdir()
         (tmp_path / "root" / "file").touch()

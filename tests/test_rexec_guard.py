@@ -19,7 +19,7 @@ from examples.rexec import limits, messages
 from examples.rexec.client import StartError, run, start
 from examples.rexec.guarding import PROGRAM, TIMES
 
-from .rexec_servers import FAMILY, PATIENCE, alive, gone, until
+from .rexec_servers import FAMILY, PATIENCE, ROOT, alive, gone, until
 from .test_rexec import read_line, sessions
 
 FOREVER = ["sleep", "1000"]
@@ -46,10 +46,10 @@ class Line:
 class GuardProcess:
     """A guard that we talk to in the place of a server."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: str = PROGRAM) -> None:
         self.orders, theirs = socket.socketpair()
         with theirs:
-            command = [sys.executable, "-I", "-S", "-c", PROGRAM]
+            command = [sys.executable, "-I", "-S", "-c", program]
             self.process = subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL)
 
         self.lines: list[Line] = []
@@ -86,8 +86,8 @@ class GuardProcess:
 
 
 @contextmanager
-def guarding() -> Iterator[GuardProcess]:
-    guard = GuardProcess()
+def guarding(program: str = PROGRAM) -> Iterator[GuardProcess]:
+    guard = GuardProcess(program)
     try:
         yield guard
     finally:
@@ -111,6 +111,33 @@ NONSENSE = [
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 class TestOneCommandOfMany:
+    def test_many_that_are_left_at_once_are_stopped_with_one_look_at_all_processes(self, tmp_path: Path) -> None:
+        """One for each of a thousand takes half a minute, in which nobody's command starts."""
+        log = tmp_path / "log"
+        program = f"""
+from examples.rexec import guard
+def noted(name, function):
+    def call(*args):
+        file.write(name + "\\n")
+        return function(*args)
+    return call
+file = open({str(log)!r}, "w", buffering=1)
+guard.living = noted("look", guard.living)
+guard.os.killpg = noted("kill", guard.os.killpg)
+guard.main()
+"""
+        with guarding(f"import sys; sys.path[:0] = [{str(ROOT)!r}]\n{program}") as guard:
+            commands = [guard.command(FOREVER) for _ in range(20)]
+            pids = [line.report()["pid"] for line in commands]
+            guard.process.send_signal(signal.SIGSTOP)
+            for line in commands:
+                line.reports.close()
+                line.line.close()
+            guard.process.send_signal(signal.SIGCONT)
+            gone(pids)
+            assert ends_well(guard)
+        assert log.read_text().split()[:20] == ["kill"] * 20
+
     def test_what_can_not_be_obeyed_is_the_end_of_that_command_only(self) -> None:
         with guarding() as guard:
             other = guard.command(FOREVER)

@@ -64,6 +64,26 @@ class TestPatterns:
         allowed = [line for line in commands + others if patterns.matches_command(line.split(), pattern)]
         assert allowed == commands
 
+    @pytest.mark.parametrize(
+        ("pattern", "word", "allowed"),
+        [
+            ("/srv/*/log", "/srv/../log", False),
+            ("/srv/**", "/srv/a/../../etc/shadow", False),
+            ("/srv/**", "/srv/..", False),
+            ("/srv/??/log", "/srv/../log", False),
+            ("--file=/srv/*", "--file=/srv/..", False),
+            ("*", "..", False),
+            ("../*", "../..", False),
+            ("../*", "../a", True),
+            ("/srv/../*", "/srv/../a", True),
+            ("*", "main..next", True),
+            ("/srv/**", "/srv/a..b/...", True),
+            ("**", "cd a/../b", True),
+        ],
+    )
+    def test_what_is_wild_does_not_lead_up(self, pattern: str, word: str, allowed: bool) -> None:
+        assert patterns.matches(word, pattern) == allowed
+
     def test_they_mean_what_a_regular_expression_means(self) -> None:
         def expected(word: str, pattern: str) -> bool:
             if pattern[:1] in ("*", "?") and word.startswith("-") and not pattern.startswith("**"):

@@ -88,13 +88,14 @@ class Guard:
                 self._wants_spare = False
                 with suppress(OSError):  # the next order will tell
                     self.spare = Child()
-            stopping = [ward for ward in self.wards if ward.stage is Stage.STOPPING]
-            sessions = living() if stopping else None
-            for ward in stopping:
-                attend(ward, partial(ward.stop_further, sessions))
             now = time.monotonic()
             for ward in [ward for ward in self.wards if now >= ward.time_is_up]:
                 attend(ward, ward.stop_late)
+            stopping = [ward for ward in self.wards if ward.stage is Stage.STOPPING]
+            # Once for all of them: a caller who leaves may leave a thousand, and a look takes some milliseconds.
+            sessions = living() if stopping else None
+            for ward in stopping:
+                attend(ward, partial(ward.stop_further, sessions))
 
     def watch(self, descriptor: int, reader: Reader, ward: "Ward | None" = None) -> None:
         """Call the reader, for a ward if it is about one, whenever there is something to read, or the end."""
@@ -178,6 +179,7 @@ class Ward:
         self._received: list[bytes] = []
         self._status: int | None = None
         self._kill_at = math.inf
+        self._jobs_asked = False
         line.setblocking(False)
         guard.watch(line.fileno(), self.read_line, self)
 
@@ -272,10 +274,12 @@ class Ward:
         self.stage = Stage.STOPPING
         self._kill_at = time.monotonic() + self.grace
         self._signal(signal.SIGTERM)
-        self._signal_jobs(signal.SIGTERM, living())
 
     def stop_further(self, sessions: "Sessions | None") -> None:
-        """Look whether all are gone; kill them when their time is up."""
+        """Look whether all are gone; kill them when their time is up.  Its jobs get their TERM here."""
+        if not self._jobs_asked:
+            self._jobs_asked = True
+            self._signal_jobs(signal.SIGTERM, sessions)
         self.look_for_end()
         now = time.monotonic()
         if self._status is not None and not self._somebody_lives(sessions):

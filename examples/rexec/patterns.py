@@ -4,6 +4,9 @@ A pattern of a command has a pattern for each word. ``*`` and ``?`` stand for ch
 At the start of a word ``*`` and ``?`` don't stand for a ``-``, lest an option slip in. As the last word, ``...`` stands
 for any number of further words that are no options either, and ``-...`` for any number of any words.
 
+Nothing that is wild leads up: ``/srv/*/log`` and ``/srv/**`` don't stand for a path through ``..``, nor does ``*``.
+Only ``**`` in a pattern without a ``/`` may be any text.
+
 A word comes from a caller who may do his worst. So matching takes time in proportion to its length.
 """
 
@@ -33,6 +36,8 @@ def matches_any(word: str, patterns: Sequence[str]) -> bool:
 def matches(word: str, pattern: str) -> bool:
     if pattern[:1] in ("*", "?") and word.startswith("-") and not pattern.startswith("**"):
         return False
+    if ".." in word and _leads_up(word, pattern):
+        return False
     before, star, after = pattern.partition("*")
     any_character = after.startswith("*")
     after = after.lstrip("*")
@@ -47,6 +52,12 @@ def matches(word: str, pattern: str) -> bool:
         and word.endswith(after)
         and (any_character or "/" not in word[len(before) : end])
     )
+
+
+def _leads_up(word: str, pattern: str) -> bool:
+    if "/" not in pattern and "**" in pattern:
+        return False
+    return word.split("/").count("..") > pattern.split("/").count("..")
 
 
 class _Compiled:

@@ -1,6 +1,7 @@
 """``rexec serve``: let others run commands here."""
 
 import argparse
+from collections.abc import Iterator
 from typing import Any
 
 from ..arguments import Options, add_command, add_identity, identity
@@ -154,11 +155,34 @@ def _keep_apart(options: Options) -> None:
     root = os.path.realpath(os.path.expanduser(options.copy_root))
     own_key = options.identity or os.environ.get("CHANLINK_IDENTITY") or "~/.config/chanlink/id_ed25519"
     files = {"trust": options.trust, "policy": options.policy, "audit": options.audit, "identity": own_key}
+    beneath = os.path.join(root, "")
     for name, path in files.items():
-        if path is not None:
-            real = os.path.realpath(os.path.expanduser(path))
-            if os.path.commonpath((root, real)) == root:
-                options.parser.error(f"--{name} {path} is beneath --copy-root, where copies could change it")
+        if path is not None and any(entry.startswith(beneath) for entry in _way(os.path.expanduser(path))):
+            options.parser.error(f"--{name} {path} is beneath --copy-root, where copies could change it")
+
+
+def _way(path: str) -> Iterator[str]:
+    """All that is looked up to find a file, each in its real folder: a copy could replace a link on the way, too."""
+    import os
+
+    here, left, links = "/", os.path.join(os.getcwd(), path).split("/")[::-1], 0
+    while left and links < 40:  # as many as the system follows
+        match left.pop():
+            case "" | ".":
+                pass
+            case "..":
+                here = os.path.dirname(here)
+            case name:
+                entry = os.path.join(here, name)
+                yield entry
+                try:
+                    target = os.readlink(entry)
+                except OSError:
+                    here = entry
+                else:
+                    links += 1
+                    here = "/" if target.startswith("/") else here
+                    left += target.split("/")[::-1]
 
 
 def _raise_limit_of_files() -> None:
