@@ -1,4 +1,4 @@
-"""Signals that ask us to end."""
+"""Signals for who has an event loop; what was ignored when we were started stays so."""
 
 import signal
 from collections.abc import AsyncIterator, Iterator

@@ -203,9 +203,8 @@ class _Conductor:
         from ..terminal import size
 
         with heeding(signal.SIGINT, signal.SIGWINCH, signal.SIGCONT) as signals:
-            async with (
-                anyio.create_task_group() as telling
-            ):  # the connection may hang: the next signal counts all the same
+            # The connection may hang: the next signal counts all the same.
+            async with anyio.create_task_group() as telling:
                 async for number in signals:
                     if number == signal.SIGCONT and self._restorer is not None:
                         self._restorer.continued()
