@@ -134,10 +134,3 @@ def serving(keys: Keys, *words: Any, **kwargs: Any) -> Iterator[Server]:
         server.process.kill()
         with server.process:
             server.process.wait(PATIENCE)
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

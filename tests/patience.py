@@ -5,8 +5,17 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import anyio
+
 PATIENCE = 120
 """Seconds after which a test hangs. That is all they say: on a busy machine anything may take long."""
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until it is so, whoever else works on it: other tasks, threads or processes."""
+    with anyio.fail_after(PATIENCE):
+        while not condition():
+            await anyio.sleep(0.002)
 
 
 def lines_run(call: Callable[[], object]) -> int:

@@ -32,7 +32,7 @@ from chanlink.sockets import RawStream
 from chanlink.trust import Grant
 
 from .leaks import Leaks
-from .patience import PATIENCE
+from .patience import PATIENCE, until
 from .wires import HELLO, prefixed
 
 pytestmark = pytest.mark.anyio
@@ -250,12 +250,6 @@ async def ask(listener: chanlink.Listener, address: Any = None, **options: Any) 
 def dial(listener: chanlink.Listener, source: str = "127.0.0.1") -> socket.socket:
     address = ("127.0.0.1", int(listener.addresses[0].rpartition(":")[2]))
     return socket.create_connection(address, source_address=(source, 0))
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(PATIENCE):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 def is_closed(sock: socket.socket) -> bool:

@@ -44,7 +44,7 @@ from chanlink.sockets import connect_socket, parse_address
 from chanlink.trust import Grant
 
 from .muxes import Transcript, _short, message
-from .patience import PATIENCE
+from .patience import PATIENCE, until
 from .wires import CLOSE, DATA, HELLO, REKEY, Scripted, make_hello, prefixed, speak_as_client
 
 pytestmark = pytest.mark.anyio
@@ -79,12 +79,6 @@ async def ask(session: Session) -> None:
         reply, replies = chanlink.pipe()  # type: ignore[var-annotated]
         await requests.send({"say": "hello", "reply": reply})
         assert await replies.receive() == "hello"
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(PATIENCE):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 @asynccontextmanager

@@ -26,7 +26,8 @@ from chanlink.command.problems import explain
 from chanlink.sockets import parse_address
 from examples.rexec.connecting import Destination, Disconnected, explain_client
 
-from .commands import COMMAND, PATIENCE, ROOT, Call, assert_one_line, call, environment, make_keys, run, until
+from .commands import COMMAND, PATIENCE, ROOT, Call, assert_one_line, call, environment, make_keys, run
+from .rexec_servers import until
 from .test_agent import SshAgent, needs_ssh_agent, ssh_agent
 
 __all__ = ["call", "ssh_agent"]

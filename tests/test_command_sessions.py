@@ -24,7 +24,8 @@ import chanlink
 from chanlink import Identity, KnownPeers
 from chanlink.command.screen import report
 
-from .commands import COMMAND, MIB, PATIENCE, Keys, assert_one_line, environment, make_keys, run, serving, until
+from .commands import COMMAND, MIB, PATIENCE, Keys, assert_one_line, environment, make_keys, run, serving
+from .rexec_servers import until
 from .test_agent import SshAgent, needs_ssh_agent, ssh_agent
 
 __all__ = ["ssh_agent"]

@@ -50,7 +50,7 @@ from chanlink.secure import Credentials, handshake_as_server
 from chanlink.sockets import RawStream
 from chanlink.trust import Grant
 
-from .patience import PATIENCE
+from .patience import PATIENCE, until
 from .wires import HELLO, prefixed, read_to_end, speak_as_client, wires
 
 pytestmark = pytest.mark.anyio
@@ -112,12 +112,6 @@ def assert_empty(listener: Listener) -> None:
     assert not listener._accepted
     assert not len(listener._accepting)
     assert all(sock.fileno() == -1 for sock in listener._sockets.sockets)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(PATIENCE):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 def port_of(listener: Listener) -> int:

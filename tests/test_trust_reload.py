@@ -3,7 +3,7 @@
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from chanlink import (
 )
 from chanlink.trust import TrustWatch
 
-from .patience import PATIENCE, lines_run
+from .patience import PATIENCE, lines_run, until
 
 pytestmark = pytest.mark.anyio
 
@@ -49,12 +49,6 @@ def write(file: Path, *lines: str) -> None:
     new = file.with_suffix(".new")
     new.write_text("".join(f"{line}\n" for line in lines))
     new.replace(file)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    with anyio.fail_after(PATIENCE):
-        while not condition():
-            await anyio.sleep(0.002)
 
 
 # --- looking at the file ------------------------------------------------------------------------
