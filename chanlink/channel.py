@@ -7,7 +7,7 @@ from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
-from .errors import END, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
+from .errors import END, MAX_CODE, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
 from .handle import TURN, Handle
 from .link import MessageLink
 from .opening import Kind
@@ -271,7 +271,7 @@ def failure(exc_type: type[BaseException] | None, exc: BaseException | None = No
 def _as_code(name: str) -> str:
     """The name of a class as codes are written (protocol section 6): ``TimeoutError`` is ``timeout-error``."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
-    return "-".join(words).lower()[:64].rstrip("-") or "exception"
+    return "-".join(words).lower()[:MAX_CODE].rstrip("-") or "exception"
 
 
 def make_channel_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

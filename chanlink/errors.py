@@ -122,6 +122,10 @@ class SessionLost(ChannelBroken):
         return f"{session} was lost: {self.cause} {taken}"
 
 
+MAX_CODE = 64
+"""The bytes of a code, which are ASCII (protocol section 6)."""
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reason:
     """Why a channel is over: one of the four ways of DESIGN 3.1.  Kept at an end, and raised as often as asked."""

@@ -9,7 +9,7 @@ from typing import Literal
 
 from hpack.hpack import encode_integer
 
-from .errors import Reason, lost_beyond
+from .errors import MAX_CODE, Reason, lost_beyond
 from .opening import KINDS, MAX_WORDS, Headers, Opening
 from .rules import BrokenRule
 
@@ -116,7 +116,7 @@ def reason(kind: Literal["failed", "refused"], given: dict[bytes, bytes]) -> Rea
     """Why a half is over, as the peer said it: never an error, never more than the protocol allows."""
     if b"lost" in given:
         return lost_beyond(given[b"lost"][:MAX_WORDS].decode(errors="replace"))
-    code = given.get(b"code", b"")[:64].decode(errors="replace")
+    code = given.get(b"code", b"")[:MAX_CODE].decode(errors="replace")
     return Reason(kind, code or "unknown", given.get(b"text", b"")[:MAX_WORDS].decode(errors="replace"))
 
 

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple
 
-from .errors import Reason
+from .errors import MAX_CODE, Reason
 
 Kind = Literal["receiver", "sender", "bytes"]
 KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
@@ -31,10 +31,10 @@ class Opening(NamedTuple):
 
 
 def words(reason: Reason) -> Headers:
-    """The fields that say why a half is over, cut to what the protocol allows: codes are ASCII, 1 to 64 bytes."""
+    """The fields that say why a half is over, cut to what the protocol allows: a code has at least one byte."""
     if reason.kind == "lost":
         return [(b"lost", _cut(reason.lost_words(), MAX_WORDS))]
-    code = reason.code.encode("ascii", errors="replace")[:64] or b"unknown"
+    code = reason.code.encode("ascii", errors="replace")[:MAX_CODE] or b"unknown"
     return [(b"code", code), (b"text", _cut(reason.text, MAX_WORDS - len(code)))]
 
 

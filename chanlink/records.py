@@ -20,6 +20,7 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 from . import clock
 from .buffers import MAX_RECORD, RECEIVE, Buffers, as_bytes
 from .errors import (
+    MAX_CODE,
     ConnectionLost,
     HandshakeError,
     LocalProtocolError,
@@ -235,7 +236,7 @@ class NoiseStream(ByteStream):
 
     async def send_close(self, code: str, text: str = "") -> None:
         """Send the close record and end this half of the connection."""
-        await self.send_record(CLOSE, msgpack.packb({"code": code[:64], "text": text[:256]}))
+        await self.send_record(CLOSE, msgpack.packb({"code": code[:MAX_CODE], "text": text[:256]}))
         self._closed = True
         try:
             await self._transport.send_eof()

@@ -23,4 +23,4 @@ def heeding(*numbers: signal.Signals) -> Iterator[AsyncIterator[signal.Signals]]
 
 async def _none() -> AsyncIterator[signal.Signals]:
     await anyio.sleep_forever()
-    yield signal.SIGTERM  # never; without it this were no iterator
+    yield signal.SIGTERM  # never; without it this would be no iterator
