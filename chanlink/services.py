@@ -14,6 +14,7 @@ from .bytestream import ByteStream
 from .errors import ChannelFailed, DecodeError, SessionLost
 from .handle import Handle
 from .identity import PublicKey
+from .opening import Kind
 from .printing import printable_logger
 from .stream import Stream
 from .trust import Grant
@@ -69,8 +70,8 @@ class streams:
 Services = Mapping[str, Handler | streams]
 
 
-_KINDS = ("channels, not byte streams", "byte streams, not channels")
-"""What a service takes: by whether it takes byte streams."""
+_KINDS: dict[Kind, str] = {"receiver": "channels, not byte streams", "bytes": "byte streams, not channels"}
+"""What a service takes, by the kind of what it is given."""
 
 
 def no_such_service(service: str) -> str:
@@ -95,10 +96,11 @@ class Serving:
     def start(self, tasks: TaskGroup, service: str, stream: Stream) -> None:
         """Give a stream that the peer has opened to its service, or say why not."""
         handler = self._services.get(service)
+        kind: Kind = "bytes" if isinstance(handler, streams) else "receiver"
         if handler is None:
             stream.discard("no-such-service", no_such_service(service))
-        elif stream.kind != ("bytes" if isinstance(handler, streams) else "receiver"):
-            stream.discard("wrong-kind", f"the service {_name(service)} takes {_KINDS[isinstance(handler, streams)]}")
+        elif stream.kind != kind:
+            stream.discard("wrong-kind", f"the service {_name(service)} takes {_KINDS[kind]}")
         elif len(self._running) >= self._limit:
             # A channel can be over while its service still works: open channels alone don't bound the tasks.
             stream.discard("busy", f"{self._limit} channels of this session are being served")

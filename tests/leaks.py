@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import anyio
 
-PATIENCE = 30
-"""Seconds that what is under way may take to be over."""
+from .patience import PATIENCE
 
 IDLE = ("_backends/_asyncio.py:run", "_core/_thread_cache.py:_work", "futures/thread.py:_worker")
 """Where the threads of anyio, trio and concurrent.futures are when they wait for work."""
