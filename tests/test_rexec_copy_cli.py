@@ -277,6 +277,24 @@ class TestPermission:
         assert (said is None) == (not reason)
         assert (reason or "") in (said or "")
 
+    def test_the_trust_file_is_not_read_for_each_copy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A thousand keys take 10 ms, in which the server does nothing else; what is taken away is, a moment later."""
+        identity = chanlink.Identity.generate("alice")
+        peer = chanlink.Peer(identity.public_key, "alice", "")
+        (file := tmp_path / "trust").write_text(f"{identity.public_key}\n")
+        loads = []
+        load = chanlink.Trust.load
+        monkeypatch.setattr(chanlink.Trust, "load", lambda path: (loads.append(path), load(path))[1])
+        refusal = may_copy(None, trust=str(file))
+        for _ in range(1_000):
+            assert refusal(peer, True, 1) is None
+        assert len(loads) < 100
+        file.write_text(f'services="copy" {identity.public_key}\n')
+        until(lambda: refusal(peer, True, 1) is not None)
+        file.write_text("nonsense\n")
+        seen = len(loads)
+        until(lambda: refusal(peer, True, 1) is not None and len(loads) > seen)
+
 
 class TestProgress:
     def on_terminal(self, words: list[Any], **kwargs: Any) -> bytes:

@@ -3,6 +3,7 @@
 What is expected is what rsync does, or scp where that differs; where rsync is on this machine, it is asked.
 """
 
+import contextlib
 import errno
 import os
 import re
@@ -20,6 +21,8 @@ from examples.rexec import copying
 from examples.rexec.copying import CopyError
 from examples.rexec.copying_client import copy
 from examples.rexec.copying_parts import part_name
+from examples.rexec.copying_places import Place
+from examples.rexec.copying_target import Target
 from examples.rexec.copying_walk import WRONG_SIZE
 
 from .refusing import LINKS, MODES, needs_refusing, refusing
@@ -373,3 +376,27 @@ class TestDisks:
         done = self.refused(here, refusing(*LINKS), "x", "there")
         assert (done.returncode, done.stderr) == (0, "")
         assert found(f"{here}/there") == X
+
+
+@leaving_nothing
+def test_what_was_the_same_file_and_is_another_now_does_not_get_its_mode(tmp_path: Path) -> None:
+    """In a folder like /tmp somebody could put one of ours in its place, by another name, for all to read."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "x").write_text("copied")
+    (tmp_path / "key").write_text("secret")
+    (tmp_path / "key").chmod(0o600)
+    about = (tmp_path / "there" / "x").stat()
+    with contextlib.closing(Target(Place(), os.fsencode(tmp_path / "there"), [b"x"])) as target:
+        target.open()
+        same = target.similar(b"x", about.st_size, about.st_mtime_ns)
+        assert same is not None
+        with same:
+            target.keep(b"x", about.st_size, 0o640, about.st_mtime_ns)
+            assert stat.S_IMODE((tmp_path / "there" / "x").stat().st_mode) == 0o640
+            (tmp_path / "there" / "x").unlink()
+            os.utime(tmp_path / "key", ns=(0, 0))
+            os.link(tmp_path / "key", tmp_path / "there" / "x")
+        with pytest.raises(CopyError, match="another file"):
+            target.keep(b"x", about.st_size, 0o644, about.st_mtime_ns)
+    assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
+    assert (tmp_path / "key").stat().st_mtime == 0

@@ -124,6 +124,8 @@ def test_a_status_comes_with_its_note_in_one_line() -> None:
 @pytest.mark.parametrize(
     "row",
     [
+        ["n" * 100_000, "c", 1, 1.0, None],
+        ["\x1b", "c", 1, 1.0, None],
         ["n", "c", -1, 1.0, None],
         ["n", "c", 2**63, 1.0, None],
         ["n", "c", 1, float("nan"), None],
@@ -135,7 +137,7 @@ def test_a_status_comes_with_its_note_in_one_line() -> None:
         ["n", "c", 1, 1.0, 0.5],
     ],
 )
-def test_a_number_in_a_list_that_can_not_be_is_refused(row: list[Any]) -> None:
+def test_what_can_not_be_in_a_list_is_refused(row: list[Any]) -> None:
     good = ["n", "c", 2**31, 0, 255]
     assert messages.read_list({"commands": [good]}) == [messages.Listed("n", "c", 2**31, 0.0, 255)]
     with pytest.raises(BadMessage):

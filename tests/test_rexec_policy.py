@@ -137,6 +137,15 @@ class TestRules:
             await self.refused(session, ["echo"], "to set LD_PRELOAD", environment={"LANG": "C", "LD_PRELOAD": "x"})
             await self.refused(session, ["echo"], "the user root", user="root")
 
+    @pytest.mark.parametrize("value", ["/dev/tape", ":/etc/shadow", "../../tmp/x", "Europe/../../../tmp/x"])
+    @pytest.mark.parametrize("name", ["TZ", "LANG", "LC_ALL"])
+    async def test_a_variable_is_harmless_only_if_it_names_no_file(self, name: str, value: str) -> None:
+        async with sessions(policy=self.ruled(commands=(("sh", "-c", f"echo ${name}"),))) as session:
+            argv = ["sh", "-c", f"echo ${name}"]
+            await self.refused(session, argv, f"to set {name}", environment={name: value})
+            for good in ("Europe/Berlin", "de_DE.UTF-8", "CET-1CEST"):
+                assert (await run(session, argv, environment={name: good})).stdout.decode() == f"{good}\n"
+
     async def test_a_forced_command_is_run_whatever_is_asked_for(self) -> None:
         policy = self.ruled(command=("sh", "-c", 'echo "$REXEC_ORIGINAL_COMMAND"; exit 7'))
         async with sessions(policy=policy) as session:

@@ -275,7 +275,7 @@ class _Receiver:
         if not whole or not isinstance(digest, bytes):
             return  # the sender says why
         if same:
-            await self._threads.run(self._target.keep, part.name, file.mode, file.mtime)
+            await self._threads.run(self._target.keep, part.name, file.size, file.mode, file.mtime)
         else:
             await self._threads.run(self._target.finish, part, digest, file.mode, file.mtime)
         self._report.add_file()

@@ -1,6 +1,7 @@
 """What a policy says about copies."""
 
 import os
+import time
 
 import chanlink
 
@@ -14,6 +15,10 @@ NO_ROOT = (
 )
 
 
+LOOK_EVERY = 1.0
+"""Seconds for which the trust file is not read again: whoever asks a thousand times must not have it read so often."""
+
+
 def may_copy(policy: Policy | PolicyFile | None, *, trust: str | None = None) -> Refusal:
     """Why a peer may not copy, by the policy as it is then.
 
@@ -21,8 +26,10 @@ def may_copy(policy: Policy | PolicyFile | None, *, trust: str | None = None) ->
     and nobody else: in a file that is not for them they could put whatever they want to be run, or a key of theirs.
     """
 
+    trusted = None if trust is None else _Trusted(trust)
+
     def refusal(peer: chanlink.Peer, reads: bool, running: int) -> str | None:
-        if trust is not None and not _may_run(peer, trust):
+        if trusted is not None and not trusted.may_run(peer):
             return NO_ROOT
         if policy is None:
             return None
@@ -33,7 +40,7 @@ def may_copy(policy: Policy | PolicyFile | None, *, trust: str | None = None) ->
             return exc.text
         if not rule.allows_copying:
             return f"the rule {rule.name} of the server's policy does not allow to copy files"
-        if trust is not None and rule.restricted:
+        if trusted is not None and rule.restricted:
             return NO_ROOT
         if running > rule.at_once:
             return f"the rule {rule.name} of the server's policy allows {rule.at_once} at once"
@@ -45,10 +52,20 @@ def may_copy(policy: Policy | PolicyFile | None, *, trust: str | None = None) ->
     return refusal
 
 
-def _may_run(peer: chanlink.Peer, trust: str) -> bool:
-    """What the trust file says now; copies are few, and the file is short."""
-    try:
-        grant = None if peer.key is None else chanlink.Trust.load(trust).check(peer.key)
-    except chanlink.TrustFormatError:
-        return False
-    return grant is not None and grant.allows(SERVICE)
+class _Trusted:
+    """What the trust file says, or said a moment ago."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._trust: chanlink.Trust | None = None
+        self._look_at = 0.0
+
+    def may_run(self, peer: chanlink.Peer) -> bool:
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_EVERY
+            try:
+                self._trust = chanlink.Trust.load(self._path)
+            except chanlink.TrustFormatError:
+                self._trust = None
+        grant = None if self._trust is None or peer.key is None else self._trust.check(peer.key)
+        return grant is not None and grant.allows(SERVICE)

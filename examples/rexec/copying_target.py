@@ -214,9 +214,15 @@ class Target:
             stack.pop_all()
             return file
 
-    def keep(self, name: bytes, mode: int, mtime: int) -> None:
-        """What has this name is the same file already."""
+    def keep(self, name: bytes, size: int, mode: int, mtime: int) -> None:
+        """What has this name is the same file already: its mode is set.  Raises `CopyError` if it is so no longer.
+
+        Where others may write, it may have become one of ours that they can't read, by another name.
+        """
         with closing(os.open(name, READ | os.O_NOFOLLOW, dir_fd=self.folder)) as file:
+            about = os.fstat(file)
+            if not stat.S_ISREG(about.st_mode) or (about.st_size, about.st_mtime_ns) != (size, mtime):
+                raise CopyError(f"{self.path(name)}: somebody has put another file there")
             self.dress(self.path(name), mode, mtime, file)
 
     # --- modes and times ---

@@ -443,7 +443,10 @@ def read_list(message: object) -> list[Listed]:
 def _read_listed(message: object) -> Listed:
     match message:
         case [str(name), str(command), int(pid), int() | float() as seconds, int() | None as status] if (
-            0 <= pid <= PID_MAX and 0 <= seconds <= SECONDS_MAX and (status is None or -127 <= status <= 255)
+            is_name(name)
+            and 0 <= pid <= PID_MAX
+            and 0 <= seconds <= SECONDS_MAX
+            and (status is None or -127 <= status <= 255)
         ):
             return Listed(name, command, pid, float(seconds), status)
     raise _unexpected(message)

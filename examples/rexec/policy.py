@@ -28,7 +28,7 @@ from .users import LOCALE, User, environment_of, look_up
 
 AT_ONCE = 1_000
 HARMLESS = (*LOCALE, "TERM")
-"""What callers may set if a rule restricts them and does not say more."""
+"""What callers may set if a rule restricts them and does not say more; to no path, see `_may_set`."""
 
 
 class Rule(NamedTuple):
@@ -121,9 +121,9 @@ def _decide(run: Run, rule: Rule) -> Order:
         raise _Refused("allows no terminal")
     if run.detach is not None and not rule.detach:
         raise _Refused("does not allow to run commands detached")
-    for name in map(text_of, run.environment):
-        if not _may_set(rule, name) and (name != "TERM" or run.terminal is None):
-            raise _Refused(f"does not allow to set {name}")
+    for name, text in run.environment.items():
+        if not _may_set(rule, text_of(name), text) and (name != b"TERM" or run.terminal is None):
+            raise _Refused(f"does not allow to set {text_of(name)}")
     try:
         limits = lowered(rule.limits, run.limits)
     except ValueError as exc:
@@ -149,10 +149,16 @@ def _command(run: Run, rule: Rule) -> list[bytes]:
     return run.argv
 
 
-def _may_set(rule: Rule, name: str) -> bool:
+def _may_set(rule: Rule, name: str, value: bytes) -> bool:
+    """What libraries take for a file (``TZ=/dev/tape``) would be opened by a command with rights that are not the
+    caller's: that is harmless only for names in the system's own folder."""
     if rule.environment is not None:
         return matches_any(name, rule.environment)
-    return not rule.restricted or matches_any(name, HARMLESS)
+    return not rule.restricted or (matches_any(name, HARMLESS) and not _is_path(value))
+
+
+def _is_path(value: bytes) -> bool:
+    return value.lstrip(b":").startswith(b"/") or b".." in value
 
 
 def _directory(run: Run, rule: Rule) -> bytes | None:
