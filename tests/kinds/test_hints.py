@@ -104,7 +104,10 @@ HOMELESS = [
     "chanlink forward --serve tcp://127.0.0.1:0 --allow tcp://127.0.0.1:1", "chanlink ping unix:~/x",
     "chanlink ping --identity {home}/client {chanlink}", "chanlink ping --identity ~/x {chanlink}",
     "chanlink keygen ~/x", "chanlink keygen --psk ~/x", "chanlink id ~/x", "chanlink ping --psk ~/x {chanlink}",
+    "chanlink id --agent", "chanlink peers list --trust ~/x", "chanlink peers revoke --trust {home}/trust ~/x.pub",
+    "chanlink ping {ours} unix:~/x", "chanlink cat {served} --listen unix:~/x",
     "rexec key", "rexec key --identity ~/x", "rexec run {rexec} -- true", "rexec run --share {rexec} -- true",
+    "rexec run name -- true", "rexec run --identity {home}/client --accept-new {rexec} -- true",
     "rexec ps name", "rexec ps {rexec}", "rexec ps --identity {home}/client --peer ~/x {rexec}",
     "rexec attach {rexec} x", "rexec kill {rexec} x", "rexec share", "rexec serve --listen tcp://127.0.0.1:0",
     "rexec serve --identity {home}/server --trust ~/x", "rexec serve --identity {home}/server --policy ~/x",
@@ -128,6 +131,7 @@ def test_without_a_home_folder_it_is_one_line_and_no_folder_is_called_tilde(
     monkeypatch.setattr(pwd, "getpwuid", nobody)
     for name in ("HOME", "CHANLINK_IDENTITY", "XDG_RUNTIME_DIR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("SSH_AUTH_SOCK", "~/agent")
     words = place.words(Command(line))
     run = run_shared if "--share" in words else MAIN[line.split()[0]]
     status = run(words)
