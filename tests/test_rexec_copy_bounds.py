@@ -20,8 +20,9 @@ from examples.rexec.messages import LINE_MAX, ends_in
 from examples.rexec.policy import Policy, Rule
 
 from .leaks import Leaks
-from .patience import PATIENCE
+from .patience import PATIENCE, until
 from .test_rexec_copy import LARGE, MIB, server, way
+from .test_threads import no_thread_is_free
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
@@ -100,25 +101,14 @@ class TestThreads:
         async with asking(service, copying_service.AT_ONCE, endless) as (made, _):
             for asker in made:
                 asker.close()
-            with anyio.fail_after(PATIENCE):
-                while service.__self__._peers:  # type: ignore[attr-defined]
-                    await anyio.sleep(0.01)
+            await until(lambda: not service.__self__._peers)  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize("name", ["there", "back"])
     async def test_copies_go_on_when_the_threads_of_everybody_are_busy(self, name: str, tmp_path: Path) -> None:
         (tmp_path / "tree").mkdir()
         (tmp_path / "tree" / "large").write_bytes(LARGE)
-        everybodys = anyio.to_thread.current_default_thread_limiter()
-        busy = [object() for _ in range(int(everybodys.total_tokens))]
-        for one in busy:
-            everybodys.acquire_on_behalf_of_nowait(one)
-        try:
-            with anyio.fail_after(PATIENCE):
-                async with way(name) as sides:
-                    done = await copy([tmp_path / "tree"], tmp_path / "copy", recursive=True, **sides)
-        finally:
-            for one in busy:
-                everybodys.release_on_behalf_of(one)
+        async with no_thread_is_free(), way(name) as sides:
+            done = await copy([tmp_path / "tree"], tmp_path / "copy", recursive=True, **sides)
         assert (done.files, done.problems) == (1, [])
 
     async def test_a_receiver_that_hashes_is_cancelled_between_two_pieces(self, endless: Path, tmp_path: Path) -> None:
