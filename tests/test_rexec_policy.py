@@ -146,6 +146,17 @@ class TestRules:
             for good in ("Europe/Berlin", "de_DE.UTF-8", "CET-1CEST"):
                 assert (await run(session, argv, environment={name: good})).stdout.decode() == f"{good}\n"
 
+    @pytest.mark.parametrize("restriction", [{"commands": (("test", "-t", "1"),)}, {"command": ("test", "-t", "1")}])
+    async def test_a_terminal_has_to_be_allowed_where_commands_are_restricted(self, restriction: Any) -> None:
+        """There a command like ``git log`` starts a pager, which starts whatever is typed."""
+        argv, size = ["test", "-t", "1"], messages.Size(80, 24)
+        async with sessions(policy=self.ruled(**restriction)) as session:
+            assert (await run(session, argv)).status == 1
+            await self.refused(session, argv, "allows no terminal", terminal=size)
+        for policy in (self.ruled(**restriction, pty=True), self.ruled()):
+            async with sessions(policy=policy) as session:
+                assert (await run(session, argv, terminal=size)).status == 0
+
     async def test_a_forced_command_is_run_whatever_is_asked_for(self) -> None:
         policy = self.ruled(command=("sh", "-c", 'echo "$REXEC_ORIGINAL_COMMAND"; exit 7'))
         async with sessions(policy=policy) as session:

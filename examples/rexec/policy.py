@@ -52,7 +52,9 @@ class Rule(NamedTuple):
     users: tuple[str, ...] = ()
     """Whom the caller may run commands as; the first is the default. By default the server's own user, or anybody if
     commands are not restricted."""
-    pty: bool = True
+    pty: bool | None = None
+    """Whether commands may have a terminal; by default only if commands are not restricted: at a terminal many programs
+    start a pager or an editor, and those start whatever is typed."""
     detach: bool = True
     copy: bool | None = None
     """Whether files may be copied to and fro; by default only if commands are not restricted."""
@@ -64,6 +66,10 @@ class Rule(NamedTuple):
     @property
     def restricted(self) -> bool:
         return self.commands is not None or self.command is not None
+
+    @property
+    def allows_terminals(self) -> bool:
+        return not self.restricted if self.pty is None else self.pty
 
     @property
     def allows_copying(self) -> bool:
@@ -117,7 +123,7 @@ class _Refused(Exception):
 
 def _decide(run: Run, rule: Rule) -> Order:
     argv = _command(run, rule)
-    if run.terminal is not None and not rule.pty:
+    if run.terminal is not None and not rule.allows_terminals:
         raise _Refused("allows no terminal")
     if run.detach is not None and not rule.detach:
         raise _Refused("does not allow to run commands detached")
