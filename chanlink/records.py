@@ -47,6 +47,8 @@ LENGTH = Struct(">H")
 Part = bytes | bytearray | memoryview
 """Of bytes that nobody has joined."""
 BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
+UNDER_WAY = 16 * 1024 * 1024
+"""Bytes that a peer may have sent before it reads our close record; who sends more does not listen, and is cut off."""
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
 

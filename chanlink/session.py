@@ -35,7 +35,7 @@ from .mux import CLOSING, TURN, Mux
 from .opening import Kind, Opening
 from .port import ReceiveCore, SendCore
 from .printing import printable_logger
-from .records import BROKEN, NoiseStream, as_loss, farewell
+from .records import BROKEN, UNDER_WAY, NoiseStream, as_loss, farewell
 from .services import Incoming, Peer, Services, Serving, no_such_service, withdraw
 from .stream import Stream
 from .trust import Grant
@@ -347,20 +347,19 @@ class Session(AsyncContextManagerMixin):
 
     async def _farewell(self) -> None:
         """Say why, if there is still somebody to say it to, and let go of the connection."""
-        cause = self._cause
         try:
             with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
-                words = farewell(cause)
+                words, dropped = farewell(self._cause), 0
                 if self._aborted or words is None:
                     return
-                if isinstance(cause, RemoteProtocolError):
+                if isinstance(self._cause, RemoteProtocolError):
                     await self._send(self._mux.data_to_send(clock.now()))  # h2's GOAWAY
                 if self._records is not None:
                     await self._records.send_close(*words)
                 else:
                     await self._stream.send_eof()
-                while True:  # until the peer has done the same: a reset could overtake what it did not read yet
-                    await self._stream.receive()
+                while dropped < UNDER_WAY:  # the peer ends, too: a reset could overtake what it did not read yet
+                    dropped += len(await self._stream.receive())
         except (SessionError, anyio.EndOfStream, *BROKEN):
             pass  # it is over in any case; why, is in self._cause
         finally:

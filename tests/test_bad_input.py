@@ -433,6 +433,18 @@ async def test_a_flood_of_frames_is_answered_by_goaway_and_close(name: str, capl
         assert len(text) > 5  # it has a key that we trust: it may know what it did
 
 
+async def test_who_floods_on_after_its_end_is_read_no_further_than_what_may_be_under_way(
+    caplog: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chanlink.session.FAREWELL", PATIENCE)
+    async with serving(caplog) as listener, framing(listener, reads=False) as peer:
+        sent, piece = 0, bytes(1024 * 1024)
+        with pytest.raises(SessionError):
+            while sent < 128 * len(piece):
+                await peer.say(piece)
+                sent += len(piece)
+
+
 async def test_who_gives_no_credit_is_sent_no_more_than_its_windows_and_harms_nobody(caplog: Any) -> None:
     async with serving(caplog) as listener, framing(listener) as peer:
         await peer.say(*(peer.script.opening(number, "bytes", service="pour") for number in range(1, 100, 2)))

@@ -21,6 +21,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 
 import chanlink
 from chanlink import Identity, Limits, PublicKey, SessionError, Trust, frames
@@ -176,6 +177,7 @@ async def flood(folder: Path, address: str, name: str) -> str:
         with suppress(SessionError):
             while some := b"".join(itertools.islice(parts, 200)):
                 await stream.send(some)
+                await anyio.lowlevel.checkpoint()  # a send that need not wait would never let `receive` look
             while True:  # a word now and then finds out whether somebody still hears it
                 await anyio.sleep(0.2)
                 await stream.send(raw(6, 0, 0, bytes(8)))
