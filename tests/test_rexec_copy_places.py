@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 import re
+import resource
 import shutil
 import socket
 import stat
@@ -21,7 +22,7 @@ from examples.rexec import copying
 from examples.rexec.copying import CopyError
 from examples.rexec.copying_client import copy
 from examples.rexec.copying_parts import part_name
-from examples.rexec.copying_places import Place
+from examples.rexec.copying_places import Place, open_inner, opened_in
 from examples.rexec.copying_target import Target
 from examples.rexec.copying_walk import WRONG_SIZE
 
@@ -400,3 +401,27 @@ def test_what_was_the_same_file_and_is_another_now_does_not_get_its_mode(tmp_pat
             target.keep(b"x", about.st_size, 0o644, about.st_mtime_ns)
     assert stat.S_IMODE((tmp_path / "key").stat().st_mode) == 0o600
     assert (tmp_path / "key").stat().st_mtime == 0
+
+
+@leaving_nothing
+def test_copies_leave_descriptors_for_others(tmp_path: Path) -> None:
+    """Four copies of a deep folder, held by who asked for them, let nobody else in where there may be 1,024."""
+    (tmp_path / "inner").mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    held = [folder]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (400, hard))
+    try:
+        with opened_in(folder, b"inner"):
+            held.append(open_inner(folder, b"inner"))
+        while held[-1] < 300:
+            held.append(os.dup(folder))
+        for _ in range(200):
+            with pytest.raises(OSError, match="Too many open files"):
+                open_inner(folder, b"inner")
+            with pytest.raises(OSError, match="Too many open files"), opened_in(folder, b"inner"):
+                pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in held:
+            os.close(descriptor)

@@ -5,6 +5,7 @@ A descriptor belongs to the block that it is open for.
 
 import errno
 import os
+import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,10 @@ THROUGH = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 """A folder that entries are looked up in; whether they may be listed is another question."""
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Without waiting: what is taken for a file may have become a pipe."""
+
+SHARE = 0.75
+"""Of the descriptors that we may have: beyond it copies open nothing. A few that nest deeply, and are not taken, would
+use them up, and nobody else could connect."""
 
 LINK = "is a symbolic link, which is not followed here"
 
@@ -93,7 +98,7 @@ def closing(descriptor: int) -> Iterator[int]:
 def opened_in(folder: int, name: bytes) -> Iterator[int]:
     """A descriptor of an existing file or folder in a folder, to read it; a symbolic link is refused."""
     _no_special(os.stat(name, dir_fd=folder, follow_symlinks=False))
-    with closing(os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder)) as descriptor:
+    with closing(_leaving_room(os.open(name, READ | os.O_NOFOLLOW, dir_fd=folder))) as descriptor:
         _no_special(os.fstat(descriptor))  # it may be another one than a moment ago
         yield descriptor
 
@@ -101,11 +106,20 @@ def opened_in(folder: int, name: bytes) -> Iterator[int]:
 def open_inner(folder: int, name: bytes, flags: int = FOLDER) -> int:
     """A descriptor of a folder in a folder; a symbolic link is refused."""
     try:
-        return os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder)
+        return _leaving_room(os.open(name, flags | os.O_NOFOLLOW, dir_fd=folder))
     except NotADirectoryError:
         if stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
             raise OSError(errno.ELOOP, LINK, name) from None
         raise
+
+
+def _leaving_room(descriptor: int) -> int:
+    """A new descriptor, whose number says how many there are; it is closed again if others could get none."""
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most != resource.RLIM_INFINITY and descriptor >= most * SHARE:
+        os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return descriptor
 
 
 def _inner(path: bytes) -> list[bytes]:
