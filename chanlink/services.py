@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
@@ -83,6 +84,17 @@ def _name(service: str) -> str:
     return repr(service[:64])
 
 
+def _forget_locals(error: BaseException | None) -> None:
+    """Let go of what a service held that has raised this.
+
+    A log that keeps the traceback keeps it, too: ends that the service took and did not close would never be abandoned.
+    Only the service's own frame has surely ended: the same error may have been caught elsewhere before.
+    """
+    traceback = error.__traceback__ if error is not None else None
+    if traceback is not None and traceback.tb_next is not None:
+        traceback.tb_next.tb_frame.clear()
+
+
 class Serving:
     """The services of one session, and the tasks that work in them."""
 
@@ -119,7 +131,7 @@ class Serving:
             logger.info("the service %r for %s ended with a session", service, self._peer.name)
             end.forsake("handler-failed", f"the service {_name(service)} lost a session that it needed")
         except (ChannelFailed, DecodeError) as exc:  # the peer's doing: no traceback for each of its messages
-            logger.info("the service %r for %s ended: %s", service, self._peer.name, exc)
+            logger.info("the service %r for %s ended: %s", service, self._peer.name, str(exc))
             end.forsake("handler-failed", f"the service {_name(service)} ended because of what it received")
         except (Exception, SystemExit):  # argparse, say: what a peer has asked for must not end us
             self._failed(service, end)
@@ -144,6 +156,7 @@ class Serving:
     def _failed(self, service: str, end: Handle) -> None:
         """It raised.  What, is for our log only: it may quote what is nobody's business."""
         logger.exception("the service %r failed for %s", service, self._peer.name)
+        _forget_locals(sys.exception())
         end.forsake(
             "handler-failed", f"the service {_name(service)} raised an exception; the log over there says which"
         )

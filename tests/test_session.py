@@ -253,6 +253,23 @@ def test_an_interruption_in_a_service_ends_the_program(anyio_backend: tuple[str,
     assert_is_interrupted(program, anyio_backend)
 
 
+async def test_ends_of_a_service_that_raises_are_abandoned_though_a_log_keeps_its_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def fail(requests: Any, peer: Peer) -> None:
+        async for request in requests:
+            await request["reply"].send(request["say"].upper())
+
+    async with session_pair(services={"fail": fail}) as (client, _server):
+        requests: chanlink.Sender[Any] = await client.open("fail")
+        reply, replies = chanlink.pipe()
+        await requests.send({"say": 5, "reply": reply})
+        with anyio.fail_after(PATIENCE), pytest.raises(ChannelFailed) as caught:
+            await replies.receive()
+        assert caught.value.code == "abandoned"
+    assert any(record.exc_info for record in caplog.records)
+
+
 async def test_services_that_still_work_after_their_channels_are_over_are_bounded() -> None:
     async def slow(requests: Receiver[Any], peer: Peer) -> None:
         async for _ in requests:
