@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
+from types import NoneType
 from typing import Any
 
 import anyio
@@ -38,7 +39,7 @@ from .openssh import PublicKey
 from .printing import printable_logger
 from .psk import Psk, load_psk
 from .secure import Credentials, Secured, handshake_as_client, handshake_as_server, turn_away
-from .services import Peer, Services
+from .services import Peer, Services, check_services
 from .session import Session
 from .sockets import Address, ListeningSockets, RawStream, listening_sockets, parse_address
 from .trust import Grant, Trust, watch
@@ -58,6 +59,13 @@ _OF_ONE_CONNECTION = (
 
 
 # --- connecting ---------------------------------------------------------------------------------
+
+
+def _expect(name: str, value: object, *kinds: type) -> None:
+    """A path in place of what was read from it is noticed at once, not by the first peer."""
+    if not isinstance(value, kinds):
+        wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
 
 
 @asynccontextmanager
@@ -95,6 +103,10 @@ async def connect(
     sessions, or too many handshakes of our address fail: try again later), or a `ConfigError`. An exception of the
     block leaves it as it is.
     """
+    _expect("identity", identity, Identity, NoneType)
+    _expect("peer", peer, PublicKey, NoneType)
+    _expect("trust", trust, Trust, KnownPeers, NoneType)
+    check_services(services)
     expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
     limits = limits or Limits()
     credentials = Credentials(identity or Identity.default(), Role.CLIENT, load_psk(psk))
@@ -418,6 +430,9 @@ async def listen(
     by an exception, they are ended. With a ``psk`` (32 bytes, or a file with them) who lacks it gets no answer. Raises
     `ConnectFailed` when the address can't be listened on, or a `ConfigError`.
     """
+    _expect("identity", identity, Identity, NoneType)
+    _expect("trust", trust, Trust)
+    check_services(services)
     limits = limits or Limits()
     parsed = parse_address(address)
     greeter = _Greeter(identity or Identity.default(), trust, limits, services, psk)

@@ -71,6 +71,17 @@ class streams:
 Services = Mapping[str, Handler | streams]
 
 
+def check_services(services: object) -> None:
+    """Raise `TypeError` unless these are services by name."""
+    if services is None:
+        return
+    if not isinstance(services, Mapping):
+        raise TypeError(f"services are functions by name, {{'echo': echo}}, not a {type(services).__name__}")
+    for name, service in services.items():
+        if not isinstance(name, str) or not (isinstance(service, streams) or callable(service)):
+            raise TypeError(f"services: {name!r:.70}: a name and an async function are wanted, not {service!r:.70}")
+
+
 _KINDS: dict[Kind, str] = {"receiver": "channels, not byte streams", "bytes": "byte streams, not channels"}
 """What a service takes, by the kind of what it is given."""
 

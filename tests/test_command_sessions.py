@@ -130,6 +130,8 @@ def test_a_pre_shared_key_is_needed_on_both_sides(keys: Keys) -> None:
     with serving(keys, "bench", "--listen", ANYWHERE, "--psk", "shared") as server:
         assert "1 round trips" in run(keys.home, "ping", "-c1", "--psk", "shared", *keys.client, server.address)[0]
         assert_one_line(run(keys.home, "ping", *keys.client, server.address, status=1), "--psk")
+        missing = run(keys.home, "ping", "--psk", "nofile", *keys.client, server.address, status=1)
+        assert_one_line(missing, "chanlink keygen --psk FILE")
 
 
 @needs_ssh_agent
@@ -546,6 +548,7 @@ def test_forward_connects_again_when_the_server_was_killed(keys: Keys, echo: Ech
                 assert client.wait(PATIENCE) == 1  # it is not trusted any more: no use to try again
     said = (keys.home / "forward").read_text()
     assert "connecting again" in said
+    assert all(line.count(address) <= 1 for line in said.splitlines() if "connecting again" in line)
     assert "connected to" in said
     assert "does not trust our key" in said.splitlines()[-1]
 

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import os
+import re
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -1375,3 +1376,34 @@ async def kept_open() -> AsyncIterator[Session]:
 
 async def test_a_session_may_be_kept_open_by_a_fixture(kept_open: Session) -> None:
     assert (await ask(kept_open))["you"] == "alice@laptop"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"trust": "authorized_peers"}, "trust must be Trust, not str"),
+        ({"trust": ALICE.public_key}, "trust must be Trust, not PublicKey"),
+        ({"identity": "id_ed25519"}, "identity must be Identity or None, not str"),
+        ({"services": ping}, "services are functions by name"),
+        ({"services": ["ping"]}, "services are functions by name"),
+        ({"services": {"ping": 5}}, "services: 'ping': a name and an async function are wanted, not 5"),
+    ],
+    ids=["a path", "a key", "a file", "a function", "a list", "a number"],
+)
+async def test_what_is_of_another_kind_is_noticed_before_anybody_comes(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(words)):
+        async with chanlink.listen("tcp://127.0.0.1:0", **{"identity": SERVER, "trust": Trust.nobody()} | options):
+            pass
+    if "trust" not in options:
+        with pytest.raises(TypeError, match=re.escape(words)):
+            async with chanlink.connect("tcp://127.0.0.1:1", **{"peer": SERVER.public_key} | options):
+                pass
+
+
+@pytest.mark.parametrize(
+    "options", [{"peer": "server.pub"}, {"peer": SERVER}, {"trust": "known_peers"}], ids=["a path", "ours", "a file"]
+)
+async def test_a_server_is_expected_by_a_key_not_by_its_file(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=r"(peer|trust) must be .* or None, not (str|Identity)"):
+        async with chanlink.connect("tcp://127.0.0.1:1", **{"identity": ALICE} | options):
+            pass

@@ -148,6 +148,8 @@ async def _keep_connected(
                 raise
             problem = exc
         forwarder.use(None)
-        complain(f"{options.address}: {problem}; connecting again in {pause:g} s")
+        said = str(problem)
+        where = "" if said.startswith(options.address) else f"{options.address}: "
+        complain(f"{where}{said}; connecting again in {pause:g} s")
         await anyio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

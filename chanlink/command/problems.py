@@ -4,6 +4,7 @@ import argparse
 import errno
 
 import chanlink
+from chanlink.openssh import expand
 
 
 class Usage(Exception):
@@ -62,6 +63,9 @@ def _explain_file(error: Exception, options: argparse.Namespace) -> str:
         return f"{error}; say who may connect with: chanlink peers add --trust {trust} KEY"
     if "passphrase" in str(error):
         return str(error)
+    psk = getattr(options, "psk", None)
+    if psk is not None and str(expand(psk)) in str(error):
+        return f"{error}; make a pre-shared key with: chanlink keygen --psk FILE"
     return f"{error}; make a key with: chanlink keygen FILE"
 
 
