@@ -82,7 +82,7 @@ SERVICES: dict[str, Behave] = {
     "answers an error": _answer({"error": EVIL, "text": EVIL}),
     "answers a status with a note": _answer({"exit": 0, "note": EVIL}),
     "answers names": _answer({"detached": EVIL}),
-    "answers a list": _answer({"commands": [[EVIL, EVIL, 5, 1.0, None], [EVIL, EVIL, 0, 1.0, -9]]}),
+    "answers a list": _answer({"commands": [["one", EVIL, 5, 1.0, None], ["two", EVIL, 0, 1.0, -9]]}),
     "reports sessions": _answer({"peer": EVIL, "address": EVIL, "suite": EVIL, "key": EVIL, "channels": [_CHANNEL]}),
     "reports problems": _answer(
         {"problem": EVIL}, {"note": EVIL}, {"at": [1, 1, 0], "name": EVIL_BYTES}, {"done": [1, 1, 0]}
