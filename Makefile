@@ -96,10 +96,10 @@ soak: $(VENV)/.dev
 	$(BIN)/python -m tests.soak
 
 select-soak: $(VENV)/.dev
-	CHANLINK_SELECT_ROUNDS=100000 $(BIN)/python -m pytest -q -s --timeout 600 tests/test_select.py -k conserve
+	CHANLINK_SELECT_ROUNDS=100000 $(BIN)/python -m pytest -q -s --timeout 600 tests/channels/test_select.py -k conserve
 
 rekeys: $(VENV)/.dev
-	CHANLINK_REKEYS=10000 $(BIN)/python -m pytest -q tests/test_rekey.py -k under_load
+	CHANLINK_REKEYS=10000 $(BIN)/python -m pytest -q tests/security/test_rekey.py -k under_load
 
 # Without atheris, which has no wheels for some systems, it says so and skips.
 fuzz: $(VENV)/.dev
@@ -108,7 +108,7 @@ fuzz: $(VENV)/.dev
 
 # A minute for ten: copies, with clients and servers killed at random moments, and what the next copy makes of that.
 copy-kills: $(VENV)/.dev
-	REXEC_COPY_KILLS=$(KILLS) $(BIN)/python -m pytest -q --timeout 3600 tests/test_rexec_copy_cli.py -k Killed
+	REXEC_COPY_KILLS=$(KILLS) $(BIN)/python -m pytest -q --timeout 3600 tests/rexec/test_copy_cli.py -k Killed
 
 clean:
 	rm -rf .fuzz $(VENV) bench-results .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -4,10 +4,19 @@ A program makes a channel with `pipe`, keeps one end and sends the other away in
 then talk over it as two goroutines would. See the README for a tour, and docs/reference/protocol.md for the wire.
 """
 
-from .bytestream import ByteStream, byte_pipe
-from .cases import Selected
-from .channel import Receiver, Sender, pipe
-from .endpoint import Listener, connect, listen, serve
+from chanlink.channels.bytestream import ByteStream, byte_pipe
+from chanlink.channels.cases import Selected
+from chanlink.channels.channel import Receiver, Sender, pipe
+from chanlink.channels.selector import Selector, select, select_nowait
+from chanlink.patterns.inspection import Inspection
+from chanlink.security.keys.identity import Identity
+from chanlink.security.keys.known_peers import KnownPeers
+from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.trust import Trust
+from chanlink.session.listening import Listener, connect, listen, serve
+from chanlink.session.services import Incoming, Peer, streams
+from chanlink.session.session import Session
+
 from .errors import (
     AddressError,
     AgentError,
@@ -41,16 +50,8 @@ from .errors import (
     UntrustedPeer,
     WrongPeer,
 )
-from .identity import Identity
-from .inspection import Inspection
-from .known_peers import KnownPeers
 from .limits import Limits
-from .openssh import PublicKey
 from .printing import PrintableLog, printable
-from .selector import Selector, select, select_nowait
-from .services import Incoming, Peer, streams
-from .session import Session
-from .trust import Trust
 
 __all__ = [
     "AddressError",

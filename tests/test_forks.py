@@ -22,16 +22,16 @@ import pytest
 
 import chanlink
 from chanlink import ConnectionLost, Identity, LocalProtocolError, Session, Trust, forks
-from chanlink.identity import Role
-from chanlink.noise import CipherState, KeyPair, generate_keypair
-from chanlink.rekey import FORKED
-from chanlink.secure import Credentials
-from chanlink.sockets import listening_sockets, parse_address
+from chanlink.security.handshake import Credentials
+from chanlink.security.keys.identity import Role
+from chanlink.security.noise import CipherState, KeyPair, generate_keypair
+from chanlink.security.rekey import FORKED
+from chanlink.transport.sockets import listening_sockets, parse_address
+from tests.channels.pairs import ask, echo
+from tests.security.test_rekey import held, sides
 
 from .conftest import BACKENDS
-from .pairs import ask, echo
 from .patience import PATIENCE
-from .test_rekey import held, sides
 
 pytestmark = [pytest.mark.anyio, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 one_backend = pytest.mark.parametrize("anyio_backend", ["asyncio"])

@@ -12,15 +12,15 @@ import pytest
 
 import chanlink
 from chanlink import Identity, KnownPeers, Limits, SessionClosed, Trust
-from chanlink.identity import CERTIFICATE_LIFETIME, Role
-from chanlink.secure import Credentials
+from chanlink.security.handshake import Credentials
+from chanlink.security.keys.identity import CERTIFICATE_LIFETIME, Role
 from examples.rexec import client as rexec
-from examples.rexec import policy_file
-from examples.rexec.policy_file import PolicyFile
-from examples.rexec.server import SERVICE, service
+from examples.rexec.policy import file as policy_file
+from examples.rexec.policy.file import PolicyFile
+from examples.rexec.server.service import SERVICE, service
+from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent  # noqa: F401  # a fixture
 
 from .patience import PATIENCE
-from .test_agent import SshAgent, needs_ssh_agent, ssh_agent  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.anyio
 
@@ -90,7 +90,9 @@ async def a_key_is_loaded(folder: Path) -> None:
 async def a_certificate_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch, identity: Identity = ALICE) -> None:
     credentials = Credentials(identity, Role.SERVER)
     _, first = await credentials.current()
-    monkeypatch.setattr("chanlink.secure.time.time", lambda: first.not_before + CERTIFICATE_LIFETIME // 2 + 1)
+    monkeypatch.setattr(
+        "chanlink.security.handshake.time.time", lambda: first.not_before + CERTIFICATE_LIFETIME // 2 + 1
+    )
     async with no_thread_is_free():
         _, second = await credentials.current()
     assert second.not_before > first.not_before

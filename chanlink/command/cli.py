@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from chanlink.printing import printable_traceback
 
-from . import bench, cat, completion, forward, identity, keygen, peers, ping, top
+from .commands import bench, cat, completion, forward, identity, keygen, peers, ping, top
 from .interrupts import die_of, end_though_first, let_interrupts_end_us, let_interrupts_raise
 from .output import complain, finish, note, prepare, refuse_output
 

@@ -4,7 +4,7 @@ import argparse
 import errno
 
 import chanlink
-from chanlink.openssh import expand
+from chanlink.security.keys.openssh import expand
 
 
 class Usage(Exception):

@@ -11,7 +11,7 @@ from .keys import load_ours, our_identity, public_key
 
 if TYPE_CHECKING:
     import chanlink
-    from chanlink.services import Services
+    from chanlink.session.services import Services
 
 
 def in_event_loop(
@@ -23,7 +23,7 @@ def in_event_loop(
         import anyio
         from anyio.lowlevel import checkpoint
 
-        from chanlink.sockets import parse_address
+        from chanlink.transport.sockets import parse_address
 
         from .problems import Problem
 

@@ -12,7 +12,7 @@ from anyio.lowlevel import checkpoint
 
 from chanlink import ByteStream, Limits, Peer, Session, byte_pipe
 from chanlink.limits import PeerLimits
-from chanlink.services import Services
+from chanlink.session.services import Services
 
 PEER = Peer(None, "the other side", "memory")
 """Who the other side of a session in memory is."""

@@ -3,20 +3,20 @@
 A call that another process does the work for must be quick: it imports nothing of the rest.
 """
 
-from .interrupts import let_interrupts_end_us
+from .cli.interrupts import let_interrupts_end_us
 
 let_interrupts_end_us()  # before anything that takes time
 
 import os  # noqa: E402
 import sys  # noqa: E402
 
-from .descriptors import FAILED, finish, prepare  # noqa: E402
+from .cli.descriptors import FAILED, finish, prepare  # noqa: E402
 
 
 def main() -> int:
     """The command ``rexec``; returns its exit status."""
     if os.getpid() == 1:
-        from .first_process import leave_first_place
+        from .cli.first_process import leave_first_place
 
         leave_first_place()
     prepare()
@@ -30,10 +30,10 @@ def main() -> int:
 
 def _run(argv: list[str]) -> int:
     if argv[:1] == ["run"] and "--share" in argv[: argv.index("--") if "--" in argv else None]:
-        from .share_client import run_shared
+        from .cli.share.client import run_shared
 
         return run_shared(argv)
-    from .cli import main
+    from .cli.main import main
 
     return main(argv)
 

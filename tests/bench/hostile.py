@@ -24,14 +24,15 @@ import anyio
 import anyio.lowlevel
 
 import chanlink
-from chanlink import Identity, Limits, PublicKey, SessionError, Trust, frames
-from chanlink.identity import Role
-from chanlink.noise import generate_keypair
-from chanlink.secure import Credentials, handshake_as_client
-from chanlink.sockets import RawStream, connect_socket, parse_address
-from chanlink.trust import Grant
-from tests.muxes import Transcript
-from tests.wires import HELLO, prefixed
+from chanlink import Identity, Limits, PublicKey, SessionError, Trust
+from chanlink.security.handshake import Credentials, handshake_as_client
+from chanlink.security.keys.identity import Role
+from chanlink.security.keys.trust import Grant
+from chanlink.security.noise import generate_keypair
+from chanlink.transport.sockets import RawStream, connect_socket, parse_address
+from chanlink.wire.h2 import connection as frames
+from tests.security.wires import HELLO, prefixed
+from tests.wire.muxes import Transcript
 
 SECONDS = 4.0
 SAME = 0

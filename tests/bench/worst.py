@@ -21,11 +21,12 @@ from typing import Any
 
 import msgpack
 
-from chanlink import codec
 from chanlink.errors import DecodeError
 from chanlink.limits import Limits
-from chanlink.pieces import Pieces
-from tests.bench import worst_frames
+from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.pieces import Pieces
+
+from . import worst_frames
 
 LIMITS = Limits()
 MOST_SECONDS = 0.1

@@ -9,11 +9,11 @@ from contextlib import suppress
 
 import hpack
 
-from chanlink import headers
 from chanlink.errors import SessionError
-from chanlink.frames import FRAME_HEADER, MAX_FRAME_SIZE, STOP, TAKEN
 from chanlink.limits import Limits
-from tests.muxes import Pair, overdue_at
+from chanlink.wire.h2 import headers
+from chanlink.wire.h2.connection import FRAME_HEADER, MAX_FRAME_SIZE, STOP, TAKEN
+from tests.wire.muxes import Pair, overdue_at
 
 LIMITS = Limits()
 RECORD = 65_518

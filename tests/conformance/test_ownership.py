@@ -17,12 +17,7 @@ from chanlink import (
     Session,
 )
 
-from .transports import (
-    Transport,
-    every_direct_session,
-    every_session,
-    every_transport,
-)
+from .transports import Transport, every_direct_session, every_session, every_transport
 
 pytestmark = pytest.mark.anyio
 

@@ -23,11 +23,12 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import chanlink
-from chanlink import ByteStream, Identity, Limits, Receiver, Sender, Session, SessionError, Trust, codec
-from chanlink.codec import End
+from chanlink import ByteStream, Identity, Limits, Receiver, Sender, Session, SessionError, Trust
 from chanlink.limits import PeerLimits
 from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import Bench
+from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.encode import End
 from tests.patience import PATIENCE
 
 CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")

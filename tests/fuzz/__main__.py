@@ -28,7 +28,7 @@ def fuzz(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["chanlink", "examples"]):
-        from tests.fuzz.every import TARGETS
+        from .every import TARGETS
     target = TARGETS[name]
 
     def one_input(data: bytes) -> None:
@@ -64,7 +64,7 @@ def processor_time(name: str, data: bytes) -> float:
 
 def measure(name: str, data: bytes) -> float:
     """The least of three times."""
-    from tests.fuzz.every import TARGETS
+    from .every import TARGETS
 
     took = []
     for _ in range(3):
@@ -77,7 +77,7 @@ def measure(name: str, data: bytes) -> float:
 
 def slowest(name: str) -> tuple[float, float]:
     """Of the inputs that are kept: as they are, and as long as can be."""
-    from tests.fuzz.every import TARGETS
+    from .every import TARGETS
 
     target, folders = TARGETS[name], (HERE / "corpus" / name, FOUND / name)
     kept = [path.read_bytes() for folder in folders if folder.is_dir() for path in folder.iterdir()]

@@ -12,18 +12,18 @@ from typing import Any
 import msgpack
 
 import chanlink
-from chanlink import codec
 from chanlink.errors import DecodeError
+from chanlink.wire.messages import encode as codec
 from examples.rexec import messages
-from examples.rexec.copying import CopyError
-from examples.rexec.copying_client import LINES_MAX, _Listener
-from examples.rexec.copying_places import Place
-from examples.rexec.copying_receive import TOGETHER, _Receiver
-from examples.rexec.copying_report import Report
-from examples.rexec.copying_send import _Sender
-from examples.rexec.copying_target import Target
-from examples.rexec.copying_threads import Threads
-from examples.rexec.copying_walk import LargeFile, walk
+from examples.rexec.copy.client import LINES_MAX, _Listener
+from examples.rexec.copy.messages import CopyError
+from examples.rexec.copy.place import Place
+from examples.rexec.copy.receiving import TOGETHER, _Receiver
+from examples.rexec.copy.report import Report
+from examples.rexec.copy.sending import _Sender
+from examples.rexec.copy.target import Target
+from examples.rexec.copy.threads import Threads
+from examples.rexec.copy.walk import LargeFile, walk
 from examples.rexec.messages import LINE_MAX, BadMessage
 
 from .targets import run, target

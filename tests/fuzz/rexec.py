@@ -7,13 +7,17 @@ from typing import Any
 import msgpack
 
 import chanlink
-from chanlink import codec
 from chanlink.errors import ConfigError, DecodeError
-from examples.rexec import copying, hosts, messages, patterns, policy_file
-from examples.rexec.audit import Audit
+from chanlink.wire.messages import encode as codec
+from examples.rexec import messages
+from examples.rexec.cli import hosts
+from examples.rexec.copy import messages as copying
 from examples.rexec.logs import logger
 from examples.rexec.messages import BadMessage, StartError
-from examples.rexec.policy import Policy, Rule
+from examples.rexec.policy import file as policy_file
+from examples.rexec.policy import patterns
+from examples.rexec.policy.policy import Policy, Rule
+from examples.rexec.server.audit import Audit
 
 from .targets import list_of_values, repeated, target
 

@@ -18,8 +18,6 @@ import anyio
 import msgpack
 from anyio.abc import ByteStream
 
-from chanlink import agent, codec, known_peers, openssh, secure, suites, trust
-from chanlink.buffers import MAX_RECORD, Buffers
 from chanlink.errors import (
     AgentError,
     ConfigError,
@@ -29,20 +27,26 @@ from chanlink.errors import (
     RemoteProtocolError,
     SessionClosed,
 )
-from chanlink.frames import MAX_FRAME_SIZE
-from chanlink.identity import Identity, Role, _SeedSigner, certify
 from chanlink.limits import Limits, PeerLimits
-from chanlink.mux import Mux
-from chanlink.noise import HandshakeState, KeyPair
-from chanlink.opening import Opening
-from chanlink.openssh import PublicKey
-from chanlink.pieces import Pieces
-from chanlink.records import NoiseStream
-from chanlink.rekey import RecordKeys, Secrets, Thresholds
-from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
-from chanlink.trust import Grant
-from tests.muxes import Pair, Side, frames_of, overdue_at
-from tests.wires import HELLO, prefixed
+from chanlink.security import handshake as secure
+from chanlink.security import suites
+from chanlink.security.buffers import MAX_RECORD, Buffers
+from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
+from chanlink.security.keys import known_peers, openssh, trust
+from chanlink.security.keys import ssh_agent as agent
+from chanlink.security.keys.identity import Identity, Role, _SeedSigner, certify
+from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.trust import Grant
+from chanlink.security.noise import HandshakeState, KeyPair
+from chanlink.security.noise_stream import NoiseStream
+from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
+from chanlink.wire.h2.connection import MAX_FRAME_SIZE
+from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.pieces import Pieces
+from chanlink.wire.mux import Mux
+from chanlink.wire.opening import Opening
+from tests.security.wires import HELLO, prefixed
+from tests.wire.muxes import Pair, Side, frames_of, overdue_at
 
 CLIENT_KEYS = "8a88e3dd7409f195fd52db2d3cba5d72ca6709bf1d94121bf3748801b40f6f5c"
 SERVER_KEYS = "8139770ea87d175f56a35466c34c7ecccb8d8a91b4ee37a25df60f5b8fc9b394"

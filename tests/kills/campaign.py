@@ -18,7 +18,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.rexec_servers import PATIENCE, ROOT, Server, alive, gone, until
+from tests.rexec.servers import PATIENCE, ROOT, Server, alive, gone, until
 
 from .cutting import Proxy
 

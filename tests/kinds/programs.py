@@ -18,11 +18,10 @@ from typing import Any, NamedTuple
 from anyio.from_thread import start_blocking_portal
 
 import chanlink
-from chanlink.command import benchmark
-
-from ..patience import PATIENCE
-from ..rexec_servers import ROOT, until
-from ..rexec_servers import serving as rexec_serving
+from chanlink.command.actions import benchmark
+from tests.patience import PATIENCE
+from tests.rexec.servers import ROOT, until
+from tests.rexec.servers import serving as rexec_serving
 
 MODULES = {"chanlink": "chanlink", "rexec": "examples.rexec"}
 

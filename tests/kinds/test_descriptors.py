@@ -20,8 +20,8 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 import chanlink
+from tests.rexec.servers import ROOT
 
-from ..rexec_servers import ROOT
 from .programs import PATIENCE, Command, Place
 
 NOT_AGAIN = """

@@ -8,10 +8,10 @@ import pytest
 
 import chanlink
 from chanlink.command import main as chanlink_main
-from examples.rexec.cli import main as rexec_main
-from examples.rexec.share_client import run_shared
+from examples.rexec.cli.main import main as rexec_main
+from examples.rexec.cli.share.client import run_shared
+from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent
 
-from ..test_agent import SshAgent, needs_ssh_agent, ssh_agent
 from .programs import PATIENCE, Command, Place
 
 __all__ = ["ssh_agent"]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ..test_rexec_terminal import Screen, is_raw, needs, screen
+from tests.rexec.test_terminal import Screen, is_raw, needs, screen
+
 from .programs import PATIENCE, Command, Place
 
 pytestmark = [needs("bash"), pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="there is no /proc")]

@@ -10,9 +10,9 @@ import pytest
 
 from chanlink.command import main as chanlink_main
 from chanlink.command.cli import make_parser
-from examples.rexec.arguments import Parser
-from examples.rexec.cli import COMMANDS as REXEC_COMMANDS
-from examples.rexec.cli import main as rexec_main
+from examples.rexec.cli.arguments import Parser
+from examples.rexec.cli.main import COMMANDS as REXEC_COMMANDS
+from examples.rexec.cli.main import main as rexec_main
 
 from .programs import COMMANDS, PATIENCE, Command, Place
 
@@ -94,7 +94,7 @@ def _parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
     parser = Parser("rexec")
     commands = parser.add_subparsers()
     for name in REXEC_COMMANDS:
-        __import__(f"examples.rexec.commands.{name}", fromlist=["add"]).add(commands)
+        __import__(f"examples.rexec.cli.commands.{name}", fromlist=["add"]).add(commands)
     yield from _below(parser, "rexec")
 
 

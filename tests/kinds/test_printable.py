@@ -14,10 +14,10 @@ import pytest
 import chanlink
 from chanlink.command import main as chanlink_main
 from chanlink.printing import CHAIN_MAX, printable_logger, printable_traceback
-from examples.rexec.cli import main as rexec_main
+from examples.rexec.cli.main import main as rexec_main
 from examples.rexec.logs import logger as rexec_logger
+from tests.rexec.servers import ROOT
 
-from ..rexec_servers import ROOT
 from .hostile import EVIL, HOW, assert_harmless, attack, hostile_server
 from .programs import COMMANDS, PATIENCE, Place, make_place, running
 
@@ -135,7 +135,10 @@ def test_every_logger_is_printable() -> None:
             made.setdefault(path.name, []).append(line.strip())
     assert set(made) == {"printing.py", "logs.py", "sessions.py"}, made
     for logger in (
-        *map(logging.getLogger, ("chanlink.session", "chanlink.services", "chanlink.endpoint")),
+        *map(
+            logging.getLogger,
+            ("chanlink.session.session", "chanlink.session.services", "chanlink.session.listening"),
+        ),
         rexec_logger,
     ):
         assert [one for one in logger.filters if isinstance(one, chanlink.PrintableLog)], logger

@@ -3,7 +3,7 @@
 import argparse
 
 from chanlink.command.cli import make_parser
-from examples.rexec.cli import COMMANDS as REXEC_COMMANDS
+from examples.rexec.cli.main import COMMANDS as REXEC_COMMANDS
 
 from .programs import COMMANDS
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ..rexec_servers import ROOT
+from tests.rexec.servers import ROOT
+
 from .programs import LASTING, PATIENCE, Command, Place, Running, running
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="there is no /proc")
@@ -67,7 +68,7 @@ imports, first = -1, os.getpid()
 def hook(event, args):
     global imports
     if event == "import":
-        if args[0] in ("chanlink", "examples.rexec.descriptors") and imports < 0:
+        if args[0] in ("chanlink", "examples.rexec.cli.descriptors") and imports < 0:
             imports = 0
         if imports >= 0 and os.getpid() == first:
             imports += 1

@@ -18,7 +18,7 @@ from anyio.lowlevel import checkpoint
 
 import chanlink
 from chanlink.testing import session_pair
-from tests.wires import sealed_pair
+from tests.security.wires import sealed_pair
 
 from . import model
 from .model import End, Flow, Line, Message, Wrong, check, outcome

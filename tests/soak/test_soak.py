@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 import chanlink
-from tests.soak import rounds
+
+from . import rounds
 
 pytestmark = pytest.mark.anyio
 

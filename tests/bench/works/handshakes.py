@@ -15,10 +15,10 @@ from typing import Any
 import anyio
 
 from chanlink import Identity, Limits
-from chanlink.identity import Role
-from chanlink.secure import Credentials, handshake_as_client, handshake_as_server
-from chanlink.sockets import RawStream, connect_socket, listening_sockets, parse_address
-from chanlink.trust import Grant
+from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
+from chanlink.security.keys.identity import Role
+from chanlink.security.keys.trust import Grant
+from chanlink.transport.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from tests.bench import certificates
 from tests.bench.harness import Row
 from tests.bench.meter import Missing
@@ -93,7 +93,7 @@ def _server_alone() -> float:
 
 
 async def _server_share() -> float:
-    from tests.wires import wires
+    from tests.security.wires import wires
 
     spent = 0.0
     server_side, client_side = (Credentials(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))

@@ -14,12 +14,13 @@ import h2.connection
 import h2.settings
 import hyperframe.frame
 
-from chanlink import frames, mux
 from chanlink.limits import Limits, PeerLimits
-from chanlink.mux import Mux
-from chanlink.noise import CipherState
-from chanlink.stream import Opening, Stream
-from chanlink.suites import suite
+from chanlink.security.noise import CipherState
+from chanlink.security.suites import suite
+from chanlink.wire import mux
+from chanlink.wire.h2 import connection as frames
+from chanlink.wire.mux import Mux
+from chanlink.wire.stream import Opening, Stream
 from tests.bench.harness import Row
 from tests.bench.units import figure
 

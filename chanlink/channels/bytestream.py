@@ -1,0 +1,216 @@
+"""Byte streams: `byte_pipe`, `ByteStream`."""
+
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from anyio.abc import ByteStream as AnyByteStream
+from anyio.lowlevel import checkpoint
+
+from chanlink.errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
+from chanlink.security.buffers import as_bytes
+from chanlink.wire.opening import Kind
+
+from .channel import failure
+from .cores import ReceiveCore, SendCore
+from .handle import Handle
+from .memory import ByteLink
+from .waiting import Forgotten
+
+WRONG_SIZE = "wrong-size"
+
+
+class ByteStreamStatistics(NamedTuple):
+    """A moment in the life of a byte stream."""
+
+    sent: int
+    """Bytes accepted."""
+    queued: int
+    """Bytes that were accepted and have not left this process yet (in memory: that were not taken)."""
+    credit: int | None
+    """Bytes that would be accepted now."""
+    received: int
+    """Bytes taken."""
+    arrived: int
+    """Bytes that have arrived and were not taken."""
+    sending: int
+    """Who waits in `send`."""
+    receiving: int
+    """Who waits in `receive`."""
+
+
+def byte_pipe(size: int | None = None) -> "tuple[ByteStream, ByteStream]":
+    """Make two byte streams, joined: what goes in at one end comes out at the other, both ways.
+
+    Either may be sent to another process inside a message, also after some bytes were written to the other.
+
+    With `size`, exactly so many bytes have to flow from the left end to the right one: sending more, or ending with
+    less, fails on both sides with code ``wrong-size``. The other direction has no size.
+    """
+    if size is not None and size < 0:
+        raise ValueError("size must be None or at least 0")
+    forgotten = Forgotten()
+    there, back = ByteLink(forgotten), ByteLink(forgotten)
+    left, right = ByteStream(there.sender, back.receiver), ByteStream(back.sender, there.receiver)
+    assert there.receiver is not None
+    there.sender.left = there.receiver.left = size
+    return left, right
+
+
+class ByteStream(Handle, AnyByteStream):
+    """A two-way path for raw bytes with half-close; an `anyio.abc.ByteStream`.
+
+    Leaving ``async with stream`` closes both directions; by an exception, what it sends *fails*. One that is garbage
+    collected without having been closed fails with code ``abandoned``, and causes a `ResourceWarning`.
+    """
+
+    kind: Kind = "bytes"
+
+    async def send(self, item: bytes) -> None:
+        """Send bytes, or what has a buffer of them; returns when they were accepted, all of them.
+
+        Raises `ChannelRefused` when the other side reads no more, `SessionLost`, `ChannelClosed`; of a stream with a
+        size `ChannelFailed` (``wrong-size``) when it is more, and nothing can be sent any more. Cancelled: all was
+        accepted or nothing. Anything else than bytes is a `TypeError`.
+        """
+        data = as_bytes(item)
+        if not data:
+            await checkpoint()
+            return
+        core = self.send_core
+        assert core is not None
+        if core.left is None:
+            await self.put(data)
+        else:
+            await self._send_sized(core, data)
+        core.bytes += len(data)
+
+    async def _send_sized(self, core: SendCore, data: bytes) -> None:
+        assert core.left is not None
+        size = len(data)
+        if size > core.left - core.waiting_bytes:
+            self.check_open()
+            raise self._wrong_size(f"{size + core.waiting_bytes - core.left} bytes more than were said")
+        core.waiting_bytes += size
+        try:
+            await self.put(data)
+            core.left -= size
+        finally:
+            core.waiting_bytes -= size
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        """At least one byte, at most `max_bytes`: of what has arrived as many frames (64 KiB at most) as fit.
+
+        Raises `EndOfChannel` (an `anyio.EndOfStream`) after the last byte, `ChannelFailed` when the other side gave up,
+        or sent more or less than the size that the stream was made for, `SessionLost`, `ChannelClosed`. A truncated
+        stream is never an end. Cancelled: nothing is lost.
+        """
+        if max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        core = self.receive_core
+        assert core is not None
+        data: bytes = await (self.get(max_bytes) if core.left is None else self._receive_sized(core, max_bytes))
+        core.bytes += len(data)
+        return data
+
+    async def _receive_sized(self, core: ReceiveCore, max_bytes: int) -> bytes:
+        assert core.left is not None
+        try:
+            data: bytes = await self.get(max_bytes)
+        except EndOfChannel:
+            if not core.left:
+                raise
+            data = b""
+        if not 0 < len(data) <= core.left:
+            failed = Reason("failed", WRONG_SIZE, "the other side sent another number of bytes than it said")
+            core.fail(failed)
+            raise failed.error()
+        core.left -= len(data)
+        return data
+
+    def _wrong_size(self, text: str) -> ChannelError:
+        failed = Reason("failed", WRONG_SIZE, text)
+        self._finish(failed)
+        return failed.error()
+
+    async def send_eof(self) -> None:
+        """End what this side sends; it can still receive.
+
+        Raises `ChannelFailed` (``wrong-size``) when less was sent than the size that the stream was made for.
+        """
+        self.check_open()
+        core = self.send_core
+        assert core is not None
+        if core.left and self.sends():
+            raise self._wrong_size(f"{core.left} bytes less than were said")
+        self._finish(END)
+        await checkpoint()
+
+    def fail(self, code: str, text: str = "") -> None:
+        """Give up sending: the other side gets the bytes sent before, then `ChannelFailed(code, text)`."""
+        self.check_open()
+        self._finish(Reason("failed", code, text))
+
+    def _finish(self, reason: Reason) -> None:
+        core = self.send_core
+        assert core is not None
+        if self.sends():  # the first reason stays
+            core.release(reason)
+        core.wake_all()
+
+    def sends(self) -> bool:
+        return self.send_core is not None and self.send_core.shares > 0
+
+    def refuse(self, code: str = "closed", reason: str = "") -> None:
+        """Read no more; the other side's `send` raises `ChannelRefused` from now on.  This side can still send."""
+        self.check_open()
+        assert self.receive_core is not None
+        self.receive_core.refuse(Reason("refused", code, reason))
+
+    def close(self) -> None:
+        """End what this side sends, unless that is over, and read no more.  Closing twice is harmless.
+
+        A stream that has not sent its whole size fails instead.
+        """
+        assert self.send_core is not None
+        early = Reason("failed", WRONG_SIZE, "closed early") if self.send_core.left else END
+        self._close(early, Reason("refused", "closed"))
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        self.close()
+        await checkpoint()
+
+    def _close(self, sending: Reason, receiving: Reason) -> None:
+        if self.void(ChannelClosed):
+            self._release(sending, receiving)
+
+    async def wait_closed(self) -> ChannelError:
+        """Return, with the reason, when the other side reads no more, though nothing is being sent."""
+        return await self.until_refused()
+
+    def statistics(self) -> ByteStreamStatistics:
+        sending, receiving = self.send_core, self.receive_core
+        assert sending is not None
+        assert receiving is not None
+        return ByteStreamStatistics(
+            sending.bytes,
+            sending.outlet.queued,
+            sending.outlet.credit,
+            receiving.bytes,
+            sum(feed.queued for feed in receiving.feeds),
+            len(sending.room),
+            len(receiving.waiting),
+        )
+
+    @property
+    def extra_attributes(self) -> Any:
+        return {}
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        why = failure(exc_type)
+        if why is None:
+            self.close()
+        else:
+            self._close(why, Reason("refused", why.code))

@@ -1,0 +1,288 @@
+"""The cases of a select, and how one of them is chosen (DESIGN 3.4).
+
+A case that waits is registered at the core of its end like a task; there is no task for it. When it is woken the
+select looks at its cases and commits to one of them without awaiting, so exactly one happens. At a rendezvous in
+memory the other side may commit a case; the select returns that one then, whatever else has happened.
+
+A wake-up that a case got and did not use goes to the next one who waits there.
+"""
+
+import abc
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import anyio
+
+from chanlink.errors import ChanlinkError, ChannelClosed, ChannelError, DecodeError
+
+from .channel import Receiver, Sending
+from .cores import Offer
+from .handle import Closing, Handle
+from .memory import Link
+from .waiting import EMPTY, Forgotten, Waiters
+
+
+class Selected(NamedTuple):
+    """The case that happened."""
+
+    index: int  # type: ignore[assignment]
+    """Its place among the arguments of `select`, or what `Selector.add` returned."""
+    channel: Any
+    """The end that the case is about."""
+    value: Any
+    """Of a receiver: the message."""
+    error: ChanlinkError | None
+    """Why the end is over, or what was wrong with the message that came (`DecodeError`)."""
+
+
+Case = Receiver[Any] | Sending | Closing
+"""What can be selected: a receiver, ``sender.sending(value)``, ``end.closing()``."""
+
+
+class BaseCase(abc.ABC):
+    """A case of one select."""
+
+    queue: Waiters | None = None
+    """Where it waits, while it does, or did last."""
+    once = True
+    """Whether a `Selector` forgets it when it has happened."""
+
+    def __init__(self, index: int, end: Handle, chooser: "Chooser") -> None:
+        self.index = index
+        self.end = end
+        self.chooser = chooser
+        self.woken = False
+        """Whether it had a wake-up that it has not used."""
+
+    @abc.abstractmethod
+    def poll(self) -> Any:
+        """Commit if that is possible now: the value; else `EMPTY`.  Raises why the end is over."""
+
+    @abc.abstractmethod
+    def wait(self) -> None:
+        """Register at the core."""
+
+    @property
+    @abc.abstractmethod
+    def forgotten(self) -> Forgotten: ...
+
+    def look(self) -> Selected | None:
+        """Let it happen if it is ready."""
+        self.forgotten.watch()
+        try:
+            self.end.check_open()
+            value = self.poll()
+        except (ChannelError, DecodeError) as exc:
+            return self.over(exc)
+        return None if value is EMPTY else self.selected(value)
+
+    def selected(self, value: Any) -> Selected:
+        return Selected(self.index, self.end, value, None)
+
+    def over(self, exc: ChannelError | DecodeError) -> Selected:
+        """The outcome of an error; raises it if it is not of this end, but of one in the message."""
+        if isinstance(exc, ChannelClosed) and not self.end.is_void:
+            raise exc
+        return Selected(self.index, self.end, None, exc)
+
+    def decided(self, value: Any) -> Selected:
+        """The other side of a rendezvous has committed this case."""
+        return self.selected(value)
+
+    def leave(self) -> None:
+        """Wait no more."""
+        if self.queue is not None:
+            self.queue.discard(self)
+
+    def close(self) -> None:  # noqa: B027  (only a message to send has something to give back)
+        """It is not a case any more."""
+
+    # --- as a waiter ---
+
+    def set(self) -> None:
+        self.woken = True
+        self.chooser.wake(self)
+
+    def pass_on(self) -> None:
+        """A wake-up that was not used is for the next one."""
+        if self.woken:
+            self.woken = False
+            assert self.queue is not None
+            self.queue.wake()
+
+    def takes(self) -> bool:
+        return False
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        raise AssertionError("this case takes nothing")
+
+
+class ReceiveCase(BaseCase):
+    once = False
+
+    def poll(self) -> Any:
+        return self._core().take(0)
+
+    def wait(self) -> None:
+        self.queue = self._core().waiting
+        self.queue.add(self)
+
+    def _core(self) -> Any:
+        return self.end.receive_core
+
+    @property
+    def forgotten(self) -> Forgotten:
+        return self._core().forgotten  # type: ignore[no-any-return]
+
+    def takes(self) -> bool:
+        return self.chooser.free
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        self.chooser.decide(self, item, undo)
+
+
+class SendCase(BaseCase):
+    def __init__(self, index: int, case: Sending, chooser: "Chooser") -> None:
+        super().__init__(index, case.end, chooser)
+        assert case.end.send_core is not None
+        self._core = case.end.send_core
+        self._offer: Offer | None = None
+        self._error: ChannelError | None = None
+        try:
+            case.end.check_open()
+            self._offer = self._core.outlet.prepare(case.value)
+            self._offer.by = case.end
+            self._offer.chooser = self
+        except ChannelError as exc:
+            if not case.end.is_void:
+                raise  # an end in the message is closed: a fault of the caller's
+            self._error = exc
+
+    @property
+    def is_rendezvous(self) -> bool:
+        """Whether a receiver in this process takes the message from the offer."""
+        outlet = self._core.outlet
+        return outlet.capacity == 0 and isinstance(outlet, Link)
+
+    def poll(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        assert self._offer is not None
+        if not self._offer.settled() and not self._core.outlet.commit(self._offer):
+            return EMPTY
+        self._offer = None
+        return None
+
+    def wait(self) -> None:
+        self._core.outlet.stand(self._offer, self)
+        self.queue = self._core.room
+        self.queue.add(self)
+
+    def leave(self) -> None:
+        super().leave()
+        self._core.outlet.withdraw(self._offer)
+
+    def close(self) -> None:
+        if self._offer is not None:
+            self._offer.keep()
+            self._offer = None
+
+    def claim(self, offer: Offer) -> bool:
+        """A receiver has come to the rendezvous."""
+        if not self.chooser.free:
+            return False
+        self.chooser.decide(self, offer, None)
+        return True
+
+    def decided(self, value: Any) -> Selected:
+        """A receiver has the message, whatever became of the sender since then."""
+        try:
+            value.settled()
+        except ChannelError as exc:
+            return self.over(exc)
+        self._offer = None
+        return self.selected(None)
+
+    @property
+    def forgotten(self) -> Forgotten:
+        return self._core.forgotten
+
+
+class CloseCase(BaseCase):
+    def poll(self) -> Any:
+        sending, receiving = self.end.send_core, self.end.receive_core
+        if sending is not None:
+            if sending.outlet.reason is not None:
+                raise sending.outlet.reason.error(sending.taken)
+        elif receiving is not None and (reason := receiving.ended()) is not None:
+            raise reason.error(receiving.taken)
+        return EMPTY
+
+    def wait(self) -> None:
+        core = self.end.send_core or self.end.receive_core
+        assert core is not None
+        self.queue = core.changes
+        self.queue.add(self)
+
+    @property
+    def forgotten(self) -> Forgotten:
+        core = self.end.send_core or self.end.receive_core
+        assert core is not None
+        return core.forgotten
+
+
+class Chooser:
+    """Who waits for several cases and commits to one."""
+
+    def __init__(self) -> None:
+        self._event: anyio.Event | None = None
+        self._decided: tuple[BaseCase, Any] | None = None
+        self._undo: Callable[[], None] | None = None
+
+    @property
+    def free(self) -> bool:
+        """Whether another side may commit one of the cases now."""
+        return self._event is not None and self._decided is None
+
+    def wake(self, case: BaseCase) -> None:
+        """A case may be ready."""
+        if self._event is not None:
+            self._event.set()
+
+    def decide(self, case: BaseCase, value: Any, undo: Callable[[], None] | None) -> None:
+        """The other side of a rendezvous has committed a case."""
+        assert self._event is not None
+        self._decided, self._undo = (case, value), undo
+        self._event.set()
+
+    async def wait(self) -> Selected | None:
+        """Wait until a case is woken; returns the one that the other side has committed, if any."""
+        self._event = anyio.Event()
+        try:
+            await self._event.wait()
+        except BaseException:
+            if self._decided is not None and self._undo is not None:
+                self._undo()  # the message is the next one's
+                self.wake(self._decided[0])
+                self._decided = self._undo = None
+            if self._decided is None:
+                raise
+            # A message was sent: that is the result, and a cancellation comes with the next checkpoint.
+        finally:
+            self._event = None
+        decided, self._decided, self._undo = self._decided, None, None
+        if decided is None:
+            return None
+        case, value = decided
+        return case.decided(value)
+
+
+def make_case(index: int, case: Case, chooser: Chooser) -> BaseCase:
+    match case:
+        case Receiver():
+            return ReceiveCase(index, case, chooser)
+        case Sending():
+            return SendCase(index, case, chooser)
+        case Closing(end):
+            return CloseCase(index, end, chooser)
+    raise TypeError(f"a {type(case).__name__} can't be selected")

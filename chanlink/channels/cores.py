@@ -1,0 +1,392 @@
+"""The cores of ends: who waits, where messages go, where they come from.
+
+An end that a program holds is a handle on a **core**. Tasks, cases of a select and relays wait at the core, and what
+is behind a core can be changed under them:
+
+    Sender, ByteStream   -> SendCore     -> one outlet:  a Link in memory, or a stream of a session
+    Receiver, ByteStream -> ReceiveCore  -> feeds:       a Link in memory, streams of sessions, one for each clone
+
+`pipe()` joins two cores by a Link. When one end goes out in a message, the core that stays is bound to a
+stream (carrier.py): a SendCore gets another outlet, and what waited in the Link goes first; a ReceiveCore gets
+one more feed. No task copies anything, and nobody who waits notices.
+
+A SendCore has **shares**: the handles and relays that send by it. Each is released once, with the reason why it is
+over; the channel ends with the last one, for the first reason that was no orderly end.
+"""
+
+from typing import Any, Protocol
+
+from chanlink.errors import END, Reason
+from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.encode import Attachments
+from chanlink.wire.messages.pieces import Pieces
+
+from .waiting import EMPTY, Forgotten, Waiter, Waiters
+
+# --- what a message on its way out is -------------------------------------------------------------
+
+
+class Chooser(Protocol):
+    """A select: one of its cases happens, and no other."""
+
+    def claim(self, offer: "Offer") -> bool:
+        """Commit to this offer; False if something else has happened."""
+
+
+class Offer:
+    """A message on its way out: what is to be sent, and the ends that it lends until it is accepted."""
+
+    __slots__ = ("body", "by", "chooser", "ends", "error", "taken", "value", "waiter")
+
+    def __init__(self, value: Any, ends: Attachments, *, body: bytes | Pieces | None = None) -> None:
+        self.value = value
+        self.ends = ends
+        self.body = body
+        """The encoded value, once it is clear that it leaves the process."""
+        self.by: codec.End | None = None
+        """Of a rendezvous: the handle that offers; once it is void, so is the offer."""
+        self.waiter: Waiter | None = None
+        """Of a rendezvous: who is to be told that it was taken."""
+        self.chooser: Chooser | None = None
+        """Of a rendezvous: the select that it is a case of."""
+        self.taken = False
+        """Of a rendezvous: a receiver has it."""
+        self.error: Exception | None = None
+        """Of a rendezvous: why it could not be given to the receiver that came, such as an end closed meanwhile."""
+        if ends:
+            self._lend()
+
+    def _lend(self) -> None:
+        lent = []
+        try:
+            for end, _ in self.ends.values():
+                end.lend()
+                lent.append(end)
+        except BaseException:
+            for end in lent:
+                end.keep()
+            raise
+
+    def stands(self) -> bool:
+        """Of a rendezvous: whether a receiver may take it now."""
+        if self.by is not None and self.by.is_void:
+            return False  # its task has been woken, and will say why
+        return self.chooser is None or self.chooser.claim(self)
+
+    def settled(self) -> bool:
+        """Of a rendezvous: whether a receiver has it.  Whatever became of the sender since then, it was sent."""
+        if self.error is not None:
+            raise self.error
+        return self.taken
+
+    def keep(self) -> None:
+        """It was not sent: the ends are their owner's again."""
+        for end, _ in self.ends.values():
+            end.keep()
+
+
+# --- the cores ------------------------------------------------------------------------------------
+
+
+class Outlet(Protocol):
+    """Where a `SendCore` puts what is sent.  `Offer` for messages, `bytes` for byte streams."""
+
+    @property
+    def reason(self) -> Reason | None:
+        """Why nothing more will be accepted: refused or lost."""
+
+    @property
+    def capacity(self) -> int | None: ...
+
+    @property
+    def sent(self) -> int: ...
+
+    @property
+    def taken(self) -> int: ...
+
+    @property
+    def queued(self) -> int:
+        """Bytes that were accepted and have not left this process (in memory: messages not taken)."""
+
+    @property
+    def credit(self) -> int | None:
+        """How much more would be accepted now: bytes, or messages in memory; None if that has no bound."""
+
+    def post(self, value: Any) -> bool:
+        """Accept a value at once, if it is a plain one and all is well: what `prepare` and `commit` do for any."""
+
+    def prepare(self, value: Any) -> Any:
+        """What `commit` needs of a value.  Raises when it can't be sent at all."""
+
+    def commit(self, offer: Any) -> bool:
+        """Accept it, whole, now; or say that there is no room."""
+
+    def stand(self, offer: Any, waiter: Waiter) -> None:
+        """Its sender begins to wait: at a rendezvous, whoever comes may take it."""
+
+    def withdraw(self, offer: Any) -> None:
+        """Its sender waits no more."""
+
+    def failing(self, reason: Reason) -> None:
+        """This will be the reason when the last sender has ended."""
+
+    def finish(self, reason: Reason) -> None:
+        """Nothing more comes, because of end, failed or lost."""
+
+
+class Feed(Protocol):
+    """Where a `ReceiveCore` takes from."""
+
+    @property
+    def taken(self) -> int: ...
+
+    @property
+    def queued(self) -> int:
+        """Messages in memory, or bytes of a stream, that have arrived and were not taken."""
+
+    @property
+    def drained(self) -> bool:
+        """Whether everything was taken and nothing will come.  May be read in any thread."""
+
+    def take(self, limit: int) -> Any:
+        """The next message, or up to `limit` bytes; or `EMPTY`."""
+
+    def over(self) -> Reason | None:
+        """Why nothing will come any more, once everything was taken."""
+
+    def refuse(self, reason: Reason) -> None:
+        """The receiver is gone."""
+
+
+class UnderWay(Protocol):
+    """What a core knows of its relays (relay.py)."""
+
+    def look(self) -> None:
+        """Something has changed at the outlet."""
+
+
+class SendCore:
+    """The core of senders of one channel, or of the sending half of a byte stream."""
+
+    __slots__ = (
+        "_base",
+        "bytes",
+        "changes",
+        "failure",
+        "forgotten",
+        "lease",
+        "left",
+        "outlet",
+        "room",
+        "shares",
+        "turn",
+        "under_way",
+        "waiting_bytes",
+    )
+
+    def __init__(self, outlet: Outlet, forgotten: Forgotten, *, shares: int = 1) -> None:
+        self.outlet = outlet
+        self.forgotten = forgotten
+        self.shares = shares
+        """Handles and relays that send by this core and have not been released."""
+        self.failure: Reason | None = None
+        """The first reason of one released that was no orderly end."""
+        self.room = Waiters()
+        """Those that have something to send."""
+        self.changes = Waiters()
+        """Those that wait for what the far side does: `flush`, `wait_closed`, a rendezvous."""
+        self.under_way: UnderWay | None = None
+        """What relays have passed on; there is none before a relay."""
+        self.left: int | None = None
+        """Of a byte stream with a size: the bytes that are still to be sent."""
+        self.waiting_bytes = 0
+        """Of those, the ones that tasks are waiting to send."""
+        self.bytes = 0
+        """Of a byte stream: how many were sent."""
+        self.turn = 0
+        self.lease = 0
+        """So many may be sent at once though others wait: who had to wait does not send just one."""
+        self._base = 0
+
+    @property
+    def sent(self) -> int:
+        return self._base + self.outlet.sent
+
+    @property
+    def taken(self) -> int:
+        return self._base + self.outlet.taken
+
+    def may_post(self) -> bool:
+        """Whether who comes now may send at once: nobody waits, or the one that did goes on."""
+        if not self.room:
+            return True
+        self.lease -= 1
+        return self.lease >= 0
+
+    def full(self) -> bool:
+        """Whether the outlet surely has no room: who is woken then looks in vain, and somebody else comes first."""
+        credit = self.outlet.credit
+        return self.outlet.reason is None and self.outlet.capacity != 0 and credit is not None and credit <= 0
+
+    def release(self, reason: Reason) -> None:
+        """One of those that send is over; the last one ends the channel."""
+        if self.failure is None and reason.kind != "end":
+            self.failure = reason
+            self.outlet.failing(reason)
+        self.shares -= 1
+        self.settle()
+
+    def settle(self) -> None:
+        """End the channel if nobody is left to send."""
+        if self.shares == 0:
+            self.outlet.finish(self.failure or END)
+
+    def writable(self) -> None:
+        """There is room, or something else has changed at the outlet."""
+        if self.room:
+            if self.outlet.reason is not None:
+                self.room.wake_all()
+            elif not self.full():
+                self.room.wake()
+        if self.changes:
+            self.changes.wake_all()
+        if self.under_way is not None:
+            self.under_way.look()
+
+    def wake_all(self) -> None:
+        self.room.wake_all()
+        self.changes.wake_all()
+
+    def rebind(self, outlet: Outlet, forgotten: Forgotten) -> None:
+        """What is sent from now on goes to another outlet; what was taken at the old one still counts."""
+        self._base += self.outlet.taken
+        self.outlet = outlet
+        self.forgotten = forgotten
+        self.wake_all()
+
+
+class ReceiveCore:
+    """The core of a receiver, or of the receiving half of a byte stream."""
+
+    __slots__ = (
+        "_base",
+        "_last",
+        "_ready",
+        "bytes",
+        "capacity",
+        "changes",
+        "failure",
+        "feeds",
+        "forgotten",
+        "left",
+        "reason",
+        "turn",
+        "waiting",
+    )
+
+    def __init__(self, forgotten: Forgotten, capacity: int | None = None) -> None:
+        self.forgotten = forgotten
+        self.capacity = capacity
+        self.feeds: dict[Feed, None] = {}
+        """Those that are not over yet."""
+        self.reason: Reason | None = None
+        """Why nothing will come any more: refused by this side, or every feed is over."""
+        self.failure: Reason | None = None
+        """The first reason of a feed that was no orderly end."""
+        self.waiting = Waiters()
+        """Those that want to take something; each wake-up is for one of them."""
+        self.changes = Waiters()
+        """Those that only wait for the end."""
+        self.left: int | None = None
+        """Of a byte stream with a size: the bytes that are still to come."""
+        self.bytes = 0
+        """Of a byte stream: how many were taken."""
+        self.turn = 0
+        self._ready: dict[Feed, None] = {}  # that may have something, the next one first
+        self._last: Feed | None = None  # that was over
+        self._base = 0
+
+    @property
+    def taken(self) -> int:
+        return self._base + sum(feed.taken for feed in self.feeds)
+
+    def add(self, feed: Feed) -> None:
+        self.feeds[feed] = None
+        self.readable(feed)
+
+    def readable(self, feed: Feed, *, first: bool = False) -> None:
+        """A feed has something to take, or a reason why nothing will come."""
+        if feed in self.feeds:
+            if first:
+                self._ready = {feed: None, **self._ready}
+            self._ready[feed] = None
+            if self.waiting:
+                self.waiting.wake()
+            if self.changes:
+                self.changes.wake_all()
+
+    def take(self, limit: int) -> Any:
+        """The next message or bytes, or `EMPTY`.  Raises the reason when there will be none."""
+        ready = self._ready
+        while ready:
+            feed = next(iter(ready))
+            item = feed.take(limit)
+            if item is not EMPTY:
+                if len(ready) > 1:  # the others' turn
+                    del ready[feed]
+                    ready[feed] = None
+                if self.waiting:
+                    self.waiting.wake()  # there may be more; whoever is woken looks
+                if self.changes:
+                    self.changes.wake_all()  # or that was the last one
+                return item
+            del ready[feed]
+            self._drop_if_over(feed)
+        if self.reason is None:
+            return EMPTY
+        raise self.reason.error(self.taken)
+
+    def ended(self) -> Reason | None:
+        """Why nothing will come any more, once everything was taken."""
+        for feed in list(self._ready):
+            self._drop_if_over(feed)
+        return self.reason
+
+    def _drop_if_over(self, feed: Feed) -> None:
+        reason = feed.over()
+        if reason is None:
+            return
+        self._base += feed.taken
+        del self.feeds[feed]
+        self._ready.pop(feed, None)
+        if self.failure is None and reason.kind != "end":
+            self.failure = reason
+        if not self.feeds and self.reason is None:
+            self._last = feed
+            self.reason = self.failure or END
+            self.wake_all()
+
+    def wake_all(self) -> None:
+        self.waiting.wake_all()
+        self.changes.wake_all()
+
+    def refuse(self, reason: Reason) -> None:
+        """The receiver is gone: every sender is told, and what was not taken is dropped."""
+        if self.reason is None:
+            self._close(reason, reason)
+        elif self._last is not None:
+            self._last.refuse(reason)  # nothing is lost, but somebody may wait for it
+        self.wake_all()
+
+    def fail(self, reason: Reason) -> None:
+        """What came breaks a rule: the receiver sees a failure from now on, also instead of an end."""
+        self._close(reason, Reason("refused", reason.code, reason.text))
+        self.wake_all()
+
+    def _close(self, reason: Reason, refusal: Reason) -> None:
+        self.reason = reason
+        self._base = self.taken
+        feeds, self.feeds = self.feeds, {}
+        self._ready = {}
+        for feed in feeds:
+            feed.refuse(refusal)

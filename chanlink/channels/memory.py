@@ -1,0 +1,330 @@
+"""Links: what joins two cores of one process (port.py).  The outlet of one, a feed of the other."""
+
+import abc
+from bisect import bisect
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+from chanlink.errors import ChanlinkError, ChannelClosed, Reason, not_taken
+from chanlink.limits import PeerLimits
+from chanlink.wire.messages import encode as codec
+
+from .cores import Offer, ReceiveCore, SendCore
+from .waiting import EMPTY, Forgotten, Waiter
+
+MEMORY_MESSAGES = 64
+"""Messages that a pipe in memory holds if no capacity was given."""
+MEMORY_BYTES = 64 * 1024
+"""Bytes that each direction of a byte pipe in memory holds."""
+
+
+class Link(abc.ABC):
+    """What joins two cores of one process: the outlet of one, a feed of the other."""
+
+    def __init__(self, capacity: int | None, forgotten: Forgotten) -> None:
+        self.capacity = capacity
+        self.items: deque[Any] = deque()
+        self.sender = SendCore(self, forgotten)
+        self.receiver: ReceiveCore | None = ReceiveCore(forgotten, capacity)
+        """The core that receives; None once it has been bound to something else."""
+        self.receiver.add(self)
+        self.reason: Reason | None = None
+        self.finished: Reason | None = None
+        self.sent = 0
+        self.taken = 0
+        self._after: deque[tuple[int, Callable[[], None]]] = deque()
+
+    @abc.abstractmethod
+    def post(self, value: Any) -> bool:
+        """As an `Outlet`."""
+
+    @abc.abstractmethod
+    def prepare(self, value: Any) -> Any:
+        """As an `Outlet`."""
+
+    @abc.abstractmethod
+    def commit(self, offer: Any) -> bool:
+        """As an `Outlet`."""
+
+    @abc.abstractmethod
+    def take(self, limit: int) -> Any:
+        """As a `Feed`."""
+
+    @property
+    @abc.abstractmethod
+    def queued(self) -> int:
+        """As an `Outlet` and as a `Feed`."""
+
+    @property
+    @abc.abstractmethod
+    def credit(self) -> int:
+        """As an `Outlet`."""
+
+    def stand(self, offer: Any, waiter: Waiter) -> None:  # noqa: B027  (only a rendezvous needs it)
+        """As an `Outlet`."""
+
+    def withdraw(self, offer: Any) -> None:  # noqa: B027
+        """As an `Outlet`."""
+
+    def drop(self, item: Any) -> None:  # noqa: B027  (most items need nothing)
+        """An item will not be taken."""
+
+    def check_open(self) -> None:
+        """Raise why nothing can be sent any more, if so."""
+        if self.reason is not None:
+            raise self.reason.error(self.taken)
+        if self.finished is not None:
+            raise ChannelClosed("this end has said that nothing more comes")
+
+    def accept(self, item: Any) -> None:
+        self.items.append(item)
+        self.sent += 1
+        self.readable()
+
+    def readable(self) -> None:
+        if self.receiver is not None:
+            self.receiver.readable(self)
+
+    def failing(self, reason: Reason) -> None:
+        if self.receiver is not None and self.receiver.failure is None:
+            self.receiver.failure = reason
+
+    def finish(self, reason: Reason) -> None:
+        if self.finished is None:
+            self.finished = reason
+            self.readable()
+
+    def over(self) -> Reason | None:
+        return None if self.items else self.finished
+
+    @property
+    def drained(self) -> bool:
+        return self.finished is not None and not self.items
+
+    def refuse(self, reason: Reason) -> None:
+        if self.reason is None:
+            self.reason = reason
+        for item in self.items:
+            self.drop(item)
+        self.items.clear()
+        self.sender.wake_all()
+
+    def after(self, then: Callable[[], None]) -> None:
+        """Call `then` once everything that was sent until now has been taken."""
+        if self.taken == self.sent:
+            then()
+        else:
+            self._after.append((self.sent, then))
+
+    def note_taken(self) -> None:
+        """One more item was taken."""
+        self.taken += 1
+        while self._after and self._after[0][0] <= self.taken:
+            self._after.popleft()[1]()
+
+
+class _Parcel:
+    """A message in memory that holds ends; one without is kept as it is."""
+
+    __slots__ = ("ends", "value")
+
+    def __init__(self, value: Any, ends: list[codec.End]) -> None:
+        self.value = value
+        self.ends = ends
+
+
+_NO_LIMITS = PeerLimits()
+
+
+class MessageLink(Link):
+    """Messages in memory.
+
+    With capacity 0 a rendezvous: a sender gives its message to a receiver that waits, or its offer stands until a
+    receiver comes and takes it. Either way both sides commit at the same instant.
+    """
+
+    def __init__(self, capacity: int | None) -> None:
+        super().__init__(capacity, Forgotten())
+        self._room = MEMORY_MESSAGES if capacity is None else capacity
+        self._offers: dict[Offer, None] = {}
+        self._given_back: list[int] = []
+        """Of a rendezvous: which of the messages sent are in `items`, because those who had them were cancelled."""
+
+    def post(self, value: Any) -> bool:
+        if self.reason is not None or self.finished is not None or len(self.items) >= self._room:
+            return False
+        if not codec.is_plain(value):
+            return False
+        self.accept(value)
+        return True
+
+    def prepare(self, value: Any) -> Offer:
+        ends = codec.find_ends(value, _NO_LIMITS, None)
+        if ends:
+            with suppress(RuntimeError):  # there is no event loop, and so nobody who waits
+                self.sender.forgotten.watch()  # who forgets the receiver drops them, though nobody may wait here
+        return Offer(value, ends)
+
+    def commit(self, offer: Offer) -> bool:
+        self.check_open()
+        if self._room == 0:
+            return self._give(offer)
+        if len(self.items) >= self._room:
+            return False
+        self.accept(self._move(offer))
+        return True
+
+    def _move(self, offer: Offer) -> Any:
+        """The commit of a message: the old handles of its ends are void from now on."""
+        if not offer.ends:
+            return offer.value
+        for end, path in offer.ends.values():
+            end.check_movable(self.receiver, path)
+        new = {identity: end.moved() for identity, (end, _) in offer.ends.items()}
+        offer.ends = {}
+        return _Parcel(codec.replace_ends(offer.value, new), list(new.values()))
+
+    # --- rendezvous ---
+
+    def _give(self, offer: Offer) -> bool:
+        """Give the message to a receiver that waits for one."""
+        if self.receiver is None or (taker := self.receiver.waiting.taker()) is None:
+            return False
+        try:
+            item = self._move(offer)
+        except ChanlinkError:
+            self.receiver.waiting.add(taker, first=True)
+            raise
+        self._offers.pop(offer, None)
+        offer.taken = True
+        self.sent += 1
+        self.note_taken()
+        taker.give(_value(item), partial(self._take_back, item, self.sent))
+        return True
+
+    def _take_back(self, item: Any, position: int) -> None:
+        """The task that it was given to was cancelled: it is the next one's, as a message that was sent."""
+        if self.reason is not None:
+            self.drop(item)  # the receiver was closed meanwhile
+            return
+        if self.receiver is None:  # it was sent away meanwhile: the message goes there
+            outlet: Any = self.sender.outlet
+            try:
+                outlet.write(_value(item))
+            except ChanlinkError as exc:
+                self.drop(item)
+                outlet.spoil(Reason("failed", "not-sent", str(exc)))
+            return
+        self.taken -= 1
+        at = bisect(self._given_back, position)
+        self._given_back.insert(at, position)
+        self.items.insert(at, item)
+        self.receiver.readable(self, first=True)
+
+    def stand(self, offer: Offer, waiter: Waiter) -> None:
+        if self._room == 0:
+            offer.waiter = waiter
+            self._offers[offer] = None
+            self.readable()
+
+    def withdraw(self, offer: Offer) -> None:
+        self._offers.pop(offer, None)
+
+    def _take_offer(self) -> Any:
+        """The message of the first sender at the rendezvous; it is committed now."""
+        while (offer := next((one for one in self._offers if one.stands()), None)) is not None:
+            del self._offers[offer]
+            try:
+                item = self._move(offer)
+                offer.taken = True
+            except ChanlinkError as exc:
+                offer.error = exc  # its sender's fault, and its sender's error
+            assert offer.waiter is not None
+            self.sender.room.discard(offer.waiter)
+            offer.waiter.set()  # only the sender of this offer goes on
+            if offer.taken:
+                self.sent += 1
+                return item
+        return EMPTY
+
+    # --- as a feed ---
+
+    def take(self, limit: int) -> Any:
+        item = self.items.popleft() if self.items else self._take_offer() if self._offers else EMPTY
+        if item is EMPTY:
+            return EMPTY
+        if self._given_back:
+            del self._given_back[0]
+        self.note_taken()
+        self.sender.writable()
+        return _value(item)
+
+    def drop(self, item: Any) -> None:
+        if type(item) is _Parcel:
+            for end in item.ends:
+                end.forsake("not-taken", not_taken(self.reason))
+
+    def values(self) -> list[Any]:
+        """What waits here, for a stream that takes over."""
+        return [_value(item) for item in self.items]
+
+    @property
+    def queued(self) -> int:
+        return len(self.items)
+
+    @property
+    def credit(self) -> int:
+        return self._room - len(self.items)
+
+
+def _value(item: Any) -> Any:
+    return item.value if type(item) is _Parcel else item
+
+
+class ByteLink(Link):
+    """One direction of a byte pipe in memory."""
+
+    def __init__(self, forgotten: Forgotten) -> None:
+        super().__init__(None, forgotten)
+        self._size = 0
+
+    def post(self, value: bytes) -> bool:
+        return self.reason is None and self.finished is None and self.commit(value)
+
+    def prepare(self, value: Any) -> Any:
+        return value
+
+    def commit(self, offer: bytes) -> bool:
+        self.check_open()
+        if self._size >= MEMORY_BYTES:
+            return False
+        self._size += len(offer)
+        self.accept(offer)
+        return True
+
+    def take(self, limit: int) -> Any:
+        if not self.items:
+            return EMPTY
+        item = self.items[0]
+        if len(item) > limit:
+            item, self.items[0] = item[:limit], memoryview(item)[limit:]
+        else:
+            self.items.popleft()
+            self.note_taken()
+        self._size -= len(item)
+        self.sender.writable()
+        return bytes(item)
+
+    def drop(self, item: bytes) -> None:
+        self._size -= len(item)
+
+    @property
+    def queued(self) -> int:
+        return self._size
+
+    @property
+    def credit(self) -> int:
+        return MEMORY_BYTES - self._size

@@ -1,0 +1,220 @@
+"""Those who wait at a core: tasks, cases of a select, relays; and the ends that nobody closes any more.
+
+The rules of waiting (DESIGN 3.3):
+
+- A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
+  if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.
+- Who looked and found nothing keeps its place: those who come later don't overtake it for ever.
+- A handle that was closed or sent away is void. Its tasks are woken and see that; those of other handles of the
+  same core look, and wait on.
+"""
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from itertools import count
+from typing import Any, Protocol
+
+import anyio
+from anyio import CancelScope
+from anyio.lowlevel import checkpoint_if_cancelled, current_token
+
+from chanlink.wire.messages import encode as codec
+
+_STEPS = 10
+"""Time for a peer goes by in so many steps: one in which our event loop stood still is one, however long it was."""
+_order = count(1)
+EMPTY: Any = object()
+"""What a feed returns while it has nothing."""
+
+
+class Waiter(Protocol):
+    """Who waits: a task (`Ticket`), a case of a select, a relay."""
+
+    def set(self) -> None:
+        """Look: something may have changed."""
+
+    def takes(self) -> bool:
+        """Whether `give` may be called now."""
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        """Have this message of a rendezvous; call `undo` if it can't be had after all."""
+
+
+class Ticket:
+    """A task that waits."""
+
+    __slots__ = ("_event", "_undo", "given", "order")
+
+    def __init__(self, order: int | None = None) -> None:
+        self._event = anyio.Event()
+        self.order = next(_order) if order is None else order
+        """Its place among those that wait; who was woken and found nothing keeps it."""
+        self.given = EMPTY
+        self._undo: Callable[[], None] | None = None
+
+    def set(self) -> None:
+        self._event.set()
+
+    def takes(self) -> bool:
+        return True
+
+    def give(self, item: Any, undo: Callable[[], None]) -> None:
+        self.given, self._undo = item, undo
+        self._event.set()
+
+    async def wait(self, queue: "Waiters") -> None:
+        try:
+            await self._event.wait()
+        except BaseException:
+            if queue.discard(self):
+                pass
+            elif self._undo is not None:
+                self._undo()
+            else:
+                queue.wake()  # it was woken and can't look any more: the next one shall
+            raise
+
+
+class Waiters(dict[Waiter, int]):
+    """Who waits for the same thing, and its place: the one that came first is at the front.
+
+    A dict, so that to ask whether anybody waits costs next to nothing: it is asked for each message.
+    """
+
+    __slots__ = ()
+
+    def add(self, waiter: Waiter, *, first: bool = False) -> None:
+        """At the end, or in front of all; who is here already stays where it is."""
+        if waiter not in self:
+            self._place(waiter, next(iter(self.values()), 0) - 1 if first else next(_order))
+
+    def _place(self, waiter: Waiter, order: int) -> None:
+        if order > next(reversed(self.values()), 0):  # nearly always
+            self[waiter] = order
+            return
+        behind = {other: place for other, place in self.items() if place > order}
+        for other in behind:
+            del self[other]
+        self[waiter] = order
+        self.update(behind)
+
+    def discard(self, waiter: Waiter) -> bool:
+        """Forget it; False if it has been woken, or never was here."""
+        return self.pop(waiter, EMPTY) is not EMPTY
+
+    def wake(self) -> None:
+        """Wake the first one, if any."""
+        for waiter in self:
+            del self[waiter]
+            waiter.set()
+            return
+
+    def wake_all(self) -> None:
+        if self:
+            waiting = list(self)
+            self.clear()
+            for waiter in waiting:
+                waiter.set()
+
+    def taker(self) -> Waiter | None:
+        """The first one that can be given a message, taken out of the queue."""
+        for waiter in self:
+            if waiter.takes():
+                del self[waiter]
+                return waiter
+        return None
+
+    async def wait(self, ticket: Ticket | None = None) -> Any:
+        """Wait until woken; returns what was given, or `EMPTY`."""
+        if ticket is None:
+            ticket = Ticket()
+        self._place(ticket, ticket.order)
+        await ticket.wait(self)
+        return ticket.given
+
+
+def _nothing() -> bool:
+    """The place of a callback that nobody has set."""
+    return False
+
+
+class Forgotten:
+    """Ends that the garbage collector found before anybody closed them; and the event loop of those who wait.
+
+    `__del__` may run in any thread and in the middle of anything. So it only notes the end here and pokes the event
+    loop of those who wait; the rest is done there.
+    """
+
+    __slots__ = ("_ends", "_poke", "before_wait", "check_cancelled")
+
+    def __init__(self) -> None:
+        self.check_cancelled: Callable[[], Awaitable[None]] = checkpoint_if_cancelled
+        """anyio's function; once somebody has waited, that of its event loop, which is not looked up each time then."""
+        self.before_wait: Callable[[], bool] = _nothing
+        """What else is to be done before somebody waits here.  True if something was: look again."""
+        self._ends: list[codec.End] = []
+        self._poke: Callable[[Callable[[], object]], object] | None = None
+
+    def note(self, end: codec.End) -> None:
+        """For `__del__`, in any thread."""
+        self._ends.append(end)
+        if self._poke is not None:
+            with suppress(RuntimeError):  # that event loop is over, and nobody waits there any more
+                self._poke(self.settle)
+
+    def watch(self) -> bool:
+        """Somebody is about to look here, and perhaps to wait.  True if something was settled just now: look again."""
+        if self._poke is None:
+            token = current_token()
+            loop: Any = token.native_token
+            self._poke = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+            self.check_cancelled = token.backend_class.checkpoint_if_cancelled
+        if not self._ends:
+            return False
+        self.settle()
+        return True
+
+    def about_to_wait(self) -> bool:
+        """As `watch`, for who has looked and found nothing."""
+        return self.watch() or self.before_wait()
+
+    def settle(self) -> bool:
+        """For the event loop, or who runs in its place.  True if there was something."""
+        found = bool(self._ends)
+        while self._ends:
+            self._ends.pop().forsake("abandoned")
+        return found
+
+
+class Countdown:
+    """Seconds that are left; when they have gone by, `scope` is cancelled."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
+        self.scope = CancelScope()
+
+    async def run(self) -> None:
+        step = self.left / _STEPS
+        while self.left > 0:
+            await anyio.sleep(min(step, self.left))
+            self.left -= step
+        self.scope.cancel()
+
+
+@asynccontextmanager
+async def within(seconds: float) -> AsyncGenerator[Countdown, None]:
+    """As `anyio.move_on_after`, an async context manager: but what arrives while our event loop stands still is in
+    time."""
+    countdown = Countdown(seconds)
+    error: BaseException | None = None
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(countdown.run)
+        try:
+            with countdown.scope:
+                yield countdown
+        # Caught here and raised below: a task group would wrap it in a group.
+        except BaseException as exc:
+            error = exc
+        tasks.cancel_scope.cancel()
+    if error is not None:
+        raise error

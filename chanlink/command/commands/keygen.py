@@ -1,0 +1,112 @@
+"""``chanlink keygen``: make a key."""
+
+import argparse
+import sys
+from typing import Any
+
+from chanlink.command.keys import default_path
+from chanlink.command.options import DEFAULT_IDENTITY, add_command
+from chanlink.command.output import add_json, note, print_json
+
+NOTES = f"""\
+FILE gets the private key (mode 0600) and FILE.pub the public one, as ssh-keygen -t ed25519 writes them; with - the
+private key goes to standard output and the public one to standard error. A key is never overwritten. It has no
+passphrase; ssh-keygen -p -f FILE gives it one, and using it needs pip install 'chanlink[ssh]', or an ssh-agent.
+
+examples:
+  chanlink keygen                                  make {DEFAULT_IDENTITY}, which is used from now on
+  chanlink keygen --comment alice@laptop alice
+  chanlink keygen --psk shared_key                 a pre-shared key, to copy to both sides
+  chanlink keygen - | vault kv put secret/key key=-
+"""
+
+
+def add(commands: Any) -> None:
+    parser = add_command(commands, "keygen", "Make a key.", NOTES)
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", help=f"where to (default: $CHANLINK_IDENTITY or {DEFAULT_IDENTITY})"
+    )
+    parser.add_argument("--comment", metavar="TEXT", help="whose key it is (default: USER@HOST)")
+    parser.add_argument(
+        "--psk", metavar="FILE", dest="psk_file", help="make a pre-shared key instead: 32 random bytes in base64"
+    )
+    add_json(parser, "what was made, without what is secret,")
+    parser.set_defaults(action=_keygen)
+
+
+def _keygen(options: argparse.Namespace) -> int:
+    from chanlink.command.problems import Usage
+
+    if options.psk_file is not None:
+        if options.file is not None or options.comment is not None:
+            raise Usage("a pre-shared key has neither another FILE nor a --comment")
+        return _make_psk(options)
+    return _make_identity(options)
+
+
+def _make_identity(options: argparse.Namespace) -> int:
+    import chanlink
+
+    file = options.file or default_path()
+    comment = options.comment if options.comment is not None else _user()
+    if file == "-":
+        return _print_key(comment)
+    identity = chanlink.Identity.generate(comment)
+    identity.save(file)
+    key = identity.public_key
+    if options.json:
+        print_json({"file": file, "public_file": f"{file}.pub", "public_key": str(key), "fingerprint": key.fingerprint})
+        return 0
+    print(f"private key  {file}\npublic key   {file}.pub\nfingerprint  {key.fingerprint}\n{key}", flush=True)
+    note("For the other side: a server adds it with 'chanlink peers add --trust FILE KEY',")
+    note(f"a client with 'chanlink peers add ADDRESS KEY'. For a passphrase: ssh-keygen -p -f {file}")
+    return 0
+
+
+def _print_key(comment: str) -> int:
+    import secrets
+
+    import nacl.bindings
+
+    from chanlink.security.keys import openssh
+
+    seed = secrets.token_bytes(openssh.KEY_LENGTH)
+    key = openssh.PublicKey(nacl.bindings.crypto_sign_seed_keypair(seed)[0], comment)
+    print(openssh.format_private_key(seed, key), end="", flush=True)
+    note(str(key))
+    return 0
+
+
+def _user() -> str:
+    import getpass
+    import socket
+
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a user without a name, as containers have them
+        name = "chanlink"
+    return f"{name}@{socket.gethostname()}"
+
+
+def _make_psk(options: argparse.Namespace) -> int:
+    import base64
+    import secrets
+
+    text = base64.b64encode(secrets.token_bytes(32)).decode() + "\n"
+    if options.psk_file == "-":
+        sys.stdout.write(text)
+        return 0
+    import chanlink
+    from chanlink.security.keys import openssh
+    from chanlink.security.keys.files import create
+
+    try:
+        create(options.psk_file, text.encode(), 0o600)
+    except OSError as exc:
+        raise chanlink.KeyFormatError(openssh.file_problem(openssh.expand(options.psk_file), exc)) from exc
+    if options.json:
+        print_json({"file": options.psk_file})
+    else:
+        print(f"pre-shared key  {options.psk_file}", flush=True)
+        note("Copy it to the other side over a safe way, and give it to both with --psk.")
+    return 0

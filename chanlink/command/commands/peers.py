@@ -1,0 +1,137 @@
+"""``chanlink peers``: whom we know, and who may connect."""
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from chanlink.command.keys import public_key
+from chanlink.command.options import KNOWN_PEERS, add_command
+from chanlink.command.output import add_json, note, print_json, table
+from chanlink.printing import printable
+
+if TYPE_CHECKING:
+    from chanlink.command.actions.peer_files import Entry, PeerFile
+
+NOTES = """\
+Without --trust it is about the servers that we connect to, and their keys (known_hosts syntax); with --trust about
+those who may connect to a server of ours (authorized_keys syntax). A file is replaced as a whole, with its comments,
+order and mode, and others who change it at the same time wait. One with a line that is not understood is left alone.
+
+A running server looks at its trust file every second: who was removed or revoked loses the sessions, too.
+
+examples:
+  chanlink peers add tcp://build:9323 build.pub
+  chanlink peers list
+  chanlink peers remove tcp://build:9323
+  chanlink peers revoke stolen.pub                         never to be trusted again, at any address
+  chanlink peers add --trust authorized_peers --services ping,upload alice.pub
+  chanlink peers list --trust authorized_peers --json
+  chanlink peers revoke --trust authorized_peers alice@laptop
+"""
+WHOM = """\
+WHOM is a public key, a .pub file, a fingerprint (SHA256:...), a name (the comment of the key), or the address of a
+server. A name must be that of one key only; if it is also a file with another key, write ./FILE for that.
+"""
+
+
+def add(commands: Any) -> None:
+    parser = add_command(commands, "peers", "List and change whom we know, and who may connect.", NOTES)
+    actions = parser.add_subparsers(metavar="ACTION", required=True)
+    _add_list(actions)
+    _add_add(actions)
+    for name, description, action in (
+        ("remove", "Forget keys.", _remove),
+        ("revoke", "Forget keys, and refuse to add them again.", _revoke),
+    ):
+        one = _add_action(actions, name, description, WHOM)
+        one.add_argument("whom", metavar="WHOM", nargs="+", help="which keys")
+        one.set_defaults(action=action)
+
+
+def _add_action(actions: Any, name: str, description: str, notes: str) -> argparse.ArgumentParser:
+    parser = add_command(actions, name, description, notes)
+    parser.set_defaults(command="peers " + name)
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--trust", metavar="FILE", help="who may connect to a server that has this trust file")
+    where.add_argument(
+        "--known", metavar="FILE", default=KNOWN_PEERS, help=f"servers that we connect to (default: {KNOWN_PEERS})"
+    )
+    return parser
+
+
+def _add_list(actions: Any) -> None:
+    parser = _add_action(actions, "list", "List the keys in a file.", "")
+    add_json(parser, "them")
+    parser.set_defaults(action=_list)
+
+
+def _add_add(actions: Any) -> None:
+    notes = (
+        "KEY is a public key, a .pub file, or - for standard input. With --trust there is no ADDRESS.\n\n"
+        "examples:\n"
+        "  chanlink peers add tcp://build:9323 build.pub\n"
+        "  chanlink peers add --trust authorized_peers --name alice --services ping alice.pub\n"
+        "  ssh build chanlink id | chanlink peers add tcp://build:9323 -\n"
+    )
+    parser = _add_action(actions, "add", "Add a key.", notes)
+    parser.add_argument("what", metavar="[ADDRESS] KEY", nargs="+", help="of which server, and its key")
+    parser.add_argument("--name", metavar="TEXT", help="whose key it is, in place of the comment in it")
+    parser.add_argument(
+        "--services", metavar="NAME,...", help="with --trust: the services that it may use (default: all of them)"
+    )
+    parser.set_defaults(action=_add)
+
+
+def _file(options: argparse.Namespace) -> "PeerFile":
+    from chanlink.command.actions.peer_files import KnownFile, TrustFile
+
+    return TrustFile(options.trust) if options.trust is not None else KnownFile(options.known)
+
+
+def _list(options: argparse.Namespace) -> int:
+    entries = _file(options).read()
+    if options.json:
+        print_json([entry.to_map() for entry in entries])
+    elif entries:
+        rows = [[printable(entry.subject), entry.key.fingerprint, entry.key.comment] for entry in entries]
+        print("\n".join(table(rows)))
+    else:
+        note(f"{options.trust or options.known}: no keys")
+    return 0
+
+
+def _add(options: argparse.Namespace) -> int:
+    from chanlink.command.problems import Usage
+
+    *address, key_text = options.what
+    if options.trust is not None and address:
+        raise Usage("a trust file has no addresses: give the key alone")
+    if options.trust is None and len(address) != 1:
+        raise Usage("give the address of the server, and its key")
+    if options.trust is None and options.services is not None:
+        raise Usage("--services is for trust files; give --trust, too")
+    key = public_key(key_text)
+    if options.name is not None:
+        key = type(key)(key.raw, options.name)
+    file = _file(options)
+    subject = address[0] if address else options.services
+    if file.add(key, subject):
+        note(f"added {key.fingerprint} {key.comment}".rstrip() + f" to {file.path}")
+    else:
+        note(f"{file.path} has {key.fingerprint} already")
+    return 0
+
+
+def _remove(options: argparse.Namespace) -> int:
+    return _tell("removed", _file(options).remove(options.whom), options)
+
+
+def _revoke(options: argparse.Namespace) -> int:
+    return _tell("revoked", _file(options).revoke(options.whom), options)
+
+
+def _tell(done: str, entries: "list[Entry]", options: argparse.Namespace) -> int:
+    for entry in entries:
+        note(f"{done} {entry.key.fingerprint} {entry.subject} {entry.key.comment}".rstrip())
+    if options.trust is not None:
+        note("a server that runs with this file ends their sessions within a second or two")
+    return 0

@@ -1,0 +1,157 @@
+"""Files that say whom to trust: trust files, known peers. Others read and change them at the same time.
+
+A file is replaced as a whole, so that nobody reads half of it and a full disk leaves the old one, and who changes it
+holds a lock of the old one meanwhile. So a reader needs no lock. Synchronous: such files are small and local.
+
+Such a file is read again and again, so that it is a regular file (a pipe would be empty the second time, and keep the
+reader waiting), or the null device, which knows nobody. And it is not one that everybody may write
+(docs/decisions/0023-files-that-say-whom-to-trust.md).
+"""
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from chanlink.errors import KeyFormatError
+
+from .openssh import expand, file_problem, make_private_directory
+
+_CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
+"""What file systems say that have no hard links, no modes, no owners or no locks: FAT, SMB, some by FUSE or NFS."""
+_NEVER_WAITS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def read_kept(path: str | os.PathLike[str], limit: int) -> bytes:
+    """Read at most ``limit`` bytes of such a file; never waits.  Raises `KeyFormatError`."""
+    file = expand(path)
+    try:
+        with open(file, "rb", opener=lambda name, flags: os.open(name, flags | _NEVER_WAITS)) as stream:
+            check_kept(os.fstat(stream.fileno()), file)
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as exc:
+        raise KeyFormatError(file_problem(file, exc)) from exc
+    if len(data) > limit:
+        raise KeyFormatError(f"{file}: larger than {limit} bytes")
+    return data
+
+
+def check_kept(status: os.stat_result, file: Path) -> None:
+    """Raise `OSError` if this can't be a file that says whom to trust."""
+    if stat.S_ISREG(status.st_mode):
+        if os.name == "posix" and status.st_mode & stat.S_IWOTH:
+            raise OSError(errno.EPERM, f"everybody can write it; run: chmod o-w {file}", str(file))
+    elif not is_null_device(status):
+        raise OSError(errno.EINVAL, "it is no regular file", str(file))
+
+
+def is_null_device(status: os.stat_result) -> bool:
+    """Whether this is ``/dev/null``: nothing is in it, and nothing is kept."""
+    return stat.S_ISCHR(status.st_mode) and status.st_rdev == os.stat(os.devnull).st_rdev
+
+
+class Edit:
+    """The file as it is while nobody else changes it."""
+
+    def __init__(self, file: Path, stream: IO[bytes]) -> None:
+        self._file = file
+        self._stream = stream
+
+    def read(self, limit: int) -> bytes:
+        """At most ``limit`` bytes of what it holds.  Raises `OSError`."""
+        self._stream.seek(0)
+        return self._stream.read(limit)
+
+    def replace(self, data: bytes) -> None:
+        """Let it hold this instead, with the mode and the owner that it has.  Raises `OSError`."""
+        status = os.fstat(self._stream.fileno())
+        if is_null_device(status):
+            return
+        with written(self._file.parent, data, stat.S_IMODE(status.st_mode), (status.st_uid, status.st_gid)) as new:
+            os.replace(new, self._file)
+
+
+@contextmanager
+def edit(path: str | os.PathLike[str]) -> Iterator[Edit]:
+    """Lock a file, and make it with mode 0600 if it is missing; who does the same waits.  Raises `OSError`."""
+    import fcntl  # not on Windows, where everything else here works
+
+    file = Path(os.path.realpath(path))  # a link stays one
+    make_private_directory(file.parent)
+    while True:
+        with open(os.open(file, os.O_RDWR | os.O_CREAT | _NEVER_WAITS, 0o600), "rb") as stream:
+            check_kept(os.fstat(stream.fileno()), file)
+            with _allowing_refusal():
+                fcntl.flock(stream, fcntl.LOCK_EX)
+            if _is_at(file, stream):  # else it was replaced while we waited
+                yield Edit(file, stream)
+                return
+
+
+def _is_at(file: Path, stream: IO[bytes]) -> bool:
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(file))
+    except FileNotFoundError:
+        return False
+
+
+def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
+    """Make a file, complete and only where nothing is.  Raises `OSError`."""
+    file = expand(path)
+    make_private_directory(file.parent)
+    with written(file.parent, data, mode) as new:
+        place(new, file)
+
+
+@contextmanager
+def written(directory: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> Iterator[Path]:
+    """A complete file with a random name, which is gone after the block unless it got another one.  Raises `OSError`.
+
+    It has this mode and owner where they can be had, and nobody else's eyes before that.
+    """
+    descriptor, name = tempfile.mkstemp(dir=directory, prefix=".chanlink-")
+    try:
+        with open(descriptor, "wb") as stream:
+            if owner is not None:
+                with _allowing_refusal():
+                    os.fchown(descriptor, *owner)
+            if stat.S_IMODE(os.fstat(descriptor).st_mode) != mode:
+                with _allowing_refusal():
+                    os.fchmod(descriptor, mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(descriptor)  # what was announced to others must outlive a power cut
+        yield Path(name)
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+
+
+def place(new: Path, file: Path) -> None:
+    """Give a complete file its name, if nothing has that yet.  Raises `OSError`, and `FileExistsError` if so."""
+    try:
+        os.link(new, file)
+    except OSError as exc:
+        if exc.errno not in _CANNOT:
+            raise
+        # Without hard links, who makes the name has it. For a moment nothing is in it: see `Identity.default`.
+        os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        try:
+            os.replace(new, file)
+        except BaseException:
+            file.unlink()
+            raise
+
+
+@contextmanager
+def _allowing_refusal() -> Iterator[None]:
+    """Do without what this file system can't, or what may not be done to somebody else's file."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.errno not in _CANNOT:
+            raise

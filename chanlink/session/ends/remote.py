@@ -1,0 +1,296 @@
+"""Streams of a session as the outlets and feeds of cores (port.py), and as the two sides of a relay (relay.py)."""
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol, Self
+
+from chanlink import clock
+from chanlink.channels.cores import Offer, ReceiveCore
+from chanlink.channels.waiting import EMPTY, Waiter
+from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
+from chanlink.wire.messages.pieces import Pieces
+from chanlink.wire.stream import Stream
+
+PIECE = 64 * 1024
+"""What a relay moves at a time of a byte stream."""
+MAX_UNDER_WAY = 4_096
+"""Messages that a relay has passed on and that were not taken: of each the size is remembered, however short it is."""
+BYTES_A_STEP, STEPS_A_SECOND = 1_024, 12_800
+"""A longer message counts as more of the steps after which a task lets others run: by its length, and by how long it
+took to decode (a turn is ten milliseconds), which has little to do with that if its keys were chosen to be slow."""
+
+
+class Messages(Protocol):
+    """What turns messages into bytes and back, the ends in them included: the `Carrier` of the session."""
+
+    def post(self, value: Any, stream: Stream) -> bool: ...
+    def offer(self, value: Any) -> Offer: ...
+    def send(self, offer: Offer, stream: Stream) -> None: ...
+    def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object: ...
+    def pass_on(self, stream: Stream, head: int, payload: bytes | Pieces, *, origin: Self, source: Stream) -> None: ...
+
+
+# --- outlets --------------------------------------------------------------------------------------
+
+
+class _StreamOutlet:
+    __slots__ = ("capacity", "room", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+        self.capacity = stream.capacity
+        self.room = stream.room
+
+    @property
+    def reason(self) -> Reason | None:
+        reason = self.stream.out_reason
+        if reason is not None and reason is not self.stream.said and reason.kind in ("refused", "lost"):
+            return reason
+        return self._gone()
+
+    def _gone(self) -> Reason | None:
+        # A sender whose last message was taken has lost nothing, but whoever waits for a byte stream's reader has.
+        return self.stream.gone if self.stream.is_bytes else None
+
+    @property
+    def sent(self) -> int:
+        return self.stream.sent
+
+    @property
+    def taken(self) -> int:
+        return self.stream.peer_taken
+
+    @property
+    def queued(self) -> int:
+        return self.stream.queued
+
+    @property
+    def credit(self) -> int:
+        return self.stream.credit - self.stream.queued
+
+    def stand(self, offer: Any, waiter: Waiter) -> None:
+        """As an `Outlet`; the far side does not take from here."""
+
+    def withdraw(self, offer: Any) -> None:
+        """As an `Outlet`."""
+
+    def failing(self, reason: Reason) -> None:
+        """As an `Outlet`; the far side learns it at the end."""
+
+    def finish(self, reason: Reason) -> None:
+        self.stream.finish(reason)
+
+    def _accepts(self) -> bool:
+        stream = self.stream
+        if stream.out_reason is not None and stream.out_reason is stream.said:
+            raise ChannelClosed("this end has said that nothing more comes")
+        if self.reason is not None:
+            raise self.reason.error(stream.peer_taken)
+        return stream.room()
+
+
+class MessageOutlet(_StreamOutlet):
+    """Messages to a stream."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self, messages: Messages, stream: Stream) -> None:
+        super().__init__(stream)
+        self.messages = messages
+
+    def post(self, value: Any) -> bool:
+        stream = self.stream
+        if self.capacity == 0 or stream.out_reason is not None or not stream.room():
+            return False
+        return self.messages.post(value, stream)
+
+    def prepare(self, value: Any) -> Offer:
+        return self.messages.offer(value)
+
+    def commit(self, offer: Offer) -> bool:
+        if not self._accepts():
+            return False
+        self.messages.send(offer, self.stream)
+        return True
+
+    def write(self, value: Any) -> None:
+        """Send a message that was accepted before this was its outlet.  Raises `ChanlinkError`."""
+        if self.reason is not None:
+            raise self.reason.error(self.taken)
+        self.messages.send(self.prepare(value), self.stream)
+
+    def spoil(self, reason: Reason) -> None:
+        """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left."""
+        if not self.stream.out_ended:
+            self.stream.out_reason = None
+            self.stream.finish(reason)
+
+    @property
+    def position(self) -> int:
+        """For a relay: where what was written last ends."""
+        return self.stream.sent
+
+    @property
+    def progress(self) -> int:
+        """For a relay: up to where the far application has taken."""
+        return self.stream.peer_taken
+
+
+class ByteOutlet(_StreamOutlet):
+    """Bytes to a stream."""
+
+    __slots__ = ()
+
+    def post(self, value: bytes) -> bool:
+        return self.stream.out_reason is None and self.stream.gone is None and self.commit(value)
+
+    def prepare(self, value: bytes) -> bytes:
+        return value
+
+    def commit(self, offer: bytes) -> bool:
+        if not self._accepts():
+            return False
+        self.stream.write(offer)
+        return True
+
+    @property
+    def position(self) -> int:
+        """As of a `MessageOutlet`."""
+        return self.stream.sent_bytes
+
+    @property
+    def progress(self) -> int:
+        """As of a `MessageOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
+        return self.stream.returned + self.stream.withheld
+
+
+# --- feeds ----------------------------------------------------------------------------------------
+
+
+class _StreamFeed:
+    __slots__ = ("core", "stream")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream = stream
+
+    @property
+    def taken(self) -> int:
+        return self.stream.taken_count
+
+    @property
+    def queued(self) -> int:
+        return self.stream.waiting
+
+    @property
+    def drained(self) -> bool:
+        return self.stream.in_reason is not None and not self.stream.waiting
+
+    def over(self) -> Reason | None:
+        return self.stream.exhausted()
+
+    def refuse(self, reason: Reason) -> None:
+        self.stream.refuse(reason)
+
+    def feed(self, core: ReceiveCore) -> None:
+        """Tell this core when something has come."""
+        self.core = core
+        self.stream.on_readable = self._readable
+        if self.stream.waiting or self.stream.in_reason is not None:
+            self._readable()
+
+    def _readable(self) -> None:
+        self.core.readable(self)  # type: ignore[arg-type]  # `take` is that of the classes below
+
+    def watch(self, look: Callable[[], None]) -> None:
+        """Call this when something has changed."""
+        self.stream.on_readable = look
+
+
+class MessageFeed(_StreamFeed):
+    """Messages from a stream."""
+
+    __slots__ = ("_messages", "_passed")
+
+    def __init__(self, messages: Messages, stream: Stream) -> None:
+        super().__init__(stream)
+        self._messages = messages
+        self._passed: deque[int] | None = None
+        """The sizes of messages that went on and were not taken; there is none before a relay."""
+
+    def take(self, limit: int) -> Any:
+        message = self.stream.next_message()
+        if message is None:
+            return EMPTY
+        head, payload = message
+        size = len(payload)
+        began = clock.now() if size >= BYTES_A_STEP else 0.0
+        try:
+            value = self._messages.decode(self.stream, head, payload)
+        except DecodeError as exc:
+            self.stream.let_go()
+            self.stream.reject("bad-message", str(exc))
+            raise
+        if size >= BYTES_A_STEP:
+            self.core.turn += size // BYTES_A_STEP + int((clock.now() - began) * STEPS_A_SECOND)
+        self.stream.taken(size)
+        return value
+
+    # --- as the source of a relay ---
+
+    def ready(self) -> bool:
+        if self._passed is not None and len(self._passed) >= MAX_UNDER_WAY:
+            return False
+        return self.stream.message_ready()
+
+    def forward(self, outlet: MessageOutlet) -> int:
+        if self._passed is None:
+            self._passed = deque()
+        message = self.stream.next_message()
+        assert message is not None
+        head, payload = message
+        try:
+            outlet.messages.pass_on(outlet.stream, head, payload, origin=self._messages, source=self.stream)
+        except ChanlinkError:
+            self.stream.let_go()
+            raise
+        self._passed.append(len(payload))
+        return 1
+
+    def forwarded(self, count: int) -> None:
+        while count and self._passed:  # with the first of them, the source may turn out to be over
+            count -= 1
+            self.stream.taken(self._passed.popleft())
+
+    def dropped(self) -> None:
+        while self._passed:
+            self._passed.popleft()
+            self.stream.let_go()
+
+
+class ByteFeed(_StreamFeed):
+    """Bytes from a stream."""
+
+    __slots__ = ()
+
+    def take(self, limit: int) -> Any:
+        data = self.stream.read(limit)
+        if not data:
+            return EMPTY
+        self.stream.consumed(len(data))
+        return data
+
+    # --- as the source of a relay ---
+
+    def ready(self) -> bool:
+        return self.stream.waiting > 0
+
+    def forward(self, outlet: ByteOutlet) -> int:
+        data = self.stream.read(PIECE)
+        outlet.stream.write(data)
+        return len(data)
+
+    def forwarded(self, count: int) -> None:
+        self.stream.consumed(count)
+
+    def dropped(self) -> None:
+        """Bytes that were read are within the next session's bounds."""

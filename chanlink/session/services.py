@@ -1,0 +1,179 @@
+"""Services: the functions that take the top-level channels which a peer opens, one task for each channel."""
+
+import dataclasses
+import math
+import sys
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+import anyio
+from anyio import CancelScope
+from anyio.abc import TaskGroup
+
+from chanlink.channels.bytestream import ByteStream
+from chanlink.channels.handle import Handle
+from chanlink.errors import ChannelFailed, DecodeError, SessionLost
+from chanlink.printing import printable_logger
+from chanlink.security.keys.identity import PublicKey
+from chanlink.security.keys.trust import Grant
+from chanlink.wire.opening import Kind
+from chanlink.wire.stream import Stream
+
+logger = printable_logger(__name__)
+
+
+@dataclasses.dataclass(slots=True)
+class Peer:
+    """The other side of a session."""
+
+    key: PublicKey | None
+    """Its identity; None only for a session over a byte stream of your own without one."""
+    name: str
+    """The name that we know it by now: the comment in the trust file, or else its fingerprint.
+
+    It changes when the trust file does: who decides by it looks each time.
+    """
+    address: str
+
+    def __hash__(self) -> int:
+        return hash(self.key)  # which never changes, so that a peer may be a key in a dict
+
+
+class Incoming(NamedTuple):
+    """A top-level channel or byte stream that the peer opened."""
+
+    service: str
+    end: Any
+    """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
+    peer: Peer
+
+
+def withdraw(
+    waiting: deque[Incoming], code: str, text: str = "", *, allows: Callable[[str], bool] | None = None
+) -> None:
+    """Nobody will accept these, but for services that the peer may still use."""
+    for incoming in [one for one in waiting if allows is None or not allows(one.service)]:
+        waiting.remove(incoming)
+        incoming.end.forsake(code, text)
+
+
+Handler = Callable[[Any, Peer], Awaitable[None]]
+
+
+class streams:
+    """Marks a service that takes byte streams instead of channels: ``{"echo": streams(echo)}``."""
+
+    def __init__(self, handler: Handler) -> None:
+        self.handler = handler
+
+
+Services = Mapping[str, Handler | streams]
+
+
+def check_services(services: object) -> None:
+    """Raise `TypeError` unless these are services by name."""
+    if services is None:
+        return
+    if not isinstance(services, Mapping):
+        raise TypeError(f"services are functions by name, {{'echo': echo}}, not a {type(services).__name__}")
+    for name, service in services.items():
+        if not isinstance(name, str) or not (isinstance(service, streams) or callable(service)):
+            raise TypeError(f"services: {name!r:.70}: a name and an async function are wanted, not {service!r:.70}")
+
+
+_KINDS: dict[Kind, str] = {"receiver": "channels, not byte streams", "bytes": "byte streams, not channels"}
+"""What a service takes, by the kind of what it is given."""
+
+
+def no_such_service(service: str) -> str:
+    """The text that goes with this code: of a service that there is not, and of one that the peer may not use."""
+    return f"there is no service {_name(service)} here that this key may use"
+
+
+def _name(service: str) -> str:
+    return repr(service[:64])
+
+
+def _forget_locals(error: BaseException | None) -> None:
+    """Let go of what a service held that has raised this.
+
+    A log that keeps the traceback keeps it, too: ends that the service took and did not close would never be abandoned.
+    Only the service's own frame has surely ended: the same error may have been caught elsewhere before.
+    """
+    traceback = error.__traceback__ if error is not None else None
+    if traceback is not None and traceback.tb_next is not None:
+        traceback.tb_next.tb_frame.clear()
+
+
+class Serving:
+    """The services of one session, and the tasks that work in them."""
+
+    def __init__(self, services: Services, peer: Peer, *, limit: int, adopt: Callable[[Stream], Handle]) -> None:
+        self._services = services
+        self._peer = peer
+        self._limit = limit
+        self._adopt = adopt
+        self._running: dict[CancelScope, str] = {}
+
+    def start(self, tasks: TaskGroup, service: str, stream: Stream) -> None:
+        """Give a stream that the peer has opened to its service, or say why not."""
+        handler = self._services.get(service)
+        kind: Kind = "bytes" if isinstance(handler, streams) else "receiver"
+        if handler is None:
+            stream.discard("no-such-service", no_such_service(service))
+        elif stream.kind != kind:
+            stream.discard("wrong-kind", f"the service {_name(service)} takes {_KINDS[kind]}")
+        elif len(self._running) >= self._limit:
+            # A channel can be over while its service still works: open channels alone don't bound the tasks.
+            stream.discard("busy", f"{self._limit} channels of this session are being served")
+        else:
+            function = handler.handler if isinstance(handler, streams) else handler
+            scope = CancelScope()
+            self._running[scope] = service
+            tasks.start_soon(self._serve, scope, service, function, self._adopt(stream))
+
+    async def _serve(self, scope: CancelScope, service: str, handler: Handler, end: Handle) -> None:
+        try:
+            with scope:
+                if not scope.cancel_called:  # else it would go as far as its first wait, though it may not
+                    await handler(end, self._peer)
+        except SessionLost:
+            logger.info("the service %r for %s ended with a session", service, self._peer.name)
+            end.forsake("handler-failed", f"the service {_name(service)} lost a session that it needed")
+        except (ChannelFailed, DecodeError) as exc:  # the peer's doing: no traceback for each of its messages
+            logger.info("the service %r for %s ended: %s", service, self._peer.name, str(exc))
+            end.forsake("handler-failed", f"the service {_name(service)} ended because of what it received")
+        except (Exception, SystemExit):  # argparse, say: what a peer has asked for must not end us
+            self._failed(service, end)
+        except BaseExceptionGroup as group:
+            if group.split((Exception, SystemExit))[1] is not None:
+                raise
+            self._failed(service, end)
+        except anyio.get_cancelled_exc_class():
+            if anyio.current_effective_deadline() == -math.inf:
+                end.forsake("cancelled", f"the service {_name(service)} was stopped")
+                raise
+            # It leaked from a task that the service cancelled by itself: asyncio would take it for ours.
+            self._failed(service, end)
+        else:
+            if isinstance(end, ByteStream):
+                end.close()
+            else:
+                end.forsake("done")
+        finally:
+            del self._running[scope]
+
+    def _failed(self, service: str, end: Handle) -> None:
+        """It raised.  What, is for our log only: it may quote what is nobody's business."""
+        logger.exception("the service %r failed for %s", service, self._peer.name)
+        _forget_locals(sys.exception())
+        end.forsake(
+            "handler-failed", f"the service {_name(service)} raised an exception; the log over there says which"
+        )
+
+    def stop(self, grant: Grant | None) -> None:
+        """Cancel those that the peer may not use any more: they hold ends that travelled to them."""
+        for scope, service in self._running.items():
+            if grant is None or not grant.allows(service):
+                scope.cancel()

@@ -1,0 +1,42 @@
+"""What a stream is opened for, and the words that it ends with (protocol sections 5 and 6)."""
+
+from typing import Literal, NamedTuple
+
+from chanlink.errors import MAX_CODE, Reason
+
+Kind = Literal["receiver", "sender", "bytes"]
+KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
+"""In the order of their numbers in a message's table, from 1 (protocol section 8)."""
+Headers = list[tuple[bytes, bytes]]
+
+MAX_WORDS = 1_024
+"""The bytes that code and text of last words may have together (protocol section 6)."""
+
+
+class Opening(NamedTuple):
+    """What a stream is opened for."""
+
+    kind: Kind
+    """The end that the acceptor gets."""
+    service: str | None = None
+    parent: int | None = None
+    """The stream in a message of which it will be mentioned; either this or a service is there."""
+    capacity: int | None = None
+    size: int | None = None
+    """Of bytes, if that is known: how many the opener sends."""
+    answer_size: int | None = None
+    """The same of the acceptor."""
+    item_type: bytes | None = None
+    """An opaque fingerprint of the item type: nobody here reads it, but it goes where the end goes."""
+
+
+def words(reason: Reason) -> Headers:
+    """The fields that say why a half is over, cut to what the protocol allows: a code has at least one byte."""
+    if reason.kind == "lost":
+        return [(b"lost", _cut(reason.lost_words(), MAX_WORDS))]
+    code = reason.code.encode("ascii", errors="replace")[:MAX_CODE] or b"unknown"
+    return [(b"code", code), (b"text", _cut(reason.text, MAX_WORDS - len(code)))]
+
+
+def _cut(text: str, size: int) -> bytes:
+    return text.encode(errors="replace")[:size].decode(errors="ignore").encode()

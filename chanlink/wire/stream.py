@@ -1,0 +1,498 @@
+"""One stream of the multiplexer: two halves, an inbox, an outbox, and their credit.  No I/O.
+
+A stream is opened by one side (the opener) for an end that the other side (the acceptor) gets; `kind` names
+that end.  Which halves carry data follows from it:
+
+    kind        opener's half                   acceptor's half
+    receiver    messages, then last words       last words: what was taken, and why refused
+    sender      last words: what was taken      messages, then last words
+    bytes       bytes, then last words          bytes, then last words
+
+Outgoing data: `write` appends to the outbox while `room` says so; `Mux.data_to_send` calls `pull`. Incoming data:
+`Mux.receive_data` calls `arrived`; the application's task calls `next_message` or `read`, and then `taken` or
+`consumed`, which gives the peer its credit back (DESIGN 3.2: credit follows use).
+
+Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reason` (what goes out); the first stays.
+`on_readable` and `on_writable` are called when something has changed; they only say "look".
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from chanlink.errors import END, Reason, not_taken
+from chanlink.limits import Limits, PeerLimits
+from chanlink.wire.messages.pieces import Pieces, cut
+
+from .inbox import HAS_TABLE, Inbox
+from .opening import Headers, Kind, Opening, words
+
+
+def _nothing() -> None:
+    """The place of a callback that nobody has set yet."""
+
+
+class Lender(Protocol):
+    """What a stream asks of windows.py, which has the docstrings."""
+
+    def lend(self, stream: "Stream") -> None: ...
+    def withdraw(self, stream: "Stream") -> None: ...
+    def repay(self, size: int) -> None: ...
+
+
+class Scheduler(Protocol):
+    """What a stream asks of its mux, which has the docstrings."""
+
+    limits: Limits
+    peer_limits: PeerLimits
+    has_message: bool
+
+    def activate(self, stream: "Stream") -> None: ...
+    def credit_due(self, stream: "Stream") -> None: ...
+    def forsake(self, streams: "Iterable[Stream]", text: str) -> None: ...
+
+    @property
+    def windows(self) -> Lender: ...
+
+
+class Stream:
+    """One stream.  Made by `Mux.open`, or handed over by the mux when the peer opened it."""
+
+    __slots__ = (
+        "_consumed_since_taken",
+        "_head",
+        "_inbox",
+        "_mux",
+        "_outbox",
+        "_to_send_last",
+        "accepted",
+        "capacity",
+        "carries_in",
+        "carries_out",
+        "children",
+        "credit",
+        "credit_needed",
+        "credited_at",
+        "gone",
+        "held",
+        "id",
+        "in_ended",
+        "in_reason",
+        "is_bytes",
+        "lent",
+        "loan_due",
+        "on_readable",
+        "on_writable",
+        "opened_at",
+        "opening",
+        "ours",
+        "out_ended",
+        "out_reason",
+        "peer_taken",
+        "progress_at",
+        "queued",
+        "returned",
+        "root_service",
+        "said",
+        "sent",
+        "sent_bytes",
+        "stop_due",
+        "taken_count",
+        "taken_due",
+        "unreturned",
+        "window",
+        "withheld",
+    )
+
+    def __init__(
+        self,
+        mux: Scheduler,
+        stream_id: int,
+        opening: Opening,
+        *,
+        ours: bool,
+        opened_at: float = 0.0,
+    ) -> None:
+        self._mux, self.id = mux, stream_id
+        self.opening, self.ours, self.opened_at = opening, ours, opened_at
+        self.capacity = opening.capacity
+        self.is_bytes = opening.kind == "bytes"
+        self.carries_out = self.is_bytes or (opening.kind == "receiver") == ours
+        self.carries_in = self.is_bytes or not self.carries_out
+        self.root_service = None if ours else opening.service  # by which it came, at any depth; None: by one of ours
+        self.children: dict[int, Stream] | None = None
+        """Streams with this one as parent that no message has mentioned yet, also such that are over."""
+        self.on_readable: Callable[[], None] = _nothing
+        self.on_writable: Callable[[], None] = _nothing
+
+        # What goes out.
+        self.accepted = ours
+        """Whether our first HEADERS frame is out (protocol section 6)."""
+        self.out_reason: Reason | None = None
+        self.out_ended = False
+        self.gone: Reason | None = None
+        self.credit = mux.peer_limits.stream_window
+        self.queued = self.sent = self.sent_bytes = self.peer_taken = 0
+        self.said: Reason | None = None
+        """Our own last words, as long as the other side has said nothing else."""
+        self.returned = 0
+        """Credit that came, all in all."""
+        self.withheld = mux.peer_limits.stream_window // 2
+        """So much may have been taken without credit for it (protocol section 7)."""
+        self._outbox: list[bytes | memoryview] | None = None  # made when it is needed: most channels are idle
+        self._to_send_last: Headers | None = None
+
+        # What comes in.
+        self.in_reason: Reason | None = None
+        self.in_ended = False
+        self._inbox = Inbox()
+        self._head: int | None = None
+        self.window = mux.limits.stream_window
+        self.lent = 0
+        """Credit beyond the window, out of the session's budget, for the message at the head."""
+        self.loan_due = 0  # of it, what the peer was not told of yet
+        self.unreturned = 0
+        """What the application took and the peer has no credit for yet."""
+        self.credit_needed = False
+        """Whether the message at the head can't arrive before the peer is told of both."""
+        self.stop_due: bytes | None = None
+        self.credited_at = opened_at
+        self.progress_at = opened_at
+        """When something came last, or was made possible by credit."""
+        self.taken_count = 0
+        self.held = 0
+        """Messages that have left the inbox and are not taken yet: a relay has them."""
+        self.taken_due = False
+        self._consumed_since_taken = 0
+
+    @property
+    def kind(self) -> Kind:
+        return self.opening.kind
+
+    @property
+    def parent(self) -> int | None:
+        return self.opening.parent
+
+    # --- going out --------------------------------------------------------------------------------
+
+    def room(self) -> bool:
+        """Whether the next message or piece of bytes would be accepted (protocol section 7)."""
+        if self.credit <= self.queued or self.queued >= self._mux.limits.send_queue:
+            return False
+        return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
+
+    def write(self, data: bytes, more: Sequence[bytes | memoryview] = ()) -> None:
+        """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog).
+
+        A long message comes in several parts, so that nobody has to copy them together.
+        """
+        size = len(data)
+        if self._outbox:  # it is active, or waits for credit or to be mentioned
+            self._outbox.append(data)
+        else:
+            self._outbox = [data]
+            self._mux.activate(self)
+        if more:
+            self._outbox += more
+            size += sum(map(len, more))
+        self.queued += size
+        self.sent += 1
+        self.sent_bytes += size
+        if not self.is_bytes:
+            self._mux.has_message = True
+
+    def finish(self, reason: Reason) -> None:
+        """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
+        if self.out_reason is None:
+            self.said = reason
+        self._finish(reason, [] if reason.kind == "end" else words(reason))
+
+    def _finish(self, reason: Reason, last_words: Headers) -> None:
+        if self.out_reason is None:
+            self.out_reason = reason
+            self._to_send_last = last_words
+            self._mux.activate(self)
+
+    def pull(self, size: int) -> list[bytes | memoryview]:
+        """The next bytes for a DATA frame: what was queued, in parts, up to `size` and the credit."""
+        size = min(size, self.credit, self.queued)
+        outbox = self._outbox or []
+        if self.queued > size:
+            parts = cut(outbox, size)
+        else:
+            parts, self._outbox = outbox, None
+        self.credit -= size
+        self.queued -= size
+        return parts
+
+    def has_output(self) -> bool:
+        """Whether `Mux.data_to_send` could make a frame of this stream now."""
+        if self._outbox:
+            return self.credit > 0
+        return self._to_send_last is not None
+
+    def last_words(self) -> Headers | None:
+        """The fields with which our half ends now (an empty list: DATA), or None while it goes on."""
+        if self._outbox:
+            return None
+        last, self._to_send_last = self._to_send_last, None
+        return last
+
+    def credited(self, increment: int) -> None:
+        """The peer gave credit for `increment` bytes."""
+        had_room = self.room()
+        self.credit += increment
+        self.returned += increment
+        if self._outbox:
+            self._mux.activate(self)
+        if self.room() and (self.is_bytes or not had_room):  # of bytes, it also says what was taken
+            self.on_writable()
+
+    def peer_took(self, count: int) -> bool:
+        """The far application has taken `count` messages in all.  A count that falls or lies is left alone."""
+        news = self.peer_taken < count <= self.sent
+        if news:
+            self.peer_taken = count
+            self.on_writable()
+        return news
+
+    def refused(self, reason: Reason) -> None:
+        """The peer reads no more: drop what is queued, and end our half at once (protocol section 6)."""
+        # Also after an end of our own: what was sent before it will not be taken any more.
+        ours = self.out_reason is None or self.out_reason is self.said
+        if ours or self.out_reason.kind not in ("refused", "lost"):  # type: ignore[union-attr]
+            self.out_reason = reason
+        self._outbox = None
+        self.queued = 0
+        if not self.out_ended:
+            self._to_send_last = []
+            self._mux.activate(self)
+        self.on_writable()
+
+    # --- coming in --------------------------------------------------------------------------------
+
+    def arrived(self, data: bytes, now: float) -> None:
+        """Some bytes of the peer's half; they were within its credit (h2 has seen to that)."""
+        if self.in_reason is not None:
+            return  # refused: what was under way is dropped
+        self._inbox.append(data)
+        self.progress_at = now
+        if self.is_bytes or self.message_ready():
+            self.on_readable()
+
+    def ended(self, reason: Reason) -> None:
+        """The peer's half is over, after everything that has arrived."""
+        self.in_ended = True
+        if self.in_reason is None:
+            self.in_reason = reason
+        self._settle()
+        self._release()
+        self.on_readable()
+
+    def message_ready(self) -> bool:
+        """Read the header at the head of the inbox, and say whether its whole message is there."""
+        if self._head is None:
+            if self._inbox.size < 4:
+                return False
+            head = self._inbox.peek()
+            if head & ~HAS_TABLE > self._mux.limits.message_size:
+                self.reject("too-large", "a message over the limit")
+                return False
+            self._head = head
+        size = (self._head & ~HAS_TABLE) + 4
+        if self._inbox.size < size and self.in_reason is None:
+            self._make_way(size)
+        return self._inbox.size >= size
+
+    def _make_way(self, size: int) -> None:
+        """A part of a message of `size` bytes is at the head: see that the rest can come (protocol section 7)."""
+        if self.missing() > 0:
+            self._mux.windows.lend(self)
+        if not self.credit_needed and self.unreturned and size + self.unreturned > self.window + self.lent:
+            self.credit_needed = True
+            self._mux.credit_due(self)
+
+    def missing(self) -> int:
+        """By how much the message at the head is longer than the window and what was lent for it."""
+        if self._head is None or self.in_reason is not None:
+            return 0
+        return (self._head & ~HAS_TABLE) + 4 - self.window - self.lent
+
+    def next_message(self) -> tuple[int, bytes | Pieces] | None:
+        """The header and the payload of the next message if it is there whole; then call `taken`."""
+        # (`taken` has read the header already, if there was one.)
+        if (self._head is None or self._inbox.size < (self._head & ~HAS_TABLE) + 4) and not self.message_ready():
+            return None
+        head, self._head = self._head, None
+        assert head is not None
+        self.held += 1
+        return head, self._inbox.take(4, head & ~HAS_TABLE)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes in the inbox."""
+        return self._inbox.size
+
+    def read(self, limit: int) -> bytes:
+        """Up to `limit` bytes of a byte stream, empty if there are none now; then call `consumed`."""
+        return self._inbox.take_some(limit) if self._inbox.size else b""
+
+    def exhausted(self) -> Reason | None:
+        """Why nothing will come any more, once everything that arrived was taken."""
+        if self.in_reason is None:
+            return None
+        if self._inbox.size and not self.is_bytes and not self.message_ready():  # a part of a message is left
+            self._inbox.clear()
+            self._release()
+            if self.in_reason.kind == "end":
+                self.in_reason = Reason("failed", "cut-short", "the channel ended inside a message")
+        return None if self._inbox.size else self.in_reason
+
+    def taken(self, size: int) -> None:
+        """The application has one more message, whose payload had `size` bytes."""
+        self.taken_count += 1
+        self.held -= 1
+        size += 4
+        self._consumed_since_taken += size
+        if self.capacity is not None or not self._inbox.size or self._consumed_since_taken >= self.window // 2:
+            self._consumed_since_taken = 0
+            self.taken_due = True
+            self._mux.credit_due(self)
+        self.consumed(size)
+        if self._inbox.size:  # the next one may need credit to come
+            self.message_ready()
+        if self.in_reason is not None:
+            self._settle()
+
+    def consumed(self, size: int) -> None:
+        """The application has `size` bytes more."""
+        back = min(self.lent, size) if self.lent else 0
+        self.unreturned += size - back
+        if self.unreturned >= self.window // 2 and self.in_reason is None:
+            self._mux.credit_due(self)
+        if back:
+            self.lent -= back
+            self._mux.windows.repay(back)
+        if self.in_reason is not None:
+            self._release()
+
+    def let_go(self) -> None:
+        """A message that has left the inbox will not be taken."""
+        self.held -= 1
+        self._release()
+
+    def _release(self) -> None:
+        """Give back what the session's budget gave, once nothing can come, nor lies in the inbox or with a relay."""
+        if self.in_reason is None:
+            return
+        self._mux.windows.withdraw(self)
+        beyond = self.lent + self.window - self._mux.limits.stream_window
+        if beyond and not self._inbox.size and not self.held:
+            self.lent, self.window = 0, self._mux.limits.stream_window
+            self._mux.windows.repay(beyond)
+
+    def _settle(self) -> None:
+        """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
+        if not self.is_bytes and not self.held and self.exhausted() is not None:
+            self._say_taken([])
+
+    def _say_taken(self, more: Headers) -> None:
+        if self.carries_in and self.out_reason is None:
+            self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
+            self._forsake_children()
+
+    def _forsake_children(self) -> None:
+        children, self.children = self.children, None
+        if children:
+            self._mux.forsake(children.values(), not_taken(self.in_reason))
+
+    def stalled(self, overdue: Callable[[float, float], bool]) -> bool:
+        """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
+        if not self._inbox.size or self.is_bytes or self.in_reason is not None:
+            return False
+        if self.held or self.credit_needed or self.missing() > 0:
+            return False  # for want of credit
+        return not self.message_ready() and overdue(self.progress_at, self._mux.limits.progress)
+
+    def reject(self, code: str, text: str) -> None:
+        """The peer broke a rule of this channel: it is told so, and this side's receiver sees a failure."""
+        self.refuse(Reason("failed", code, text))
+
+    def refuse(self, reason: Reason) -> None:
+        """This side reads no more: the peer is told at once, what has arrived is dropped."""
+        # It may be over already; of a channel we have said so then (its last message may be in the receiver's hands).
+        if (self.in_reason is not None and not self._inbox.size) if self.is_bytes else self.out_reason is not None:
+            return
+        if self.in_reason is None or self.in_reason.kind != "lost":
+            self.in_reason = reason
+        self._inbox.clear()
+        self._head = None
+        self._release()
+        self._say_refused(reason)
+        self.on_readable()
+
+    def _say_refused(self, reason: Reason) -> None:
+        if not self.is_bytes:
+            self._say_taken(words(reason))
+        elif not self.in_ended:
+            fields = dict(words(reason))
+            code = fields.get(b"code", b"")  # none: lost
+            self.stop_due = bytes([len(code)]) + code + (fields.get(b"lost") or fields.get(b"text", b""))
+            self._mux.credit_due(self)
+
+    def discard(self, code: str, text: str = "") -> None:
+        """Nobody took the end that this stream was opened for."""
+        if self.carries_in:
+            self.refuse(Reason("refused", code, text))
+        if self.carries_out:
+            self.finish(Reason("failed", code, text))
+
+    def give_up(self, code: str, lost: Reason) -> None:
+        """This side leaves.  The peer is told why; here it is lost, but what has arrived can still be taken."""
+        if self.carries_in and self.in_reason is None:
+            self.in_reason = lost
+            self._say_refused(Reason("refused", code))
+            self.on_readable()
+        if self.carries_out and self.out_reason is None:
+            self._finish(lost, words(Reason("failed", code)))
+            self.on_writable()
+
+    def over(self) -> None:
+        """Both halves are over."""
+        if self.is_bytes and self.gone is None:
+            self.gone = Reason("refused", "closed")
+            self.on_writable()
+
+    def reset(self) -> None:
+        """The peer broke off: both halves are over at once (protocol section 4.1).
+
+        What was not taken is dropped, as the stream keeps no place among the open ones, which bound what arrives.
+        """
+        self.drop_arrived()
+        self.lost(Reason("refused", "reset"), Reason("failed", "reset"))
+        self._forsake_children()
+
+    # --- the session's end ------------------------------------------------------------------------
+
+    def drop_arrived(self) -> None:
+        """What has arrived and was not taken is for nobody.  The stream is about to be lost."""
+        if self._inbox.size:
+            self._inbox.clear()
+            self._head = self.in_reason = None
+
+    def lost(self, outward: Reason, inward: Reason) -> None:
+        """Nothing more will go or come, for these reasons.  What arrived before can still be taken."""
+        # A channel is settled by the receiver's last words, a half of a byte stream by its own.
+        settled = self.out_ended if self.is_bytes else self.in_ended
+        refused = self.out_reason is not None and self.out_reason.kind == "refused"
+        if self.carries_out and not settled and not refused:
+            self.out_reason = outward
+        if self.carries_in and self.in_reason is None:
+            self.in_reason = inward
+        self.gone = outward
+        self.in_ended = self.out_ended = True
+        self._outbox = None
+        self._to_send_last = None
+        self.queued = 0
+        self._release()
+        self.on_readable()
+        self.on_writable()

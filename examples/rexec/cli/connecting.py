@@ -1,0 +1,223 @@
+"""From the options of a client's command to a session with a server."""
+
+import argparse
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .arguments import Options, add_identity, seconds
+from .descriptors import complain
+
+if TYPE_CHECKING:
+    import chanlink
+
+SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, or a name in ~/.config/chanlink/hosts.toml"
+
+
+def add_connection(parser: argparse.ArgumentParser) -> None:
+    """The options that `connected` reads, but for the address, which each command has where it wants it."""
+    add_identity(parser)
+    parser.add_argument(
+        "--peer",
+        metavar="KEY|FILE",
+        help="the server's public key, or a file of public keys of which it has one"
+        " (default: what ~/.config/chanlink/known_peers says of that address)",
+    )
+    parser.add_argument(
+        "--wait",
+        metavar="SECONDS",
+        type=seconds,
+        default=0.0,
+        help="while nobody listens there, try again for so long (default: not at all)",
+    )
+    parser.set_defaults(ask=ask_on_terminal)
+    unknown = parser.add_mutually_exclusive_group()
+    unknown.add_argument(
+        "--first-use",
+        action="store_true",
+        help="if the server is not known: show the fingerprint of its key, ask, and remember the key",
+    )
+    unknown.add_argument(
+        "--accept-new",
+        action="store_true",
+        help="if the server is not known: take its key for the right one without asking, and remember it",
+    )
+
+
+class Destination(NamedTuple):
+    """Where to connect to, as the options and the file of hosts say together."""
+
+    name: str
+    """As the user called it."""
+    address: str
+    identity: str | None
+    """The file of our key; None for the default."""
+    peer: "chanlink.PublicKey | str | None"
+    """The key that the server has, or a file of keys; None: see known_peers."""
+    user: str | None = None
+
+
+def destination(options: Options, name: str) -> Destination:
+    """What the options say about the server called ``name``.  Raises `chanlink.ConfigError`."""
+    import chanlink
+
+    from .hosts import find_host
+
+    host = find_host(name)
+    peer = options.peer or host.key
+    if isinstance(peer, str) and peer.startswith("ssh-"):
+        try:
+            peer = chanlink.PublicKey.parse(peer)
+        except chanlink.KeyFormatError as exc:
+            raise chanlink.KeyFormatError(f"--peer: {exc}; give the line of a .pub file, or its name") from exc
+    return Destination(name, host.address, options.identity or host.identity, peer, host.user)
+
+
+class Disconnected(Exception):
+    """There is no session with a server, or none any more; ``__cause__`` is why."""
+
+    def __init__(self, where: Destination) -> None:
+        super().__init__(where.name)
+        self.where = where
+
+
+@asynccontextmanager
+async def connected(options: Options, name: str = "") -> "AsyncGenerator[chanlink.Session, None]":
+    """A session with the server called ``name``, or else as ``options.address`` says.  Raises as `connected_to`."""
+    async with connected_to(destination(options, name or options.address), options) as session:
+        yield session
+
+
+@asynccontextmanager
+async def connected_to(where: Destination, options: Options) -> "AsyncGenerator[chanlink.Session, None]":
+    """A session with a server; if it is not known yet, what the options say about that is done.
+
+    Raises `Disconnected` for a `chanlink.SessionError` or `chanlink.ChannelBroken`, also of the block.
+    """
+    import chanlink
+
+    from ..logs import log_problems_only
+
+    log_problems_only()
+    try:
+        async with AsyncExitStack() as stack:
+            yield await stack.enter_async_context(_session(where, options))
+    except (chanlink.SessionError, chanlink.ChannelBroken) as exc:
+        raise Disconnected(where) from exc
+
+
+@asynccontextmanager
+async def _session(where: Destination, options: Options) -> "AsyncGenerator[chanlink.Session, None]":
+    import chanlink
+
+    from ..messages import LIMITS
+
+    identity = our_identity(where)
+    peer = where.peer if isinstance(where.peer, chanlink.PublicKey) else None
+    trust = chanlink.Trust.load(where.peer) if isinstance(where.peer, str) else None
+    async with AsyncExitStack() as stack:
+
+        async def connect(peer: Any, trust: Any) -> chanlink.Session:
+            connection = chanlink.connect(
+                where.address, identity=identity, peer=peer, trust=trust, wait=options.wait, limits=LIMITS
+            )
+            return await stack.enter_async_context(connection)
+
+        try:
+            session = await connect(peer, trust)
+        except chanlink.UntrustedPeer as exc:
+            if not exc.key or not (options.first_use or options.accept_new):
+                raise
+            key = chanlink.PublicKey.parse(exc.key)
+            await meet(where, key, options)
+            session = await connect(key, chanlink.KnownPeers.load(first_use=True))
+        yield session
+
+
+def our_identity(where: Destination) -> "chanlink.Identity":
+    import chanlink
+
+    return chanlink.Identity.load(where.identity) if where.identity else chanlink.Identity.default()
+
+
+# --- servers that are not known -----------------------------------------------------------------
+
+
+async def meet(where: Destination, key: "chanlink.PublicKey", options: Options) -> None:
+    """Have somebody decide whether this is the key of a server that is not known, and has proved to have it.
+
+    Raises `chanlink.UntrustedPeer` if not.
+    """
+    import chanlink
+
+    question = f"The server at {where.address} is not known. Its key is {key.fingerprint} (Ed25519).\n"
+    if options.accept_new:
+        complain(f"{where.address}: the key {key.fingerprint} is trusted from now on")
+    elif not await options.ask(question + "Is that the right one? It will be remembered (yes/no): "):
+        raise chanlink.UntrustedPeer(key.fingerprint, "you said that it is not the right one")
+
+
+async def ask_on_terminal(question: str) -> bool:
+    """Whether the user says yes, at the terminal that this process has."""
+    import anyio.to_thread
+
+    import chanlink
+
+    try:
+        with open("/dev/tty", "r+b", buffering=0) as terminal:
+            terminal.write(question.encode())
+            answer = await anyio.to_thread.run_sync(terminal.readline)
+    except OSError as exc:
+        raise chanlink.ConfigError(
+            "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
+        ) from exc
+    return answer.strip().lower() == b"yes"
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+def explain_client(error: Exception, options: Options) -> str | None:
+    """What went wrong between us and the server, and what to do, in one line; None for a defect of ours."""
+    from .explaining import explain
+
+    match error:
+        case Disconnected() if isinstance(error.__cause__, Exception):
+            return _explain_broken(error.__cause__, error.where)
+    return explain(error)
+
+
+def _explain_broken(error: Exception, where: Destination) -> str:
+    """Why there is no connection to the server, or none any more."""
+    import chanlink
+
+    match error:
+        case chanlink.ConnectFailed():
+            start = "" if str(error).startswith(where.name) else f"{where.name}: "
+            return f"{start}{error}; check the address, and that rexec serve runs there"
+        case chanlink.UntrustedPeer():
+            return f"{where.name}: {_explain_untrusted(error, where)}"
+        case chanlink.WrongPeer():
+            return f"{where.name}: {error}; check the address, or give the right key with --peer"
+        case chanlink.HandshakeError() if "one of the two clocks" in str(error):
+            return f"{where.name}: {error}"
+        case chanlink.HandshakeError():
+            return f"{where.name}: {error}; check that it is a rexec server"
+        case chanlink.ChannelRefused(code="no-such-service"):
+            return f"{where.name}: the server does not let us do that; its trust file can allow our key more"
+        case chanlink.ChannelFailed(code="server-stopped"):
+            return f"{where.name}: {error.text}"
+        case chanlink.SessionLost(orderly=True):
+            return f"{where.name}: the server closed the connection before we were done; was it stopped?"
+        case chanlink.SessionLost():
+            return f"{where.name}: the connection was lost: {error.cause}"
+    return f"{where.name}: the server gave up: {error}"
+
+
+def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> str:
+    if error.remote:
+        return f"the server does not trust our key; {error.advice}"
+    if error.advice:
+        more = "; or see --first-use" if "add this line" in error.advice else ""
+        return f"the server has the key {error.fingerprint}, which we do not trust: {error.advice}{more}"
+    return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"

@@ -1,0 +1,73 @@
+"""What one side of a copy tells to whoever asked for it."""
+
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+import anyio
+
+import chanlink
+
+from ..messages import LINE_MAX
+
+INTERVAL = 0.1
+"""Seconds between two words about how far it is."""
+
+
+class Word(NamedTuple):
+    """What is to be told about an entry."""
+
+    text: str
+    is_problem: bool = True
+    """It could not be copied; else it is left out on purpose."""
+
+
+class Report:
+    """Counts what was done, and tells it.  Raises `chanlink.ChannelBroken` when nobody is interested any more."""
+
+    def __init__(self, sender: chanlink.Sender[Any]) -> None:
+        self._sender = sender
+        self._files = 0
+        self._bytes = 0
+        self._spared = 0
+        self._next = 0.0
+
+    def add(self, size: int) -> None:
+        """So many bytes more were written."""
+        self._bytes += size
+
+    def add_spared(self, size: int) -> None:
+        """So many bytes more were there already."""
+        self._bytes += size
+        self._spared += size
+
+    def add_file(self) -> None:
+        """One more file is complete."""
+        self._files += 1
+
+    def tell(self, name: bytes = b"") -> None:
+        """Say how far it is, if the last word about it is old enough, and if there is room for another one."""
+        now = time.monotonic()
+        if now >= self._next:
+            self._next = now + INTERVAL
+            with suppress(anyio.WouldBlock):
+                self._sender.send_nowait({"at": self._counts, "name": name})
+
+    async def total(self, files: int, size: int) -> None:
+        await self._sender.send({"total": [files, size]})
+
+    async def say(self, words: Iterable[Word]) -> None:
+        for word in words:
+            await self._sender.send({"problem" if word.is_problem else "note": word.text[:LINE_MAX]})
+
+    async def done(self) -> None:
+        await self._sender.send({"done": self._counts})
+
+    async def failed(self, text: str = "") -> None:
+        """The copy is given up; without a text, because the other side of it is gone."""
+        await self._sender.send({"failed": text[:LINE_MAX]})
+
+    @property
+    def _counts(self) -> list[int]:
+        return [self._files, self._bytes, self._spared]

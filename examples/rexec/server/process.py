@@ -1,0 +1,324 @@
+"""A command that runs here: its pipes or its terminal, and its line to the guard."""
+
+import errno
+import fcntl
+import io
+import itertools
+import json
+import math
+import os
+import pty
+import signal
+import socket
+import struct
+import termios
+from collections.abc import Callable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Self
+
+import anyio
+
+from ..messages import CANNOT_START, NO_SUCH_DIRECTORY, NOT_FOUND, NOT_PERMITTED, Size, StartError
+from ..policy.order import Order
+from ..pumps import PIECE, FileSink, FileSource, enlarge
+
+GRACE = 5.0
+"""Seconds between asking a command to stop (TERM) and stopping it (KILL)."""
+LINGER = 10.0
+"""Seconds of silence after which the outputs of a command that has ended are taken to be at their end."""
+
+
+class GuardLost(Exception):
+    """The guard has ended, or has given a command up: how the command ended is not known."""
+
+
+class Process:
+    """A running command.  Leaving ``async with process`` stops what still runs of it, unless `finish` was called.
+
+    Made by `Guard.start`.
+    """
+
+    returncode: int | None = None
+    """As in `subprocess.Popen`; None before `exited`."""
+    late = False
+    """Whether it was stopped because its time was up."""
+    interrupted = False
+    """Whether it was sent a signal that asks to end."""
+
+    def __init__(self, line: socket.socket, streams: "Streams", order: Order, grace: float) -> None:
+        self.pid = 0
+        self.stdin = streams.stdin
+        self.outputs = streams.outputs
+        """Standard output, and standard error if it is a pipe of its own."""
+        self._streams = streams
+        self._line = line
+        self._received = b""
+        self._finished = False
+        self._order: Order | None = order
+        self.time = order.limits.get("time")
+        """In seconds, what it may take; None if that is not limited."""
+        self._unsent = memoryview(order.to_json(grace))
+
+    def send_order(self) -> bool:
+        """Send the order, as much as the line takes now; returns whether that was all.  Raises an `OSError`."""
+        with suppress(BlockingIOError):
+            while self._unsent:
+                self._unsent = self._unsent[self._line.send(self._unsent) :]
+        return not self._unsent
+
+    async def begin(self) -> None:
+        """Wait until it runs.  Raises `StartError`, `GuardLost`, an `OSError`."""
+        try:
+            while not self.send_order():
+                await anyio.wait_writable(self._line)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # the guard has given up, and has perhaps said why
+        report = await self._report()
+        if "error" in report:
+            self._finished = True
+            stage, number = report["error"]
+            assert self._order is not None
+            raise _start_error(stage, number, self._order)
+        self.pid = report["pid"]
+        self._order, self._unsent = None, memoryview(b"")  # it may run for days
+
+    async def exited(self) -> int:
+        """Wait until the command has ended.  It is not reaped: until `finish` its id, and its group's, stay its own.
+
+        Raises `GuardLost`.
+        """
+        if self.returncode is None:
+            report = await self._report()
+            self.returncode, self.late = int(report["exit"]), bool(report["late"])
+        return self.returncode
+
+    def signal(self, number: int) -> None:
+        """Send a signal to the command and its children."""
+        self.interrupted |= number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
+        self._tell({"signal": number})
+
+    def resize(self, size: Size) -> None:
+        """Its terminal, if it has one, has another size from now on."""
+        self._streams.resize(size)
+
+    def end_input(self) -> None:
+        """The end of file for what reads the input."""
+        self._streams.end_input()
+
+    def finish(self) -> None:
+        """Let go of the command, which has `exited`.  What it has left running in the background goes on."""
+        self._tell({"finish": True})
+        self._finished = True
+
+    async def stop(self) -> None:
+        """Send TERM to the command and its children, and KILL to those left after the grace; wait for their end."""
+        self._finished = True
+        with anyio.CancelScope(shield=True):
+            try:
+                self._line.shutdown(socket.SHUT_WR)
+                while "gone" not in (report := await self._report()):
+                    pass
+                self.returncode = int(report["exit"])
+            except (GuardLost, OSError):  # the guard was killed: the system has killed the command, but no children
+                with suppress(ProcessLookupError, PermissionError):
+                    if self.pid:
+                        os.killpg(self.pid, signal.SIGKILL)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        with suppress(OSError):  # the guard is gone: `exited` will tell
+            self._line.send(json.dumps(message).encode() + b"\n")
+
+    async def _report(self) -> dict[str, Any]:
+        while b"\n" not in self._received:
+            await anyio.wait_readable(self._line)
+            try:
+                data = self._line.recv(4096)
+            except BlockingIOError:
+                continue
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise GuardLost("the guard of the commands has ended")
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
+        report: dict[str, Any] = json.loads(line)
+        if "failed" in report:
+            raise GuardLost(f"the guard has given the command up: {report['failed']}")
+        return report
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        # The input is closed last: a command whose input broke off must not take that for its end.
+        if not self._finished:
+            await self.stop()
+        self.close()
+
+    def close(self) -> None:
+        """Close our ends; whatever still runs is stopped by the guard."""
+        self._streams.close()
+        self._line.close()
+
+
+def _start_error(stage: str, number: int, order: Order) -> StartError:
+    subject = {"directory": order.directory, "command": order.argv[0]}.get(stage)
+    name = (subject or b"").decode(errors="replace") or (f"the {stage}" if stage != "start" else "the command")
+    text = f"{name}: {os.strerror(number) if number else 'failed'}"
+    match stage, number:
+        case "directory", errno.ENOENT | errno.ENOTDIR:
+            return StartError(NO_SUCH_DIRECTORY, text)
+        case "command", errno.ENOENT | errno.ENOTDIR:
+            return StartError(NOT_FOUND, text)
+        case "user", errno.EPERM:
+            name = order.user.name if order.user is not None else "the user"
+            return StartError(NOT_PERMITTED, f"{name}: the server, which is not root, can't run commands as others")
+        case _, errno.EACCES | errno.EPERM:
+            return StartError(NOT_PERMITTED, text)
+    return StartError(CANNOT_START, text)
+
+
+# --- its streams --------------------------------------------------------------------------------
+
+
+class OutputPipe(FileSource):
+    """An output of a command.
+
+    It ends when everybody has closed it, which may be later than the end of the command: what the command has left in
+    the background may still write. So it is read on after `linger`, but a process that keeps it open and says nothing,
+    as a daemon does, is not waited for. What was written before is never lost: time counts only while the pipe
+    is empty.
+    """
+
+    _patience = math.inf
+    _waiting: anyio.CancelScope | None = None
+
+    async def receive(self, max_bytes: int = PIECE) -> bytes:
+        try:
+            return await super().receive(max_bytes)
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            raise anyio.EndOfStream from None  # how a terminal says that everybody has closed it
+
+    def linger(self) -> None:
+        """The command has ended: from now on `LINGER` seconds of silence are the end."""
+        self._patience = LINGER
+        if self._waiting is not None:
+            self._waiting.deadline = anyio.current_time() + LINGER
+
+    async def wait(self) -> None:
+        with anyio.CancelScope(deadline=anyio.current_time() + self._patience) as self._waiting:
+            await super().wait()
+        if self._waiting.cancelled_caught:
+            raise anyio.EndOfStream
+
+
+class Streams:
+    """Our ends of what a command reads and writes."""
+
+    stdin: FileSink
+    outputs: tuple[OutputPipe, ...]
+    theirs: list[int]
+    """The ends of the command: what is to be its descriptors 0, 1 and 2."""
+
+    def end_input(self) -> None:
+        """The end of file for the command."""
+
+    def resize(self, size: Size) -> None:
+        """Only a terminal has one."""
+
+    def close(self) -> None:
+        for output in self.outputs:
+            output.close()
+        self.stdin.close()
+
+
+class Pipes(Streams):
+    """Three pipes."""
+
+    def __init__(self) -> None:
+        (their_stdin, stdin), (stdout, their_stdout), (stderr, their_stderr) = _several(os.pipe, 3)
+        self.theirs = [their_stdin, their_stdout, their_stderr]
+        self.stdin = FileSink(_our_end(stdin, "w"))
+        self.outputs = OutputPipe(_our_end(stdout, "r")), OutputPipe(_our_end(stderr, "r"))
+
+    def end_input(self) -> None:
+        self.stdin.close()
+
+
+class NoInput(Pipes):
+    """Three pipes, the first of which is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.end_input()
+
+
+class Terminal(Streams):
+    """A terminal: one output, and an input whose end is a character."""
+
+    def __init__(self, size: Size) -> None:
+        ((ours, theirs),) = _several(pty.openpty, 1)
+        try:
+            copy = os.dup(ours)
+        except OSError:
+            os.close(ours)
+            os.close(theirs)
+            raise
+        self.theirs = [theirs] * 3
+        self._file = _our_end(copy, "w")
+        self.stdin = self._input = _TerminalInput(self._file)
+        self.outputs = (OutputPipe(_our_end(ours, "r")),)
+        self.resize(size)
+
+    def end_input(self) -> None:
+        self._input.end()
+
+    def resize(self, size: Size) -> None:
+        """Also tells whoever is in the foreground there (WINCH)."""
+        with suppress(OSError, ValueError):  # it was closed
+            fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
+
+
+class _TerminalInput(FileSink):
+    """Remembers whether a line is begun: the end of file after one takes a second character."""
+
+    _in_line = False
+
+    async def send(self, item: bytes) -> None:
+        try:
+            await super().send(item)
+        except OSError as exc:
+            if exc.errno != errno.EIO:
+                raise
+            raise anyio.BrokenResourceError from exc  # nobody has the terminal any more
+        self._in_line = not item.endswith((b"\n", b"\r"))
+
+    def end(self) -> None:
+        with suppress(OSError, ValueError):
+            character: bytes = termios.tcgetattr(self._file.fileno())[6][termios.VEOF]
+            self._file.write(memoryview(character * (2 if self._in_line else 1)))
+
+
+def _several(make: Callable[[], tuple[int, int]], count: int) -> list[tuple[int, int]]:
+    """So many pairs of descriptors, or none."""
+    pairs: list[tuple[int, int]] = []
+    try:
+        while len(pairs) < count:
+            pairs.append(make())
+    except OSError:
+        for descriptor in itertools.chain(*pairs):
+            os.close(descriptor)
+        raise
+    return pairs
+
+
+def _our_end(descriptor: int, mode: str) -> io.FileIO:
+    file = io.FileIO(descriptor, mode)
+    os.set_blocking(descriptor, False)
+    enlarge(file)
+    return file

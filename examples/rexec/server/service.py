@@ -1,0 +1,414 @@
+"""The service: executes what trusted peers ask for.
+
+    async with service() as rexec:
+        await chanlink.serve({SERVICE: rexec}, "tcp://127.0.0.1:9323", trust=...)
+
+Without a policy, whoever may use it may run anything that this process may run.
+
+The status sender is the life-line of a command: when its receiver is gone, because the caller left, was killed or lost
+its connection, the command is stopped.
+"""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+import chanlink
+
+from ..logs import logger
+from ..messages import (
+    BAD_REQUEST,
+    CANCELLED,
+    REFUSED,
+    SERVICE,
+    STOPPED,
+    TOO_LONG,
+    Attach,
+    BadMessage,
+    Kill,
+    Listing,
+    Request,
+    Run,
+    StartError,
+    Streams,
+    ends_in,
+    error_message,
+    printable,
+    read_control,
+    read_request,
+    shell_line,
+    status_message,
+)
+from ..policy.file import PolicyFile
+from ..policy.order import Order
+from ..policy.policy import Policy, Rule
+from ..pumps import copy_in, copy_out
+from .audit import Account, Audit
+from .detached import Detached, Table
+from .process import GRACE, GuardLost, OutputPipe, Process
+from .starter import Guard
+
+__all__ = ["SERVICE", "Handler", "Service", "service"]
+
+Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
+
+
+@asynccontextmanager
+async def service(
+    policy: Policy | PolicyFile | None = None, audit: Audit | None = None, grace: float = GRACE
+) -> AsyncGenerator["Service", None]:
+    """The handler to serve under the name `SERVICE`.
+
+    The file of a policy is read again when it changes. Without a policy, whoever may use the service may run anything.
+    ``grace`` is the time in seconds between TERM and KILL for commands that are stopped.
+    Leave the block after the sessions have ended: commands that run detached are stopped then. To have callers told
+    that it was the server, call `Service.stop` before the sessions end.
+    """
+    failure: BaseException | None = None
+    async with Guard(grace) as guard, anyio.create_task_group() as background:
+        if isinstance(policy, PolicyFile):
+            background.start_soon(policy.watch)
+        try:
+            yield Service(guard, background, policy or Policy.anything(), audit or Audit())
+        except Exception as exc:  # the task group would wrap it
+            failure = exc
+        background.cancel_scope.cancel()
+    if failure is not None:
+        raise failure
+
+
+class Service:
+    """A `Handler`.  Made by `service`."""
+
+    def __init__(self, guard: Guard, background: TaskGroup, policy: Policy | PolicyFile, audit: Audit) -> None:
+        self._guard = guard
+        self._background = background
+        self._policy = policy
+        self._audit = audit
+        self._detached = Table()
+        self._running: Counter[str] = Counter()
+        self._stops: set[anyio.CancelScope] = set()
+        self._all_stopped: anyio.Event | None = None
+
+    async def stop(self) -> None:
+        """Stop what runs for somebody who waits for it, and tell them; whatever is asked for from now on, as well.
+
+        Returns when all is stopped: after the grace, if there are commands that do not end by themselves.
+        """
+        self._all_stopped = anyio.Event()
+        for scope in self._stops:
+            scope.cancel()
+        if self._stops:
+            await self._all_stopped.wait()
+
+    @contextmanager
+    def _stoppable(self) -> Iterator[anyio.CancelScope]:
+        with anyio.CancelScope() as scope:
+            if self._all_stopped is not None:
+                scope.cancel()
+            self._stops.add(scope)
+            try:
+                yield scope
+            finally:
+                self._stops.discard(scope)
+                if self._all_stopped is not None and not self._stops:
+                    self._all_stopped.set()
+
+    async def __call__(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
+        """Serve a channel, which brings one request.  Returns when that is answered; cancelled: its command is stopped.
+
+        What becomes of the channel then is no matter: whether somebody still waits, a command learns from its own ends.
+        """
+        try:
+            request = _read(await requests.receive(), requests, peer)
+        except chanlink.ChanlinkError as exc:
+            logger.info("%s: no request: %s", peer.name, printable(str(exc)))
+            return
+        if request is not None:
+            await self._answer(request, peer)
+
+    async def _answer(self, request: Request, peer: chanlink.Peer) -> None:
+        try:
+            async with AsyncExitStack() as ends:
+                for end in ends_in(request):
+                    await ends.enter_async_context(end)
+                with self._stoppable() as scope:
+                    await self._act_and_tell(request, peer)
+                if scope.cancelled_caught:
+                    request.status.fail(STOPPED, "the server was stopped, and what it ran")
+        except chanlink.ChannelBroken as exc:
+            logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
+
+    async def _act_and_tell(self, request: Request, peer: chanlink.Peer) -> None:
+        try:
+            answer = await self._act(request, peer)
+        except StartError as exc:
+            answer = error_message(exc)
+        except GuardLost as exc:
+            logger.error("%s: %s", peer.name, exc)
+            request.status.fail("guard-lost", "how the command ended is not known")
+            return
+        try:
+            await request.status.send(answer)
+        except chanlink.MessageError as exc:
+            await request.status.send(error_message(StartError(TOO_LONG, f"the answer is too long: {exc}")))
+
+    async def _act(self, request: Request, peer: chanlink.Peer) -> dict[str, Any]:
+        owner = peer.key.fingerprint if peer.key is not None else peer.name
+        match request:
+            case Run(streams=None):
+                entry: Detached = await self._background.start(self._run_detached, request, peer, owner)
+                return {"detached": entry.name}
+            case Run():
+                return await self._run(request, peer, owner)
+            case Attach():
+                return await _attach(request, self._detached.get(owner, request.name))
+            case Kill():
+                await _kill(self._detached.get(owner, request.name), request.number)
+                return {"killed": request.name}
+            case Listing():
+                return {"commands": self._detached.rows_of(owner)}
+
+    # --- a command ---
+
+    async def _run(self, run: Run, peer: chanlink.Peer, owner: str) -> dict[str, Any]:
+        """Run a command to its end; returns its status message."""
+        account = self._audit.account(run, peer)
+        order, rule = self._decide(run, peer, account)
+        streams = run.streams
+        assert streams is not None
+        with self._counted(owner, rule, account):
+            process = await self._start(order, rule, account)
+            run.forget_words()
+            del order
+            try:
+                async with process:
+                    await _attend(process, streams, run.status)
+            finally:
+                stdio, stderr = streams.stdio.statistics(), streams.stderr.statistics()
+                await account.ended(process.returncode, moved=(stdio.received, stdio.sent, stderr.sent))
+        return _status(process)
+
+    async def _run_detached(
+        self, run: Run, peer: chanlink.Peer, owner: str, *, task_status: TaskStatus[Detached]
+    ) -> None:
+        account = self._audit.account(run, peer)
+        order, rule = self._decide(run, peer, account)
+        with self._counted(owner, rule, account):
+            entry = self._detached.add(owner, run.detach or "", shell_line(run.argv))
+            try:
+                process = await self._start(order, rule, account, no_input=True)
+            except BaseException:
+                self._detached.remove(owner, entry)
+                raise
+            run.forget_words()
+            del order
+            entry.process = process
+            task_status.started(entry)
+            moved = [0, 0, 0]
+            try:
+                async with process:
+                    with entry.scope:
+                        await _collect(process, entry, moved)
+            finally:
+                note = _note(process) or ("" if process.returncode is not None else "its end is not known")
+                entry.end(process.returncode, note)
+                await account.ended(process.returncode, moved=(moved[0], moved[1], moved[2]))
+
+    def _decide(self, run: Run, peer: chanlink.Peer, account: Account) -> tuple[Order, Rule]:
+        try:
+            policy = self._policy.policy if isinstance(self._policy, PolicyFile) else self._policy
+            rule = policy.rule_for(peer)
+            return policy.decide(run, rule), rule
+        except StartError as exc:
+            account.refused(exc)
+            raise
+
+    @contextmanager
+    def _counted(self, owner: str, rule: Rule, account: Account) -> Iterator[None]:
+        """One of those that a key may have at once."""
+        if self._running[owner] >= rule.at_once:
+            error = StartError(REFUSED, f"the rule {rule.name} of the server's policy allows {rule.at_once} at once")
+            account.refused(error)
+            raise error
+        self._running[owner] += 1
+        try:
+            yield
+        finally:
+            self._running[owner] -= 1
+            if not self._running[owner]:
+                del self._running[owner]
+
+    async def _start(self, order: Order, rule: Rule, account: Account, *, no_input: bool = False) -> Process:
+        await account.started(rule.name)
+        try:
+            return await self._guard.start(order, no_input=no_input)
+        except StartError as exc:
+            await account.ended(None, exc.code)
+            raise
+        except BaseException:
+            await account.ended(None, CANCELLED)
+            raise
+
+
+def _status(process: Process) -> dict[str, Any]:
+    if process.returncode is None:
+        raise GuardLost("the end of a command is not known")
+    return status_message(process.returncode, _note(process))
+
+
+def _note(process: Process) -> str:
+    return f"the command was stopped: its time of {process.time} s was up" if process.late else ""
+
+
+def _read(message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> Request | None:
+    """The request in a message, if it is one.  The message may hold what we don't know, which is not kept."""
+    try:
+        request = read_request(message)
+    except BadMessage as exc:
+        logger.warning("%s sent a bad request: %s", peer.name, exc)
+        _reject(message, requests, str(exc))
+        return None
+    kept = list(ends_in(request))
+    for end in ends_in(message):
+        if not any(end is one for one in kept):
+            end.close()
+    return request
+
+
+def _reject(message: object, requests: chanlink.Receiver[Any], problem: str) -> None:
+    """Answer at the status sender, if there is one; else at the channel of requests, which is over then."""
+    status = message.get("status") if isinstance(message, dict) else None
+    if isinstance(status, chanlink.Sender):
+        with suppress(chanlink.ChannelBroken, anyio.WouldBlock):
+            status.send_nowait(error_message(StartError(BAD_REQUEST, problem)))
+    else:
+        requests.refuse(BAD_REQUEST, problem)
+    for end in ends_in(message):
+        end.close()
+
+
+# --- while a command runs -----------------------------------------------------------------------
+
+
+async def _attend(process: Process, streams: Streams, status: chanlink.Sender[Any]) -> None:
+    """Move the bytes until the command has ended, and its outputs; return earlier if it is to be stopped."""
+    async with anyio.create_task_group() as tasks:
+        stop = tasks.cancel_scope.cancel
+        tasks.start_soon(_stop_without_receiver, status, stop)
+        tasks.start_soon(_feed, streams.stdio, process, stop)
+        if streams.control is not None:
+            tasks.start_soon(_obey, streams.control, process)
+        async with anyio.create_task_group() as outputs:
+            if len(process.outputs) == 1:
+                outputs.start_soon(_forward, process.outputs[0], streams.stdio, stop)
+                await streams.stderr.send_eof()
+            else:
+                outputs.start_soon(_forward, process.outputs[0], streams.stdio)
+                outputs.start_soon(_forward, process.outputs[1], streams.stderr)
+            await _until_exited(process, stop)
+        process.finish()
+        stop()
+
+
+async def _until_exited(process: Process, stop: Callable[[], None]) -> None:
+    try:
+        await process.exited()
+    except GuardLost:
+        stop()
+        return
+    if process.interrupted:  # its caller wants no more of it: nothing is left behind
+        await process.stop()
+    for output in process.outputs:
+        output.linger()
+
+
+async def _stop_without_receiver(status: chanlink.Sender[Any], stop: Callable[[], None]) -> None:
+    await status.wait_closed()
+    stop()
+
+
+async def _feed(stdin: chanlink.ByteStream, process: Process, stop: Callable[[], None]) -> None:
+    try:
+        await copy_out(stdin, process.stdin)
+    except chanlink.ChannelBroken:
+        stop()  # it must not take half of its input for all of it
+    else:
+        process.end_input()
+
+
+async def _obey(control: chanlink.Receiver[Any], process: Process) -> None:
+    try:
+        async for message in control:
+            order = read_control(message)
+            if isinstance(order, int):
+                process.signal(order)
+            else:
+                process.resize(order)
+    except BadMessage as exc:
+        control.refuse(BAD_REQUEST, str(exc))
+    except chanlink.ChanlinkError:
+        pass  # the caller is gone; the life-line decides what that means
+
+
+async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream, stop: Callable[[], None] | None = None) -> None:
+    """Copy an output.  ``stop`` is given for a terminal, which can't be closed for one direction."""
+    refusal = await copy_in(pipe, stream)
+    if refusal is not None and (not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED):
+        return  # the whole command is given up; what it says while it cleans up must not kill it
+    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline.
+    if stop is None:
+        pipe.close()
+    elif refusal is not None:
+        stop()
+
+
+# --- detached commands --------------------------------------------------------------------------
+
+
+async def _collect(process: Process, entry: Detached, moved: list[int]) -> None:
+    """Keep what a command writes, until it has ended."""
+
+    async def keep(number: int, output: OutputPipe) -> None:
+        with suppress(anyio.EndOfStream):
+            while True:
+                data = await output.receive()
+                moved[number] += len(data)
+                await entry.backlog.put(number, data)
+
+    async with anyio.create_task_group() as outputs:
+        for number, output in enumerate(process.outputs, start=1):
+            outputs.start_soon(keep, number, output)
+        await _until_exited(process, entry.scope.cancel)
+    process.finish()
+
+
+async def _attach(request: Attach, entry: Detached) -> dict[str, Any]:
+    """Send what a command has written and still writes; returns its status message."""
+    early = ""
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_stop_without_receiver, request.status, tasks.cancel_scope.cancel)
+        with entry.backlog.reader() as reader:
+            if entry.backlog.dropped:
+                early = f"the first {entry.backlog.dropped} bytes of its output were not kept"
+            with suppress(chanlink.ChannelRefused):
+                async for output, data in reader:
+                    await (request.stdout if output == 1 else request.stderr).send(data)
+        await entry.over.wait()
+        tasks.cancel_scope.cancel()
+    if entry.returncode is None:
+        raise GuardLost("the end of a command is not known")
+    return status_message(entry.returncode, "; ".join(filter(None, (early, entry.note))))
+
+
+async def _kill(entry: Detached, number: int) -> None:
+    """Signal a command; 0: stop it, and wait until that is done."""
+    if number == 0:
+        entry.scope.cancel()
+        await entry.over.wait()
+    elif entry.process is not None:
+        entry.process.signal(number)

@@ -1,0 +1,243 @@
+"""Wake-ups are passed on (DESIGN 3.3): who was woken and is cancelled in that very turn leaves it to the next one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio
+import pytest
+
+import chanlink
+from chanlink.testing import session_pair
+from chanlink.testing.promises import eventually
+from tests.conformance.transports import Transport, memory
+from tests.patience import PATIENCE
+
+from .pairs import settle
+from .test_cancellation import (
+    by_name,
+    by_receive,
+    by_select,
+    by_select_send,
+    by_selector,
+    by_selector_send,
+    by_send,
+    each_core,
+)
+
+pytestmark = pytest.mark.anyio
+
+
+class Victim:
+    """A task that can be cancelled in the very turn in which it is woken: by asyncio, which still reaches it then."""
+
+    def __init__(self, operation: Callable[[], Awaitable[Any]], how: str) -> None:
+        self._operation = operation
+        self._how = how
+        self._scope = anyio.CancelScope()
+        self._task: Any = None
+        self.results: list[Any] = []
+        self.cancelled = False
+
+    async def run(self) -> None:
+        if self._how == "task":
+            self._task = asyncio.current_task()
+        with self._scope:
+            try:
+                self.results.append(await self._operation())
+            except asyncio.CancelledError:
+                if not (self.cancelled and self._task):
+                    raise
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        if self._task is not None:
+            self._task.cancel()
+        else:
+            self._scope.cancel()
+
+
+@pytest.fixture(params=["scope", "task"])
+def how(request: pytest.FixtureRequest, anyio_backend: Any) -> Any:
+    if anyio_backend[0] != "asyncio" and request.param == "task":
+        pytest.skip("asyncio's own")
+    return request.param
+
+
+def when_woken(core: Any, victim: Victim) -> None:
+    """Over a session: cancel it right after the reader task has woken it."""
+    stream, name = (
+        (core.outlet.stream, "on_writable")
+        if hasattr(core, "outlet")
+        else (next(iter(core.feeds)).stream, "on_readable")
+    )
+    look = getattr(stream, name)
+
+    def look_and_cancel() -> None:
+        look()
+        victim.cancel()
+
+    setattr(stream, name, look_and_cancel)
+
+
+@each_core
+@pytest.mark.parametrize("capacity", [None, 0])
+@pytest.mark.parametrize("first", [by_receive, by_select, by_selector], **by_name)
+@pytest.mark.parametrize("second", [by_receive, by_select, by_selector], **by_name)
+async def test_a_message_goes_to_the_next_one_if_who_was_woken_is_cancelled(
+    transport: Transport, capacity: Any, first: Any, second: Any, how: str
+) -> None:
+    async with transport() as link, anyio.create_task_group() as tasks:
+        sender, receiver = await link.channel(capacity)
+        victim = Victim(lambda: first(receiver), how)
+        other = Victim(lambda: second(receiver), "scope")
+        for one in (victim, other):
+            tasks.start_soon(one.run)
+            await settle()
+        assert receiver.statistics().waiting == 2
+        if transport is memory:
+            sender.send_nowait("the only one")
+            victim.cancel()
+        else:
+            when_woken(receiver.receive_core, victim)
+            sender.send_nowait("the only one")
+        await eventually(lambda: victim.results + other.results)
+        if how == "task":
+            assert (victim.results, other.results) == ([], ["the only one"])
+        await link.settle()
+        assert victim.results + other.results == ["the only one"]
+        await sender.flush()
+        tasks.cancel_scope.cancel()
+
+
+@each_core
+@pytest.mark.parametrize("first", [by_send, by_select_send, by_selector_send], **by_name)
+@pytest.mark.parametrize("second", [by_send, by_select_send, by_selector_send], **by_name)
+async def test_room_goes_to_the_next_one_if_who_was_woken_is_cancelled(
+    transport: Transport, first: Any, second: Any, how: str
+) -> None:
+    async with transport() as link, anyio.create_task_group() as tasks:
+        sender, receiver = await link.channel(1)
+        await sender.send("fills it")
+        victim = Victim(lambda: first(sender, "by the victim"), how)
+        other = Victim(lambda: second(sender, "by the other"), "scope")
+        for one in (victim, other):
+            tasks.start_soon(one.run)
+            await settle()
+        assert sender.statistics().waiting == 2
+        if transport is memory:
+            assert receiver.receive_nowait() == "fills it"
+            victim.cancel()
+        else:
+            when_woken(sender.send_core, victim)
+            assert await receiver.receive() == "fills it"
+        await eventually(lambda: victim.results + other.results)
+        await link.settle()
+        if how == "task":
+            assert (len(victim.results), len(other.results)) == (0, 1)
+        assert len(victim.results + other.results) == 1
+        assert await receiver.receive() == ("by the other" if other.results else "by the victim")
+        tasks.cancel_scope.cancel()
+
+
+async def test_an_incoming_channel_goes_to_the_next_one_if_who_was_woken_is_cancelled(how: str) -> None:
+    async with session_pair() as (client, server), anyio.create_task_group() as tasks:
+        victim, other = Victim(server.accept, how), Victim(server.accept, "scope")
+        for one in (victim, other):
+            tasks.start_soon(one.run)
+            await settle()
+        opened = server.stream_opened
+
+        def opened_and_cancelled(stream: Any) -> None:
+            opened(stream)
+            victim.cancel()
+
+        server.stream_opened = opened_and_cancelled  # type: ignore[method-assign]
+        await client.open("service")
+        await eventually(lambda: victim.results + other.results)
+        await settle()
+        assert [one.service for one in victim.results + other.results] == ["service"]
+        assert not (how == "task" and victim.results)
+        tasks.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_send_waits_until_its_own_message_was_taken_and_not_until_another_was_that_was_given_back() -> None:
+    sender, receiver = chanlink.pipe(0)
+    tasks = [asyncio.ensure_future(receiver.receive()) for _ in range(3)]
+    await settle()
+    sender.send_nowait("given back twice")
+    tasks[0].cancel()
+    asyncio.get_running_loop().call_soon(tasks[1].cancel)  # it has been woken by then
+    with anyio.fail_after(PATIENCE):
+        await asyncio.ensure_future(sender.send("taken"))
+        assert await tasks[2] == "taken"
+    assert await receiver.receive() == "given back twice"
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+@pytest.mark.parametrize("turned", [False, True])
+async def test_messages_that_cancelled_receivers_gave_back_are_in_order(turned: bool) -> None:
+    sender, receiver = chanlink.pipe(0)
+    tasks = [asyncio.ensure_future(receiver.receive()) for _ in range(2)]
+    await settle()
+    sender.send_nowait("first")
+    sender.send_nowait("second")
+    for task in reversed(tasks) if turned else tasks:
+        task.cancel()
+    await settle()
+    assert [receiver.receive_nowait(), receiver.receive_nowait()] == ["first", "second"]
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_what_a_cancelled_receiver_gave_back_comes_before_what_its_sender_sent_after_a_move() -> None:
+    async with session_pair() as (client, server):
+        carrier = await client.open("service")
+        carried = (await server.accept()).end
+        sender, receiver = chanlink.pipe(0)
+        task = asyncio.ensure_future(receiver.receive())
+        await settle()
+        sender.send_nowait(1)
+        carrier.send_nowait(sender)
+        task.cancel()
+        there = await carried.receive()
+        there.send_nowait(2)
+        await settle()
+        assert [await receiver.receive(), await receiver.receive()] == [1, 2]
+        there.close()
+
+
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_an_end_that_a_cancelled_receiver_gave_back_is_refused_when_the_receiver_was_closed_meanwhile() -> None:
+    sender, receiver = chanlink.pipe(0)
+    task = asyncio.ensure_future(receiver.receive())
+    await settle()
+    one, other = chanlink.pipe()
+    sender.send_nowait(one)
+    receiver.close()
+    task.cancel()
+    await settle()
+    with pytest.raises(chanlink.ChannelFailed, match="not-taken"):
+        other.receive_nowait()
+
+
+@pytest.mark.parametrize("capacity", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [2, 3, 4, 6])
+async def test_of_tasks_that_share_a_sender_none_is_left_behind(capacity: int, count: int) -> None:
+    sender, receiver = chanlink.pipe(capacity)
+    sent = [0] * count
+    async with anyio.create_task_group() as tasks:
+
+        async def send(number: int) -> None:
+            while True:
+                await sender.send(number)
+                sent[number] += 1
+
+        for number in range(count):
+            tasks.start_soon(send, number)
+        for _ in range(1_000):
+            await receiver.receive()
+        tasks.cancel_scope.cancel()
+    assert min(sent) >= 1_000 // count // 4
+    sender.close()
+    receiver.close()

@@ -1,0 +1,580 @@
+"""Identities, in memory and in files."""
+
+import base64
+import errno
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+import chanlink
+from chanlink.errors import KeyFormatError
+from chanlink.security.keys import openssh
+from chanlink.security.keys.identity import Identity, PublicKey
+from tests.patience import PATIENCE
+
+needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+
+ALICE = Identity.generate("alice@laptop")
+MALLORY = Identity.generate("mallory")
+
+
+def ssh_keygen(*args: str | Path, input: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
+    command = ["ssh-keygen", *map(str, args)]
+    return subprocess.run(command, input=input, capture_output=True, check=check, timeout=PATIENCE)
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+# --- identities ---------------------------------------------------------------------------------
+
+
+@pytest.mark.anyio
+async def test_identity_signs_as_rfc_8032_says(tmp_path: Path) -> None:
+    # RFC 8032 section 7.1, test 2
+    seed = bytes.fromhex("4ccd089b28ff96da9db6c346ec114e0f5b8a319f35aba624da8cf6ed4fb8a6fb")
+    key = PublicKey(bytes.fromhex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c"))
+    (tmp_path / "key").write_text(openssh.format_private_key(seed, key))
+    (tmp_path / "key").chmod(0o600)
+    identity = Identity.load(tmp_path / "key")
+    assert identity.public_key == key
+    assert (await identity.sign(b"\x72")).hex() == (
+        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da"
+        "085ac1e43e15996e458f3613d0f11d8c387b2eaeb4302aeeb00d291612bb0c00"
+    )
+
+
+@pytest.mark.anyio
+async def test_identity_signs_with_the_signer_that_it_was_given() -> None:
+    async def agent(data: bytes) -> bytes:
+        await anyio.sleep(0)
+        return await ALICE.sign(data)
+
+    identity = Identity(ALICE.public_key, agent)
+    assert ALICE.public_key.verify(b"data", await identity.sign(b"data"))
+
+
+def test_generated_identities_differ() -> None:
+    assert ALICE.public_key != MALLORY.public_key
+    assert ALICE.public_key.comment == "alice@laptop"
+
+
+def test_repr_shows_the_fingerprint_and_nothing_of_the_secret(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    seed, _ = openssh.parse_private_key((tmp_path / "key").read_bytes())
+    shown = repr(ALICE) + repr(ALICE._signer)
+    assert ALICE.public_key.fingerprint in shown
+    for secret in (seed.hex(), base64.b64encode(seed).decode(), repr(seed)[2:-1]):
+        assert secret not in shown
+
+
+# --- saving -------------------------------------------------------------------------------------
+
+
+def test_saved_identity_is_loaded(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    loaded = Identity.load(tmp_path / "key")
+    assert loaded.public_key == ALICE.public_key
+    assert loaded.public_key.comment == "alice@laptop"
+    assert PublicKey.load(tmp_path / "key.pub") == ALICE.public_key
+    assert ALICE.public_key.verify(b"data", anyio.run(loaded.sign, b"data"))
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_saved_files_and_directories_have_the_modes_of_ssh(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        ALICE.save(tmp_path / "a" / "b" / "key")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "a" / "b" / "key") == 0o600
+    assert mode(tmp_path / "a" / "b" / "key.pub") == 0o644
+    assert [mode(tmp_path / "a"), mode(tmp_path / "a" / "b")] == [0o700, 0o700]
+    assert sorted(os.listdir(tmp_path / "a" / "b")) == ["key", "key.pub"]
+
+
+def test_secret_is_never_in_a_file_that_others_can_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[tuple[str, int]] = []
+    real_fchmod, real_link = os.fchmod, os.link
+
+    def fchmod(descriptor: int, new: int) -> None:
+        assert os.fstat(descriptor).st_size == 0
+        events.append(("made", stat.S_IMODE(os.fstat(descriptor).st_mode)))
+        real_fchmod(descriptor, new)
+
+    def link(source: Path, target: Path) -> None:
+        events.append((target.name, mode(source)))
+        real_link(source, target)
+
+    monkeypatch.setattr("chanlink.security.keys.files.os.fchmod", fchmod)
+    monkeypatch.setattr("chanlink.security.keys.identity.os.link", link)
+    before = os.umask(0)
+    try:
+        ALICE.save(tmp_path / "key")
+    finally:
+        os.umask(before)
+    assert events == [("made", 0o600), ("key", 0o600), ("key.pub", 0o644)]
+
+
+def test_a_key_on_a_file_system_without_modes_is_made_with_a_word_about_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    make, chmod = tempfile.mkstemp, os.chmod
+
+    def make_open_to_all(**options: Any) -> tuple[int, str]:
+        descriptor, name = make(**options)
+        chmod(name, 0o755)
+        return descriptor, name
+
+    def refuse(descriptor: int, mode: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("tempfile.mkstemp", make_open_to_all)
+    monkeypatch.setattr("os.fchmod", refuse)
+    ALICE.save(tmp_path / "key")
+    assert caplog.messages == [
+        f"{tmp_path / 'key'}: its file system keeps no modes (this one is 755): others may be able to read it"
+    ]
+    with pytest.raises(KeyFormatError, match="others can read this private key"):  # as ssh refuses it
+        Identity.load(tmp_path / "key")
+
+
+@pytest.mark.parametrize("existing", ["key", "key.pub"])
+def test_existing_file_is_never_overwritten(existing: str, tmp_path: Path) -> None:
+    (tmp_path / existing).write_text("precious")
+    with pytest.raises(KeyFormatError, match=f"{existing}: File exists") as caught:
+        ALICE.save(tmp_path / "key")
+    assert isinstance(caught.value.__cause__, FileExistsError)
+    assert os.listdir(tmp_path) == [existing]
+    assert (tmp_path / existing).read_text() == "precious"
+
+
+def test_private_half_never_appears_when_a_public_one_is_in_the_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "key.pub").touch()
+    monkeypatch.setattr("chanlink.security.keys.identity.os.link", pytest.fail)
+    with pytest.raises(KeyFormatError, match="File exists"):
+        ALICE.save(tmp_path / "key")
+
+
+def test_dangling_link_is_not_followed_when_saving(tmp_path: Path) -> None:
+    (tmp_path / "key").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(KeyFormatError, match="File exists"):
+        ALICE.save(tmp_path / "key")
+    assert os.listdir(tmp_path) == ["key"]
+
+
+def test_nothing_is_left_when_the_public_half_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = os.link
+
+    def fails_for_public(source: str, target: Path) -> None:
+        if target.suffix == ".pub":
+            raise OSError(28, "No space left on device", source, None, target)
+        link(source, target)
+
+    monkeypatch.setattr("chanlink.security.keys.identity.os.link", fails_for_public)
+    with pytest.raises(KeyFormatError, match=r"key\.pub: No space left"):
+        ALICE.save(tmp_path / "key")
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["file/key", "file/further/key", "nul\0byte", "", "/"])
+def test_place_that_can_hold_no_file_is_a_key_format_error(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(KeyFormatError):
+        ALICE.save(tmp_path / name if name else "")
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_secret_that_is_elsewhere_cannot_be_saved(tmp_path: Path) -> None:
+    with pytest.raises(KeyFormatError, match="not in this process"):
+        Identity(ALICE.public_key, ALICE.sign).save(tmp_path / "key")
+
+
+# --- loading ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o644, 0o660, 0o620, 0o601])
+def test_private_key_open_to_others_is_refused(bits: int, tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    (tmp_path / "key").chmod(bits)
+    with pytest.raises(KeyFormatError, match=f"chmod 600 {tmp_path}/key") as caught:
+        Identity.load(tmp_path / "key")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bits", [0o600, 0o400, 0o700])
+def test_private_key_open_to_its_owner_alone_is_read(bits: int, tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    (tmp_path / "key").chmod(bits)
+    assert Identity.load(tmp_path / "key").public_key == ALICE.public_key
+
+
+def test_private_key_that_is_not_ours_may_be_open_to_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ALICE.save(tmp_path / "key")
+    (tmp_path / "key").chmod(0o640)
+    monkeypatch.setattr("os.getuid", lambda: (tmp_path / "key").stat().st_uid + 1)
+    assert Identity.load(tmp_path / "key").public_key == ALICE.public_key
+
+
+def test_home_directory_is_expanded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    ALICE.save("~/keys/mine")
+    assert (tmp_path / "keys" / "mine").exists()
+    assert Identity.load("~/keys/mine").public_key == ALICE.public_key
+    assert PublicKey.load("~/keys/mine.pub") == ALICE.public_key
+
+
+@pytest.mark.parametrize("name", ["missing", "missing/key", ".", "nul\0byte"])
+def test_file_that_cannot_be_opened_is_a_key_format_error(name: str, tmp_path: Path) -> None:
+    with pytest.raises(KeyFormatError, match=r"No such file|Is a directory|null byte"):
+        Identity.load(tmp_path / name)
+
+
+def test_unknown_home_directory_is_a_key_format_error() -> None:
+    with pytest.raises(KeyFormatError, match="no-such-user"):
+        Identity.load("~no-such-user/key")
+
+
+def test_file_too_large_for_a_key_is_refused(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    text = (tmp_path / "key").read_bytes()
+    (tmp_path / "key").write_bytes(text.ljust(64 * 1024, b"\n"))
+    with pytest.raises(KeyFormatError, match="does not end where the file ends"):  # it was read
+        Identity.load(tmp_path / "key")
+    (tmp_path / "key").write_bytes(text.ljust(64 * 1024 + 1, b"\n"))
+    with pytest.raises(KeyFormatError, match="larger than 65536 bytes"):
+        Identity.load(tmp_path / "key")
+
+
+def test_malformed_private_key_file_is_refused_with_its_name(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xff\xfe nonsense")
+    (tmp_path / "key").chmod(0o600)
+    with pytest.raises(KeyFormatError, match=r"key: not an OpenSSH private key file; .* ssh-keygen -t ed25519"):
+        Identity.load(tmp_path / "key")
+
+
+# --- the default identity -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("variable", [None, ""])
+def test_default_identity_is_made_at_first_use(
+    variable: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("CHANLINK_IDENTITY", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CHANLINK_IDENTITY", variable)
+    identity = Identity.default()
+    assert identity.public_key == Identity.load(tmp_path / ".config" / "chanlink" / "id_ed25519").public_key
+    assert identity.public_key == Identity.default().public_key
+    assert identity.public_key.comment.startswith("chanlink@")
+
+
+def test_environment_names_the_default_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("CHANLINK_IDENTITY", str(tmp_path / "mine"))
+    ALICE.save(tmp_path / "mine")
+    assert Identity.default().public_key == ALICE.public_key
+    assert not (tmp_path / "home").exists()
+
+
+def test_default_identity_that_cannot_be_read_is_not_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHANLINK_IDENTITY", str(tmp_path / "mine"))
+    (tmp_path / "mine").write_text("precious")
+    (tmp_path / "mine").chmod(0o600)
+    with pytest.raises(KeyFormatError, match="mine: not an OpenSSH"):
+        Identity.default()
+    assert (tmp_path / "mine").read_text() == "precious"
+
+
+def test_default_identity_is_not_made_beside_a_foreign_public_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHANLINK_IDENTITY", str(tmp_path / "mine"))
+    (tmp_path / "mine.pub").write_text(str(ALICE.public_key))
+    with pytest.raises(KeyFormatError, match=r"mine\.pub: File exists"):
+        Identity.default()
+    assert os.listdir(tmp_path) == ["mine.pub"]
+
+
+def test_loser_of_the_race_for_the_first_use_takes_the_key_of_the_winner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CHANLINK_IDENTITY", str(tmp_path / "mine"))
+    link = os.link
+
+    def link_too_late(source: str, target: Path) -> None:
+        monkeypatch.setattr("chanlink.security.keys.identity.os.link", link)
+        ALICE.save(target)
+        link(source, target)
+
+    monkeypatch.setattr("chanlink.security.keys.identity.os.link", link_too_late)
+    assert Identity.default().public_key == ALICE.public_key
+    assert PublicKey.load(tmp_path / "mine.pub") == ALICE.public_key
+    assert sorted(os.listdir(tmp_path)) == ["mine", "mine.pub"]
+
+
+def test_all_who_race_for_the_first_use_get_the_same_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    racers = 8
+    for lap in range(10):
+        monkeypatch.setenv("CHANLINK_IDENTITY", str(tmp_path / str(lap) / "mine"))
+        start = threading.Barrier(racers)
+
+        def race(start: threading.Barrier = start) -> PublicKey:
+            start.wait()
+            return Identity.default().public_key
+
+        with ThreadPoolExecutor(racers) as pool:
+            keys = {future.result() for future in [pool.submit(race) for _ in range(racers)]}
+        assert keys == {PublicKey.load(tmp_path / str(lap) / "mine.pub")}
+
+
+@pytest.mark.anyio
+async def test_no_identity_means_the_default_one_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHANLINK_IDENTITY", str(tmp_path / "mine"))
+    trust = chanlink.Trust.of(ALICE.public_key)
+    async with chanlink.listen("tcp://127.0.0.1:0", trust=trust) as listener:
+        assert mode(tmp_path / "mine") == 0o600
+        ours = PublicKey.load(tmp_path / "mine.pub")
+        with pytest.raises(chanlink.UntrustedPeer) as caught:
+            async with chanlink.connect(listener.addresses[0], peer=ours):
+                pytest.fail("there is a session")
+        assert caught.value.fingerprint == ours.fingerprint
+        async with chanlink.connect(listener.addresses[0], identity=ALICE, peer=ours) as session:
+            assert session.peer.key == ours
+
+
+# --- with OpenSSH -------------------------------------------------------------------------------
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("comment", ["", "a", "al", "ali", "alic", "alice", "alice@", "alice@l", "alice and Zoë"])
+def test_key_made_by_ssh_keygen_is_loaded(comment: str, tmp_path: Path) -> None:
+    ssh_keygen("-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", tmp_path / "key")
+    identity = Identity.load(tmp_path / "key", passphrase="not needed")
+    assert identity.public_key == PublicKey.load(tmp_path / "key.pub")
+    assert str(identity.public_key) == (tmp_path / "key.pub").read_text(encoding="utf-8").rstrip()
+    assert identity.public_key.comment == comment
+
+
+@needs_ssh_keygen
+def test_key_that_we_saved_is_read_by_ssh_keygen(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    assert ssh_keygen("-y", "-f", tmp_path / "key").stdout.decode() == f"{ALICE.public_key}\n"
+    for file in ("key", "key.pub"):
+        words = ssh_keygen("-lf", tmp_path / file).stdout.decode().split()
+        assert words == ["256", ALICE.public_key.fingerprint, "alice@laptop", "(ED25519)"]
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["-t", "rsa", "-b", "2048", "-N", ""], "type 'ssh-rsa'"),
+        (["-t", "rsa", "-b", "2048", "-N", "", "-m", "PEM"], "not an OpenSSH private key file"),
+        (["-t", "rsa", "-b", "2048", "-N", "", "-m", "PKCS8"], "not an OpenSSH private key file"),
+        (["-t", "ecdsa", "-N", ""], "type 'ecdsa-sha2-nistp256'"),
+    ],
+)
+def test_key_that_we_cannot_use_is_refused_with_advice(options: list[str], problem: str, tmp_path: Path) -> None:
+    ssh_keygen("-q", *options, "-f", tmp_path / "key")
+    with pytest.raises(KeyFormatError, match=f'{problem}.*ssh-keygen -t ed25519 -N "" -f FILE') as caught:
+        Identity.load(tmp_path / "key", passphrase="secret")
+    assert "\n" not in str(caught.value)
+
+
+# --- with a passphrase --------------------------------------------------------------------------
+
+CIPHERS = [
+    *(f"aes{bits}-{mode}" for bits in (128, 192, 256) for mode in ("ctr", "cbc")),
+    "aes128-gcm@openssh.com",
+    "aes256-gcm@openssh.com",
+]
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A key with the passphrase "secret"."""
+    path = tmp_path_factory.mktemp("locked") / "key"
+    ssh_keygen("-q", "-t", "ed25519", "-N", "secret", "-a", "1", "-C", "alice@laptop", "-f", path)
+    return path
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("cipher", CIPHERS)
+@pytest.mark.parametrize("comment", ["", "alice@laptop"])
+def test_key_with_a_passphrase_is_loaded(cipher: str, comment: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    ssh_keygen("-q", "-t", "ed25519", "-N", "größer", "-Z", cipher, "-a", "2", "-C", comment, "-f", path)
+    for passphrase in ("größer", "größer".encode()):
+        identity = Identity.load(path, passphrase)
+        assert identity.public_key == PublicKey.load(tmp_path / "key.pub")
+        assert identity.public_key.comment == comment
+        assert identity.public_key.verify(b"data", anyio.run(identity.sign, b"data"))
+    with pytest.raises(KeyFormatError, match="key: the passphrase is wrong"):
+        Identity.load(path, "grösser")
+
+
+@needs_ssh_keygen
+@pytest.mark.anyio
+async def test_key_with_a_passphrase_is_loaded_in_a_worker_thread_while_others_work(
+    locked: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+    parse = openssh.parse_private_key
+
+    def parse_there(*args: bytes) -> tuple[bytes, PublicKey]:
+        threads.append(threading.current_thread())
+        return parse(*args)
+
+    monkeypatch.setattr("chanlink.security.keys.openssh.parse_private_key", parse_there)
+    assert (await Identity.aload(locked, "secret")).public_key == PublicKey.load(f"{locked}.pub")
+    assert threads
+    assert threading.current_thread() not in threads
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("passphrase", [None, "", b""])
+def test_missing_passphrase_is_asked_for(passphrase: str | bytes | None, locked: Path) -> None:
+    with pytest.raises(KeyFormatError, match=r"key: the key has a passphrase; .* passphrase=\.\.\., or use ssh-agent"):
+        Identity.load(locked, passphrase)
+
+
+@needs_ssh_keygen
+def test_locked_key_that_others_can_read_is_refused(locked: Path, tmp_path: Path) -> None:
+    shutil.copy(locked, tmp_path / "key")
+    (tmp_path / "key").chmod(0o640)
+    with pytest.raises(KeyFormatError, match="chmod 600"):
+        Identity.load(tmp_path / "key", "secret")
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("cipher", ["chacha20-poly1305@openssh.com", "3des-cbc"])
+def test_cipher_that_is_not_known_is_refused_with_advice(cipher: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    ssh_keygen("-q", "-t", "ed25519", "-N", "secret", "-Z", cipher, "-a", "1", "-f", path)
+    with pytest.raises(KeyFormatError, match=f"'{cipher}'.*ssh-keygen -p -Z aes256-ctr -f FILE"):
+        Identity.load(path, "secret")
+    ssh_keygen("-q", "-p", "-P", "secret", "-N", "secret", "-Z", "aes256-ctr", "-a", "1", "-f", path)
+    assert Identity.load(path, "secret").public_key == PublicKey.load(f"{path}.pub")
+
+
+def body_of(path: Path) -> bytes:
+    return base64.b64decode("".join(path.read_text().splitlines()[1:-1]))
+
+
+def with_body(path: Path, body: bytes) -> Path:
+    lines = [
+        "-----BEGIN OPENSSH PRIVATE KEY-----",
+        base64.b64encode(body).decode(),
+        "-----END OPENSSH PRIVATE KEY-----",
+    ]
+    path.write_text("\n".join(lines))
+    path.chmod(0o600)
+    return path
+
+
+def number(value: int) -> bytes:
+    return value.to_bytes(4, "big")
+
+
+@needs_ssh_keygen
+def test_rounds_have_a_bound_before_any_is_done(locked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bcrypt
+
+    body = body_of(locked)
+    at = body.index(number(24) + number(16)) + 8 + 16
+    assert body[at : at + 4] == number(1)
+    monkeypatch.setattr(bcrypt, "kdf", pytest.fail)
+    for rounds in (0, 1_025, 2**32 - 1):
+        changed = with_body(tmp_path / "key", body[:at] + number(rounds) + body[at + 4 :])
+        with pytest.raises(KeyFormatError, match=f"key: {rounds} rounds of bcrypt, and at most 1024"):
+            Identity.load(changed, "secret")
+    salt = body.replace(number(24) + number(16), number(23) + number(15)).replace(
+        body[at - 1 : at] + number(1), number(1)
+    )
+    with pytest.raises(KeyFormatError, match="salt has not 16 bytes"):
+        Identity.load(with_body(tmp_path / "key", salt), "secret")
+
+
+@needs_ssh_keygen
+def test_every_cut_of_a_locked_key_and_changed_bits_are_refused(locked: Path, tmp_path: Path) -> None:
+    body = body_of(locked)
+    for length in range(len(body)):
+        with pytest.raises(KeyFormatError):
+            Identity.load(with_body(tmp_path / "key", body[:length]), "secret")
+    key = PublicKey.load(f"{locked}.pub")
+    for at in range(0, len(body), 3):
+        changed = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+        try:
+            loaded = Identity.load(with_body(tmp_path / "key", changed), "secret")
+        except KeyFormatError:
+            continue
+        assert loaded.public_key == key  # a bit of the comment, which CTR does not protect
+
+
+@needs_ssh_keygen
+@pytest.mark.parametrize("cipher", CIPHERS)
+def test_secret_half_that_is_not_whole_blocks_is_refused(cipher: str, tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    ssh_keygen("-q", "-t", "ed25519", "-N", "secret", "-Z", cipher, "-a", "1", "-f", path)
+    body = body_of(path)
+    tag = 16 if "gcm" in cipher else 0
+    end = len(body) - tag
+    (size,) = [size for size in range(16, 512, 16) if body[end - size - 4 : end - size] == number(size)]
+    for length in (0, 1, size - 1, size + 1):
+        private = body[end - size : end].ljust(size + 1)[:length]
+        changed = body[: end - size - 4] + number(length) + private + body[end:]
+        with pytest.raises(KeyFormatError, match="not whole blocks"):
+            Identity.load(with_body(path, changed), "secret")
+
+
+@needs_ssh_keygen
+def test_without_the_extra_there_is_one_line_that_says_what_to_install(locked: Path) -> None:
+    """In a process of its own, in which neither package can be imported."""
+    script = (
+        "import sys\n"
+        "sys.modules['bcrypt'] = sys.modules['cryptography'] = None\n"
+        "import chanlink\n"
+        f"try: chanlink.Identity.load({str(locked)!r}, 'secret')\n"
+        "except chanlink.ConfigError as exc: print(exc)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert run.stdout == "keys with a passphrase need more: pip install 'chanlink[ssh]', or use ssh-agent\n"
+
+
+def test_the_extra_is_not_imported_without_need(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    script = (
+        "import sys, chanlink\n"
+        f"chanlink.Identity.load({str(tmp_path / 'key')!r}, 'secret')\n"
+        "print({'bcrypt', 'cryptography'} & set(sys.modules))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=PATIENCE)
+    assert run.stdout == "set()\n"
+
+
+@needs_ssh_keygen
+def test_nothing_of_a_passphrase_or_seed_is_shown(locked: Path) -> None:
+    identity = Identity.load(locked, "secret")
+    seed = openssh.parse_private_key(locked.read_bytes(), b"secret")[0]
+    with pytest.raises(KeyFormatError) as caught:
+        Identity.load(locked, "another secret")
+    shown = repr(identity) + repr(identity._signer) + str(caught.value) + repr(caught.value)
+    for secret in ("secret", seed.hex(), repr(seed)[2:-1]):
+        assert secret not in shown

@@ -1,0 +1,111 @@
+"""Messages that cost much to decode do not come one after the other while everything else waits."""
+
+import functools
+from collections.abc import AsyncIterator
+from typing import Any
+
+import anyio
+import msgpack
+import pytest
+from anyio.lowlevel import checkpoint
+
+import chanlink
+from chanlink import Limits, Receiver
+from chanlink.testing import session_pair
+from chanlink.testing.promises import eventually
+from tests.bench.worst import colliding
+from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+LONG = bytes(60_000)
+"""It could be as many empty maps, and take thirty milliseconds."""
+COUNT = 60
+WIDE = Limits(stream_window=8 * 1024 * 1024)
+
+
+@functools.cache
+def slow() -> dict[int, None]:
+    return dict.fromkeys(colliding(Limits().message_int_keys))
+
+
+async def one_by_one(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
+    for _ in range(COUNT):
+        yield [await receiver.receive()]
+
+
+async def iterated(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
+    async for message in receiver:
+        yield [message]
+
+
+async def many(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
+    left = COUNT
+    while left:
+        messages = await receiver.receive_many()
+        left -= len(messages)
+        yield messages
+
+
+async def selected(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
+    for _ in range(COUNT):
+        yield [(await chanlink.select(receiver)).value]
+
+
+async def selector(receiver: Receiver[Any]) -> AsyncIterator[list[Any]]:
+    async with chanlink.Selector() as cases:
+        cases.add(receiver)
+        for _ in range(COUNT):
+            yield [(await anext(cases)).value]
+
+
+async def most_in_a_turn(receive: Any, message: Any) -> int:
+    """How many of `COUNT` alike are taken while others wait."""
+    async with session_pair(WIDE) as (client, server):
+        sender = await client.open("service")
+        receiver = (await server.accept()).end
+        for _ in range(COUNT):
+            await sender.send(message)
+        sender.close()
+        await eventually(lambda: receiver.statistics().queued == COUNT * (4 + len(msgpack.packb(message))))
+        turn = 0
+        taken: dict[int, int] = {}
+
+        async def others() -> None:
+            nonlocal turn
+            while True:
+                turn += 1
+                await checkpoint()
+
+        with anyio.fail_after(PATIENCE):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(others)
+                await checkpoint()
+                async for messages in receive(receiver):
+                    assert all(len(one) == len(message) for one in messages)
+                    taken[turn] = taken.get(turn, 0) + len(messages)
+                tasks.cancel_scope.cancel()
+        assert sum(taken.values()) == COUNT
+    return max(taken.values())
+
+
+@pytest.mark.parametrize("receive", [one_by_one, iterated, many, selected, selector], ids=lambda f: f.__name__)
+async def test_others_run_between_messages_that_are_long(receive: Any) -> None:
+    assert await most_in_a_turn(receive, LONG) <= 9  # three at a time, but trio draws lots who goes first
+
+
+@pytest.mark.parametrize("receive", [one_by_one, many], ids=lambda f: f.__name__)
+async def test_others_run_between_messages_that_are_slow(receive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty kilobytes, by their length six in a turn, and each of them takes many milliseconds to decode."""
+    monkeypatch.setattr("tests.session.test_turns.COUNT", 9)
+    assert await most_in_a_turn(receive, slow()) <= 4  # one or two at a time
+
+
+async def test_short_messages_are_taken_many_at_a_time() -> None:
+    async with session_pair(WIDE) as (client, server):
+        sender = await client.open("service")
+        receiver = (await server.accept()).end
+        for n in range(2_000):
+            await sender.send(n)
+        await eventually(lambda: receiver.statistics().queued >= 2_000 * 5)
+        assert len(await receiver.receive_many()) == 1_000

@@ -1,0 +1,190 @@
+"""h2 as chanlink needs it: the frame cutter, the connection that counts, the short ways of frames."""
+
+from typing import Any
+
+import hypothesis
+import pytest
+from h2.settings import SettingCodes
+from hyperframe import frame as hf
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chanlink.wire.h2 import connection as frames
+from chanlink.wire.h2.connection import MAX_FRAME_SIZE, Connection, FrameCutter
+from chanlink.wire.h2.rules import BrokenRule
+
+SETTINGS = frames.settings(open_channels=10_000, stream_window=65_536)
+FIELDS = [(b"kind", b"receiver"), (b"service", b"service")]
+TRANSCRIPT = [
+    hf.SettingsFrame(0, settings={4: 65_536}),
+    hf.DataFrame(1, b"abc"),
+    hf.DataFrame(1, b"", flags=["END_STREAM"]),
+    hf.PingFrame(0, b"12345678"),
+    hf.WindowUpdateFrame(1, window_increment=5),
+    hf.RstStreamFrame(1, error_code=8),
+    hf.DataFrame(3, bytes(3_000)),
+    hf.GoAwayFrame(0, last_stream_id=1, additional_data=b"bye"),
+]
+
+
+def connection(client_side: bool = False, open_channels: int = 10_000) -> Connection:
+    values = SETTINGS | {SettingCodes.MAX_CONCURRENT_STREAMS: open_channels}
+    return Connection(client_side=client_side, our_settings=values, peer_settings=values)
+
+
+def pair() -> tuple[Connection, Connection]:
+    client, server = connection(True), connection()
+    for one in (client, server):
+        one.initiate_connection()
+        one.open_connection_window()
+    for _ in range(2):
+        exchange(client, server)
+    return client, server
+
+
+def exchange(client: Connection, server: Connection) -> list[Any]:
+    events = list(server.receive(client.data_to_send(), 0.0))
+    return events + list(client.receive(server.data_to_send(), 0.0))
+
+
+def cut_all(cutter: FrameCutter) -> list[Any]:
+    got = []
+    while (frame := cutter.cut()) is not None:
+        got.append(frames.parse(*frame))
+    return got
+
+
+# --- cutting ------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.integers(1, 200), min_size=1))
+@hypothesis.settings(deadline=None)
+def test_frames_come_whole_wherever_the_bytes_are_cut(sizes: list[int]) -> None:
+    cutter = FrameCutter(preface=frames.PREFACE)
+    data, got, at = frames.PREFACE + b"".join(frame.serialize() for frame in TRANSCRIPT), [], 0
+    while at < len(data):
+        size = sizes[at % len(sizes)]
+        cutter.add_data(data[at : at + size])
+        got += cut_all(cutter)
+        at += size
+    assert [frame.serialize() for frame in got] == [frame.serialize() for frame in TRANSCRIPT]
+    assert [frame.body_len for frame in got] == [len(frame.serialize()) - 9 for frame in TRANSCRIPT]
+
+
+def test_frames_of_every_kind_come_byte_by_byte() -> None:
+    cutter, got = FrameCutter(preface=b""), []
+    for byte in b"".join(frame.serialize() for frame in TRANSCRIPT):
+        cutter.add_data(bytes([byte]))
+        got += cut_all(cutter)
+    assert [frame.serialize() for frame in got] == [frame.serialize() for frame in TRANSCRIPT]
+
+
+def test_an_over_long_frame_is_refused_at_its_header() -> None:
+    cutter = FrameCutter(preface=b"")
+    cutter.add_data((MAX_FRAME_SIZE + 1).to_bytes(3, "big") + b"\0\0\0\0\0")
+    assert cutter.cut() is None
+    cutter.add_data(b"\1")
+    with pytest.raises(BrokenRule):
+        cutter.cut()
+
+
+def test_the_longest_frame_fills_one_record() -> None:
+    cutter = FrameCutter(preface=b"")
+    frame = hf.DataFrame(1, bytes(MAX_FRAME_SIZE)).serialize()
+    assert 1 + len(frame) + 16 == 65_535
+    cutter.add_data(frame)
+    assert len(frames.parse(*cutter.cut()).data) == MAX_FRAME_SIZE
+
+
+@pytest.mark.parametrize("at", range(len(frames.PREFACE)))
+def test_a_preface_with_another_byte_is_refused_at_that_byte(at: int) -> None:
+    cutter = FrameCutter(preface=frames.PREFACE)
+    cutter.add_data(frames.PREFACE[:at])
+    with pytest.raises(BrokenRule):
+        cutter.add_data(b"\xff")
+
+
+def test_the_reserved_bit_of_a_stream_id_is_ignored() -> None:
+    cutter = FrameCutter(preface=b"")
+    cutter.add_data(frames.FRAME_HEADER.pack(0, 1, 0, 0, 0x80000001) + b"x")
+    assert cutter.cut()[2] == 1
+
+
+def test_a_repr_does_not_show_the_payload() -> None:
+    cutter = FrameCutter(preface=b"")
+    for frame in TRANSCRIPT:
+        cutter.add_data(frame.serialize())
+        assert repr(frames.parse(*cutter.cut())) == "a frame"
+
+
+# --- the connection -----------------------------------------------------------------------------
+
+
+def test_settings_are_in_force_before_they_arrive_and_are_those_of_the_protocol() -> None:
+    one = connection(True, open_channels=7)
+    assert one.max_outbound_frame_size == one.max_inbound_frame_size == MAX_FRAME_SIZE
+    assert one.remote_settings.max_concurrent_streams == 7
+    one.initiate_connection()
+    data = one.data_to_send().removeprefix(frames.PREFACE)
+    frame, _ = hf.Frame.parse_frame_header(memoryview(data[:9]))
+    frame.parse_body(memoryview(data[9:]))
+    assert isinstance(frame, hf.SettingsFrame)
+    assert frame.settings == {2: 0, 3: 7, 4: 65_536, 5: MAX_FRAME_SIZE, 6: 4_096}
+
+
+def test_open_streams_are_counted_on_both_sides_and_forgotten_when_they_close() -> None:
+    client, server = pair()
+    for number in range(1_000):
+        client.send_headers(2 * number + 1, FIELDS)
+        server.send_headers(2 * number + 2, FIELDS)
+        exchange(client, server)
+    assert (client.open_outbound_streams, client.open_inbound_streams) == (1_000, 1_000)
+    assert (server.open_outbound_streams, server.open_inbound_streams) == (1_000, 1_000)
+    for number in range(1_000):
+        client.send_data(2 * number + 1, b"", end_stream=True)
+        exchange(client, server)
+        server.send_headers(2 * number + 1, [(b"taken", b"0")], end_stream=True)
+        assert server.reap(2 * number + 1)
+        exchange(client, server)
+    assert (client.open_outbound_streams, server.open_inbound_streams) == (0, 0)
+    assert len(client.streams) == len(server.streams) == 1_000
+    assert len(client._closed_streams) <= 256
+    assert not client.reap(2)  # it is open
+    assert client.reap(1)  # it is gone
+
+
+def test_events_come_frame_by_frame() -> None:
+    """So that what comes before a broken rule is heard, wherever the chunk was cut."""
+    client, server = pair()
+    client.send_headers(1, FIELDS)
+    client.send_data(1, b"before")
+    events = server.receive(client.data_to_send() + hf.PriorityFrame(1).serialize(), 0.0)
+    assert next(events) == frames.Block(1, dict(FIELDS), ended=False, opens=True)
+    assert next(events) == frames.Data(1, b"before")
+    with pytest.raises(BrokenRule):
+        next(events)
+
+
+def test_extension_frames_pass_in_every_state_of_a_stream() -> None:
+    client, server = pair()
+    for _ in range(2):
+        client.send_extension(frames.TAKEN, 1, bytes(8))
+        (event,) = exchange(client, server)
+        assert event == frames.Extension(frames.TAKEN, 1, bytes(8))
+        if 1 not in client.streams:
+            client.send_headers(1, FIELDS)
+            client.send_data(1, b"", end_stream=True)
+            exchange(client, server)
+
+
+def test_the_window_of_the_connection_is_refilled_at_half() -> None:
+    client, server = pair()
+    assert server.inbound_flow_control_window == 2**30
+    server._inbound_flow_control_window_manager.current_window_size = 2**29
+    server.refill_connection_window()
+    assert server.data_to_send() == b""
+    server._inbound_flow_control_window_manager.current_window_size = 2**29 - 1
+    client.outbound_flow_control_window = 2**29 - 1
+    server.refill_connection_window()
+    exchange(client, server)
+    assert client.outbound_flow_control_window == server.inbound_flow_control_window == 2**30

@@ -1,0 +1,398 @@
+"""A stream by itself: its inbox, and its halves with a mux that only notes what it is told."""
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chanlink.errors import END, Reason, SessionClosed
+from chanlink.limits import Limits, PeerLimits
+from chanlink.wire.inbox import Inbox
+from chanlink.wire.opening import MAX_WORDS, Kind, Opening
+from chanlink.wire.stream import Stream
+
+from .muxes import message, take, take_all
+
+LOST = Reason("lost", cause=SessionClosed())
+
+
+class Notes:
+    """Stands in for the mux; lends whatever is asked for."""
+
+    def __init__(self, **limits: int) -> None:
+        self.limits = Limits(**limits)  # type: ignore[arg-type]
+        self.peer_limits = PeerLimits()
+        self.active: list[Stream] = []
+        self.due: list[Stream] = []
+        self.lent: list[int] = []
+        self.repaid = 0
+        self.windows = self
+        self.has_message = False
+
+    def activate(self, stream: Stream) -> None:
+        self.active.append(stream)
+
+    def credit_due(self, stream: Stream) -> None:
+        self.due.append(stream)
+
+    def lend(self, stream: Stream) -> None:
+        size = stream.missing()
+        self.lent.append(size)
+        stream.lent += size
+
+    def repay(self, size: int) -> None:
+        self.repaid += size
+
+    def withdraw(self, stream: Stream) -> None: ...
+
+
+def make(kind: Kind = "receiver", *, ours: bool = False, capacity: int | None = None, **limits: int) -> Stream:
+    return Stream(Notes(**limits), 1, Opening(kind, service="service", capacity=capacity), ours=ours, opened_at=1_000.0)
+
+
+# --- the inbox ----------------------------------------------------------------------------------
+
+
+@given(st.lists(st.binary(min_size=1, max_size=40) | st.binary(min_size=2_000, max_size=2_100), max_size=30), st.data())
+@hypothesis.settings(deadline=None)
+def test_an_inbox_returns_the_bytes_as_they_came_however_they_are_taken(
+    pieces: list[bytes], data: st.DataObject
+) -> None:
+    inbox, all_of_it, at = Inbox(), b"".join(pieces), 0
+    for piece in pieces:
+        inbox.append(piece)
+    while inbox.size:
+        assert inbox.size == len(all_of_it) - at
+        if inbox.size >= 4:
+            assert inbox.peek() == int.from_bytes(all_of_it[at : at + 4], "big")
+        if data.draw(st.booleans()):
+            limit = data.draw(st.integers(1, 60) | st.integers(2_000, 9_000))
+            got = inbox.take_some(limit)
+            assert 0 < len(got) <= limit
+            skip = 0
+        else:
+            skip = data.draw(st.integers(0, min(4, inbox.size)))
+            got = inbox.take(skip, data.draw(st.integers(0, inbox.size - skip)))
+        at += skip
+        assert got == all_of_it[at : at + len(got)]
+        at += len(got)
+    assert at == len(all_of_it)
+
+
+def test_an_inbox_keeps_few_pieces_however_short_they_come() -> None:
+    inbox = Inbox()
+    for _ in range(16_384):
+        inbox.append(b"ab")
+    assert len(inbox._pieces) <= 16
+    assert inbox.take(0, 32_768) == b"ab" * 16_384
+
+
+def test_some_of_an_inbox_is_as_many_whole_pieces_as_fit_or_the_beginning_of_a_long_one() -> None:
+    inbox = Inbox()
+    for byte in b"abcd":
+        inbox.append(bytes([byte]) * 3_000)
+    assert inbox.take_some(2_000) == b"a" * 2_000
+    assert inbox.take_some(5_000) == b"a" * 1_000 + b"b" * 3_000
+    assert inbox.take_some(100_000) == b"c" * 3_000 + b"d" * 3_000
+    assert not inbox.size
+
+
+def test_looking_at_a_header_that_is_cut_does_not_copy_what_follows() -> None:
+    inbox = Inbox()
+    inbox._pieces = [b"\0", b"\0\1", b"\2" + bytes(1_000_000)]  # as if they had been longer
+    assert inbox.peek() == 0x0102
+
+
+# --- what goes out ------------------------------------------------------------------------------
+
+
+def test_a_message_is_accepted_while_credit_is_above_zero_so_that_one_may_overdraw() -> None:
+    stream = make(ours=True)
+    stream.write(message(bytes(16_384 - 4 - 1)))
+    assert stream.room()  # one byte is left
+    stream.write(message(bytes(100_000)))
+    assert not stream.room()
+    assert len(b"".join(stream.pull(1_000_000))) == 16_384
+    stream.credited(16_384)
+    assert not stream.room()  # the overdraft is not paid back yet
+    assert len(b"".join(stream.pull(1_000_000))) == 16_384
+    stream.credited(100_000)
+    assert stream.room()
+
+
+def test_a_stream_queues_no_more_than_its_share_however_wide_the_window_is() -> None:
+    stream = make(ours=True)
+    stream.credited(2**30)
+    while stream.room():
+        stream.write(bytes(65_536))
+    assert stream.queued == Limits().send_queue
+
+
+@pytest.mark.parametrize(("capacity", "fit"), [(0, 1), (1, 1), (5, 5)])
+def test_capacity_bounds_what_was_sent_and_not_taken(capacity: int, fit: int) -> None:
+    stream = make(ours=True, capacity=capacity)
+    for _ in range(fit):
+        assert stream.room()
+        stream.write(message(b"x"))
+    assert not stream.room()
+    assert stream.peer_took(1)
+    assert stream.room()
+
+
+def test_a_taken_count_that_falls_or_lies_is_left_alone() -> None:
+    stream = make(ours=True, capacity=3)
+    for _ in range(3):
+        stream.write(message(b"x"))
+    assert stream.peer_took(2)
+    assert not stream.peer_took(1)
+    assert not stream.peer_took(2)
+    assert not stream.peer_took(4)
+    assert stream.peer_taken == 2
+
+
+@given(st.lists(st.binary(min_size=1, max_size=50), max_size=20), st.lists(st.integers(1, 80), min_size=1))
+@hypothesis.settings(deadline=None)
+def test_what_is_pulled_is_what_was_written(pieces: list[bytes], sizes: list[int]) -> None:
+    stream = make("bytes", ours=True)
+    for piece in pieces:
+        stream.write(piece)
+    pulled = b""
+    while stream.has_output():
+        data = b"".join(stream.pull(sizes[len(pulled) % len(sizes)]))
+        assert 0 < len(data) <= max(sizes)
+        pulled += data
+    assert pulled == b"".join(pieces)
+    assert stream.queued == 0
+
+
+def test_last_words_wait_for_what_was_written_before() -> None:
+    stream = make(ours=True)
+    stream.write(message(b"x"))
+    stream.finish(END)
+    assert stream.last_words() is None
+    stream.pull(100)
+    assert stream.last_words() == []
+    assert stream.last_words() is None  # said once
+
+
+def test_the_first_last_words_stay() -> None:
+    stream = make(ours=True)
+    stream.finish(Reason("failed", "first"))
+    stream.finish(END)
+    assert stream.out_reason == Reason("failed", "first")
+    assert stream.last_words() == [(b"code", b"first"), (b"text", b"")]
+
+
+def test_the_first_refusal_stays() -> None:
+    stream = make("bytes", ours=True)
+    stream.refused(Reason("refused", "first", "1"))
+    stream.refused(Reason("refused", "second", "2"))
+    assert stream.out_reason == Reason("refused", "first", "1")
+
+
+@given(st.text(), st.text(max_size=3_000))
+@hypothesis.settings(deadline=None)
+def test_last_words_fit_into_the_protocol(code: str, text: str) -> None:
+    stream = make(ours=True)
+    stream.finish(Reason("failed", code, text))
+    words = dict(stream.last_words() or [])
+    assert 1 <= len(words[b"code"].decode("ascii")) <= 64
+    assert len(words[b"code"]) + len(words[b"text"]) <= MAX_WORDS
+    words[b"text"].decode()
+
+
+# --- what comes in ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 1_000])
+def test_messages_come_whole_however_they_were_cut(size: int) -> None:
+    stream = make()
+    bodies = [b"", b"x", bytes(300), b"", b"y" * 77]
+    data, got = b"".join(message(body) for body in bodies), []
+    for at in range(0, len(data), size):
+        stream.arrived(data[at : at + size], 1_000.0)
+        got += take_all(stream)
+    assert got == bodies
+
+
+def test_a_reader_is_told_of_whole_messages_only() -> None:
+    stream, told = make(), []
+    stream.on_readable = lambda: told.append(stream.waiting)
+    stream.arrived(message(b"abc")[:-1], 1_000.0)
+    assert told == []
+    stream.arrived(b"c", 1_000.0)
+    assert told == [7]
+
+
+def test_an_end_inside_a_message_is_a_failure() -> None:
+    stream = make()
+    stream.arrived(message(b"first") + message(b"second")[:-1], 1_000.0)
+    stream.ended(END)
+    assert stream.exhausted() is None
+    assert take(stream) == b"first"
+    reason = stream.exhausted()
+    assert reason is not None
+    assert (reason.kind, reason.code) == ("failed", "cut-short")
+    assert take(stream) is None
+    assert stream.last_words() == [(b"taken", b"1")]
+
+
+def test_a_failure_inside_a_message_keeps_its_code() -> None:
+    stream = make()
+    stream.arrived(message(b"first")[:-1], 1_000.0)
+    stream.ended(Reason("failed", "oops"))
+    assert stream.exhausted() == Reason("failed", "oops")
+    assert stream.waiting == 0
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_a_message_over_the_limit_is_refused_when_its_turn_comes(ended: bool) -> None:
+    """Also when the end has arrived behind it."""
+    stream = make(message_size=10)
+    stream.arrived(message(bytes(10)) + message(bytes(11))[:8], 1_000.0)
+    if ended:
+        stream.ended(END)
+    assert stream.exhausted() is None
+    assert take(stream) == bytes(10)
+    assert take(stream) is None
+    reason = stream.exhausted()
+    assert reason is not None
+    assert (reason.kind, reason.code) == ("failed", "too-large")
+    assert stream.last_words() == [(b"taken", b"1"), (b"code", b"too-large"), (b"text", b"a message over the limit")]
+
+
+def test_a_whole_message_over_the_limit_is_refused_too() -> None:
+    stream = make(message_size=10)
+    stream.arrived(message(bytes(11)), 1_000.0)
+    assert take(stream) is None
+    assert stream.exhausted() is not None
+
+
+def test_a_last_message_that_is_none_refuses_the_channel_though_the_end_was_there() -> None:
+    stream = make()
+    stream.arrived(message(b"\xc1"), 1_000.0)
+    stream.ended(END)
+    assert stream.next_message() is not None  # and the codec finds that it is none
+    stream.reject("bad-message", "not a message")
+    assert stream.exhausted() == Reason("failed", "bad-message", "not a message")
+    assert stream.last_words() == [(b"taken", b"0"), (b"code", b"bad-message"), (b"text", b"not a message")]
+
+
+def test_refusing_what_is_over_changes_nothing() -> None:
+    stream = make()
+    stream.ended(END)
+    stream.refuse(Reason("refused", "closed"))
+    assert stream.exhausted() == END
+    assert stream.last_words() == [(b"taken", b"0")]
+
+
+def test_refusing_drops_what_waits_and_what_still_comes() -> None:
+    stream = make()
+    stream.arrived(message(b"waits"), 1_000.0)
+    stream.refuse(Reason("refused", "closed", "enough"))
+    stream.arrived(message(b"comes"), 1_000.0)
+    assert stream.waiting == 0
+    assert take(stream) is None
+    assert stream.exhausted() == Reason("refused", "closed", "enough")
+
+
+def test_bytes_are_read_as_they_come_and_their_end_comes_after_them() -> None:
+    stream = make("bytes")
+    stream.arrived(b"abcdef", 1_000.0)
+    stream.ended(END)
+    assert stream.read(4) == b"abcd"
+    assert stream.exhausted() is None
+    assert stream.read(4) == b"ef"
+    assert stream.exhausted() == END
+    assert stream.read(4) == b""
+
+
+def test_a_lost_stream_gives_what_arrived_and_then_the_reason() -> None:
+    stream = make()
+    stream.arrived(message(b"arrived") + b"\0", 1_000.0)
+    stream.lost(LOST, LOST)
+    assert take(stream) == b"arrived"
+    assert take(stream) is None
+    assert stream.exhausted() == LOST
+
+
+def test_what_is_settled_stays_when_the_session_is_lost() -> None:
+    ended, refused, closed = make(), make("bytes", ours=True), make("bytes", ours=True)
+    ended.ended(END)
+    refused.refused(Reason("refused", "closed"))  # its own end has not left yet
+    closed.finish(END)
+    closed.out_ended = True
+    for stream in (ended, refused, closed):
+        stream.lost(LOST, LOST)
+    assert ended.exhausted() == END
+    assert refused.out_reason == Reason("refused", "closed")
+    assert closed.out_reason == END
+    assert closed.in_reason == LOST
+
+
+def test_a_sender_whose_end_was_not_confirmed_is_lost() -> None:
+    stream = make(ours=True)
+    stream.finish(END)
+    stream.out_ended = True
+    stream.lost(LOST, LOST)
+    assert stream.out_reason == LOST
+
+
+# --- credit -------------------------------------------------------------------------------------
+
+
+def test_credit_is_due_at_half_a_window_that_was_taken() -> None:
+    stream = make()
+    for _ in range(16):
+        stream.arrived(message(bytes(1_020)), 1_000.0)
+    notes = stream._mux
+    assert isinstance(notes, Notes)
+    for count in range(1, 9):
+        assert take(stream) is not None
+        assert notes.due == [stream, stream][: 2 * (count >= 8)]  # a taken count, and credit
+    assert stream.unreturned == 8 * 1_024
+
+
+def test_less_than_half_a_window_is_given_back_when_the_next_message_needs_it() -> None:
+    stream = make()
+    notes = stream._mux
+    assert isinstance(notes, Notes)
+    stream.arrived(message(bytes(96)), 1_000.0)
+    stream.arrived(message(bytes(16_300))[:50], 1_000.0)
+    assert notes.due == []
+    assert take(stream) == bytes(96)
+    assert stream.credit_needed
+    assert notes.due == [stream]
+
+
+def test_a_message_that_fits_asks_for_nothing() -> None:
+    stream = make()
+    notes = stream._mux
+    assert isinstance(notes, Notes)
+    stream.arrived(message(bytes(96)), 1_000.0)
+    stream.arrived(message(bytes(16_280))[:50], 1_000.0)
+    assert take(stream) == bytes(96)
+    assert take(stream) is None
+    assert notes.due == []
+
+
+def test_a_message_longer_than_the_window_borrows_the_rest_and_pays_it_back_first() -> None:
+    stream = make()
+    notes = stream._mux
+    assert isinstance(notes, Notes)
+    data = message(bytes(100_000))
+    stream.arrived(data[:100], 1_000.0)
+    assert notes.lent == [100_004 - 16_384]
+    stream.arrived(data[100:], 1_000.0)
+    assert take(stream) == bytes(100_000)
+    assert notes.repaid == 100_004 - 16_384
+    assert (stream.lent, stream.unreturned) == (0, 16_384)
+
+
+def test_a_refused_stream_pays_back_at_once() -> None:
+    stream = make()
+    notes = stream._mux
+    assert isinstance(notes, Notes)
+    stream.arrived(message(bytes(100_000))[:100], 1_000.0)
+    stream.refuse(Reason("refused", "closed"))
+    assert notes.repaid == 100_004 - 16_384
