@@ -13,8 +13,10 @@ from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.known_peers import KnownPeers
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
-from chanlink.session.listening import Listener, connect, listen, serve
-from chanlink.session.services import Incoming, Peer, streams
+from chanlink.session.connecting import connect
+from chanlink.session.listening import Listener, listen, serve
+from chanlink.session.peer import Incoming, Peer
+from chanlink.session.services import streams
 from chanlink.session.session import Session
 
 from .errors import (

@@ -1,11 +1,9 @@
 """Services: the functions that take the top-level channels which a peer opens, one task for each channel."""
 
-import dataclasses
 import math
 import sys
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import anyio
 from anyio import CancelScope
@@ -15,47 +13,13 @@ from chanlink.channels.bytestream import ByteStream
 from chanlink.channels.handle import Handle
 from chanlink.errors import ChannelFailed, DecodeError, SessionLost
 from chanlink.printing import printable_logger
-from chanlink.security.keys.identity import PublicKey
 from chanlink.security.keys.trust import Grant
 from chanlink.wire.opening import Kind
 from chanlink.wire.stream import Stream
 
+from .peer import Peer
+
 logger = printable_logger(__name__)
-
-
-@dataclasses.dataclass(slots=True)
-class Peer:
-    """The other side of a session."""
-
-    key: PublicKey | None
-    """Its identity; None only for a session over a byte stream of your own without one."""
-    name: str
-    """The name that we know it by now: the comment in the trust file, or else its fingerprint.
-
-    It changes when the trust file does: who decides by it looks each time.
-    """
-    address: str
-
-    def __hash__(self) -> int:
-        return hash(self.key)  # which never changes, so that a peer may be a key in a dict
-
-
-class Incoming(NamedTuple):
-    """A top-level channel or byte stream that the peer opened."""
-
-    service: str
-    end: Any
-    """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
-    peer: Peer
-
-
-def withdraw(
-    waiting: deque[Incoming], code: str, text: str = "", *, allows: Callable[[str], bool] | None = None
-) -> None:
-    """Nobody will accept these, but for services that the peer may still use."""
-    for incoming in [one for one in waiting if allows is None or not allows(one.service)]:
-        waiting.remove(incoming)
-        incoming.end.forsake(code, text)
 
 
 Handler = Callable[[Any, Peer], Awaitable[None]]

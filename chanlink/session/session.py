@@ -41,7 +41,8 @@ from chanlink.wire.stream import Stream
 
 from .ends import foreign
 from .liveness import Liveness
-from .services import Incoming, Peer, Services, Serving, no_such_service, withdraw
+from .peer import Incoming, Peer, withdraw
+from .services import Services, Serving, no_such_service
 
 T = TypeVar("T")
 logger = printable_logger(__name__)

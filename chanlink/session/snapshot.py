@@ -1,0 +1,153 @@
+"""What a session is doing just now.
+
+It reads what sessions, streams and cores keep for themselves; nothing is counted for it, so that it costs nothing
+until somebody asks. Names of peers and services are told, and no contents.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+from chanlink.channels.cores import ReceiveCore, SendCore
+from chanlink.wire.stream import Stream
+
+from .ends.relay import Relay
+from .ends.remote import ByteFeed, MessageFeed
+from .session import Session
+
+MOST_CHANNELS = 1_000
+"""Of one session in a report, so that it is one message of some 300 KB at most."""
+
+Wait = Literal["credit", "capacity", "peer-sends", "we-take"]
+
+
+class ChannelState(NamedTuple):
+    """A channel or byte stream of a session, as this side sees it."""
+
+    id: int
+    parent: int | None
+    """The id of the channel in a message of which it travelled."""
+    service: str | None
+    """Of one that was opened to a service."""
+    end: str
+    """What this side has: ``sender``, ``receiver`` or ``bytes``."""
+    ours: bool
+    """Whether this side has opened it."""
+    capacity: int | None
+    sent: int
+    """Messages accepted here; bytes of a byte stream."""
+    untaken: int
+    """Of those messages, the ones that the peer is not known to have taken."""
+    queued: int
+    """Bytes that were accepted here and have not left."""
+    credit: int
+    """Bytes that may leave before the peer takes something."""
+    taken: int
+    """Messages taken here; bytes of a byte stream."""
+    arrived: int
+    """Bytes that have arrived and were not taken."""
+    window: int
+    """How many may arrive before this side takes something."""
+    sending: int
+    """Who waits here to send."""
+    receiving: int
+    """Who waits here to receive."""
+    relayed: bool
+    """Whether it goes on over another session."""
+    waits: tuple[Wait, ...]
+    """Who waits for whom: this side for ``credit``, or for a place within the ``capacity``, both of which come when the
+    peer takes something; this side to receive (``peer-sends``); the peer until this side takes (``we-take``)."""
+
+
+class SessionState(NamedTuple):
+    """A session, as this side sees it."""
+
+    peer: str
+    """The name that this side knows it by."""
+    key: str
+    """Its fingerprint; empty for a session without keys."""
+    address: str
+    suite: str
+    age: float
+    """Seconds."""
+    volume: int
+    """Bytes of both directions, as they are on the wire."""
+    round_trip: float
+    """Seconds, as measured last."""
+    unaccepted: int
+    budget: int
+    """Bytes by which windows may still grow."""
+    channels: tuple[ChannelState, ...]
+    """The first `MOST_CHANNELS` of them."""
+    left_out: int
+    """How many more there are."""
+
+    def to_map(self) -> dict[str, Any]:
+        """As it travels in a message, and as ``chanlink top --json`` prints it."""
+        channels = [{**one._asdict(), "waits": list(one.waits)} for one in self.channels]
+        return {**self._asdict(), "channels": channels}
+
+
+def snapshot(session: Session) -> SessionState:
+    """What a session is doing now; takes some microseconds for each channel."""
+    streams = session.streams()
+    statistics = session.statistics()
+    peer = session.peer
+    return SessionState(
+        peer.name,
+        peer.key.fingerprint if peer.key is not None else "",
+        peer.address,
+        session.suite,
+        statistics.age,
+        statistics.volume,
+        statistics.round_trip,
+        statistics.unaccepted,
+        statistics.budget,
+        tuple(_channel(stream) for stream in streams[:MOST_CHANNELS]),
+        max(0, len(streams) - MOST_CHANNELS),
+    )
+
+
+def _channel(stream: Stream) -> ChannelState:
+    # What a stream belongs to is known by whom it tells that something has changed.
+    sender, receiver = _owner(stream.on_writable), _owner(stream.on_readable)
+    sending = len(sender.room) if isinstance(sender, SendCore) else 0
+    receiving = len(receiver.waiting) if isinstance(receiver, ReceiveCore) else 0
+    taken = receiver.bytes if isinstance(receiver, ReceiveCore) else 0
+    return ChannelState(
+        stream.id,
+        stream.parent,
+        stream.opening.service,
+        "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver",
+        stream.ours,
+        stream.capacity,
+        stream.sent_bytes if stream.is_bytes else stream.sent,
+        0 if stream.is_bytes else stream.sent - stream.peer_taken,
+        stream.queued,
+        max(0, stream.credit - stream.queued) if stream.carries_out else 0,
+        taken if stream.is_bytes else stream.taken_count,
+        stream.waiting,
+        stream.window if stream.carries_in else 0,
+        sending,
+        receiving,
+        isinstance(receiver, Relay),
+        tuple(_waits(stream, sending, receiving)),
+    )
+
+
+def _owner(callback: Any) -> object:
+    owner = getattr(callback, "__self__", None)
+    return owner.core if isinstance(owner, MessageFeed | ByteFeed) else owner
+
+
+def _waits(stream: Stream, sending: int, receiving: int) -> Iterator[Wait]:
+    full = stream.capacity is not None and stream.sent - stream.peer_taken >= max(stream.capacity, 1)
+    if full and (sending or stream.capacity == 0):  # who has sent at a rendezvous waits until that is taken
+        yield "capacity"
+    elif sending and not stream.room():
+        yield "credit"
+    if receiving and not stream.waiting and stream.in_reason is None:
+        yield "peer-sends"
+    if stream.waiting and not receiving and stream.in_reason is None:
+        single = stream.capacity is not None and stream.capacity <= 1  # how many messages wait, nobody has counted
+        if single or stream.waiting + stream.unreturned >= stream.window + stream.lent:
+            yield "we-take"
