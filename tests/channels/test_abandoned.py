@@ -13,14 +13,14 @@ from anyio.abc import ByteReceiveStream
 import chanlink
 from chanlink import ChannelFailed, ChannelRefused, EncodeError
 from chanlink.testing import session_pair
-from tests.conformance.transports import Transport, memory, one_relay, session
+from tests.conformance.routes import Route, memory, one_relay, session
 from tests.patience import PATIENCE
 
 from .pairs import settle
 
 pytestmark = pytest.mark.anyio
 
-every_way = pytest.mark.parametrize("transport", [memory, session, one_relay], ids=lambda one: one.__name__)
+three_routes = pytest.mark.parametrize("route", [memory, session, one_relay], ids=lambda one: one.__name__)
 WORDS = "was forgotten without closing it"
 
 
@@ -68,14 +68,14 @@ async def refusal(sender: Any) -> ChannelRefused:
 # --- each kind --------------------------------------------------------------------------------------
 
 
-@every_way
+@three_routes
 @pytest.mark.parametrize("waiting", ["receive", "select", "selector"])
-async def test_who_waits_for_a_message_is_told(transport: Transport, waiting: str) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
+async def test_who_waits_for_a_message_is_told(route: Route, waiting: str) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
         sender, receiver = chanlink.pipe()
-        ends = [await link.carry(sender)]
+        ends = [await places.carry(sender)]
         sender = None  # type: ignore[assignment]
-        link.forget(ends[0])
+        places.forget(ends[0])
         errors: list[Any] = []
 
         async def wait() -> None:
@@ -89,7 +89,7 @@ async def test_who_waits_for_a_message_is_told(transport: Transport, waiting: st
                     errors.extend([selected.error async for selected in selector])
 
         tasks.start_soon(wait)
-        await link.settle()
+        await places.settle()
         forget(ends, "Sender")
         with anyio.fail_after(PATIENCE):
             while not errors:
@@ -97,14 +97,14 @@ async def test_who_waits_for_a_message_is_told(transport: Transport, waiting: st
         assert [error.code for error in errors] == ["abandoned"]
 
 
-@every_way
+@three_routes
 @pytest.mark.parametrize("waiting", ["send", "wait_closed", "flush", "select", "closing"])
-async def test_who_waits_to_send_is_told(transport: Transport, waiting: str) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
+async def test_who_waits_to_send_is_told(route: Route, waiting: str) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
         sender, receiver = chanlink.pipe(1)
-        ends = [await link.carry(receiver)]
+        ends = [await places.carry(receiver)]
         receiver = None  # type: ignore[assignment]
-        link.forget(ends[0])
+        places.forget(ends[0])
         await sender.send("not taken")
         errors: list[Any] = []
 
@@ -121,7 +121,7 @@ async def test_who_waits_to_send_is_told(transport: Transport, waiting: str) -> 
                 errors.append(caught.value)
 
         tasks.start_soon(wait)
-        await link.settle()
+        await places.settle()
         forget(ends, "Receiver")
         with anyio.fail_after(PATIENCE):
             while not errors:
@@ -129,16 +129,16 @@ async def test_who_waits_to_send_is_told(transport: Transport, waiting: str) -> 
         assert [error.code for error in errors] == ["abandoned"]
 
 
-@every_way
+@three_routes
 @pytest.mark.parametrize("size", [None, 1_000])
-async def test_the_other_end_of_a_byte_stream_is_told_both_ways(transport: Transport, size: Any) -> None:
-    async with transport() as link:
+async def test_the_other_end_of_a_byte_stream_is_told_both_ways(route: Route, size: Any) -> None:
+    async with route() as places:
         near, far = chanlink.byte_pipe(size)
-        ends = [await link.carry(far)]
+        ends = [await places.carry(far)]
         far = None  # type: ignore[assignment]
-        link.forget(ends[0])
+        places.forget(ends[0])
         await near.send(b"some of it")
-        await link.settle()
+        await places.settle()
         forget(ends, "ByteStream")
         assert (await failure(near)).code == "abandoned"
         assert (await refusal(near)).code == "abandoned"
@@ -180,14 +180,14 @@ async def test_messages_before_it_are_received_first() -> None:
 
 @pytest.mark.parametrize("kind", ["sender", "receiver", "bytes", "clone"])
 async def test_an_end_that_was_forgotten_before_the_other_one_left_is_seen_where_it_went(kind: str) -> None:
-    async with session() as link:
+    async with session() as places:
         one, other = chanlink.byte_pipe() if kind == "bytes" else chanlink.pipe()
         ends: list[Any] = [one.clone() if kind == "clone" else one if kind != "receiver" else other]  # type: ignore[union-attr]
         stays = one if kind == "receiver" else other
         last = one if kind == "clone" else None
         one = other = None  # type: ignore[assignment]
         forget(ends, {"receiver": "Receiver", "bytes": "ByteStream"}.get(kind, "Sender"))
-        there = await link.carry(stays)
+        there = await places.carry(stays)
         if last is not None:
             last.close()
         if kind != "receiver":
@@ -197,12 +197,12 @@ async def test_an_end_that_was_forgotten_before_the_other_one_left_is_seen_where
 
 
 async def test_a_sender_that_stays_is_forgotten_after_a_clone_of_it_has_left() -> None:
-    async with session() as link:
+    async with session() as places:
         sender, receiver = chanlink.pipe()
-        (await link.carry(sender.clone())).close()
+        (await places.carry(sender.clone())).close()
         ends = [sender]
         sender = None  # type: ignore[assignment]
-        await link.settle()
+        await places.settle()
         errors: list[Any] = []
 
         async def wait() -> None:
@@ -210,7 +210,7 @@ async def test_a_sender_that_stays_is_forgotten_after_a_clone_of_it_has_left() -
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(wait)
-            await link.settle()
+            await places.settle()
             forget(ends, "Sender")
         assert errors[0].code == "abandoned"
 
@@ -245,22 +245,22 @@ async def test_who_never_waits_is_told_as_well() -> None:
 # --- another thread ---------------------------------------------------------------------------------
 
 
-@every_way
-async def test_the_collector_may_run_in_another_thread_while_the_loop_waits(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
+@three_routes
+async def test_the_collector_may_run_in_another_thread_while_the_loop_waits(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
         senders = []
         errors: list[Any] = []
         for _ in range(10):
             sender, receiver = chanlink.pipe()
-            senders.append(await link.carry(sender))
-            link.forget(senders[-1])
+            senders.append(await places.carry(sender))
+            places.forget(senders[-1])
 
             async def wait(receiver: Any = receiver) -> None:
                 errors.append(await failure(receiver))
 
             tasks.start_soon(wait)
         sender = None  # type: ignore[assignment]
-        await link.settle()
+        await places.settle()
 
         def collect() -> None:
             with warnings.catch_warnings():
@@ -298,17 +298,17 @@ async def test_an_end_may_be_collected_after_the_event_loop_of_those_who_waited_
 # --- in messages ------------------------------------------------------------------------------------
 
 
-@every_way
-async def test_ends_in_messages_that_an_abandoned_receiver_did_not_take_are_refused(transport: Transport) -> None:
-    async with transport() as link:
+@three_routes
+async def test_ends_in_messages_that_an_abandoned_receiver_did_not_take_are_refused(route: Route) -> None:
+    async with route() as places:
         sender, receiver = chanlink.pipe()
-        ends: list[Any] = [await link.carry(receiver)]
+        ends: list[Any] = [await places.carry(receiver)]
         receiver = None  # type: ignore[assignment]
-        link.forget(ends[0])
+        places.forget(ends[0])
         one, other = chanlink.pipe()
         near, far = chanlink.byte_pipe()
         await sender.send({"one": one, "far": far})
-        await link.settle()
+        await places.settle()
         forget(ends, "Receiver")
         assert (await refusal(sender)).code == "abandoned"
         assert (await failure(other)).code == "not-taken"
@@ -369,9 +369,9 @@ async def test_a_foreign_stream_whose_message_was_not_sent_is_left_alone() -> No
 # --- in silence -------------------------------------------------------------------------------------
 
 
-@every_way
-async def test_what_is_over_or_has_moved_is_forgotten_in_silence(transport: Transport) -> None:
-    async with transport() as link:
+@three_routes
+async def test_what_is_over_or_has_moved_is_forgotten_in_silence(route: Route) -> None:
+    async with route() as places:
         for case in ("closed", "failed", "moved", "refused", "ended", "lent and closed"):
             sender, receiver = chanlink.pipe()
             near, far = chanlink.byte_pipe()
@@ -386,7 +386,7 @@ async def test_what_is_over_or_has_moved_is_forgotten_in_silence(transport: Tran
                 receiver.close()
             elif case == "moved":
                 for end in (sender, receiver, near, far):
-                    (await link.carry(end)).close()
+                    (await places.carry(end)).close()
             elif case == "refused":
                 receiver.close()
                 far.close()
@@ -403,7 +403,7 @@ async def test_what_is_over_or_has_moved_is_forgotten_in_silence(transport: Tran
                 receiver.close()
                 near.close()
                 far.close()
-            await link.settle()
+            await places.settle()
 
             def drop() -> None:
                 nonlocal sender, receiver, near, far, end

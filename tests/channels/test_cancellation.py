@@ -1,6 +1,6 @@
 """Cancellation at every turn (DESIGN 3.3), seen from inside: nobody is left waiting, and no wake-up is lost.
 
-The conformance suite tries cancellation over every transport from outside. Here an operation is cancelled after 0, 1,
+The conformance suite tries cancellation over every route from outside. Here an operation is cancelled after 0, 1,
 2, ... turns of the event loop until it is done before its cancellation, and after each attempt the books are checked.
 """
 
@@ -13,8 +13,8 @@ import pytest
 import chanlink
 from chanlink import ChannelRefused, EndOfChannel, LimitReached, Limits, Receiver, Sender, SessionClosed, SessionLost
 from chanlink.testing import session_pair
+from tests.conformance.routes import Route, memory, one_relay, session
 from tests.conformance.test_cancellation import cancel_by_asyncio, cancel_by_scope, cancel_by_timeout
-from tests.conformance.transports import Transport, memory, one_relay, session
 from tests.patience import PATIENCE
 
 from .pairs import settle
@@ -25,8 +25,8 @@ MOST = 400
 """Turns after which an operation that was not done is stuck."""
 
 
-def _over(transports: Iterable[Any]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("transport", transports, ids=lambda one: one.__name__)
+def _over(routes: Iterable[Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("route", routes, ids=lambda one: one.__name__)
 
 
 each_kind = _over([memory, session, one_relay])
@@ -113,10 +113,10 @@ PUTS = [by_send, by_select_send, by_selector_send]
 @each_capacity
 @pytest.mark.parametrize("take", TAKES, **by_name)
 async def test_a_message_is_taken_once_whenever_who_takes_it_is_cancelled(
-    transport: Transport, capacity: Any, take: Any, cancel: Any
+    route: Route, capacity: Any, take: Any, cancel: Any
 ) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
         received: list[int] = []
 
         async def take_one() -> None:
@@ -142,10 +142,10 @@ async def test_a_message_is_taken_once_whenever_who_takes_it_is_cancelled(
 @each_capacity
 @pytest.mark.parametrize("put", PUTS, **by_name)
 async def test_a_message_is_sent_once_or_not_whenever_who_sends_it_is_cancelled(
-    transport: Transport, capacity: Any, put: Any, cancel: Any
+    route: Route, capacity: Any, put: Any, cancel: Any
 ) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
         accepted: list[int] = []
         received: list[int] = []
         number = 0
@@ -195,15 +195,15 @@ async def test_a_message_is_sent_once_or_not_whenever_who_sends_it_is_cancelled(
 @each_core
 @pytest.mark.parametrize("capacity", [0, 1])
 async def test_an_end_in_a_cancelled_select_has_moved_if_and_only_if_that_was_said(
-    transport: Transport, capacity: int, cancel: Any
+    route: Route, capacity: int, cancel: Any
 ) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
 
         async def attempt(turns: int) -> bool:
             if capacity:
                 sender.send_nowait("fills it")
-            one, other = link.pipe()
+            one, other = places.pipe()
             done = False
 
             async def put() -> None:
@@ -213,7 +213,7 @@ async def test_an_end_in_a_cancelled_select_has_moved_if_and_only_if_that_was_sa
 
             async def take() -> None:
                 assert not capacity or await receiver.receive() == "fills it"
-                link.keep(await receiver.receive())["end"].send_nowait("it works")
+                places.keep(await receiver.receive())["end"].send_nowait("it works")
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(take)
@@ -222,20 +222,18 @@ async def test_an_end_in_a_cancelled_select_has_moved_if_and_only_if_that_was_sa
                 if not done:
                     await sender.send({"end": one})
                 assert await other.receive() == "it works"
-            await link.settle()
+            await places.settle()
             return done
 
         await at_each_turn(attempt)
 
 
 @each_core
-async def test_a_sized_byte_stream_has_its_size_whenever_who_sends_is_cancelled(
-    transport: Transport, cancel: Any
-) -> None:
+async def test_a_sized_byte_stream_has_its_size_whenever_who_sends_is_cancelled(route: Route, cancel: Any) -> None:
     pieces, piece = 12, bytes(20_000)
-    async with transport() as link:
-        near, far = link.byte_pipe(pieces * len(piece))
-        far = await link.carry(far)
+    async with route() as places:
+        near, far = places.byte_pipe(pieces * len(piece))
+        far = await places.carry(far)
         received = 0
 
         async def read() -> None:
@@ -267,12 +265,12 @@ async def test_a_sized_byte_stream_has_its_size_whenever_who_sends_is_cancelled(
 @each_kind
 @pytest.mark.parametrize("how", ["flush", "wait_closed", "closing"])
 async def test_who_waits_for_the_far_side_is_told_though_another_was_cancelled(
-    transport: Transport, how: str, cancel: Any
+    route: Route, how: str, cancel: Any
 ) -> None:
-    async with transport() as link:
+    async with route() as places:
 
         async def attempt(turns: int) -> bool:
-            sender, receiver = await link.channel()
+            sender, receiver = await places.channel()
             await sender.send("message")
             told: list[str] = []
 
@@ -293,7 +291,7 @@ async def test_who_waits_for_the_far_side_is_told_though_another_was_cancelled(
                     receiver.close()
                 await cancel(lambda: wait("who goes"), turns)
             assert "who stays" in told
-            assert len(sender.send_core.changes) <= (transport is one_relay)
+            assert len(sender.send_core.changes) <= (route is one_relay)
             return "who goes" in told
 
         await at_each_turn(attempt)

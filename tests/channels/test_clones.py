@@ -1,6 +1,6 @@
 """Clones of a sender from inside: whose messages come first, which reason stays, what `statistics` shows.
 
-The conformance suite has the rules that can be seen from outside, over every transport.
+The conformance suite has the rules that can be seen from outside, over every route.
 """
 
 from collections.abc import AsyncIterator
@@ -13,12 +13,12 @@ import pytest
 import chanlink
 from chanlink import ChannelFailed, ChannelRefused, EndOfChannel, Receiver, Sender, SessionLost
 from chanlink.testing.promises import eventually
-from tests.conformance.transports import Transport, memory, one_relay, session
+from tests.conformance.routes import Route, memory, one_relay, session
 
 pytestmark = pytest.mark.anyio
 
-every_way = pytest.mark.parametrize("transport", [memory, session, one_relay], ids=lambda one: one.__name__)
-every_session = pytest.mark.parametrize("transport", [session, one_relay], ids=lambda one: one.__name__)
+three_routes = pytest.mark.parametrize("route", [memory, session, one_relay], ids=lambda one: one.__name__)
+every_session = pytest.mark.parametrize("route", [session, one_relay], ids=lambda one: one.__name__)
 
 
 @asynccontextmanager
@@ -35,18 +35,18 @@ async def read(receiver: Receiver[Any]) -> list[Any]:
 # --- order ------------------------------------------------------------------------------------------
 
 
-@every_way
+@three_routes
 @pytest.mark.parametrize("capacity", [None, 3, 1])
-async def test_a_clone_that_moves_with_messages_waiting_keeps_its_order(transport: Transport, capacity: Any) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = link.pipe(capacity)
-        clone = link.keep(sender.clone())
+async def test_a_clone_that_moves_with_messages_waiting_keeps_its_order(route: Route, capacity: Any) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = places.pipe(capacity)
+        clone = places.keep(sender.clone())
         waiting = 1 if capacity == 1 else 2
         for n in range(waiting):
             clone.send_nowait(["clone", n])
         if capacity != 1:
             sender.send_nowait(["sender", 0])
-        there = await link.carry(clone)
+        there = await places.carry(clone)
         received: list[Any] = []
 
         async def go_on(name: str, one: Sender[Any], start: int) -> None:
@@ -55,7 +55,7 @@ async def test_a_clone_that_moves_with_messages_waiting_keeps_its_order(transpor
                     await one.send([name, n])
 
         tasks.start_soon(go_on, "clone", there, waiting)
-        await link.settle()  # what it sends now must not overtake
+        await places.settle()  # what it sends now must not overtake
         tasks.start_soon(go_on, "sender", sender, 1 if capacity != 1 else 0)
         received = await read(receiver)
         for name in ("clone", "sender"):
@@ -110,17 +110,17 @@ async def test_a_receiver_that_moves_between_its_clones_in_other_processes_is_fo
 # --- the end ----------------------------------------------------------------------------------------
 
 
-@every_way
-async def test_the_first_failure_wins_and_an_orderly_end_does_not_hide_it(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = link.pipe()
-        clones = [link.keep(sender.clone()) for _ in range(3)]
-        away = await link.carry(clones.pop())
+@three_routes
+async def test_the_first_failure_wins_and_an_orderly_end_does_not_hide_it(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = places.pipe()
+        clones = [places.keep(sender.clone()) for _ in range(3)]
+        away = await places.carry(clones.pop())
         clones[0].fail("first", "text")
         clones[0].fail("not this")
         clones[1].close()
         away.fail("second")
-        await link.settle()
+        await places.settle()
         await sender.send("still open")
         assert await receiver.receive() == "still open"
         assert receiver.statistics().failure.code == "first"
@@ -132,12 +132,12 @@ async def test_the_first_failure_wins_and_an_orderly_end_does_not_hide_it(transp
 
 
 async def test_a_failure_before_the_receiver_moves_goes_with_it() -> None:
-    async with session() as link:
-        sender, receiver = link.pipe()
-        clone = link.keep(sender.clone())
+    async with session() as places:
+        sender, receiver = places.pipe()
+        clone = places.keep(sender.clone())
         clone.send_nowait("before")
         clone.fail("early")
-        there = await link.carry(receiver)
+        there = await places.carry(receiver)
         await sender.send("after")
         sender.close()
         assert [await there.receive() for _ in range(2)] == ["before", "after"]
@@ -173,11 +173,11 @@ async def test_the_lost_session_of_one_clone_is_seen_before_the_end_by_statistic
 
 
 @every_session
-async def test_the_channel_waits_for_a_clone_that_lies_in_a_message_which_nobody_took(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        carrier, carried = await link.channel()
-        sender, receiver = link.pipe()
-        await carrier.send(link.keep(sender.clone()))
+async def test_the_channel_waits_for_a_clone_that_lies_in_a_message_which_nobody_took(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        carrier, carried = await places.channel()
+        sender, receiver = places.pipe()
+        await carrier.send(places.keep(sender.clone()))
         sender.close()
         ended: list[Exception] = []
 
@@ -188,7 +188,7 @@ async def test_the_channel_waits_for_a_clone_that_lies_in_a_message_which_nobody
                 ended.append(exc)
 
         tasks.start_soon(wait)
-        await link.settle()
+        await places.settle()
         assert ended == []
         carried.close()
         await eventually(lambda: ended)
@@ -209,13 +209,13 @@ async def test_a_clone_counts_once_however_often_it_is_closed() -> None:
     assert await read(receiver) == ["still open"]
 
 
-@every_way
-async def test_a_clone_that_leaves_after_the_receiver_was_closed_arrives_refused(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = link.pipe()
-        clone = link.keep(sender.clone())
+@three_routes
+async def test_a_clone_that_leaves_after_the_receiver_was_closed_arrives_refused(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = places.pipe()
+        clone = places.keep(sender.clone())
         receiver.close("enough")
-        there = await link.carry(clone)
+        there = await places.carry(clone)
         reason = await there.wait_closed()
         assert isinstance(reason, ChannelRefused)
         assert (reason.code, reason.reason) == ("closed", "enough")
@@ -226,18 +226,18 @@ async def test_a_clone_that_leaves_after_the_receiver_was_closed_arrives_refused
 
 
 async def test_clones_in_one_process_share_the_capacity_and_each_other_process_has_its_own() -> None:
-    async with session() as link:
-        sender, receiver = link.pipe(2)
-        here = link.keep(sender.clone())
-        there = await link.carry(link.keep(sender.clone()))
-        there_too = link.keep(there.clone())
+    async with session() as places:
+        sender, receiver = places.pipe(2)
+        here = places.keep(sender.clone())
+        there = await places.carry(places.keep(sender.clone()))
+        there_too = places.keep(there.clone())
         for one, other in ((sender, here), (there, there_too)):
             one.send_nowait(1)
             other.send_nowait(2)
             for full in (one, other):
                 with pytest.raises(anyio.WouldBlock):
                     full.send_nowait(3)
-        await link.settle()
+        await places.settle()
         assert sorted([await receiver.receive() for _ in range(4)]) == [1, 1, 2, 2]
         await there_too.flush()
         await here.flush()
@@ -247,18 +247,18 @@ async def test_clones_in_one_process_share_the_capacity_and_each_other_process_h
             await receiver.receive()
 
 
-@every_way
-async def test_statistics_of_the_senders_here_are_counted_together(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(2)
-        clone = link.keep(sender.clone())
+@three_routes
+async def test_statistics_of_the_senders_here_are_counted_together(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(2)
+        clone = places.keep(sender.clone())
         assert sender.statistics()[:2] == (0, 0)
         assert sender.statistics().senders == 2
         sender.send_nowait("one")
         clone.send_nowait("two")
         for one in (sender, clone):
             tasks.start_soon(one.send, "waits")
-        await link.settle()
+        await places.settle()
         for one in (sender, clone):
             statistics = one.statistics()
             assert (statistics.sent, statistics.taken, statistics.waiting, statistics.failure) == (2, 0, 2, None)

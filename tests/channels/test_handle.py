@@ -24,7 +24,7 @@ from chanlink import (
     Session,
 )
 from chanlink.testing import session_pair
-from tests.conformance.transports import Transport, memory, one_relay, session
+from tests.conformance.routes import Route, memory, one_relay, session
 from tests.patience import PATIENCE
 
 from .pairs import settle
@@ -32,7 +32,7 @@ from .test_abandoned import WORDS
 
 pytestmark = pytest.mark.anyio
 
-every_way = pytest.mark.parametrize("transport", [memory, session, one_relay], ids=lambda one: one.__name__)
+three_routes = pytest.mark.parametrize("route", [memory, session, one_relay], ids=lambda one: one.__name__)
 by_asyncio = pytest.mark.parametrize(
     "anyio_backend",
     [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})],
@@ -44,7 +44,7 @@ by_asyncio = pytest.mark.parametrize(
 # --- byte streams with a size -----------------------------------------------------------------------
 
 
-async def waiting_and_moved(tasks: Any, link: Any, size: int, waiting: int) -> tuple[ByteStream, ByteStream, int]:
+async def waiting_and_moved(tasks: Any, places: Any, size: int, waiting: int) -> tuple[ByteStream, ByteStream, int]:
     """A stream whose writer went to the far side while a task waited to send there, its reader, and what was sent."""
     writer, reader = chanlink.byte_pipe(size)
     sent = 0
@@ -60,7 +60,7 @@ async def waiting_and_moved(tasks: Any, link: Any, size: int, waiting: int) -> t
 
     tasks.start_soon(write)
     await settle()
-    far = await link.carry(writer)
+    far = await places.carry(writer)
     await moved.wait()
     return far, reader, sent
 
@@ -76,8 +76,8 @@ async def read_all(reader: ByteStream) -> int:
 
 async def test_what_waited_when_a_sized_byte_stream_was_moved_does_not_count_as_sent() -> None:
     size = 200_000
-    async with session() as link, anyio.create_task_group() as tasks:
-        far, reader, sent = await waiting_and_moved(tasks, link, size, 50_000)
+    async with session() as places, anyio.create_task_group() as tasks:
+        far, reader, sent = await waiting_and_moved(tasks, places, size, 50_000)
 
         async def write_the_rest() -> None:
             await far.send(bytes(1_000))
@@ -91,8 +91,8 @@ async def test_what_waited_when_a_sized_byte_stream_was_moved_does_not_count_as_
 
 
 async def test_a_sized_byte_stream_that_was_moved_while_a_send_waited_still_has_its_size() -> None:
-    async with session() as link, anyio.create_task_group() as tasks:
-        far, reader, sent = await waiting_and_moved(tasks, link, 80_000, 10_000)
+    async with session() as places, anyio.create_task_group() as tasks:
+        far, reader, sent = await waiting_and_moved(tasks, places, 80_000, 10_000)
         with pytest.raises(ChannelFailed, match="wrong-size: 1 bytes more"):
             await far.send(bytes(80_000 - sent + 1))
         received = 0
@@ -106,10 +106,10 @@ async def test_a_sized_byte_stream_that_was_moved_while_a_send_waited_still_has_
 # --- who waits for the other side -------------------------------------------------------------------
 
 
-@every_way
-async def test_wait_closed_of_a_byte_stream_returns_also_after_its_end_was_read(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        near, far = await link.byte_stream()
+@three_routes
+async def test_wait_closed_of_a_byte_stream_returns_also_after_its_end_was_read(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        near, far = await places.byte_stream()
         await near.send(b"all there is")
         await near.send_eof()
         assert await read_all(far) == 12
@@ -119,7 +119,7 @@ async def test_wait_closed_of_a_byte_stream_returns_also_after_its_end_was_read(
             reasons.append(await near.wait_closed())
 
         tasks.start_soon(wait)
-        await link.settle()
+        await places.settle()
         assert reasons == []  # nobody has closed it
         far.close()
         with anyio.fail_after(PATIENCE):
@@ -136,12 +136,12 @@ async def test_wait_closed_of_a_byte_stream_returns_also_after_its_end_was_read(
 @pytest.mark.parametrize("act", [copy.copy, copy.deepcopy, pickle.dumps], ids=lambda one: one.__name__)
 @pytest.mark.parametrize("where", ["in memory", "of a session"])
 async def test_an_end_can_be_neither_copied_nor_pickled(act: Callable[[Any], Any], where: str) -> None:
-    async with session() as link:
-        sender, receiver = link.pipe()
-        near, far = link.byte_pipe()
+    async with session() as places:
+        sender, receiver = places.pipe()
+        near, far = places.byte_pipe()
         ends = [sender, sender.clone(), receiver, near, far]
         if where == "of a session":
-            ends = [await link.carry(end) for end in ends]
+            ends = [await places.carry(end) for end in ends]
         for end in ends:
             with pytest.raises(TypeError, match="can't be copied or pickled"):
                 act(end)
@@ -152,20 +152,20 @@ async def test_an_end_can_be_neither_copied_nor_pickled(act: Callable[[Any], Any
         assert await receiver.receive() == "nobody else has closed the channel"
         await near.send(b"nor this")
         assert await far.receive() == b"nor this"
-        link.keep(ends)
+        places.keep(ends)
 
 
 # --- a rendezvous, a cancellation and a move at once ------------------------------------------------
 
 
 async def given_and_moved(
-    link: Any, message: object, meanwhile: Callable[[Sender[Any]], object]
+    places: Any, message: object, meanwhile: Callable[[Sender[Any]], object]
 ) -> tuple[Receiver[Any], Sender[Any]]:
     """A receiver that is sent away after `message` was given to its task, which is cancelled before it runs.
 
     Returns what the receiver is carried by, and the sender.
     """
-    carrier, carried = link.hops[0].there
+    carrier, carried = places.hops[0].there
     sender, receiver = chanlink.pipe(0)
     task = asyncio.ensure_future(receiver.receive())
     await settle()
@@ -192,8 +192,8 @@ each_way_on = pytest.mark.parametrize("meanwhile", [close, leave_open], ids=lamb
 @by_asyncio
 @each_way_on
 async def test_a_message_given_to_a_cancelled_task_goes_where_its_receiver_went(meanwhile: Any) -> None:
-    async with session() as link:
-        carried, sender = await given_and_moved(link, "not lost", meanwhile)
+    async with session() as places:
+        carried, sender = await given_and_moved(places, "not lost", meanwhile)
         far = await carried.receive()
         assert await far.receive() == "not lost"
         sender.close()
@@ -214,9 +214,9 @@ async def test_a_message_given_to_a_cancelled_task_that_can_not_follow_its_recei
     meanwhile: Any,
 ) -> None:
     """Such a value passes in memory only.  The task is cancelled, as it should be; who receives now is told."""
-    async with session() as link:
+    async with session() as places:
         inner_sender, inner_receiver = chanlink.pipe()
-        carried, sender = await given_and_moved(link, [inner_receiver, object()], meanwhile)
+        carried, sender = await given_and_moved(places, [inner_receiver, object()], meanwhile)
         far = await carried.receive()
         with anyio.fail_after(PATIENCE):
             sender.close()
@@ -231,14 +231,14 @@ async def test_a_message_given_to_a_cancelled_task_that_can_not_follow_its_recei
 @by_asyncio
 @each_way_on
 async def test_a_message_given_to_a_cancelled_task_whose_receiver_is_lost_refuses_its_ends(meanwhile: Any) -> None:
-    async with session() as link:
+    async with session() as places:
         inner_sender, inner_receiver = chanlink.pipe()
 
         def lose(sender: Sender[Any]) -> None:
             meanwhile(sender)
-            link.near.abort()
+            places.near.abort()
 
-        _, sender = await given_and_moved(link, ["given", inner_receiver], lose)
+        _, sender = await given_and_moved(places, ["given", inner_receiver], lose)
         with anyio.fail_after(PATIENCE):
             reason = await inner_sender.wait_closed()
         assert isinstance(reason, ChannelRefused)

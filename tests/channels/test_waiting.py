@@ -10,7 +10,7 @@ import pytest
 import chanlink
 from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
-from tests.conformance.transports import Transport, memory
+from tests.conformance.routes import Route, memory
 from tests.patience import PATIENCE
 
 from .pairs import settle
@@ -85,17 +85,17 @@ def when_woken(core: Any, victim: Victim) -> None:
 @pytest.mark.parametrize("first", [by_receive, by_select, by_selector], **by_name)
 @pytest.mark.parametrize("second", [by_receive, by_select, by_selector], **by_name)
 async def test_a_message_goes_to_the_next_one_if_who_was_woken_is_cancelled(
-    transport: Transport, capacity: Any, first: Any, second: Any, how: str
+    route: Route, capacity: Any, first: Any, second: Any, how: str
 ) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(capacity)
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(capacity)
         victim = Victim(lambda: first(receiver), how)
         other = Victim(lambda: second(receiver), "scope")
         for one in (victim, other):
             tasks.start_soon(one.run)
             await settle()
         assert receiver.statistics().waiting == 2
-        if transport is memory:
+        if route is memory:
             sender.send_nowait("the only one")
             victim.cancel()
         else:
@@ -104,7 +104,7 @@ async def test_a_message_goes_to_the_next_one_if_who_was_woken_is_cancelled(
         await eventually(lambda: victim.results + other.results)
         if how == "task":
             assert (victim.results, other.results) == ([], ["the only one"])
-        await link.settle()
+        await places.settle()
         assert victim.results + other.results == ["the only one"]
         await sender.flush()
         tasks.cancel_scope.cancel()
@@ -114,10 +114,10 @@ async def test_a_message_goes_to_the_next_one_if_who_was_woken_is_cancelled(
 @pytest.mark.parametrize("first", [by_send, by_select_send, by_selector_send], **by_name)
 @pytest.mark.parametrize("second", [by_send, by_select_send, by_selector_send], **by_name)
 async def test_room_goes_to_the_next_one_if_who_was_woken_is_cancelled(
-    transport: Transport, first: Any, second: Any, how: str
+    route: Route, first: Any, second: Any, how: str
 ) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(1)
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(1)
         await sender.send("fills it")
         victim = Victim(lambda: first(sender, "by the victim"), how)
         other = Victim(lambda: second(sender, "by the other"), "scope")
@@ -125,14 +125,14 @@ async def test_room_goes_to_the_next_one_if_who_was_woken_is_cancelled(
             tasks.start_soon(one.run)
             await settle()
         assert sender.statistics().waiting == 2
-        if transport is memory:
+        if route is memory:
             assert receiver.receive_nowait() == "fills it"
             victim.cancel()
         else:
             when_woken(sender.send_core, victim)
             assert await receiver.receive() == "fills it"
         await eventually(lambda: victim.results + other.results)
-        await link.settle()
+        await places.settle()
         if how == "task":
             assert (len(victim.results), len(other.results)) == (0, 1)
         assert len(victim.results + other.results) == 1

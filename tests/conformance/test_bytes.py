@@ -1,4 +1,4 @@
-"""Byte streams and large messages, over every transport (DESIGN 3.1, 3.2, 3.6)."""
+"""Byte streams and large messages, over every route (DESIGN 3.1, 3.2, 3.6)."""
 
 import io
 import os
@@ -20,28 +20,28 @@ from chanlink import (
     MessageTooLarge,
 )
 
+from .routes import Route, every_route, every_session
 from .test_libchan import read_all
-from .transports import Transport, every_session, every_transport
 
 pytestmark = pytest.mark.anyio
 
 both_ways = pytest.mark.parametrize("turned", [False, True], ids=["there", "back"])
 
 
-async def pair(link: Any, turned: bool) -> tuple[ByteStream, ByteStream]:
-    near, far = await link.byte_stream()
+async def pair(places: Any, turned: bool) -> tuple[ByteStream, ByteStream]:
+    near, far = await places.byte_stream()
     return (far, near) if turned else (near, far)
 
 
 # --- byte streams -----------------------------------------------------------------------------------
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_a_megabyte_arrives_exactly(transport: Transport, turned: bool) -> None:
+async def test_a_megabyte_arrives_exactly(route: Route, turned: bool) -> None:
     data = os.urandom(1_000_000)
-    async with transport() as link, anyio.create_task_group() as tasks:
-        writer, reader = await pair(link, turned)
+    async with route() as places, anyio.create_task_group() as tasks:
+        writer, reader = await pair(places, turned)
 
         async def write() -> None:
             await writer.send(data)
@@ -51,11 +51,11 @@ async def test_a_megabyte_arrives_exactly(transport: Transport, turned: bool) ->
         assert await read_all(reader) == data
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_each_half_ends_by_itself(transport: Transport, turned: bool) -> None:
-    async with transport() as link:
-        one, other = await pair(link, turned)
+async def test_each_half_ends_by_itself(route: Route, turned: bool) -> None:
+    async with route() as places:
+        one, other = await pair(places, turned)
         await one.send_eof()
         with pytest.raises(EndOfChannel):
             await other.receive()
@@ -68,11 +68,11 @@ async def test_each_half_ends_by_itself(transport: Transport, turned: bool) -> N
             await one.receive()
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_a_failure_is_never_an_end(transport: Transport, turned: bool) -> None:
-    async with transport() as link:
-        one, other = await pair(link, turned)
+async def test_a_failure_is_never_an_end(route: Route, turned: bool) -> None:
+    async with route() as places:
+        one, other = await pair(places, turned)
         await one.send(b"a part")
         one.fail("disk-error", "bad sector")
         assert await other.receive() == b"a part"
@@ -81,11 +81,11 @@ async def test_a_failure_is_never_an_end(transport: Transport, turned: bool) -> 
         assert (caught.value.code, caught.value.text) == ("disk-error", "bad sector")
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_a_reader_that_stops_tells_its_writer_and_nothing_else_ends(transport: Transport, turned: bool) -> None:
-    async with transport() as link:
-        one, other = await pair(link, turned)
+async def test_a_reader_that_stops_tells_its_writer_and_nothing_else_ends(route: Route, turned: bool) -> None:
+    async with route() as places:
+        one, other = await pair(places, turned)
         other.refuse("enough", "thanks")
         reason = await one.wait_closed()
         assert isinstance(reason, ChannelRefused)
@@ -94,11 +94,11 @@ async def test_a_reader_that_stops_tells_its_writer_and_nothing_else_ends(transp
         assert await one.receive() == b"the other half goes on"
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_backpressure_reaches_the_writer(transport: Transport, turned: bool) -> None:
-    async with transport() as link:
-        writer, reader = await pair(link, turned)
+async def test_backpressure_reaches_the_writer(route: Route, turned: bool) -> None:
+    async with route() as places:
+        writer, reader = await pair(places, turned)
         accepted = 0
         async with anyio.create_task_group() as tasks:
 
@@ -112,7 +112,7 @@ async def test_backpressure_reaches_the_writer(transport: Transport, turned: boo
             before = -1
             while before < accepted:
                 before = accepted
-                await link.settle()
+                await places.settle()
             tasks.cancel_scope.cancel()
         assert accepted < 1_000_000
         received = 0
@@ -122,13 +122,13 @@ async def test_backpressure_reaches_the_writer(transport: Transport, turned: boo
         assert await reader.receive() == b"there is room again"
 
 
-@every_transport
-async def test_what_was_written_both_ways_before_the_move_arrives(transport: Transport) -> None:
-    async with transport() as link:
-        near, leaving = link.byte_pipe()
+@every_route
+async def test_what_was_written_both_ways_before_the_move_arrives(route: Route) -> None:
+    async with route() as places:
+        near, leaving = places.byte_pipe()
         await near.send(b"before, ")
         await leaving.send(b"the other way")
-        far = await link.carry(leaving)
+        far = await places.carry(leaving)
         await near.send(b"after")
         await near.send_eof()
         assert await read_all(far) == b"before, after"
@@ -138,12 +138,12 @@ async def test_what_was_written_both_ways_before_the_move_arrives(transport: Tra
 SIZED = {"exact": [b"12345", b"67890"], "less": [b"123"], "more": [b"12345", b"678901"]}
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("case", SIZED)
-async def test_a_sized_stream_takes_exactly_its_size(transport: Transport, case: str) -> None:
-    async with transport() as link:
-        near, leaving = link.byte_pipe(10)
-        far = await link.carry(leaving)
+async def test_a_sized_stream_takes_exactly_its_size(route: Route, case: str) -> None:
+    async with route() as places:
+        near, leaving = places.byte_pipe(10)
+        far = await places.carry(leaving)
         if case == "exact":
             for piece in SIZED[case]:
                 await near.send(piece)
@@ -181,11 +181,11 @@ class Source(ByteReceiveStream):
 
 
 @every_session
-async def test_a_source_that_breaks_is_a_failure_and_never_an_end(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+async def test_a_source_that_breaks_is_a_failure_and_never_an_end(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         await sender.send(Source(3, OSError("on disk")))
-        body = link.keep(await receiver.receive())
+        body = places.keep(await receiver.receive())
         received = 0
         with pytest.raises(ChannelFailed) as caught:
             while True:
@@ -195,26 +195,26 @@ async def test_a_source_that_breaks_is_a_failure_and_never_an_end(transport: Tra
 
 
 @every_session
-async def test_a_source_is_read_no_faster_than_it_is_taken(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+async def test_a_source_is_read_no_faster_than_it_is_taken(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         source = Source(1_000_000)
         await sender.send(source)
-        body = link.keep(await receiver.receive())
+        body = places.keep(await receiver.receive())
         before = -1
         while before != source.left:
             before = source.left
-            await link.settle()
+            await places.settle()
         assert 1_000_000 - source.left < 1_000
         body.close()
         while not source.closed:
-            await link.settle()
+            await places.settle()
 
 
 @every_session
-async def test_a_text_file_in_a_message_is_named_by_its_path(transport: Transport) -> None:
-    async with transport() as link:
-        sender, _receiver = await link.channel()
+async def test_a_text_file_in_a_message_is_named_by_its_path(route: Route) -> None:
+    async with route() as places:
+        sender, _receiver = await places.channel()
         with pytest.raises(EncodeError) as caught:
             await sender.send({"args": [0, 1, {"body": io.StringIO("text")}]})
         assert caught.value.path == "args[2].body"
@@ -223,11 +223,11 @@ async def test_a_text_file_in_a_message_is_named_by_its_path(transport: Transpor
 # --- large messages ---------------------------------------------------------------------------------
 
 
-@every_transport
-async def test_a_large_message_goes_between_the_messages_of_other_channels(transport: Transport) -> None:
-    async with transport() as link:
-        big, big_there = await link.channel()
-        small, small_there = await link.channel()
+@every_route
+async def test_a_large_message_goes_between_the_messages_of_other_channels(route: Route) -> None:
+    async with route() as places:
+        big, big_there = await places.channel()
+        small, small_there = await places.channel()
         message = os.urandom(2_000_000)
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(big.send, message)
@@ -237,11 +237,11 @@ async def test_a_large_message_goes_between_the_messages_of_other_channels(trans
             assert await big_there.receive() == message
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("size", [65_536, 131_060, 700_000])
-async def test_long_bins_arrive_beside_ends_and_other_values(transport: Transport, size: int) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+async def test_long_bins_arrive_beside_ends_and_other_values(route: Route, size: int) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         data, other = os.urandom(size), os.urandom(size)
         text = other.hex()[:size]
         async with anyio.create_task_group() as tasks:
@@ -253,7 +253,7 @@ async def test_long_bins_arrive_beside_ends_and_other_values(transport: Transpor
             ):
                 tasks.start_soon(sender.send, message)
                 assert await receiver.receive() == message
-            here, there = link.pipe()
+            here, there = places.pipe()
             tasks.start_soon(sender.send, {"first": data, "reply": here, "text": text, "second": other})
             got = await receiver.receive()
             assert (got["first"], got["text"], got["second"]) == (data, text, other)
@@ -262,9 +262,9 @@ async def test_long_bins_arrive_beside_ends_and_other_values(transport: Transpor
 
 
 @every_session
-async def test_what_becomes_of_a_buffer_after_it_was_sent_is_the_callers_business(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+async def test_what_becomes_of_a_buffer_after_it_was_sent_is_the_callers_business(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         first, second = bytearray(200_000), bytearray(200_000)
         await sender.send({"first": first})
         first[:] = second[:] = b"x" * 200_000
@@ -280,10 +280,10 @@ async def test_what_becomes_of_a_buffer_after_it_was_sent_is_the_callers_busines
 
 
 @every_session
-async def test_a_message_over_the_limit_is_refused_whole_by_its_sender(transport: Transport) -> None:
-    async with transport(Limits(message_size=50_000)) as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
+async def test_a_message_over_the_limit_is_refused_whole_by_its_sender(route: Route) -> None:
+    async with route(Limits(message_size=50_000)) as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
         with pytest.raises(MessageTooLarge):
             await sender.send({"data": bytes(50_000), "end": one})
         await one.send("still ours")
@@ -292,11 +292,11 @@ async def test_a_message_over_the_limit_is_refused_whole_by_its_sender(transport
         assert await receiver.receive() == bytes(49_000)
 
 
-@every_transport
-async def test_a_receiver_never_sees_a_part_of_a_message(transport: Transport) -> None:
+@every_route
+async def test_a_receiver_never_sees_a_part_of_a_message(route: Route) -> None:
     """Large messages whose send is cancelled at many moments: each arrives whole or not at all."""
-    async with transport() as link:
-        sender, receiver = await link.channel()
+    async with route() as places:
+        sender, receiver = await places.channel()
         received: list[bytes] = []
 
         async def receive() -> None:

@@ -1,4 +1,4 @@
-"""Cancellation at every await (DESIGN 3.3): by anyio's scopes, and by asyncio itself.  Over every transport.
+"""Cancellation at every await (DESIGN 3.3): by anyio's scopes, and by asyncio itself.  Over every route.
 
 An operation runs in a task of its own and is cancelled after 0, 1, 2, ... turns of the event loop, while the other
 side does its part, until it has once been left time to be done.
@@ -15,7 +15,7 @@ from anyio.lowlevel import checkpoint
 import chanlink
 from chanlink import ChannelRefused, EndOfChannel
 
-from .transports import Transport, every_direct_session, every_transport
+from .routes import Route, every_direct_session, every_route
 
 pytestmark = pytest.mark.anyio
 
@@ -71,11 +71,11 @@ def cancel(request: pytest.FixtureRequest, anyio_backend: Any) -> Any:
     return request.param
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("capacity", [None, 0, 1])
-async def test_a_cancelled_receive_takes_nothing_with_it(transport: Transport, capacity: Any, cancel: Any) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
+async def test_a_cancelled_receive_takes_nothing_with_it(route: Route, capacity: Any, cancel: Any) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
         received: list[Any] = []
 
         async def receive() -> None:
@@ -94,11 +94,11 @@ async def test_a_cancelled_receive_takes_nothing_with_it(transport: Transport, c
         assert received == list(range(TURNS))
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("capacity", [None, 0, 1])
-async def test_a_cancelled_send_is_whole_or_nothing(transport: Transport, capacity: Any, cancel: Any) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
+async def test_a_cancelled_send_is_whole_or_nothing(route: Route, capacity: Any, cancel: Any) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
         accepted: list[Any] = []
         received: list[Any] = []
 
@@ -119,40 +119,38 @@ async def test_a_cancelled_send_is_whole_or_nothing(transport: Transport, capaci
         assert set(accepted) <= set(received)
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("capacity", [0, 1])
-async def test_a_cancelled_send_gives_back_an_end_or_has_moved_it(
-    transport: Transport, capacity: int, cancel: Any
-) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
+async def test_a_cancelled_send_gives_back_an_end_or_has_moved_it(route: Route, capacity: int, cancel: Any) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
         arrived: list[Any] = []
 
         async def receive() -> None:
             async for message in receiver:
-                arrived.append(link.keep(message)["end"])
+                arrived.append(places.keep(message)["end"])
 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(receive)
             for n in range(TURNS):
-                one, other = link.pipe()
+                one, other = places.pipe()
 
                 async def send() -> None:
                     await sender.send({"end": one})  # noqa: B023
 
                 before = len(arrived)
                 await cancel(send, n)
-                await link.settle()
+                await places.settle()
                 assert one.is_void == (len(arrived) > before)
                 await (arrived[-1] if one.is_void else one).send("it works")
                 assert await other.receive() == "it works"
             sender.close()
 
 
-@every_transport
-async def test_a_cancelled_byte_stream_loses_nothing(transport: Transport, cancel: Any) -> None:
-    async with transport() as link:
-        near, far = await link.byte_stream()
+@every_route
+async def test_a_cancelled_byte_stream_loses_nothing(route: Route, cancel: Any) -> None:
+    async with route() as places:
+        near, far = await places.byte_stream()
         received: list[bytes] = []
         accepted: list[int] = []
 
@@ -178,11 +176,11 @@ async def test_a_cancelled_byte_stream_loses_nothing(transport: Transport, cance
         assert set(accepted) <= set(whole)
 
 
-@every_transport
-async def test_a_cancelled_select_takes_and_sends_nothing_or_says_so(transport: Transport, cancel: Any) -> None:
-    async with transport() as link:
-        there, far = await link.channel(1)
-        back, near = await link.channel_back(1)
+@every_route
+async def test_a_cancelled_select_takes_and_sends_nothing_or_says_so(route: Route, cancel: Any) -> None:
+    async with route() as places:
+        there, far = await places.channel(1)
+        back, near = await places.channel_back(1)
         selected: list[Any] = []
         received: list[Any] = []
 
@@ -211,10 +209,10 @@ async def test_a_cancelled_select_takes_and_sends_nothing_or_says_so(transport: 
         assert len(received) == sum(one.index == 1 for one in selected)
 
 
-@every_transport
-async def test_cancelled_flush_and_wait_closed_leave_the_channel_as_it_was(transport: Transport, cancel: Any) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_cancelled_flush_and_wait_closed_leave_the_channel_as_it_was(route: Route, cancel: Any) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         for n in range(6):
             await sender.send(n)
             await cancel(sender.flush, n)
@@ -225,55 +223,55 @@ async def test_cancelled_flush_and_wait_closed_leave_the_channel_as_it_was(trans
         await sender.flush()
 
 
-@every_transport
-async def test_a_cancelled_close_has_closed(transport: Transport, cancel: Any) -> None:
-    async with transport() as link:
+@every_route
+async def test_a_cancelled_close_has_closed(route: Route, cancel: Any) -> None:
+    async with route() as places:
         for turns in range(3):
-            sender, receiver = await link.channel()
+            sender, receiver = await places.channel()
             await sender.send(1)
             await cancel(sender.aclose, turns)
             sender.close()
             assert [n async for n in receiver] == [1]
-            sender, receiver = await link.channel()
+            sender, receiver = await places.channel()
             await cancel(receiver.aclose, turns)
             receiver.close()
             assert isinstance(await sender.wait_closed(), ChannelRefused)
 
 
 @every_direct_session
-async def test_a_cancelled_open_leaves_no_channel(transport: Transport, cancel: Any) -> None:
-    async with transport() as link:
-        before = link.near.statistics().channels
+async def test_a_cancelled_open_leaves_no_channel(route: Route, cancel: Any) -> None:
+    async with route() as places:
+        before = places.near.statistics().channels
         opened: list[Any] = []
 
         async def open_one() -> None:
-            opened.append(link.keep(await link.near.open("service")))
+            opened.append(places.keep(await places.near.open("service")))
 
         for turns in range(5):
             await cancel(open_one, turns)
-        assert link.near.statistics().channels == before + len(opened)
+        assert places.near.statistics().channels == before + len(opened)
 
 
 @every_direct_session
-async def test_a_cancelled_accept_takes_no_channel_with_it(transport: Transport, cancel: Any) -> None:
-    async with transport() as link:
+async def test_a_cancelled_accept_takes_no_channel_with_it(route: Route, cancel: Any) -> None:
+    async with route() as places:
         accepted: list[Any] = []
 
         async def accept() -> None:
-            accepted.append(link.keep(await link.far.accept()).service)
+            accepted.append(places.keep(await places.far.accept()).service)
 
         for turns in range(10):
-            link.keep(await link.near.open(f"number {turns}"))
+            places.keep(await places.near.open(f"number {turns}"))
             await cancel(accept, turns)
         while len(accepted) < 10:
             await accept()
         assert accepted == [f"number {n}" for n in range(10)]
 
 
-@every_transport
-async def test_who_is_cancelled_when_it_was_woken_leaves_the_message_to_the_next(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_who_is_cancelled_when_it_was_woken_leaves_the_message_to_the_next(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         for turns in range(TURNS):
             received: list[tuple[str, Any]] = []
 

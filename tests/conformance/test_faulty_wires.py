@@ -12,7 +12,7 @@ from chanlink import ByteStream, ChanlinkError, EndOfChannel, SessionLost
 from chanlink.testing import FaultyStream, check_byte_stream, check_channel, session_pair
 from tests.patience import PATIENCE
 
-from .transports import Channel, Joined, SessionLink, Transport, chain, every_direct_session
+from .routes import Channel, Joined, PlacesApart, Route, chain, every_direct_session
 
 pytestmark = pytest.mark.anyio
 
@@ -44,13 +44,13 @@ async def test_every_promise_is_kept_over_a_faulty_wire(name: str, hops: int) ->
 
     @asynccontextmanager
     async def channel(capacity: int | None) -> AsyncIterator[Channel]:
-        async with chain(joined_by(**faults), hops) as link:
-            yield await link.channel(capacity)
+        async with chain(joined_by(**faults), hops) as places:
+            yield await places.channel(capacity)
 
     @asynccontextmanager
     async def byte_stream() -> AsyncIterator[tuple[ByteStream, ByteStream]]:
-        async with chain(joined_by(**faults), hops) as link:
-            yield await link.byte_stream()
+        async with chain(joined_by(**faults), hops) as places:
+            yield await places.byte_stream()
 
     left_out = SLOW if faults.get("piece") == 1 else set()
     for names, check, factory in (
@@ -75,17 +75,17 @@ def cut_at(n: int, hops: int) -> Any:
     return join
 
 
-async def use(link: SessionLink, log: dict[str, Any]) -> None:
+async def use(places: PlacesApart, log: dict[str, Any]) -> None:
     """A channel each way, an end in a message, a byte stream; all that happens is noted."""
-    sender, receiver = await link.channel()
-    reply, replies = link.pipe()
+    sender, receiver = await places.channel()
+    reply, replies = places.pipe()
 
     async def far() -> None:
         try:
             async for message in receiver:
                 log["received"].append(message["n"])
                 if "reply" in message:
-                    await link.keep(message)["reply"].send(message["n"])
+                    await places.keep(message)["reply"].send(message["n"])
             log["ended"] = True
         except ChanlinkError as exc:
             log["far"] = exc
@@ -116,8 +116,8 @@ async def test_a_connection_that_is_cut_at_any_byte_loses_no_promise(hops: int) 
     for n in range(0, 2_000, 7 if hops == 1 else 13):
         log: dict[str, Any] = {"received": [], "accepted": [], "replies": []}
         try:
-            async with chain(cut_at(n, hops), hops) as link:
-                await use(link, log)
+            async with chain(cut_at(n, hops), hops) as places:
+                await use(places, log)
         except ChanlinkError:
             cuts += 1
             continue  # before there was a channel
@@ -134,13 +134,13 @@ async def test_a_connection_that_is_cut_at_any_byte_loses_no_promise(hops: int) 
 
 
 @every_direct_session
-async def test_a_session_that_is_left_by_an_exception_is_no_end_on_the_other_side(transport: Transport) -> None:
+async def test_a_session_that_is_left_by_an_exception_is_no_end_on_the_other_side(route: Route) -> None:
     with pytest.raises(LookupError):
-        async with transport() as link:
-            sender, receiver = await link.channel()
-            _, back_receiver = back = await link.channel_back()
+        async with route() as places:
+            sender, receiver = await places.channel()
+            _, back_receiver = back = await places.channel_back()
             for end in (sender, receiver, *back):
-                link.forget(end)  # it would be closed first
+                places.forget(end)  # it would be closed first
             raise LookupError
     for one in (receiver, back_receiver):
         with pytest.raises(chanlink.ChannelBroken):

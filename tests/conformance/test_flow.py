@@ -12,12 +12,12 @@ from anyio.abc import SocketStream
 from chanlink import Peer, Session
 from chanlink.testing.promises import eventually
 
-from .transports import PATIENCE, Transport, every_session, every_transport
+from .routes import PATIENCE, Route, every_route, every_session
 
 pytestmark = pytest.mark.anyio
 
 
-async def fill(link: Any, sender: Any, message: Any) -> int:
+async def fill(places: Any, sender: Any, message: Any) -> int:
     """Send without waiting until nothing more is accepted, also once all is settled."""
     count = before = 0
     while True:
@@ -28,26 +28,26 @@ async def fill(link: Any, sender: Any, message: Any) -> int:
             if before == count:
                 return count
             before = count
-            await link.settle()
+            await places.settle()
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("capacity", [1, 2, 5])
-async def test_capacity_is_exact(transport: Transport, capacity: int) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(capacity)
-        assert await fill(link, sender, "x") == capacity
+async def test_capacity_is_exact(route: Route, capacity: int) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(capacity)
+        assert await fill(places, sender, "x") == capacity
         for taken in range(1, 4):
             await receiver.receive()
-            await link.settle()
+            await places.settle()
             assert sender.taken == taken
-            assert await fill(link, sender, "x") == 1
+            assert await fill(places, sender, "x") == 1
 
 
-@every_transport
-async def test_a_rendezvous_has_at_most_one_message_under_way(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(0)
+@every_route
+async def test_a_rendezvous_has_at_most_one_message_under_way(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(0)
         sent: list[int] = []
 
         async def send(n: int) -> None:
@@ -57,17 +57,17 @@ async def test_a_rendezvous_has_at_most_one_message_under_way(transport: Transpo
         for n in range(3):
             tasks.start_soon(send, n)
         for turn in range(3):
-            await link.settle()
+            await places.settle()
             assert len(sent) == turn
             received = await receiver.receive()
             await eventually(lambda: len(sent) == turn + 1)  # noqa: B023
             assert sent[-1] == received
 
 
-@every_transport
-async def test_flush_and_taken_count_what_the_far_application_took(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(10)
+@every_route
+async def test_flush_and_taken_count_what_the_far_application_took(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(10)
         flushed: list[bool] = []
 
         async def flush() -> None:
@@ -78,7 +78,7 @@ async def test_flush_and_taken_count_what_the_far_application_took(transport: Tr
             await sender.send(n)
         tasks.start_soon(flush)
         for n in range(4):
-            await link.settle()
+            await places.settle()
             assert sender.taken == n
             assert flushed == []
             await receiver.receive()
@@ -86,10 +86,10 @@ async def test_flush_and_taken_count_what_the_far_application_took(transport: Tr
         assert sender.taken == 4
 
 
-@every_transport
-async def test_flush_is_a_matter_of_what_was_sent_before_it(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(10)
+@every_route
+async def test_flush_is_a_matter_of_what_was_sent_before_it(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(10)
         flushed: list[bool] = []
 
         async def flush() -> None:
@@ -98,33 +98,33 @@ async def test_flush_is_a_matter_of_what_was_sent_before_it(transport: Transport
 
         await sender.send(1)
         tasks.start_soon(flush)
-        await link.settle()
+        await places.settle()
         await sender.send(2)
         await receiver.receive()
         await eventually(lambda: flushed)
 
 
 @every_session
-async def test_credit_follows_what_is_taken_and_not_what_has_arrived(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        accepted = await fill(link, sender, bytes(1_000))
-        assert await fill(link, sender, bytes(1_000)) == 0  # whatever has arrived since then
+async def test_credit_follows_what_is_taken_and_not_what_has_arrived(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        accepted = await fill(places, sender, bytes(1_000))
+        assert await fill(places, sender, bytes(1_000)) == 0  # whatever has arrived since then
         for _ in range(accepted):
             await receiver.receive()
-        await link.settle()
-        assert await fill(link, sender, bytes(1_000)) >= 1
+        await places.settle()
+        assert await fill(places, sender, bytes(1_000)) >= 1
 
 
 @every_session
-async def test_a_stalled_channel_leaves_ninety_nine_others_at_full_speed(transport: Transport) -> None:
-    async with transport() as link:
-        carrier, carried = await link.channel()
-        made = [link.pipe() for _ in range(100)]
+async def test_a_stalled_channel_leaves_ninety_nine_others_at_full_speed(route: Route) -> None:
+    async with route() as places:
+        carrier, carried = await places.channel()
+        made = [places.pipe() for _ in range(100)]
         await carrier.send([there for _, there in made])
-        arrived = link.keep(await carried.receive())
+        arrived = places.keep(await carried.receive())
         stalled = made[0][0]
-        assert await fill(link, stalled, bytes(1_000)) > 0
+        assert await fill(places, stalled, bytes(1_000)) > 0
         async with anyio.create_task_group() as tasks:
 
             async def send(sender: Any) -> None:
@@ -143,11 +143,11 @@ async def test_a_stalled_channel_leaves_ninety_nine_others_at_full_speed(transpo
         assert await arrived[0].receive() == bytes(1_000)
 
 
-@every_transport
-async def test_bulk_bytes_do_not_hold_up_a_message(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        near, far = await link.byte_stream()
-        sender, receiver = await link.channel()
+@every_route
+async def test_bulk_bytes_do_not_hold_up_a_message(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        near, far = await places.byte_stream()
+        sender, receiver = await places.channel()
 
         async def write() -> None:
             while True:
@@ -204,10 +204,10 @@ async def test_floods_both_ways_over_tiny_socket_buffers_do_not_deadlock() -> No
         assert sorted(received) == sorted([*range(200), *range(200)])
 
 
-@every_transport
-async def test_floods_both_ways_do_not_deadlock(transport: Transport) -> None:
-    async with transport() as link:
-        there, back = await link.channel(), await link.channel_back()
+@every_route
+async def test_floods_both_ways_do_not_deadlock(route: Route) -> None:
+    async with route() as places:
+        there, back = await places.channel(), await places.channel_back()
         async with anyio.create_task_group() as tasks:
 
             async def send(sender: Any) -> None:
@@ -223,10 +223,10 @@ async def test_floods_both_ways_do_not_deadlock(transport: Transport) -> None:
                 tasks.start_soon(receive, receiver)
 
 
-@every_transport
-async def test_three_tasks_that_share_a_sender_get_their_turns(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(2)
+@every_route
+async def test_three_tasks_that_share_a_sender_get_their_turns(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(2)
         counts = [0, 0, 0]
         async with anyio.create_task_group() as tasks:
 

@@ -1,4 +1,4 @@
-"""The behaviours that jschan's tests fix, over every transport."""
+"""The behaviours that jschan's tests fix, over every route."""
 
 from typing import Any
 
@@ -7,26 +7,26 @@ import pytest
 
 from chanlink import Limits
 
-from .transports import Transport, every_direct_session, every_transport
+from .routes import Route, every_direct_session, every_route
 
 pytestmark = pytest.mark.anyio
 
 
 @every_direct_session
-async def test_everything_accepted_is_delivered_when_the_session_closes_at_once_after(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+async def test_everything_accepted_is_delivered_when_the_session_closes_at_once_after(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         for n in range(100):
             await sender.send(n)
         sender.close()
-        await link.near.aclose()
+        await places.near.aclose()
         assert [n async for n in receiver] == list(range(100))
 
 
-@every_transport
-async def test_fifty_messages_arrive_in_order_on_one_channel(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(0)
+@every_route
+async def test_fifty_messages_arrive_in_order_on_one_channel(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(0)
 
         async def send() -> None:
             async with sender:
@@ -37,13 +37,13 @@ async def test_fifty_messages_arrive_in_order_on_one_channel(transport: Transpor
         assert [message["n"] async for message in receiver] == list(range(50))
 
 
-@every_transport
-async def test_fifty_channels_each_carry_their_own_message(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        made = [link.pipe() for _ in range(50)]
+@every_route
+async def test_fifty_channels_each_carry_their_own_message(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        made = [places.pipe() for _ in range(50)]
         await sender.send([there for _, there in made])
-        arrived = link.keep(await receiver.receive())
+        arrived = places.keep(await receiver.receive())
         for n, (one, _) in enumerate(made):
             await one.send(n)
             one.close()
@@ -51,12 +51,12 @@ async def test_fifty_channels_each_carry_their_own_message(transport: Transport)
             assert [message async for message in there] == [n]
 
 
-@every_transport
-async def test_three_thousand_items_in_one_message_each_way(transport: Transport) -> None:
+@every_route
+async def test_three_thousand_items_in_one_message_each_way(route: Route) -> None:
     items = [{"id": n, "name": f"item {n}", "tags": ["a", "b"]} for n in range(3_000)]
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel()
-        reply, replies = await link.channel_back()
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel()
+        reply, replies = await places.channel_back()
 
         async def echo() -> None:
             await reply.send(await receiver.receive())
@@ -66,11 +66,11 @@ async def test_three_thousand_items_in_one_message_each_way(transport: Transport
         assert await replies.receive() == items
 
 
-@every_transport
-async def test_three_thousand_messages_each_way(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel()
-        reply, replies = await link.channel_back()
+@every_route
+async def test_three_thousand_messages_each_way(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel()
+        reply, replies = await places.channel_back()
 
         async def echo() -> None:
             async with reply:
@@ -87,10 +87,10 @@ async def test_three_thousand_messages_each_way(transport: Transport) -> None:
         assert [n async for n in replies] == list(range(3_000))
 
 
-@every_transport
-async def test_a_rendezvous_whose_receiver_comes_late(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(0)
+@every_route
+async def test_a_rendezvous_whose_receiver_comes_late(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(0)
         done: list[Any] = []
 
         async def send() -> None:
@@ -98,34 +98,34 @@ async def test_a_rendezvous_whose_receiver_comes_late(transport: Transport) -> N
             done.append(1)
 
         tasks.start_soon(send)
-        await link.settle()
+        await places.settle()
         assert done == []
         assert await receiver.receive() == "early"
-        await link.settle()
+        await places.settle()
         assert done == [1]
 
 
-@every_transport
-async def test_a_rendezvous_whose_sender_comes_late(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel(0)
+@every_route
+async def test_a_rendezvous_whose_sender_comes_late(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel(0)
         received: list[Any] = []
 
         async def receive() -> None:
             received.append(await receiver.receive())
 
         tasks.start_soon(receive)
-        await link.settle()
+        await places.settle()
         assert received == []
         await sender.send("late")
-        await link.settle()
+        await places.settle()
         assert received == ["late"]
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("kind", ["sender", "receiver", "byte stream"])
-async def test_each_kind_of_end_passes_from_one_link_to_another(transport: Transport, kind: str) -> None:
-    async with transport() as first, transport() as second:
+async def test_each_kind_of_end_passes_from_one_link_to_another(route: Route, kind: str) -> None:
+    async with route() as first, route() as second:
         if kind == "byte stream":
             near, end = await first.byte_stream()
             far = await second.carry(end)
@@ -151,9 +151,9 @@ async def test_each_kind_of_end_passes_from_one_link_to_another(transport: Trans
 
 
 @every_direct_session
-async def test_closing_delivers_what_was_accepted_though_the_windows_are_small(transport: Transport) -> None:
-    async with transport(Limits(stream_window=1_024)) as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel()
+async def test_closing_delivers_what_was_accepted_though_the_windows_are_small(route: Route) -> None:
+    async with route(Limits(stream_window=1_024)) as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel()
         received: list[int] = []
 
         async def receive() -> None:
@@ -164,6 +164,6 @@ async def test_closing_delivers_what_was_accepted_though_the_windows_are_small(t
         for n in range(100):
             await sender.send([n, bytes(500)])
         sender.close()
-        await link.near.aclose()
-        await link.far.wait_closed()
+        await places.near.aclose()
+        await places.far.wait_closed()
     assert received == list(range(100))

@@ -1,4 +1,4 @@
-"""The seventeen behaviours that libchan's tests fix, over every transport."""
+"""The seventeen behaviours that libchan's tests fix, over every route."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from anyio.abc import ByteReceiveStream
 import chanlink
 from chanlink import ByteStream, Receiver, Sender
 
-from .transports import Link, Transport, every_session, every_transport
+from .routes import Places, Route, every_route, every_session
 
 pytestmark = pytest.mark.anyio
 
@@ -46,31 +46,31 @@ async def copy_bytes(source: ByteStream, target: ByteStream) -> None:
         tasks.start_soon(one_way, target, source)
 
 
-@every_transport
-async def test_01_a_simple_message_arrives(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_01_a_simple_message_arrives(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         async with sender:
             await sender.send({"hello": "world"})
         assert [message async for message in receiver] == [{"hello": "world"}]
 
 
-@every_transport
-async def test_02_a_sender_in_a_message_returns_what_it_is_sent(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        there, here = link.pipe()
+@every_route
+async def test_02_a_sender_in_a_message_returns_what_it_is_sent(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        there, here = places.pipe()
         await sender.send(there)
-        back = link.keep(await receiver.receive())
+        back = places.keep(await receiver.receive())
         async with back:
             await back.send("from the other side")
         assert [message async for message in here] == ["from the other side"]
 
 
-@every_transport
-async def test_03_a_request_gets_its_reply(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await link.channel()
+@every_route
+async def test_03_a_request_gets_its_reply(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await places.channel()
 
         async def serve() -> None:
             async for request in receiver:
@@ -79,33 +79,33 @@ async def test_03_a_request_gets_its_reply(transport: Transport) -> None:
 
         tasks.start_soon(serve)
         for n in range(10):
-            reply, replies = link.pipe()
+            reply, replies = places.pipe()
             await sender.send({"add": [n, n, 1], "reply": reply})
             assert [answer async for answer in replies] == [{"sum": 2 * n + 1}]
         sender.close()
 
 
 @every_session
-async def test_04_an_open_file_in_a_message_is_read_on_the_other_side(transport: Transport, tmp_path: Path) -> None:
+async def test_04_an_open_file_in_a_message_is_read_on_the_other_side(route: Route, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"the content" * 10_000)
-    async with transport() as link:
-        sender, receiver = await link.channel()
+    async with route() as places:
+        sender, receiver = await places.channel()
         with (tmp_path / "file").open("rb") as file:
             await sender.send({"name": "file", "body": file})
-            body = link.keep(await receiver.receive())["body"]
+            body = places.keep(await receiver.receive())["body"]
             assert isinstance(body, ByteStream)
             assert await read_all(body) == b"the content" * 10_000
 
 
-@every_transport
-async def test_05_a_message_with_a_sender_a_receiver_and_a_byte_stream_at_once(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        up, up_there = link.pipe()
-        down_there, down = link.pipe()
-        body, body_there = link.byte_pipe()
+@every_route
+async def test_05_a_message_with_a_sender_a_receiver_and_a_byte_stream_at_once(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        up, up_there = places.pipe()
+        down_there, down = places.pipe()
+        body, body_there = places.byte_pipe()
         await sender.send({"ends": [down_there, up_there], "more": {"body": body_there}})
-        message = link.keep(await receiver.receive())
+        message = places.keep(await receiver.receive())
         there_down, there_up = message["ends"]
         there_body = message["more"]["body"]
         for n in range(3):
@@ -118,7 +118,7 @@ async def test_05_a_message_with_a_sender_a_receiver_and_a_byte_stream_at_once(t
             assert await body.receive() == b"pong"
 
 
-async def ask_four(link: Link, sender: Sender[Any], receiver: Receiver[Any]) -> None:
+async def ask_four(places: Places, sender: Sender[Any], receiver: Receiver[Any]) -> None:
     """Four messages that each carry a reply sender go in; they are acknowledged in order."""
     async with anyio.create_task_group() as tasks:
 
@@ -130,7 +130,7 @@ async def ask_four(link: Link, sender: Sender[Any], receiver: Receiver[Any]) -> 
         tasks.start_soon(acknowledge)
         waiting = []
         for n in range(4):
-            reply, replies = link.pipe()
+            reply, replies = places.pipe()
             await sender.send({"n": n, "reply": reply})
             waiting.append(replies)
         sender.close()
@@ -138,21 +138,21 @@ async def ask_four(link: Link, sender: Sender[Any], receiver: Receiver[Any]) -> 
             assert [answer async for answer in replies] == [{"acknowledged": n}]
 
 
-@every_transport
-async def test_06_a_channel_is_copied_with_the_reply_senders_in_it(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        source, middle = link.pipe()
-        sender, receiver = await link.channel()
+@every_route
+async def test_06_a_channel_is_copied_with_the_reply_senders_in_it(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        source, middle = places.pipe()
+        sender, receiver = await places.channel()
         tasks.start_soon(copy, middle, sender)
-        await ask_four(link, source, receiver)
+        await ask_four(places, source, receiver)
 
 
-@every_transport
-async def test_07_a_byte_stream_goes_through_a_copy(transport: Transport) -> None:
+@every_route
+async def test_07_a_byte_stream_goes_through_a_copy(route: Route) -> None:
     data = os.urandom(100_000)
-    async with transport() as link, anyio.create_task_group() as tasks:
-        here, middle = link.byte_pipe()
-        near, far = await link.byte_stream()
+    async with route() as places, anyio.create_task_group() as tasks:
+        here, middle = places.byte_pipe()
+        near, far = await places.byte_stream()
         tasks.start_soon(copy_bytes, middle, near)
 
         async def echo() -> None:
@@ -169,27 +169,27 @@ async def test_07_a_byte_stream_goes_through_a_copy(transport: Transport) -> Non
         assert await read_all(here) == data
 
 
-@every_transport
-async def test_08_ends_made_in_memory_travel_with_what_is_in_them(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
+@every_route
+async def test_08_ends_made_in_memory_travel_with_what_is_in_them(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
         for n in range(5):
             await one.send(n)
         one.close()
         await sender.send({"numbers": other})
-        numbers = link.keep(await receiver.receive())["numbers"]
+        numbers = places.keep(await receiver.receive())["numbers"]
         assert [n async for n in numbers] == list(range(5))
 
 
-@every_transport
-async def test_09_an_end_where_none_was_expected_is_ignored_without_harm(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, _other = link.pipe()
-        body, there = link.byte_pipe()
+@every_route
+async def test_09_an_end_where_none_was_expected_is_ignored_without_harm(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, _other = places.pipe()
+        body, there = places.byte_pipe()
         await sender.send({"n": 1, "surprise": one, "more": there})
-        message = link.keep(await receiver.receive())
+        message = places.keep(await receiver.receive())
         assert message["n"] == 1
         message["surprise"].close()
         message["more"].close()
@@ -198,20 +198,20 @@ async def test_09_an_end_where_none_was_expected_is_ignored_without_harm(transpo
         assert isinstance(await body.wait_closed(), chanlink.ChannelRefused)
 
 
-@every_transport
-async def test_10_what_is_written_before_the_message_arrives(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        body, there = link.byte_pipe()
+@every_route
+async def test_10_what_is_written_before_the_message_arrives(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        body, there = places.byte_pipe()
         await body.send(b"before the message, ")
         await sender.send(there)
         await body.send(b"and after it")
         await body.send_eof()
-        assert await read_all(link.keep(await receiver.receive())) == b"before the message, and after it"
+        assert await read_all(places.keep(await receiver.receive())) == b"before the message, and after it"
 
 
 @every_session
-async def test_11_a_foreign_stream_is_wrapped_and_its_server_speaks_first(transport: Transport) -> None:
+async def test_11_a_foreign_stream_is_wrapped_and_its_server_speaks_first(route: Route) -> None:
     """A server of another protocol, reached through the peer: as a proxy does it."""
 
     async def greet(stream: anyio.abc.SocketStream) -> None:
@@ -222,83 +222,83 @@ async def test_11_a_foreign_stream_is_wrapped_and_its_server_speaks_first(transp
     async with await anyio.create_tcp_listener(local_host="127.0.0.1") as listener, anyio.create_task_group() as tasks:
         tasks.start_soon(listener.serve, greet)
         port = listener.extra(anyio.abc.SocketAttribute.local_port)
-        async with transport() as link:
-            sender, receiver = await link.channel()
+        async with route() as places:
+            sender, receiver = await places.channel()
             await sender.send(await anyio.connect_tcp("127.0.0.1", port))
-            body = link.keep(await receiver.receive())
+            body = places.keep(await receiver.receive())
             assert await body.receive() == b"220 hello\n"
             await body.send(b"EHLO")
             assert await read_all(body) == b"you said EHLO"
         tasks.cancel_scope.cancel()
 
 
-@every_transport
-async def test_12_three_levels_of_nesting(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, one_there = link.pipe()
+@every_route
+async def test_12_three_levels_of_nesting(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, one_there = places.pipe()
         await sender.send({"one": one_there})
-        there = link.keep(await receiver.receive())["one"]
-        two_there, two = link.pipe()
+        there = places.keep(await receiver.receive())["one"]
+        two_there, two = places.pipe()
         await one.send([two_there])
-        [back] = link.keep(await there.receive())
-        three, three_there = link.pipe()
+        [back] = places.keep(await there.receive())
+        three, three_there = places.pipe()
         await back.send((three_there,))
-        [last] = link.keep(await two.receive())
+        [last] = places.keep(await two.receive())
         await three.send("from far to near, at the third level")
         assert await last.receive() == "from far to near, at the third level"
 
 
-@every_transport
-async def test_13_senders_travel_back_over_a_nested_sender(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        offers, offered = link.pipe()
+@every_route
+async def test_13_senders_travel_back_over_a_nested_sender(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        offers, offered = places.pipe()
         await sender.send(offers)
-        far_offers = link.keep(await receiver.receive())
+        far_offers = places.keep(await receiver.receive())
         received = []
         for n in range(3):
-            one, one_far = link.pipe()
+            one, one_far = places.pipe()
             await far_offers.send({"n": n, "sender": one})
-            offer = link.keep(await offered.receive())
+            offer = places.keep(await offered.receive())
             await offer["sender"].send(offer["n"])
             received.append(await one_far.receive())
         assert received == [0, 1, 2]
 
 
-@every_transport
-async def test_14_everything_in_the_first_message(transport: Transport) -> None:
-    async with transport() as link:
-        one, other = link.pipe()
-        body, body_there = link.byte_pipe()
-        inner, inner_there = link.pipe()
+@every_route
+async def test_14_everything_in_the_first_message(route: Route) -> None:
+    async with route() as places:
+        one, other = places.pipe()
+        body, body_there = places.byte_pipe()
+        inner, inner_there = places.pipe()
         await inner.send("innermost")
         await one.send({"inner": inner_there, "body": body_there})
         await body.send(b"bytes")
-        sender, receiver = link.pipe()
+        sender, receiver = places.pipe()
         await sender.send({"data": [1, "two", 3.0, None], "other": other})
         sender.close()
-        there = await link.carry(receiver)
-        message = link.keep(await there.receive())
+        there = await places.carry(receiver)
+        message = places.keep(await there.receive())
         assert message["data"] == [1, "two", 3.0, None]
-        nested = link.keep(await message["other"].receive())
+        nested = places.keep(await message["other"].receive())
         assert await nested["inner"].receive() == "innermost"
         assert await nested["body"].receive() == b"bytes"
 
 
-@every_transport
-async def test_15_a_channel_is_copied_from_one_link_into_another(transport: Transport) -> None:
-    async with transport() as first, transport() as second, anyio.create_task_group() as tasks:
+@every_route
+async def test_15_a_channel_is_copied_from_one_link_into_another(route: Route) -> None:
+    async with route() as first, route() as second, anyio.create_task_group() as tasks:
         sender, middle = await first.channel()
         onward, receiver = await second.channel()
         tasks.start_soon(copy, middle, onward)
         await ask_four(first, sender, receiver)
 
 
-@every_transport
-async def test_16_a_byte_stream_is_copied_from_one_link_into_another(transport: Transport) -> None:
+@every_route
+async def test_16_a_byte_stream_is_copied_from_one_link_into_another(route: Route) -> None:
     data = os.urandom(100_000)
-    async with transport() as first, transport() as second, anyio.create_task_group() as tasks:
+    async with route() as first, route() as second, anyio.create_task_group() as tasks:
         near, middle = await first.byte_stream()
         onward, far = await second.byte_stream()
         tasks.start_soon(copy_bytes, middle, onward)
@@ -316,9 +316,9 @@ async def test_16_a_byte_stream_is_copied_from_one_link_into_another(transport: 
         assert await read_all(near) == data
 
 
-@every_transport
-async def test_17_messages_with_every_kind_of_end_are_copied_from_one_link_into_another(transport: Transport) -> None:
-    async with transport() as first, transport() as second, anyio.create_task_group() as tasks:
+@every_route
+async def test_17_messages_with_every_kind_of_end_are_copied_from_one_link_into_another(route: Route) -> None:
+    async with route() as first, route() as second, anyio.create_task_group() as tasks:
         sender, middle = await first.channel()
         onward, receiver = await second.channel()
         tasks.start_soon(copy, middle, onward)

@@ -1,4 +1,4 @@
-"""The four ways in which a channel is over (DESIGN 3.1): end, failed, refused, lost.  The same over every transport."""
+"""The four ways in which a channel is over (DESIGN 3.1): end, failed, refused, lost.  The same over every route."""
 
 import gc
 import warnings
@@ -15,29 +15,29 @@ from chanlink import (
     SessionLost,
 )
 
-from .transports import Transport, every_direct_session, every_session, every_transport
+from .routes import Route, every_direct_session, every_route, every_session
 
 pytestmark = pytest.mark.anyio
 
 both_ways = pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
 
 
-async def channel(link: Any, back: bool, capacity: int | None = None) -> Any:
-    return await (link.channel_back(capacity) if back else link.channel(capacity))
+async def channel(places: Any, back: bool, capacity: int | None = None) -> Any:
+    return await (places.channel_back(capacity) if back else places.channel(capacity))
 
 
 # --- end, failed, refused ---------------------------------------------------------------------------
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_end_comes_after_all_messages_and_stays(transport: Transport, back: bool) -> None:
-    async with transport() as link:
-        sender, receiver = await channel(link, back)
+async def test_end_comes_after_all_messages_and_stays(route: Route, back: bool) -> None:
+    async with route() as places:
+        sender, receiver = await channel(places, back)
         for n in range(20):
             await sender.send(n)
         sender.close()
-        await link.settle()
+        await places.settle()
         for n in range(20):
             assert await receiver.receive() == n
         for _ in range(2):
@@ -47,11 +47,11 @@ async def test_end_comes_after_all_messages_and_stays(transport: Transport, back
                 receiver.receive_nowait()
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_failed_comes_after_all_messages_with_code_and_text(transport: Transport, back: bool) -> None:
-    async with transport() as link:
-        sender, receiver = await channel(link, back)
+async def test_failed_comes_after_all_messages_with_code_and_text(route: Route, back: bool) -> None:
+    async with route() as places:
+        sender, receiver = await channel(places, back)
         for n in range(20):
             await sender.send(n)
         sender.fail("disk-full", "no space left on žluťoučký")
@@ -63,32 +63,32 @@ async def test_failed_comes_after_all_messages_with_code_and_text(transport: Tra
             assert (caught.value.code, caught.value.text) == ("disk-full", "no space left on žluťoučký")
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_refused_reaches_an_idle_sender_with_code_and_reason(transport: Transport, back: bool) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        sender, receiver = await channel(link, back)
+async def test_refused_reaches_an_idle_sender_with_code_and_reason(route: Route, back: bool) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        sender, receiver = await channel(places, back)
         reasons: list[Any] = []
 
         async def wait() -> None:
             reasons.append(await sender.wait_closed())
 
         tasks.start_soon(wait)
-        await link.settle()
+        await places.settle()
         assert reasons == []
         receiver.refuse("quota", "10 a day")
-        await link.settle()
+        await places.settle()
         assert [(type(one), one.code, one.reason) for one in reasons] == [(ChannelRefused, "quota", "10 a day")]
         for _ in range(2):
             with pytest.raises(ChannelRefused):
                 sender.send_nowait("too late")
 
 
-@every_transport
+@every_route
 @both_ways
-async def test_refused_reaches_every_blocked_sender(transport: Transport, back: bool) -> None:
-    async with transport() as link:
-        sender, receiver = await channel(link, back, 1)
+async def test_refused_reaches_every_blocked_sender(route: Route, back: bool) -> None:
+    async with route() as places:
+        sender, receiver = await channel(places, back, 1)
         await sender.send("fills the channel")
         refused: list[str] = []
 
@@ -100,16 +100,16 @@ async def test_refused_reaches_every_blocked_sender(transport: Transport, back: 
         async with anyio.create_task_group() as tasks:
             for _ in range(3):
                 tasks.start_soon(send)
-            await link.settle()
+            await places.settle()
             assert refused == []
             receiver.close("enough")
         assert refused == ["enough"] * 3
 
 
-@every_transport
-async def test_a_sender_that_closed_is_not_told_of_a_refusal_but_flush_is(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_a_sender_that_closed_is_not_told_of_a_refusal_but_flush_is(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         await sender.send(1)
         await sender.send(2)
         sender.close()
@@ -120,10 +120,10 @@ async def test_a_sender_that_closed_is_not_told_of_a_refusal_but_flush_is(transp
         assert sender.taken == 1
 
 
-@every_transport
-async def test_leaving_the_block_by_cancellation_fails_as_cancelled(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_leaving_the_block_by_cancellation_fails_as_cancelled(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         with anyio.CancelScope() as scope:
             async with sender:
                 await sender.send("before")
@@ -135,10 +135,10 @@ async def test_leaving_the_block_by_cancellation_fails_as_cancelled(transport: T
         assert (caught.value.code, caught.value.text) == ("cancelled", "")
 
 
-@every_transport
-async def test_leaving_the_block_by_an_exception_says_its_class_and_no_internals(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_leaving_the_block_by_an_exception_says_its_class_and_no_internals(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         with pytest.raises(LookupError):
             async with sender:
                 raise LookupError("internal details")
@@ -147,14 +147,14 @@ async def test_leaving_the_block_by_an_exception_says_its_class_and_no_internals
         assert (caught.value.code, caught.value.text) == ("lookup-error", "")
 
 
-@every_transport
-async def test_a_sender_that_is_forgotten_has_failed_as_abandoned(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_a_sender_that_is_forgotten_has_failed_as_abandoned(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         await sender.send("before")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ResourceWarning)
-            link.forget(sender)
+            places.forget(sender)
             del sender
             gc.collect()
         assert [one.category for one in caught] == [ResourceWarning]
@@ -164,13 +164,13 @@ async def test_a_sender_that_is_forgotten_has_failed_as_abandoned(transport: Tra
         assert failed.value.code == "abandoned"
 
 
-@every_transport
-async def test_a_receiver_that_is_forgotten_has_refused_as_abandoned(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+@every_route
+async def test_a_receiver_that_is_forgotten_has_refused_as_abandoned(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", ResourceWarning)
-            link.forget(receiver)
+            places.forget(receiver)
             del receiver
             gc.collect()
         assert [one.category for one in caught] == [ResourceWarning]
@@ -179,15 +179,15 @@ async def test_a_receiver_that_is_forgotten_has_refused_as_abandoned(transport: 
         assert reason.code == "abandoned"
 
 
-@every_transport
-async def test_an_end_that_is_closed_or_moved_is_forgotten_in_silence(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
+@every_route
+async def test_an_end_that_is_closed_or_moved_is_forgotten_in_silence(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
         await sender.send(other)
         moved = await receiver.receive()
-        link.forget(other)
-        link.forget(one)
+        places.forget(other)
+        places.forget(one)
         one.close()
         moved.close()
         with warnings.catch_warnings():
@@ -201,16 +201,16 @@ async def test_an_end_that_is_closed_or_moved_is_forgotten_in_silence(transport:
 
 @every_session
 @both_ways
-async def test_lost_comes_after_what_arrived_and_says_what_was_taken(transport: Transport, back: bool) -> None:
-    async with transport() as link:
-        sender, receiver = await channel(link, back, 8)
+async def test_lost_comes_after_what_arrived_and_says_what_was_taken(route: Route, back: bool) -> None:
+    async with route() as places:
+        sender, receiver = await channel(places, back, 8)
         for n in range(4):
             await sender.send(n)
-        await link.settle()
+        await places.settle()
         assert [await receiver.receive(), await receiver.receive()] == [0, 1]
-        await link.settle()
+        await places.settle()
         assert sender.taken == 2
-        await link.cut()
+        await places.cut()
         for _ in range(2):
             with pytest.raises(SessionLost) as lost:
                 await sender.send("too late")
@@ -225,13 +225,13 @@ async def test_lost_comes_after_what_arrived_and_says_what_was_taken(transport: 
 
 
 @every_direct_session
-async def test_what_has_arrived_before_the_connection_died_is_delivered(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
+async def test_what_has_arrived_before_the_connection_died_is_delivered(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
         for n in range(4):
             await sender.send(n)
-        await link.settle()
-        await link.cut()
+        await places.settle()
+        await places.cut()
         assert [await receiver.receive() for _ in range(4)] == [0, 1, 2, 3]
         with pytest.raises(SessionLost):
             await receiver.receive()
@@ -239,12 +239,12 @@ async def test_what_has_arrived_before_the_connection_died_is_delivered(transpor
 
 @every_session
 @both_ways
-async def test_a_session_that_is_lost_is_never_an_end(transport: Transport, back: bool) -> None:
-    async with transport() as link:
-        sender, receiver = await channel(link, back)
-        near, far = await link.byte_stream()
+async def test_a_session_that_is_lost_is_never_an_end(route: Route, back: bool) -> None:
+    async with route() as places:
+        sender, receiver = await channel(places, back)
+        near, far = await places.byte_stream()
         writer, reader = (far, near) if back else (near, far)
-        await link.cut()
+        await places.cut()
         with pytest.raises(SessionLost):
             await receiver.receive()
         with pytest.raises(SessionLost):
@@ -255,10 +255,10 @@ async def test_a_session_that_is_lost_is_never_an_end(transport: Transport, back
 
 
 @every_session
-async def test_the_death_of_a_session_on_the_way_cancels_no_block(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        await link.cut()
+async def test_the_death_of_a_session_on_the_way_cancels_no_block(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        await places.cut()
         await anyio.lowlevel.checkpoint()  # a cancelled block could not do this
         with pytest.raises(SessionLost):
             await receiver.receive()
@@ -266,23 +266,23 @@ async def test_the_death_of_a_session_on_the_way_cancels_no_block(transport: Tra
 
 
 @every_session
-async def test_an_exception_leaves_the_blocks_of_all_sessions_unwrapped(transport: Transport) -> None:
+async def test_an_exception_leaves_the_blocks_of_all_sessions_unwrapped(route: Route) -> None:
     problem = KeyError("of the block")
     with pytest.raises(KeyError) as caught:
-        async with transport() as link:
-            await link.channel()
+        async with route() as places:
+            await places.channel()
             raise problem
     assert caught.value is problem
 
 
 @every_session
 @both_ways
-async def test_what_was_accepted_is_delivered_when_the_session_is_closed(transport: Transport, back: bool) -> None:
-    async with transport() as link:
-        sender, receiver = await channel(link, back)
+async def test_what_was_accepted_is_delivered_when_the_session_is_closed(route: Route, back: bool) -> None:
+    async with route() as places:
+        sender, receiver = await channel(places, back)
         for n in range(100):
             await sender.send(n)
-        await (link.far if back else link.near).aclose()
+        await (places.far if back else places.near).aclose()
         received = []
         with pytest.raises(SessionLost):
             while True:
@@ -292,12 +292,12 @@ async def test_what_was_accepted_is_delivered_when_the_session_is_closed(transpo
 
 @every_session
 @both_ways
-async def test_everything_that_waits_returns_when_the_connection_dies(transport: Transport, back: bool) -> None:
+async def test_everything_that_waits_returns_when_the_connection_dies(route: Route, back: bool) -> None:
     """Receive, send, flush and wait_closed, of messages and of bytes."""
-    async with transport() as link:
-        sender, _receiver = await channel(link, back, 1)
-        idle, quiet = await channel(link, back)
-        near, far = await link.byte_stream()
+    async with route() as places:
+        sender, _receiver = await channel(places, back, 1)
+        idle, quiet = await channel(places, back)
+        near, far = await places.byte_stream()
         writer, reader = (far, near) if back else (near, far)
         await sender.send("never taken")
         outcomes: list[Any] = []
@@ -323,15 +323,15 @@ async def test_everything_that_waits_returns_when_the_connection_dies(transport:
             ]
             for function, *args in waiting:
                 tasks.start_soon(run, function, *args)
-            await link.settle()
+            await places.settle()
             assert outcomes == []
-            await link.cut()
+            await places.cut()
         assert outcomes == [SessionLost] * len(waiting)
 
 
 @every_direct_session
-async def test_accept_returns_when_the_connection_dies(transport: Transport) -> None:
-    async with transport() as link:
+async def test_accept_returns_when_the_connection_dies(route: Route) -> None:
+    async with route() as places:
         ended: list[Any] = []
 
         async def accept(session: Any) -> None:
@@ -340,17 +340,17 @@ async def test_accept_returns_when_the_connection_dies(transport: Transport) -> 
             ended.append(type(caught.value))
 
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(accept, link.near)
-            tasks.start_soon(accept, link.far)
-            await link.settle()
+            tasks.start_soon(accept, places.near)
+            tasks.start_soon(accept, places.far)
+            await places.settle()
             assert ended == []
-            await link.cut()
+            await places.cut()
         assert len(ended) == 2
 
 
 @every_session
-async def test_a_lost_relay_leaves_the_other_channels_of_a_process_alone(transport: Transport) -> None:
-    async with transport() as first, transport() as second:
+async def test_a_lost_relay_leaves_the_other_channels_of_a_process_alone(route: Route) -> None:
+    async with route() as first, route() as second:
         sender, receiver = await first.channel()
         other_sender, other_receiver = await second.channel()
         await first.cut()

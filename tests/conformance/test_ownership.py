@@ -17,7 +17,7 @@ from chanlink import (
     Session,
 )
 
-from .transports import Transport, every_direct_session, every_session, every_transport
+from .routes import Route, every_direct_session, every_route, every_session
 
 pytestmark = pytest.mark.anyio
 
@@ -25,12 +25,12 @@ pytestmark = pytest.mark.anyio
 # --- moving -----------------------------------------------------------------------------------------
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("kind", ["sender", "receiver", "byte stream"])
-async def test_an_end_that_was_sent_has_moved(transport: Transport, kind: str) -> None:
-    async with transport() as link:
-        sender, _receiver = await link.channel()
-        one, other = link.byte_pipe() if kind == "byte stream" else link.pipe()
+async def test_an_end_that_was_sent_has_moved(route: Route, kind: str) -> None:
+    async with route() as places:
+        sender, _receiver = await places.channel()
+        one, other = places.byte_pipe() if kind == "byte stream" else places.pipe()
         leaving, use = {
             "sender": (one, lambda: one.send(1)),
             "receiver": (other, other.receive),
@@ -44,12 +44,12 @@ async def test_an_end_that_was_sent_has_moved(transport: Transport, kind: str) -
         leaving.close()  # harmless
 
 
-@every_transport
-async def test_tasks_that_wait_on_an_end_see_that_it_moved(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe(1)
-        two, other_two = link.pipe()
+@every_route
+async def test_tasks_that_wait_on_an_end_see_that_it_moved(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe(1)
+        two, other_two = places.pipe()
         await one.send("fills the channel")
         moved: list[str] = []
 
@@ -62,10 +62,10 @@ async def test_tasks_that_wait_on_an_end_see_that_it_moved(transport: Transport)
             tasks.start_soon(wait, "send", one.send, "waits")
             tasks.start_soon(wait, "wait_closed", one.wait_closed)
             tasks.start_soon(wait, "receive", other_two.receive)
-            await link.settle()
+            await places.settle()
             await sender.send([one, other_two])
         assert sorted(moved) == ["receive", "send", "wait_closed"]
-        there, there_two = link.keep(await receiver.receive())
+        there, there_two = places.keep(await receiver.receive())
         assert await other.receive() == "fills the channel"
         await there.send("by its new owner")
         assert await other.receive() == "by its new owner"
@@ -73,12 +73,12 @@ async def test_tasks_that_wait_on_an_end_see_that_it_moved(transport: Transport)
         assert await there_two.receive() == "to its new owner"
 
 
-@every_transport
-async def test_tasks_that_wait_at_the_end_that_stays_wait_on(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe(1)
-        two, other_two = link.pipe()
+@every_route
+async def test_tasks_that_wait_at_the_end_that_stays_wait_on(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe(1)
+        two, other_two = places.pipe()
         received: list[Any] = []
 
         async def receive() -> None:
@@ -89,36 +89,36 @@ async def test_tasks_that_wait_at_the_end_that_stays_wait_on(transport: Transpor
             tasks.start_soon(one.send, "waits")
             tasks.start_soon(one.flush)
             tasks.start_soon(receive)
-            await link.settle()
+            await places.settle()
             await sender.send([other, two])
-            there, there_two = link.keep(await receiver.receive())
+            there, there_two = places.keep(await receiver.receive())
             assert [await there.receive(), await there.receive()] == ["fills the channel", "waits"]
             await there_two.send("to who waits")
         assert received == ["to who waits"]
 
 
-@every_transport
-async def test_both_ends_of_a_channel_may_move_one_after_the_other(transport: Transport) -> None:
-    async with transport() as link:
-        one, other = link.pipe()
+@every_route
+async def test_both_ends_of_a_channel_may_move_one_after_the_other(route: Route) -> None:
+    async with route() as places:
+        one, other = places.pipe()
         await one.send("in it")
-        far_receiver = await link.carry(other)
-        far_sender = await link.carry(one)
+        far_receiver = await places.carry(other)
+        far_sender = await places.carry(one)
         await far_sender.send("by the far sender")
         far_sender.close()
         assert [message async for message in far_receiver] == ["in it", "by the far sender"]
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("kind", ["sender", "receiver", "byte stream"])
-async def test_an_end_that_comes_home_works(transport: Transport, kind: str) -> None:
-    async with transport() as link:
-        one, other = link.byte_pipe() if kind == "byte stream" else link.pipe()
+async def test_an_end_that_comes_home_works(route: Route, kind: str) -> None:
+    async with route() as places:
+        one, other = places.byte_pipe() if kind == "byte stream" else places.pipe()
         for _ in range(2):
             if kind == "sender":
-                one = await link.carry(await link.carry(one), back=True)
+                one = await places.carry(await places.carry(one), back=True)
             else:
-                other = await link.carry(await link.carry(other), back=True)
+                other = await places.carry(await places.carry(other), back=True)
         data: Any = b"around" if kind == "byte stream" else "around"
         await one.send(data)
         assert await other.receive() == data
@@ -127,12 +127,12 @@ async def test_an_end_that_comes_home_works(transport: Transport, kind: str) -> 
             await other.receive()
 
 
-@every_transport
-async def test_a_failure_crosses_to_where_the_end_went(transport: Transport) -> None:
-    async with transport() as link:
-        one, other = link.pipe()
-        there = await link.carry(other)
-        home = await link.carry(there, back=True)
+@every_route
+async def test_a_failure_crosses_to_where_the_end_went(route: Route) -> None:
+    async with route() as places:
+        one, other = places.pipe()
+        there = await places.carry(other)
+        home = await places.carry(there, back=True)
         await one.send("before")
         one.fail("disk-full", "text")
         assert await home.receive() == "before"
@@ -141,11 +141,11 @@ async def test_a_failure_crosses_to_where_the_end_went(transport: Transport) -> 
         assert (caught.value.code, caught.value.text) == ("disk-full", "text")
 
 
-@every_transport
-async def test_a_refusal_crosses_to_where_the_end_went(transport: Transport) -> None:
-    async with transport() as link:
-        one, other = link.pipe()
-        home = await link.carry(await link.carry(one), back=True)
+@every_route
+async def test_a_refusal_crosses_to_where_the_end_went(route: Route) -> None:
+    async with route() as places:
+        one, other = places.pipe()
+        home = await places.carry(await places.carry(one), back=True)
         other.refuse("quota", "10 a day")
         reason = await home.wait_closed()
         assert isinstance(reason, ChannelRefused)
@@ -155,31 +155,31 @@ async def test_a_refusal_crosses_to_where_the_end_went(transport: Transport) -> 
 # --- lending ----------------------------------------------------------------------------------------
 
 
-@every_transport
-async def test_an_end_is_lent_while_its_message_waits_and_still_works(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(1)
-        one, other = link.pipe()
+@every_route
+async def test_an_end_is_lent_while_its_message_waits_and_still_works(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(1)
+        one, other = places.pipe()
         await sender.send("fills the channel")
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(sender.send, one)
-            await link.settle()
+            await places.settle()
             await one.send("still works here")
             assert await other.receive() == "still works here"
             with pytest.raises(anyio.BusyResourceError):
                 await sender.send([one])
             assert await receiver.receive() == "fills the channel"
-            there = link.keep(await receiver.receive())
+            there = places.keep(await receiver.receive())
         await there.send("and there")
         assert await other.receive() == "and there"
 
 
-@every_transport
+@every_route
 @pytest.mark.parametrize("how", ["cancelled", "refused"])
-async def test_a_message_that_was_not_accepted_gives_its_ends_back(transport: Transport, how: str) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(1)
-        one, other = link.pipe()
+async def test_a_message_that_was_not_accepted_gives_its_ends_back(route: Route, how: str) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(1)
+        one, other = places.pipe()
         await sender.send("fills the channel")
         async with anyio.create_task_group() as tasks:
 
@@ -190,14 +190,14 @@ async def test_a_message_that_was_not_accepted_gives_its_ends_back(transport: Tr
                     assert how == "refused"
 
             tasks.start_soon(send)
-            await link.settle()
+            await places.settle()
             if how == "refused":
                 receiver.close()
             else:
                 tasks.cancel_scope.cancel()
         await one.send("still ours")
         assert await other.receive() == "still ours"
-        moved = await link.carry(one)
+        moved = await places.carry(one)
         await moved.send("and can be sent")
         assert await other.receive() == "and can be sent"
 
@@ -205,11 +205,11 @@ async def test_a_message_that_was_not_accepted_gives_its_ends_back(transport: Tr
 # --- refused by the sender --------------------------------------------------------------------------
 
 
-@every_transport
-async def test_the_same_end_twice_in_a_message_is_refused_by_path(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
+@every_route
+async def test_the_same_end_twice_in_a_message_is_refused_by_path(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
         with pytest.raises(EncodeError) as caught:
             await sender.send({"args": [one, {"body": one}]})
         assert caught.value.path == "args[1].body"
@@ -219,12 +219,12 @@ async def test_the_same_end_twice_in_a_message_is_refused_by_path(transport: Tra
         assert await receiver.receive() == "and the channel goes on"
 
 
-@every_transport
-async def test_a_closed_end_in_a_message_is_refused_and_the_others_stay_ours(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
-        closed, _ = link.pipe()
+@every_route
+async def test_a_closed_end_in_a_message_is_refused_and_the_others_stay_ours(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
+        closed, _ = places.pipe()
         closed.close()
         with pytest.raises(ChannelClosed):
             await sender.send([one, closed])
@@ -235,54 +235,54 @@ async def test_a_closed_end_in_a_message_is_refused_and_the_others_stay_ours(tra
 
 
 @every_session
-async def test_what_cannot_be_sent_is_named_by_its_path_and_nothing_moves(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
-        before = link.near.statistics().channels
+async def test_what_cannot_be_sent_is_named_by_its_path_and_nothing_moves(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
+        before = places.near.statistics().channels
         with pytest.raises(EncodeError) as caught:
             await sender.send({"reply": one, "args": [1, 2, {"body": object()}]})
         assert caught.value.path == "args[2].body"
-        assert link.near.statistics().channels == before
+        assert places.near.statistics().channels == before
         await one.send("still ours")
         assert await other.receive() == "still ours"
         await sender.send({"reply": one})
-        await link.keep(await receiver.receive())["reply"].send("moved")
+        await places.keep(await receiver.receive())["reply"].send("moved")
         assert await other.receive() == "moved"
 
 
 @every_direct_session
-async def test_ends_over_the_limit_of_open_channels_stay_ours_and_no_stream_is_opened(transport: Transport) -> None:
-    async with transport(Limits(open_channels=5)) as link:
-        sender, receiver = await link.channel()
-        ends = [link.pipe() for _ in range(5)]
-        before = link.near.statistics().channels
+async def test_ends_over_the_limit_of_open_channels_stay_ours_and_no_stream_is_opened(route: Route) -> None:
+    async with route(Limits(open_channels=5)) as places:
+        sender, receiver = await places.channel()
+        ends = [places.pipe() for _ in range(5)]
+        before = places.near.statistics().channels
         with pytest.raises(LimitReached) as caught:
             await sender.send([one for one, _ in ends])
         assert caught.value.limit == "open_channels"
-        assert link.near.statistics().channels == before
+        assert places.near.statistics().channels == before
         for one, other in ends:
             await one.send("still ours")
             assert await other.receive() == "still ours"
         await sender.send(ends[0][0])
-        await link.keep(await receiver.receive()).send("moved")
+        await places.keep(await receiver.receive()).send("moved")
         assert await ends[0][1].receive() == "moved"
 
 
 # --- nobody took it ---------------------------------------------------------------------------------
 
 
-@every_transport
-async def test_ends_in_messages_that_nobody_took_are_refused(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        reply, replies = link.pipe()
-        orders, ordered = link.pipe()
-        body, body_there = link.byte_pipe()
-        inner, inner_there = link.pipe()
+@every_route
+async def test_ends_in_messages_that_nobody_took_are_refused(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        reply, replies = places.pipe()
+        orders, ordered = places.pipe()
+        body, body_there = places.byte_pipe()
+        inner, inner_there = places.pipe()
         await inner.send({"reply": reply})  # two levels down
         await sender.send({"inner": inner_there, "orders": ordered, "body": body_there})
-        await link.settle()
+        await places.settle()
         receiver.close()
         with pytest.raises(ChannelFailed) as failed:
             await replies.receive()
@@ -296,38 +296,38 @@ async def test_ends_in_messages_that_nobody_took_are_refused(transport: Transpor
 
 
 @every_session
-async def test_a_top_level_channel_that_nobody_accepts_does_not_block_nested_ones(transport: Transport) -> None:
-    async with transport() as link:
-        unaccepted = link.keep(await link.near.open("nobody accepts this"))
+async def test_a_top_level_channel_that_nobody_accepts_does_not_block_nested_ones(route: Route) -> None:
+    async with route() as places:
+        unaccepted = places.keep(await places.near.open("nobody accepts this"))
         with pytest.raises(anyio.WouldBlock):
             while True:
                 unaccepted.send_nowait(bytes(1_000))
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
         await sender.send({"end": other})
-        there = link.keep(await receiver.receive())["end"]
+        there = places.keep(await receiver.receive())["end"]
         await one.send("it flows")
         assert await there.receive() == "it flows"
-        incoming = link.keep(await link.hops[0].far.accept()).end
+        incoming = places.keep(await places.hops[0].far.accept()).end
         assert await incoming.receive() == bytes(1_000)
 
 
 # --- ends that are over -----------------------------------------------------------------------------
 
 
-@every_transport
-async def test_an_end_that_is_over_arrives_so_with_what_was_left_in_it(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        ended, ended_there = link.pipe()
-        failed, failed_there = link.pipe()
-        refused, gone = link.pipe()
+@every_route
+async def test_an_end_that_is_over_arrives_so_with_what_was_left_in_it(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        ended, ended_there = places.pipe()
+        failed, failed_there = places.pipe()
+        refused, gone = places.pipe()
         await ended.send("left behind")
         ended.close()
         failed.fail("broken", "on purpose")
         gone.close("too late")
         await sender.send([ended_there, failed_there, refused])
-        end, failure, there = link.keep(await receiver.receive())
+        end, failure, there = places.keep(await receiver.receive())
         assert [message async for message in end] == ["left behind"]
         with pytest.raises(ChannelFailed) as caught:
             await failure.receive()
@@ -337,29 +337,29 @@ async def test_an_end_that_is_over_arrives_so_with_what_was_left_in_it(transport
         assert reason.reason == "too late"
 
 
-@every_transport
-async def test_closing_the_carrier_does_not_touch_what_travelled_on_it(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        one, other = link.pipe()
+@every_route
+async def test_closing_the_carrier_does_not_touch_what_travelled_on_it(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        one, other = places.pipe()
         await sender.send(one)
-        there = link.keep(await receiver.receive())
+        there = places.keep(await receiver.receive())
         sender.fail("broken")
         receiver.close()
-        await link.settle()
+        await places.settle()
         await there.send("still there")
         there.close()
         assert [message async for message in other] == ["still there"]
 
 
 @every_session
-async def test_a_thousand_channels_over_in_every_way_leave_every_table_empty(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        sessions = [session for hop in link.hops for session in (hop.near, hop.far)]
+async def test_a_thousand_channels_over_in_every_way_leave_every_table_empty(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        sessions = [session for hop in places.hops for session in (hop.near, hop.far)]
         before = [books(session) for session in sessions]
         for turn in range(40):
-            ends = [link.pipe(None if turn % 2 else 1) for _ in range(25)]
+            ends = [places.pipe(None if turn % 2 else 1) for _ in range(25)]
             await sender.send([pair[n % 2] for n, pair in enumerate(ends)])
             for n, (there, pair) in enumerate(zip(await receiver.receive(), ends, strict=True)):
                 here = pair[1 - n % 2]
@@ -368,7 +368,7 @@ async def test_a_thousand_channels_over_in_every_way_leave_every_table_empty(tra
                     if n % 5 == 0 and hasattr(end, "fail"):
                         end.fail("code")
                     end.close()
-        await link.settle()
+        await places.settle()
         assert [books(session) for session in sessions] == before
 
 

@@ -1,4 +1,4 @@
-"""Select (DESIGN 3.4): exactly one case commits, the others have no effect; the same over every transport."""
+"""Select (DESIGN 3.4): exactly one case commits, the others have no effect; the same over every route."""
 
 import random
 from typing import Any
@@ -10,16 +10,16 @@ from anyio.lowlevel import checkpoint
 import chanlink
 from chanlink import ChannelFailed, ChannelMoved, ChannelRefused, EndOfChannel, SessionLost
 
-from .transports import Transport, every_session, every_transport, memory
+from .routes import Route, every_route, every_session, memory
 
 pytestmark = pytest.mark.anyio
 
 
-@every_transport
-async def test_a_message_that_is_there_is_taken_and_nothing_else(transport: Transport) -> None:
-    async with transport() as link:
-        idle_sender, idle = await link.channel()
-        sender, receiver = await link.channel(5)
+@every_route
+async def test_a_message_that_is_there_is_taken_and_nothing_else(route: Route) -> None:
+    async with route() as places:
+        idle_sender, idle = await places.channel()
+        sender, receiver = await places.channel(5)
         await sender.send("first")
         await sender.send("second")
         selected = await chanlink.select(idle, receiver)
@@ -28,32 +28,32 @@ async def test_a_message_that_is_there_is_taken_and_nothing_else(transport: Tran
         assert await receiver.receive() == "second"
         await idle_sender.send("later")
         assert await idle.receive() == "later"
-        await link.settle()
+        await places.settle()
         assert sender.taken == 2
 
 
-@every_transport
-async def test_of_two_cases_that_are_ready_one_commits_and_the_other_has_no_effect(transport: Transport) -> None:
-    async with transport() as link:
-        one, one_there = await link.channel(5)
-        two, two_there = await link.channel(5)
+@every_route
+async def test_of_two_cases_that_are_ready_one_commits_and_the_other_has_no_effect(route: Route) -> None:
+    async with route() as places:
+        one, one_there = await places.channel(5)
+        two, two_there = await places.channel(5)
         await one.send("one")
         await two.send("two")
-        await link.settle()
+        await places.settle()
         selected = await chanlink.select(one_there, two_there)
         assert selected.value == ["one", "two"][selected.index]
         assert selected.error is None
-        await link.settle()
+        await places.settle()
         assert one.taken + two.taken == 1
         other = [two_there, one_there][selected.index]
         assert await other.receive() == ["two", "one"][selected.index]
 
 
-@every_transport
-async def test_a_send_commits_when_there_is_room(transport: Transport) -> None:
-    async with transport() as link:
-        _idle_sender, idle = await link.channel_back()
-        sender, receiver = await link.channel(1)
+@every_route
+async def test_a_send_commits_when_there_is_room(route: Route) -> None:
+    async with route() as places:
+        _idle_sender, idle = await places.channel_back()
+        sender, receiver = await places.channel(1)
         selected = await chanlink.select(idle, sender.sending("by select"))
         assert (selected.index, selected.error) == (1, None)
         assert selected.channel is sender
@@ -64,11 +64,11 @@ async def test_a_send_commits_when_there_is_room(transport: Transport) -> None:
         assert await receiver.receive() == "there is room again"
 
 
-@every_transport
-async def test_a_select_waits_for_whichever_comes_first(transport: Transport) -> None:
-    async with transport() as link:
-        senders, receivers = zip(*[await link.channel() for _ in range(3)], strict=True)
-        full, drain = await link.channel_back(1)
+@every_route
+async def test_a_select_waits_for_whichever_comes_first(route: Route) -> None:
+    async with route() as places:
+        senders, receivers = zip(*[await places.channel() for _ in range(3)], strict=True)
+        full, drain = await places.channel_back(1)
         await full.send("fills it")
         for first in (2, 0, 1, 3):
             results: list[Any] = []
@@ -78,7 +78,7 @@ async def test_a_select_waits_for_whichever_comes_first(transport: Transport) ->
 
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(choose)
-                await link.settle()
+                await places.settle()
                 assert results == []
                 if first == 3:
                     assert await drain.receive() == "fills it"
@@ -90,11 +90,11 @@ async def test_a_select_waits_for_whichever_comes_first(transport: Transport) ->
         assert await drain.receive() == "now"
 
 
-@every_transport
-async def test_closings_are_cases_too(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        _idle_sender, idle = await link.channel()
+@every_route
+async def test_closings_are_cases_too(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        _idle_sender, idle = await places.channel()
         with pytest.raises(anyio.WouldBlock):
             chanlink.select_nowait(sender.closing(), idle)
         receiver.close("enough")
@@ -103,10 +103,10 @@ async def test_closings_are_cases_too(transport: Transport) -> None:
         assert isinstance(selected.error, ChannelRefused)
         assert selected.error.reason == "enough"
 
-        sender, receiver = await link.channel()
+        sender, receiver = await places.channel()
         await sender.send("before the end")
         sender.close()
-        await link.settle()
+        await places.settle()
         with pytest.raises(anyio.WouldBlock):  # it is over, but not drained
             chanlink.select_nowait(receiver.closing(), idle)
         assert await receiver.receive() == "before the end"
@@ -115,12 +115,12 @@ async def test_closings_are_cases_too(transport: Transport) -> None:
         assert isinstance(selected.error, EndOfChannel)
 
 
-@every_transport
-async def test_an_end_that_is_over_is_ready_and_its_reason_is_reported_not_raised(transport: Transport) -> None:
-    async with transport() as link:
-        _idle_sender, idle = await link.channel()
+@every_route
+async def test_an_end_that_is_over_is_ready_and_its_reason_is_reported_not_raised(route: Route) -> None:
+    async with route() as places:
+        _idle_sender, idle = await places.channel()
         for how, kind in (("close", EndOfChannel), ("fail", ChannelFailed)):
-            sender, receiver = await link.channel()
+            sender, receiver = await places.channel()
             await sender.send("before")
             sender.fail("code") if how == "fail" else sender.close()
             selected = await chanlink.select(idle, receiver)
@@ -129,23 +129,23 @@ async def test_an_end_that_is_over_is_ready_and_its_reason_is_reported_not_raise
                 selected = await chanlink.select(idle, receiver)
                 assert selected.index == 1
                 assert isinstance(selected.error, kind)
-        sender, receiver = await link.channel()
+        sender, receiver = await places.channel()
         receiver.close()
         await sender.wait_closed()
         selected = await chanlink.select(idle, sender.sending("too late"))
         assert isinstance(selected.error, ChannelRefused)
 
 
-@every_transport
-async def test_a_select_that_is_cancelled_has_done_nothing(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        full, drain = await link.channel_back(1)
+@every_route
+async def test_a_select_that_is_cancelled_has_done_nothing(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        full, drain = await places.channel_back(1)
         await full.send("fills it")
         with anyio.CancelScope() as scope:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(chanlink.select, receiver, full.sending("never"))
-                await link.settle()
+                await places.settle()
                 scope.cancel()
         await sender.send("for the next one")
         assert await receiver.receive() == "for the next one"
@@ -154,32 +154,32 @@ async def test_a_select_that_is_cancelled_has_done_nothing(transport: Transport)
         assert [message async for message in drain] == []
 
 
-@every_transport
-async def test_ends_in_a_case_that_does_not_commit_stay_ours(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel()
-        full, drain = await link.channel_back(1)
+@every_route
+async def test_ends_in_a_case_that_does_not_commit_stay_ours(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        full, drain = await places.channel_back(1)
         await full.send("fills it")
-        one, other = link.pipe()
+        one, other = places.pipe()
         await sender.send("ready")
         selected = await chanlink.select(full.sending({"end": one}), receiver)
         assert selected.value == "ready"
         await one.send("still ours")
         assert await other.receive() == "still ours"
         assert await drain.receive() == "fills it"
-        _idle_sender, idle = await link.channel()
+        _idle_sender, idle = await places.channel()
         selected = await chanlink.select(full.sending({"end": one}), idle)
         assert selected.index == 0
         with pytest.raises(ChannelMoved):
             await one.send("it moved")
-        await link.keep(await drain.receive())["end"].send("by its new owner")
+        await places.keep(await drain.receive())["end"].send("by its new owner")
         assert await other.receive() == "by its new owner"
 
 
-@every_transport
-async def test_cases_that_are_always_ready_are_served_alike(transport: Transport) -> None:
-    async with transport() as link, anyio.create_task_group() as tasks:
-        pairs = [await link.channel(4) for _ in range(3)]
+@every_route
+async def test_cases_that_are_always_ready_are_served_alike(route: Route) -> None:
+    async with route() as places, anyio.create_task_group() as tasks:
+        pairs = [await places.channel(4) for _ in range(3)]
         counts = [0, 0, 0]
 
         async def send(sender: Any) -> None:
@@ -192,17 +192,17 @@ async def test_cases_that_are_always_ready_are_served_alike(transport: Transport
         for _ in range(90):
             selected = await chanlink.select(*(receiver for _, receiver in pairs))
             counts[selected.index] += 1
-            await link.settle() if selected.index == 0 and counts[0] % 10 == 0 else await checkpoint()
+            await places.settle() if selected.index == 0 and counts[0] % 10 == 0 else await checkpoint()
         assert min(counts) >= 10
         for _, receiver in pairs:
             async for _ in receiver:
                 pass
 
 
-@every_transport
-async def test_memory_and_remote_ends_mix(transport: Transport) -> None:
-    async with transport() as link, memory() as local:
-        sender, receiver = await link.channel()
+@every_route
+async def test_memory_and_remote_ends_mix(route: Route) -> None:
+    async with route() as places, memory() as local:
+        sender, receiver = await places.channel()
         here, there = await local.channel()
         await here.send("local")
         selected = await chanlink.select(receiver, there)
@@ -213,10 +213,10 @@ async def test_memory_and_remote_ends_mix(transport: Transport) -> None:
 
 
 async def test_two_selects_that_face_each_other_in_memory_make_exactly_one_pair() -> None:
-    async with memory() as link:
+    async with memory() as places:
         for turn in range(50):
-            one, one_there = link.pipe(0)
-            two, two_there = link.pipe(0)
+            one, one_there = places.pipe(0)
+            two, two_there = places.pipe(0)
             results: dict[str, Any] = {}
 
             async def choose(name: str, *cases: Any) -> None:
@@ -225,7 +225,7 @@ async def test_two_selects_that_face_each_other_in_memory_make_exactly_one_pair(
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(choose, "a", one_there, two.sending("from a"))
                 if turn % 2:
-                    await link.settle()
+                    await places.settle()
                 tasks.start_soon(choose, "b", one.sending("from b"), two_there)
             assert results["a"].index == results["b"].index
             assert results["a"].error is results["b"].error is None
@@ -237,10 +237,10 @@ async def test_two_selects_that_face_each_other_in_memory_make_exactly_one_pair(
 
 
 @every_session
-async def test_two_selects_that_face_each_other_over_a_session_lose_nothing_and_go_on(transport: Transport) -> None:
-    async with transport() as link:
-        there, there_far = await link.channel(1)
-        back, back_near = await link.channel_back(1)
+async def test_two_selects_that_face_each_other_over_a_session_lose_nothing_and_go_on(route: Route) -> None:
+    async with route() as places:
+        there, there_far = await places.channel(1)
+        back, back_near = await places.channel_back(1)
         sent: list[str] = []
         received: list[str] = []
 
@@ -260,12 +260,12 @@ async def test_two_selects_that_face_each_other_over_a_session_lose_nothing_and_
         assert sorted(received) == sorted(sent)
 
 
-@every_transport
-async def test_nothing_is_lost_or_doubled_when_selects_are_cancelled_at_random(transport: Transport) -> None:
+@every_route
+async def test_nothing_is_lost_or_doubled_when_selects_are_cancelled_at_random(route: Route) -> None:
     chance = random.Random(7)
-    async with transport() as link:
-        one, one_there = await link.channel(2)
-        two, two_there = await link.channel(0)
+    async with route() as places:
+        one, one_there = await places.channel(2)
+        two, two_there = await places.channel(0)
         sent: list[int] = []
         received: list[int] = []
 
@@ -319,11 +319,11 @@ async def test_nothing_is_lost_or_doubled_when_selects_are_cancelled_at_random(t
 
 
 @every_session
-async def test_a_select_returns_when_the_connection_dies(transport: Transport) -> None:
-    async with transport() as link:
-        sender, receiver = await link.channel(1)
+async def test_a_select_returns_when_the_connection_dies(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel(1)
         await sender.send("fills it")
-        quiet_sender, quiet = await link.channel()
+        quiet_sender, quiet = await places.channel()
         results: list[Any] = []
 
         async def choose(*cases: Any) -> None:
@@ -333,17 +333,17 @@ async def test_a_select_returns_when_the_connection_dies(transport: Transport) -
             tasks.start_soon(choose, sender.sending("waits"))
             tasks.start_soon(choose, quiet)
             tasks.start_soon(choose, quiet_sender.closing())
-            await link.settle()
+            await places.settle()
             assert results == []
-            await link.cut()
+            await places.cut()
         assert [type(one.error) for one in results] == [SessionLost] * 3
         receiver.close()
 
 
-@every_transport
-async def test_a_selector_reports_every_message_and_every_end_once(transport: Transport) -> None:
-    async with transport() as link:
-        pairs = [await link.channel() for _ in range(5)]
+@every_route
+async def test_a_selector_reports_every_message_and_every_end_once(route: Route) -> None:
+    async with route() as places:
+        pairs = [await places.channel() for _ in range(5)]
         expected = []
         for n, (sender, _) in enumerate(pairs):
             for k in range(n):
@@ -366,11 +366,11 @@ async def test_a_selector_reports_every_message_and_every_end_once(transport: Tr
         assert list(over.values()).count(EndOfChannel) == 4
 
 
-@every_transport
-async def test_an_end_that_was_removed_from_a_selector_is_left_alone(transport: Transport) -> None:
-    async with transport() as link:
-        one, one_there = await link.channel()
-        two, two_there = await link.channel()
+@every_route
+async def test_an_end_that_was_removed_from_a_selector_is_left_alone(route: Route) -> None:
+    async with route() as places:
+        one, one_there = await places.channel()
+        two, two_there = await places.channel()
         await one.send("not for the selector")
         await two.send("for the selector")
         two.close()

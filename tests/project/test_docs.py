@@ -56,7 +56,7 @@ TESTS = {
 
 
 RELAYS = re.compile(
-    r"^@(?:every_transport|every_session|both_relays|.*relay).*\n(?:@.*\n)*async def (test_\w+)", re.MULTILINE
+    r"^@(?:every_route|every_session|both_relays|.*relay).*\n(?:@.*\n)*async def (test_\w+)", re.MULTILINE
 )
 
 

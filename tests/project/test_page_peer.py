@@ -34,7 +34,7 @@ PATTERNS = {
 }
 
 
-class Link:
+class Conversation:
     """Our mux and the page's peer, and the bytes between them."""
 
     def __init__(self, *, ours_client: bool, window: int = WINDOW) -> None:
@@ -67,13 +67,13 @@ class Link:
 class Channel:
     """One channel, whichever side sends."""
 
-    def __init__(self, link: Link, ours: Any, we_send: bool) -> None:
-        self.link, self.ours, self.we_send = link, ours, we_send
+    def __init__(self, conversation: Conversation, ours: Any, we_send: bool) -> None:
+        self.conversation, self.ours, self.we_send = conversation, ours, we_send
         self.sent: deque[int] = deque()
 
     def send(self, sizes: deque[int]) -> bool:
         """The next message, if there is credit for it."""
-        peer = self.link.peer
+        peer = self.conversation.peer
         if not sizes or not (self.ours.room() if self.we_send else peer.may_send(self.ours.id)):
             return False
         size = sizes.popleft()
@@ -84,18 +84,18 @@ class Channel:
 
     def take(self) -> bool:
         """What the application does."""
-        got = self.link.peer.take(self.ours.id) if self.we_send else take(self.ours)
+        got = self.conversation.peer.take(self.ours.id) if self.we_send else take(self.ours)
         if got is None:
             return False
         assert len(got[0] if isinstance(got, tuple) else got) == self.sent.popleft()
         return True
 
 
-def exchange(link: Link, works: Iterable[tuple[Channel, list[int]]], *, lazy: bool) -> None:
+def exchange(conversation: Conversation, works: Iterable[tuple[Channel, list[int]]], *, lazy: bool) -> None:
     """Until everything has arrived.  A `lazy` application takes only when nothing else goes on."""
     queues = [(channel, deque(sizes)) for channel, sizes in works]
     while any(sizes or channel.sent for channel, sizes in queues):
-        goes_on = bool(link.carry())
+        goes_on = bool(conversation.carry())
         for channel, sizes in queues:
             while channel.send(sizes):
                 goes_on = True
@@ -114,8 +114,8 @@ def exchange(link: Link, works: Iterable[tuple[Channel, list[int]]], *, lazy: bo
 def test_messages_of_any_lengths_get_through_by_the_rules_of_the_page(
     name: str, ours_client: bool, by_us: bool, we_send: bool, lazy: bool
 ) -> None:
-    link = Link(ours_client=ours_client)
-    exchange(link, [(link.channel(by_us=by_us, we_send=we_send), PATTERNS[name])], lazy=lazy)
+    conversation = Conversation(ours_client=ours_client)
+    exchange(conversation, [(conversation.channel(by_us=by_us, we_send=we_send), PATTERNS[name])], lazy=lazy)
 
 
 LENGTHS = st.lists(
@@ -128,34 +128,34 @@ LENGTHS = st.lists(
 def test_channels_both_ways_do_not_hold_each_other_up(
     one: list[int], two: list[int], three: list[int], ours_client: bool, lazy: bool
 ) -> None:
-    link = Link(ours_client=ours_client, window=1_024)
+    conversation = Conversation(ours_client=ours_client, window=1_024)
     channels = [
-        link.channel(by_us=True, we_send=True),
-        link.channel(by_us=True, we_send=False),
-        link.channel(by_us=False, we_send=True),
+        conversation.channel(by_us=True, we_send=True),
+        conversation.channel(by_us=True, we_send=False),
+        conversation.channel(by_us=False, we_send=True),
     ]
-    exchange(link, zip(channels, (one, two, three), strict=True), lazy=lazy)
+    exchange(conversation, zip(channels, (one, two, three), strict=True), lazy=lazy)
 
 
 @pytest.mark.parametrize("ours_client", [True, False], ids=["client", "server"])
 def test_bytes_both_ways_get_through_by_the_rules_of_the_page(ours_client: bool) -> None:
-    link = Link(ours_client=ours_client)
-    stream = link.peer.open("bytes", service="service", size=200_000)
-    link.carry()
-    (ours,) = link.side.opened
+    conversation = Conversation(ours_client=ours_client)
+    stream = conversation.peer.open("bytes", service="service", size=200_000)
+    conversation.carry()
+    (ours,) = conversation.side.opened
     assert ours.opening.size == 200_000
     got = back = sent = written = 0
     random.seed(1)
     while got < 200_000 or back < 200_000:
-        if sent < 200_000 and link.peer.may_send(stream):
+        if sent < 200_000 and conversation.peer.may_send(stream):
             sent += (size := min(random.randrange(1, 9_000), 200_000 - sent))
-            link.peer.send(stream, bytes(size))
+            conversation.peer.send(stream, bytes(size))
         if written < 200_000 and ours.room():
             written += (size := min(random.randrange(1, 9_000), 200_000 - written))
             ours.write(bytes(size))
-        moved = link.carry()
+        moved = conversation.carry()
         got += (came := len(read_all(ours)))
-        back += (went := len(link.peer.read(stream)))
+        back += (went := len(conversation.peer.read(stream)))
         assert moved or came or went, "both sides wait for each other"
     assert (got, back) == (200_000, 200_000)
 

@@ -1,6 +1,6 @@
-"""The seven transports that every behaviour runs over, and one way to use them.
+"""The seven routes that every behaviour runs over, and one way to use them.
 
-A transport is an async context manager that gives a `Link`: two places, **near** and **far**, and ways to make
+A route is an async context manager that gives `Places`: two of them, **near** and **far**, and ways to make
 channels and byte streams between them.
 
     memory                 both places are one; a channel is a `chanlink.pipe`
@@ -36,7 +36,7 @@ CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
 Channel = tuple[Sender[Any], Receiver[Any]]
 
 
-class Link:
+class Places:
     """Two places, and what can be made between them.  This one has both in one process.
 
     What is made here, or is given to `keep`, is closed at the end.
@@ -98,7 +98,7 @@ def through_codec(value: Any) -> Any:
     return codec.decode(int.from_bytes(message[:4], "big"), message[4:], Limits(), lambda kind, n: lambda: there[n])
 
 
-class CodecLink(Link):
+class CodecPlaces(Places):
     def __init__(self) -> None:
         super().__init__()
         self.pipe = self._pipe
@@ -119,7 +119,7 @@ class Hop(NamedTuple):
     cut: Callable[[], Any]
 
 
-class SessionLink(Link):
+class PlacesApart(Places):
     """Two places with one or more sessions between them."""
 
     def __init__(self, hops: list[Hop]) -> None:
@@ -210,7 +210,7 @@ async def over_unix(limits: Limits) -> AsyncIterator[Joined]:
 
 
 @asynccontextmanager
-async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIterator[SessionLink]:
+async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIterator[PlacesApart]:
     async with AsyncExitStack() as stack:
         hops = []
         for _ in range(count):
@@ -218,54 +218,54 @@ async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIte
             there = await joined.client.open("there"), (await joined.server.accept()).end
             back = await joined.server.open("back"), (await joined.client.accept()).end
             hops.append(Hop(joined.client, joined.server, there, back, joined.cut))
-        link = SessionLink(hops)
+        places = PlacesApart(hops)
         with anyio.fail_after(PATIENCE):
             try:
-                yield link
+                yield places
             finally:
-                link.close()
+                places.close()
 
 
 # --- the seven --------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
-async def memory(limits: Limits | None = None) -> AsyncIterator[Link]:
-    link = Link()
+async def memory(limits: Limits | None = None) -> AsyncIterator[Places]:
+    places = Places()
     with anyio.fail_after(PATIENCE):
         try:
-            yield link
+            yield places
         finally:
-            link.close()
+            places.close()
 
 
 @asynccontextmanager
-async def memory_codec(limits: Limits | None = None) -> AsyncIterator[Link]:
-    link = CodecLink()
+async def memory_codec(limits: Limits | None = None) -> AsyncIterator[Places]:
+    places = CodecPlaces()
     with anyio.fail_after(PATIENCE):
         try:
-            yield link
+            yield places
         finally:
-            link.close()
+            places.close()
 
 
-def session(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+def session(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(in_memory, 1, limits)
 
 
-def tcp(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+def tcp(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(over_tcp, 1, limits)
 
 
-def unix(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+def unix(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(over_unix, 1, limits)
 
 
-def one_relay(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+def one_relay(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(in_memory, 2, limits)
 
 
-def two_relays(limits: Limits | None = None) -> AbstractAsyncContextManager[SessionLink]:
+def two_relays(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(in_memory, 3, limits)
 
 
@@ -273,14 +273,14 @@ LOCAL = [memory, memory_codec]
 DIRECT = [session, tcp, unix]
 RELAYED = [one_relay, two_relays]
 
-Transport = Callable[..., AbstractAsyncContextManager[Any]]
+Route = Callable[..., AbstractAsyncContextManager[Any]]
 
 
-def _over_each(transports: list[Any]) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("transport", transports, ids=lambda transport: transport.__name__)
+def _over_each(routes: list[Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("route", routes, ids=lambda route: route.__name__)
 
 
-every_transport = _over_each([*LOCAL, *DIRECT, *RELAYED])
+every_route = _over_each([*LOCAL, *DIRECT, *RELAYED])
 every_session = _over_each([*DIRECT, *RELAYED])
 """Those over which the two places are apart."""
 every_direct_session = _over_each(DIRECT)
