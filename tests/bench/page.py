@@ -9,18 +9,19 @@ from .results import Result
 
 PAGE = ROOT / "docs/explanation/performance.md"
 PLOTS = ROOT / "docs/explanation/plots"
+FIGURES = ROOT / "tests/bench/results.json"
+"""Every single figure of the run that the page tells of."""
 BEGIN, END = "<!-- The table: `python -m tests.bench --page` writes it. -->", "<!-- The end of the table. -->"
 
 
 def write_table(about: dict[str, Any], found: list[Result]) -> None:
-    """Put the table into the page, with what it was measured on, and all figures beside the plots."""
+    """Put the table into the page, with what it was measured on, and keep all its figures."""
     before, _, rest = PAGE.read_text().partition(BEGIN)
     _, mark, after = rest.partition(END)
     if not mark:
         raise ValueError(f"{PAGE} has no place for the table")
     PAGE.write_text(f"{before}{BEGIN}\n\n{_measured_on(about)}\n\n{_compact(results.table(found))}\n\n{END}{after}")
-    PLOTS.mkdir(exist_ok=True)
-    results.save(PLOTS / "results.json", about, found)
+    results.save(FIGURES, about, found)
 
 
 def _measured_on(about: dict[str, Any]) -> str:
