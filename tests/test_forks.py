@@ -23,7 +23,7 @@ import pytest
 import chanlink
 from chanlink import ConnectionLost, Identity, LocalProtocolError, Session, Trust, forks
 from chanlink.security.handshake import Credentials
-from chanlink.security.keys.identity import Role
+from chanlink.security.keys.certificate import Role
 from chanlink.security.noise import CipherState, KeyPair, generate_keypair
 from chanlink.security.rekey import FORKED
 from chanlink.transport.sockets import listening_sockets, parse_address

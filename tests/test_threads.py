@@ -13,7 +13,7 @@ import pytest
 import chanlink
 from chanlink import Identity, KnownPeers, Limits, SessionClosed, Trust
 from chanlink.security.handshake import Credentials
-from chanlink.security.keys.identity import CERTIFICATE_LIFETIME, Role
+from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Role
 from examples.rexec import client as rexec
 from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.file import PolicyFile

@@ -23,7 +23,7 @@ def load_ours(options: argparse.Namespace) -> "chanlink.Identity | chanlink.Publ
 def default_identity() -> "chanlink.Identity":
     """That of the user, made at first use."""
     import chanlink
-    from chanlink.security.keys.openssh import expand
+    from chanlink.security.keys.files import expand
 
     from .output import note
 

@@ -4,7 +4,7 @@ import argparse
 import errno
 
 import chanlink
-from chanlink.security.keys.openssh import expand
+from chanlink.security.keys.files import expand
 
 
 class Usage(Exception):

@@ -21,7 +21,8 @@ from chanlink.errors import ConnectionLost, HandshakeError, SessionClosed, Sessi
 from chanlink.forks import forget_in_child
 from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable_logger
-from chanlink.security.keys.identity import CERTIFICATE_LIFETIME, Certificate, Identity, Role, certify, which_clock
+from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate, Role, certify, which_clock
+from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
 

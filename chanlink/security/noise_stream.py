@@ -32,7 +32,7 @@ from chanlink.errors import (
 from chanlink.forks import forget_in_child
 from chanlink.limits import Bucket
 from chanlink.printing import printable, printable_logger
-from chanlink.security.keys.identity import which_clock
+from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.transport.sockets import RawStream
 

@@ -9,7 +9,7 @@ import binascii
 import os
 
 from chanlink.errors import ConfigError, HandshakeError, KeyFormatError
-from chanlink.security.keys.openssh import expand, read_limited
+from chanlink.security.keys.files import expand, read_limited
 
 from .noise import KEYLEN
 

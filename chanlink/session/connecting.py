@@ -18,8 +18,10 @@ from chanlink.errors import (
 )
 from chanlink.limits import Limits
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client
-from chanlink.security.keys.identity import Identity, Role
-from chanlink.security.keys.known_peers import Expected, KnownPeers
+from chanlink.security.keys.certificate import Role
+from chanlink.security.keys.expected import Expected
+from chanlink.security.keys.identity import Identity
+from chanlink.security.keys.known_peers import KnownPeers
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk

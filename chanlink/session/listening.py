@@ -32,7 +32,8 @@ from chanlink.printing import printable_logger
 from chanlink.security import suites
 from chanlink.security.admission import STEPS, Admission, Seats, Visitor, source_of
 from chanlink.security.handshake import Credentials, Secured, handshake_as_server, turn_away
-from chanlink.security.keys.identity import Identity, Role
+from chanlink.security.keys.certificate import Role
+from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant, Trust, watch
 from chanlink.security.psk import Psk, load_psk

@@ -26,7 +26,7 @@ import anyio.lowlevel
 import chanlink
 from chanlink import Identity, Limits, PublicKey, SessionError, Trust
 from chanlink.security.handshake import Credentials, handshake_as_client
-from chanlink.security.keys.identity import Role
+from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
 from chanlink.transport.sockets import RawStream, connect_socket, parse_address

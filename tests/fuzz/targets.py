@@ -34,7 +34,8 @@ from chanlink.security.buffers import MAX_RECORD, Buffers
 from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
 from chanlink.security.keys import known_peers, openssh, trust
 from chanlink.security.keys import ssh_agent as agent
-from chanlink.security.keys.identity import Identity, Role, _SeedSigner, certify
+from chanlink.security.keys.certificate import Role, certify
+from chanlink.security.keys.identity import Identity, _SeedSigner
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import HandshakeState, KeyPair

@@ -13,7 +13,8 @@ from nacl.bindings import crypto_sign_seed_keypair
 from chanlink import Identity, Limits
 from chanlink.security import handshake as secure
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
-from chanlink.security.keys.identity import Role, _SeedSigner, certify
+from chanlink.security.keys.certificate import Role, certify
+from chanlink.security.keys.identity import _SeedSigner
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import KeyPair, state

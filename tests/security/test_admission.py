@@ -19,7 +19,7 @@ from chanlink import ChannelFailed, HandshakeError, Identity, Limits, RemoteProt
 from chanlink.security import admission
 from chanlink.security.admission import Admission, Visitor, source_of
 from chanlink.security.handshake import Credentials, handshake_as_client
-from chanlink.security.keys.identity import Role
+from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.transport.sockets import RawStream
 from tests.leaks import Leaks

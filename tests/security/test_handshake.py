@@ -31,7 +31,7 @@ from chanlink.security import handshake as secure
 from chanlink.security import suites
 from chanlink.security.buffers import loop_buffers
 from chanlink.security.handshake import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
-from chanlink.security.keys.identity import Certificate, Role, certify
+from chanlink.security.keys.certificate import Certificate, Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import KeyPair, generate_keypair
 from chanlink.security.noise_stream import NoiseStream

@@ -17,7 +17,7 @@ import chanlink
 from chanlink import ConfigError, HandshakeError, Identity, KeyFormatError, Limits, Trust
 from chanlink.security import psk
 from chanlink.security.handshake import Credentials, handshake_as_server
-from chanlink.security.keys.identity import Role, certify
+from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import HandshakeState, generate_keypair
 from chanlink.security.psk import FirstMessages, load_psk

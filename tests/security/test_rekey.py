@@ -17,7 +17,7 @@ from chanlink import ConnectionLost, Identity, Limits, Peer, RemoteProtocolError
 from chanlink.limits import Bucket
 from chanlink.security import suites
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
-from chanlink.security.keys.identity import Role
+from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import HandshakeState, generate_keypair, hkdf
 from chanlink.security.noise_stream import NoiseStream

@@ -15,7 +15,7 @@ from chanlink import ConfigError, Identity, Limits
 from chanlink.errors import LocalProtocolError
 from chanlink.security import suites
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
-from chanlink.security.keys.identity import Role
+from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import AEGIS256, CHACHAPOLY, CipherState
 from tests.patience import PATIENCE, lines_run

@@ -26,7 +26,7 @@ import chanlink
 from chanlink import Identity, Limits, Listener, Peer, PublicKey, Session, SessionError, SessionLost, Trust
 from chanlink.security import handshake as secure
 from chanlink.security.handshake import Credentials, handshake_as_client
-from chanlink.security.keys.identity import Role, certify
+from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
 from chanlink.security.rekey import START

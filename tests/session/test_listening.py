@@ -43,7 +43,7 @@ from chanlink import (
 from chanlink.errors import AddressError
 from chanlink.limits import Bucket
 from chanlink.security.handshake import Credentials, handshake_as_server
-from chanlink.security.keys.identity import Role, certify
+from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair

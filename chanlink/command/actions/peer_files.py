@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from chanlink import ConfigError, KeyFormatError, KnownPeers, PublicKey, TrustFormatError, WrongPeer
 from chanlink.command.problems import Problem
 from chanlink.security.keys import known_peers, trust
-from chanlink.security.keys.files import edit, read_kept
-from chanlink.security.keys.openssh import expand, file_problem
+from chanlink.security.keys.files import edit, expand, file_problem, read_kept
 from chanlink.security.keys.trust import TRUST_FILE_MAX, clean_line, decode_lines
 from chanlink.transport.sockets import parse_address
 

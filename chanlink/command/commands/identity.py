@@ -52,9 +52,9 @@ def _id(options: argparse.Namespace) -> int:
 
 async def _agent(options: argparse.Namespace) -> int:
     from chanlink.command.problems import Problem
-    from chanlink.security.keys.ssh_agent import Agent
+    from chanlink.security.keys.ssh_agent import SshAgent
 
-    agent = Agent()
+    agent = SshAgent()
     keys = await agent.keys()
     if not keys:
         raise Problem("the ssh-agent holds no Ed25519 key; add one with: ssh-add FILE")
@@ -64,7 +64,8 @@ async def _agent(options: argparse.Namespace) -> int:
 
 def _read(file: str) -> "chanlink.PublicKey":
     import chanlink
-    from chanlink.security.keys.openssh import KEY_FILE_MAX, read_limited
+    from chanlink.security.keys.files import read_limited
+    from chanlink.security.keys.openssh import KEY_FILE_MAX
 
     if file == "-":
         return chanlink.PublicKey.parse(sys.stdin.readline(16_384))

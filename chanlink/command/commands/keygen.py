@@ -97,13 +97,12 @@ def _make_psk(options: argparse.Namespace) -> int:
         sys.stdout.write(text)
         return 0
     import chanlink
-    from chanlink.security.keys import openssh
-    from chanlink.security.keys.files import create
+    from chanlink.security.keys.files import create, expand, file_problem
 
     try:
         create(options.psk_file, text.encode(), 0o600)
     except OSError as exc:
-        raise chanlink.KeyFormatError(openssh.file_problem(openssh.expand(options.psk_file), exc)) from exc
+        raise chanlink.KeyFormatError(file_problem(expand(options.psk_file), exc)) from exc
     if options.json:
         print_json({"file": options.psk_file})
     else:

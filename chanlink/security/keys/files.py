@@ -1,11 +1,14 @@
-"""Files that say whom to trust: trust files, known peers. Others read and change them at the same time.
+"""Files of keys, and files that say whom to trust: how they are found, read and written.
 
-A file is replaced as a whole, so that nobody reads half of it and a full disk leaves the old one, and who changes it
-holds a lock of the old one meanwhile. So a reader needs no lock. Synchronous: such files are small and local.
+Synchronous: such files are small and local. What can't be read is a `KeyFormatError` that names the file.
 
-Such a file is read again and again, so that it is a regular file (a pipe would be empty the second time, and keep the
-reader waiting), or the null device, which knows nobody. And it is not one that everybody may write
-(docs/decisions/0023-files-that-say-whom-to-trust.md).
+A trust file or a file of known peers is read and changed by others at the same time. It is replaced as a whole, so
+that nobody reads half of it and a full disk leaves the old one, and whoever changes it holds a lock of the old one
+meanwhile. So a reader needs no lock. Such a file is read again and again: so it is a regular file (a pipe would be
+empty the second time, and keep the reader waiting), or the null device, which knows nobody. And it is not one that
+everybody may write (docs/decisions/0023-files-that-say-whom-to-trust.md).
+
+A key is never overwritten: its file appears complete, and only where nothing is.
 """
 
 import errno
@@ -15,15 +18,111 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from time import sleep
 from typing import IO
 
 from chanlink.errors import KeyFormatError
+from chanlink.printing import printable_logger
 
-from .openssh import expand, file_problem, make_private_directory
+logger = printable_logger(__name__)
 
 _CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
 """What file systems say that have no hard links, no modes, no owners or no locks: FAT, SMB, some by FUSE or NFS."""
 _NEVER_WAITS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+def expand(path: str | os.PathLike[str]) -> Path:
+    """The path with ``~`` expanded.  Raises `KeyFormatError` when there is no home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as exc:
+        raise KeyFormatError(f"{path}: there is no such home folder; set HOME, or write the whole path") from exc
+
+
+def file_problem(file: Path, exc: OSError | ValueError) -> str:
+    """One line that names the file and what is wrong with it."""
+    if not isinstance(exc, OSError):
+        return f"{str(file)!r}: {exc}"  # a zero byte in the name
+    return f"{exc.filename2 or exc.filename or file}: {exc.strerror}"
+
+
+def make_private_directory(directory: Path) -> None:
+    """As ``mkdir -p``, but the parents too are for us alone."""
+    if not directory.is_dir():
+        make_private_directory(directory.parent)
+        directory.mkdir(mode=0o700, exist_ok=True)
+
+
+# --- files of keys --------------------------------------------------------------------------------
+
+
+def read_limited(path: str | os.PathLike[str], limit: int, *, secret: bool = False) -> bytes:
+    """Read a file of at most ``limit`` bytes; with ``secret``, one that only its owner can read.
+
+    Raises `KeyFormatError`.
+    """
+    file = expand(path)
+    try:
+        with open(file, "rb") as stream:
+            status = os.fstat(stream.fileno())  # of the open file: the name may point elsewhere by now
+            data = stream.read(limit + 1)
+    except (OSError, ValueError) as exc:
+        raise KeyFormatError(file_problem(file, exc)) from exc
+    if secret and data.startswith(b"ssh-"):
+        private = f", which is {file.with_suffix('')}" if file.suffix == ".pub" else ""
+        raise KeyFormatError(f"{file}: that is a public key; the private one is needed here{private}")
+    if secret and _is_exposed(status):
+        raise KeyFormatError(f"{file}: others can read this private key; run: chmod 600 {file}")
+    if len(data) > limit:
+        raise KeyFormatError(f"{file}: larger than {limit} bytes")
+    return data
+
+
+def _is_exposed(status: os.stat_result) -> bool:
+    """As ssh judges: only files of our own, because others (secrets mounted into a container) are not ours to chmod."""
+    return os.name == "posix" and status.st_uid == os.getuid() and bool(stat.S_IMODE(status.st_mode) & 0o077)
+
+
+def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
+    """Make a file, complete and only where nothing is.  Raises `OSError`."""
+    file = expand(path)
+    make_private_directory(file.parent)
+    with written(file.parent, data, mode) as new:
+        place(new, file)
+
+
+def write_pair(file: Path, private: bytes, public: bytes) -> None:
+    """Make ``file`` and ``file.pub``, complete and only where nothing is.
+
+    The name of the private file decides between processes that race, so it comes first.  A public file in the way is
+    found before: no other process should load a key that is taken back.
+    """
+    public_file = file.with_name(f"{file.name}.pub")
+    if os.path.lexists(public_file):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), public_file)
+    with (
+        written(file.parent, private, 0o600) as new_private,
+        written(file.parent, public, 0o644) as new_public,  # not by the umask: a server's operator reads it
+    ):
+        place(new_private, file)
+        try:
+            place(new_public, public_file)
+        except OSError:
+            file.unlink()
+            raise
+    mode = stat.S_IMODE(file.stat().st_mode)
+    if os.name == "posix" and mode & 0o077:
+        logger.warning("%s: its file system keeps no modes (this one is %o): others may be able to read it", file, mode)
+
+
+def wait_until_written(file: Path) -> None:
+    """Another process makes it. Without hard links, it has the name before it has the contents, for a moment."""
+    for _ in range(100):
+        if file.exists() and not file.stat().st_size:
+            sleep(0.01)
+
+
+# --- files that say whom to trust -----------------------------------------------------------------
 
 
 def read_kept(path: str | os.PathLike[str], limit: int) -> bytes:
@@ -99,12 +198,7 @@ def _is_at(file: Path, stream: IO[bytes]) -> bool:
         return False
 
 
-def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
-    """Make a file, complete and only where nothing is.  Raises `OSError`."""
-    file = expand(path)
-    make_private_directory(file.parent)
-    with written(file.parent, data, mode) as new:
-        place(new, file)
+# --- writing --------------------------------------------------------------------------------------
 
 
 @contextmanager

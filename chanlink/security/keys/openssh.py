@@ -19,8 +19,6 @@ import dataclasses
 import hashlib
 import os
 import secrets
-import stat
-from pathlib import Path
 from struct import Struct
 from typing import Self
 
@@ -29,6 +27,7 @@ import nacl.exceptions
 
 from chanlink.errors import KeyFormatError
 
+from .files import read_limited
 from .passphrase import BLOCK, Encryption, check_method
 
 KEY_TYPE = "ssh-ed25519"
@@ -355,55 +354,3 @@ def _dearmor(data: bytes) -> bytes:
     if lines[-1] != f"-----END {_PRIVATE_LABEL}-----":
         raise KeyFormatError("the key does not end where the file ends")
     return _decode_base64("".join(lines[1:-1]))
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def read_limited(path: str | os.PathLike[str], limit: int, *, secret: bool = False) -> bytes:
-    """Read a file of at most ``limit`` bytes; with ``secret``, one that only its owner can read.
-
-    Raises `KeyFormatError`.
-    """
-    file = expand(path)
-    try:
-        with open(file, "rb") as stream:
-            status = os.fstat(stream.fileno())  # of the open file: the name may point elsewhere by now
-            data = stream.read(limit + 1)
-    except (OSError, ValueError) as exc:
-        raise KeyFormatError(file_problem(file, exc)) from exc
-    if secret and data.startswith(b"ssh-"):
-        private = f", which is {file.with_suffix('')}" if file.suffix == ".pub" else ""
-        raise KeyFormatError(f"{file}: that is a public key; the private one is needed here{private}")
-    if secret and _is_exposed(status):
-        raise KeyFormatError(f"{file}: others can read this private key; run: chmod 600 {file}")
-    if len(data) > limit:
-        raise KeyFormatError(f"{file}: larger than {limit} bytes")
-    return data
-
-
-def _is_exposed(status: os.stat_result) -> bool:
-    """As ssh judges: only files of our own, because others (secrets mounted into a container) are not ours to chmod."""
-    return os.name == "posix" and status.st_uid == os.getuid() and bool(stat.S_IMODE(status.st_mode) & 0o077)
-
-
-def expand(path: str | os.PathLike[str]) -> Path:
-    """The path with ``~`` expanded.  Raises `KeyFormatError` when there is no home folder."""
-    try:
-        return Path(path).expanduser()
-    except RuntimeError as exc:
-        raise KeyFormatError(f"{path}: there is no such home folder; set HOME, or write the whole path") from exc
-
-
-def file_problem(file: Path, exc: OSError | ValueError) -> str:
-    """One line that names the file and what is wrong with it."""
-    if not isinstance(exc, OSError):
-        return f"{str(file)!r}: {exc}"  # a zero byte in the name
-    return f"{exc.filename2 or exc.filename or file}: {exc.strerror}"
-
-
-def make_private_directory(directory: Path) -> None:
-    """As ``mkdir -p``, but the parents too are for us alone."""
-    if not directory.is_dir():
-        make_private_directory(directory.parent)
-        directory.mkdir(mode=0o700, exist_ok=True)

@@ -15,7 +15,8 @@ from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
 from chanlink.printing import printable
 from chanlink.transport.sockets import Address, connect_socket
 
-from .openssh import KEY_TYPE, PublicKey, Reader, expand, pack_string, parse_signature
+from .files import expand
+from .openssh import KEY_TYPE, PublicKey, Reader, pack_string, parse_signature
 
 FAILURE = 5
 REQUEST_IDENTITIES, IDENTITIES_ANSWER = 11, 12
@@ -33,7 +34,7 @@ SIGN_TIME = 60.0
 _LENGTH = Struct(">I")
 
 
-class Agent:
+class SshAgent:
     """An ssh-agent at a Unix socket, that of ``$SSH_AUTH_SOCK`` if none is given.  Raises `AgentError`."""
 
     def __init__(self, socket: str | os.PathLike[str] | None = None) -> None:

@@ -22,8 +22,8 @@ import anyio
 from chanlink.errors import KeyFormatError, TrustFormatError
 from chanlink.printing import printable_logger
 
-from .files import read_kept
-from .openssh import PublicKey, expand
+from .files import expand, read_kept
+from .openssh import PublicKey
 
 logger = printable_logger(__name__)
 

@@ -16,7 +16,7 @@ import anyio
 
 from chanlink import Identity, Limits
 from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
-from chanlink.security.keys.identity import Role
+from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.transport.sockets import RawStream, connect_socket, listening_sockets, parse_address
 from tests.bench import certificates

@@ -12,7 +12,8 @@ import anyio
 import pytest
 
 from chanlink.errors import HandshakeError
-from chanlink.security.keys.identity import Certificate, Identity, Role, certify
+from chanlink.security.keys.certificate import Certificate, Role, certify
+from chanlink.security.keys.identity import Identity
 from tests.patience import PATIENCE
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")

@@ -19,7 +19,8 @@ import pytest
 import chanlink
 from chanlink.errors import KeyFormatError
 from chanlink.security.keys import openssh
-from chanlink.security.keys.identity import Identity, PublicKey
+from chanlink.security.keys.identity import Identity
+from chanlink.security.keys.openssh import PublicKey
 from tests.patience import PATIENCE
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
@@ -118,7 +119,7 @@ def test_secret_is_never_in_a_file_that_others_can_read(tmp_path: Path, monkeypa
         real_link(source, target)
 
     monkeypatch.setattr("chanlink.security.keys.files.os.fchmod", fchmod)
-    monkeypatch.setattr("chanlink.security.keys.identity.os.link", link)
+    monkeypatch.setattr("chanlink.security.keys.files.os.link", link)
     before = os.umask(0)
     try:
         ALICE.save(tmp_path / "key")
@@ -164,7 +165,7 @@ def test_private_half_never_appears_when_a_public_one_is_in_the_way(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "key.pub").touch()
-    monkeypatch.setattr("chanlink.security.keys.identity.os.link", pytest.fail)
+    monkeypatch.setattr("chanlink.security.keys.files.os.link", pytest.fail)
     with pytest.raises(KeyFormatError, match="File exists"):
         ALICE.save(tmp_path / "key")
 
@@ -186,7 +187,7 @@ def test_nothing_is_left_when_the_public_half_cannot_be_written(
             raise OSError(28, "No space left on device", source, None, target)
         link(source, target)
 
-    monkeypatch.setattr("chanlink.security.keys.identity.os.link", fails_for_public)
+    monkeypatch.setattr("chanlink.security.keys.files.os.link", fails_for_public)
     with pytest.raises(KeyFormatError, match=r"key\.pub: No space left"):
         ALICE.save(tmp_path / "key")
     assert os.listdir(tmp_path) == []
@@ -319,11 +320,11 @@ def test_loser_of_the_race_for_the_first_use_takes_the_key_of_the_winner(
     link = os.link
 
     def link_too_late(source: str, target: Path) -> None:
-        monkeypatch.setattr("chanlink.security.keys.identity.os.link", link)
+        monkeypatch.setattr("chanlink.security.keys.files.os.link", link)
         ALICE.save(target)
         link(source, target)
 
-    monkeypatch.setattr("chanlink.security.keys.identity.os.link", link_too_late)
+    monkeypatch.setattr("chanlink.security.keys.files.os.link", link_too_late)
     assert Identity.default().public_key == ALICE.public_key
     assert PublicKey.load(tmp_path / "mine.pub") == ALICE.public_key
     assert sorted(os.listdir(tmp_path)) == ["mine", "mine.pub"]

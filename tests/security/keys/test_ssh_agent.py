@@ -20,7 +20,7 @@ import chanlink
 from chanlink import AgentError, ChanlinkError, ConfigError, Identity, KeyFormatError, PublicKey, Trust
 from chanlink.security import handshake as secure
 from chanlink.security.keys import ssh_agent as agent
-from chanlink.security.keys.identity import Role, certify
+from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.ssh_agent import KEYS_MAX, REPLY_MAX, parse_identities, parse_sign_response
 from chanlink.transport.sockets import RawStream, listening_sockets, parse_address
 from tests.patience import PATIENCE

@@ -14,7 +14,7 @@ from anyio.abc import ByteStream, SocketAttribute
 import chanlink
 from chanlink import HandshakeError, Identity, PublicKey, RemoteProtocolError, Trust
 from chanlink.errors import LocalProtocolError
-from chanlink.security.keys.identity import Certificate, Role, certify
+from chanlink.security.keys.certificate import Certificate, Role, certify
 from chanlink.security.noise import CipherState, HandshakeState, KeyPair, find_pattern, generate_keypair
 from tests.patience import PATIENCE
 from tests.security.wires import HELLO, prefixed, read_exactly, read_prefixed

@@ -1,0 +1,127 @@
+"""Certificates: an identity's signature over a Noise static key, for one role and for at most a day.
+
+The identity itself never does Diffie-Hellman: see identity.py. docs/reference/protocol.md, section 2.1, says what is
+signed.
+"""
+
+import dataclasses
+import enum
+from struct import Struct
+from time import gmtime, strftime
+from typing import Self
+
+from chanlink.errors import HandshakeError, KeyFormatError
+
+from . import openssh
+from .identity import Identity
+from .openssh import PublicKey
+
+NAMESPACE = b"chanlink-static-v1"
+SSHSIG_MAX = 1024
+"""Ours have 187 bytes."""
+CERTIFICATE_LIFETIME = 24 * 3600
+CLOCK_SKEW = 300
+"""How far the peer's clock may be behind ours."""
+STATIC_LENGTH = 32
+
+_SIGNED_MESSAGE = Struct(">BB32sQQ")
+"""Version, role, static key, not_before, not_after."""
+_SIGNED_MESSAGE_VERSION = 1
+
+
+class Role(enum.IntEnum):
+    """Which side of the handshake a static key may be used on."""
+
+    CLIENT = 0
+    """The initiator."""
+    SERVER = 1
+    """The responder."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Certificate:
+    """An identity's signature over a Noise static key, a role and a time.
+
+    ``not_before`` and ``not_after`` are in seconds since 1970, both included; ``sshsig`` is a binary SSHSIG blob.
+    Having one proves nothing: call `verify`.  Raises `HandshakeError` for values of a wrong type or size.
+    """
+
+    not_before: int
+    not_after: int
+    sshsig: bytes
+
+    def __post_init__(self) -> None:
+        for time in (self.not_before, self.not_after):
+            if type(time) is not int or not 0 <= time < 2**64:  # bool is an int too
+                raise HandshakeError("the certificate's times are wrong")
+        if type(self.sshsig) is not bytes or len(self.sshsig) > SSHSIG_MAX:
+            raise HandshakeError("the certificate's signature is too long or not bytes")
+
+    @classmethod
+    def from_map(cls, value: object) -> Self:
+        """Read what `to_map` wrote and a peer sent; unknown entries are ignored.  Raises `HandshakeError`."""
+        if not isinstance(value, dict):
+            raise HandshakeError("the certificate is not a map")
+        try:
+            return cls(value["not_before"], value["not_after"], value["sshsig"])
+        except KeyError as exc:
+            raise HandshakeError(f"the certificate has no {exc}") from exc
+
+    def to_map(self) -> dict[str, object]:
+        """The entries that travel in a handshake payload."""
+        return {"not_before": self.not_before, "not_after": self.not_after, "sshsig": self.sshsig}
+
+    def verify(self, static: bytes, role: Role, now: int) -> PublicKey:
+        """Return the identity that certifies ``static`` (32 bytes) for ``role`` at ``now`` (seconds since 1970).
+
+        Raises `HandshakeError` when this certificate does not do so, for whatever reason.
+        """
+        self._check_time(now)
+        message = self.signed_message(static, role)
+        try:
+            public_key, signature = openssh.parse_sshsig(self.sshsig, NAMESPACE)
+        except KeyFormatError as exc:
+            raise HandshakeError(f"the certificate's signature can't be read: {exc}") from exc
+        if not public_key.verify(openssh.sshsig_signed_data(NAMESPACE, message), signature):
+            raise HandshakeError("the certificate's signature is wrong, or it is for another key, role or time")
+        return public_key
+
+    def _check_time(self, now: int) -> None:
+        if self.not_after - self.not_before > CERTIFICATE_LIFETIME:
+            raise HandshakeError("the certificate is valid for more than a day")
+        if now < self.not_before:
+            raise HandshakeError(f"the certificate is not valid yet, for {self.not_before - now} s; {which_clock()}")
+        if now > self.not_after:
+            raise HandshakeError(f"the certificate expired {now - self.not_after} s ago; {which_clock()}")
+
+    def signed_message(self, static: bytes, role: Role) -> bytes:
+        """The 50 bytes that are signed, for ``ssh-keygen -Y verify``.  Raises `HandshakeError` for a wrong length."""
+        if len(static) != STATIC_LENGTH:
+            raise HandshakeError(f"a static key has {STATIC_LENGTH} bytes")
+        return _SIGNED_MESSAGE.pack(_SIGNED_MESSAGE_VERSION, role, static, self.not_before, self.not_after)
+
+    def armored(self) -> str:
+        """The signature as ``ssh-keygen -Y verify -n chanlink-static-v1 -s FILE`` reads it."""
+        return openssh.armor_sshsig(self.sshsig)
+
+
+def which_clock() -> str:
+    """For people, where two clocks may differ: what ours says."""
+    return f"one of the two clocks may be wrong, ours says {strftime('%Y-%m-%d %H:%M:%S UTC', gmtime())}"
+
+
+async def certify(
+    identity: Identity, static: bytes, role: Role, now: int, lifetime: int = CERTIFICATE_LIFETIME
+) -> Certificate:
+    """Have ``identity`` sign the X25519 key ``static`` (32 bytes) for ``role``.
+
+    Valid from five minutes before ``now`` (seconds since 1970; clocks differ), for ``lifetime`` seconds, at most a
+    day in all.  Raises `HandshakeError` when the result would not be valid now: a wrong length, a lifetime of less
+    than those five minutes, a signer that signs with another key.
+    """
+    not_before = now - CLOCK_SKEW
+    unsigned = Certificate(not_before, not_before + min(lifetime, CERTIFICATE_LIFETIME), b"")
+    signature = await identity.sign(openssh.sshsig_signed_data(NAMESPACE, unsigned.signed_message(static, role)))
+    certificate = dataclasses.replace(unsigned, sshsig=openssh.encode_sshsig(identity.public_key, NAMESPACE, signature))
+    certificate.verify(static, role, now)  # a signer elsewhere may be wrong: find out here, not at the peer
+    return certificate
