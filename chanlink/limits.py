@@ -87,13 +87,19 @@ class Limits:
                 raise ConfigError(f"Limits.{name} must be {least} to {most}")
 
 
+MAX_SIZE = 2**31 - 1
+"""What the header of a message can say."""
+MAX_DEPTH = 128
+"""We send no message that nests deeper, even if the peer allows it: we recurse."""
+MAX_ENDS = 128
+"""The entries of a table at most, whatever the limits say (protocol section 8)."""
 PEER_RANGES = {
-    "message_size": (1, 2**31 - 1),
-    "message_depth": (1, 128),
+    "message_size": (1, MAX_SIZE),
+    "message_depth": (1, MAX_DEPTH),
     # No message of 4,096 bytes can reach these: nobody has to count in short ones.
     "message_values": (4_096, 2**31 - 1),
     "message_int_keys": (2_048, 2**31 - 1),
-    "message_ends": (1, 128),
+    "message_ends": (1, MAX_ENDS),
     "open_channels": (1, 2**31 - 1),
     "stream_window": (1_024, 2**31 - 1),
 }

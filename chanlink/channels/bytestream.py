@@ -8,12 +8,12 @@ from anyio.lowlevel import checkpoint
 
 from chanlink.errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
 from chanlink.security.buffers import as_bytes
-from chanlink.wire.opening import Kind
 
 from .channel import failure
 from .cores import ReceiveCore, SendCore
 from .handle import Handle
 from .memory import ByteLink
+from .values import Kind
 from .waiting import Forgotten
 
 WRONG_SIZE = "wrong-size"

@@ -8,11 +8,11 @@ from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
 from chanlink.errors import END, MAX_CODE, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
-from chanlink.wire.opening import Kind
 
 from .cores import ReceiveCore, SendCore
 from .handle import TURN, Handle
 from .memory import MessageLink
+from .values import Kind
 from .waiting import EMPTY
 
 T = TypeVar("T")

@@ -17,10 +17,8 @@ over; the channel ends with the last one, for the first reason that was no order
 from typing import Any, Protocol
 
 from chanlink.errors import END, Reason
-from chanlink.wire.messages import encode as codec
-from chanlink.wire.messages.encode import Attachments
-from chanlink.wire.messages.pieces import Pieces
 
+from .values import Attachments, End
 from .waiting import EMPTY, Forgotten, Waiter, Waiters
 
 # --- what a message on its way out is -------------------------------------------------------------
@@ -38,12 +36,12 @@ class Offer:
 
     __slots__ = ("body", "by", "chooser", "ends", "error", "taken", "value", "waiter")
 
-    def __init__(self, value: Any, ends: Attachments, *, body: bytes | Pieces | None = None) -> None:
+    def __init__(self, value: Any, ends: Attachments, *, body: Any = None) -> None:
         self.value = value
         self.ends = ends
         self.body = body
         """The encoded value, once it is clear that it leaves the process."""
-        self.by: codec.End | None = None
+        self.by: End | None = None
         """Of a rendezvous: the handle that offers; once it is void, so is the offer."""
         self.waiter: Waiter | None = None
         """Of a rendezvous: who is to be told that it was taken."""

@@ -13,9 +13,9 @@ import anyio
 from anyio.lowlevel import checkpoint
 
 from chanlink.errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reason
-from chanlink.wire.messages import encode as codec
 
 from .cores import Offer, ReceiveCore, SendCore
+from .values import End
 from .waiting import EMPTY, Ticket
 
 LEASE = 32
@@ -25,7 +25,7 @@ TURN = 128
 """After so many steps that did not have to wait, a task lets the others run: operations, and what long messages add."""
 
 
-class Handle(codec.End):
+class Handle(End):
     """What `Sender`, `Receiver` and `ByteStream` have in common: being open, lent, closed or moved."""
 
     _void: type[ChannelClosed] | None = None

@@ -10,9 +10,9 @@ from typing import Any
 
 from chanlink.errors import ChanlinkError, ChannelClosed, Reason, not_taken
 from chanlink.limits import PeerLimits
-from chanlink.wire.messages import encode as codec
 
 from .cores import Offer, ReceiveCore, SendCore
+from .values import End, find_ends, is_plain, replace_ends
 from .waiting import EMPTY, Forgotten, Waiter
 
 MEMORY_MESSAGES = 64
@@ -131,7 +131,7 @@ class _Parcel:
 
     __slots__ = ("ends", "value")
 
-    def __init__(self, value: Any, ends: list[codec.End]) -> None:
+    def __init__(self, value: Any, ends: list[End]) -> None:
         self.value = value
         self.ends = ends
 
@@ -156,13 +156,13 @@ class MessageLink(Link):
     def post(self, value: Any) -> bool:
         if self.reason is not None or self.finished is not None or len(self.items) >= self._room:
             return False
-        if not codec.is_plain(value):
+        if not is_plain(value):
             return False
         self.accept(value)
         return True
 
     def prepare(self, value: Any) -> Offer:
-        ends = codec.find_ends(value, _NO_LIMITS, None)
+        ends = find_ends(value, _NO_LIMITS, None)
         if ends:
             with suppress(RuntimeError):  # there is no event loop, and so nobody who waits
                 self.sender.forgotten.watch()  # who forgets the receiver drops them, though nobody may wait here
@@ -185,7 +185,7 @@ class MessageLink(Link):
             end.check_movable(self.receiver, path)
         new = {identity: end.moved() for identity, (end, _) in offer.ends.items()}
         offer.ends = {}
-        return _Parcel(codec.replace_ends(offer.value, new), list(new.values()))
+        return _Parcel(replace_ends(offer.value, new), list(new.values()))
 
     # --- rendezvous ---
 

@@ -18,7 +18,7 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint_if_cancelled, current_token
 
-from chanlink.wire.messages import encode as codec
+from .values import End
 
 _STEPS = 10
 """Time for a peer goes by in so many steps: one in which our event loop stood still is one, however long it was."""
@@ -152,10 +152,10 @@ class Forgotten:
         """anyio's function; once somebody has waited, that of its event loop, which is not looked up each time then."""
         self.before_wait: Callable[[], bool] = _nothing
         """What else is to be done before somebody waits here.  True if something was: look again."""
-        self._ends: list[codec.End] = []
+        self._ends: list[End] = []
         self._poke: Callable[[Callable[[], object]], object] | None = None
 
-    def note(self, end: codec.End) -> None:
+    def note(self, end: End) -> None:
         """For `__del__`, in any thread."""
         self._ends.append(end)
         if self._poke is not None:

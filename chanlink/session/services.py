@@ -11,10 +11,10 @@ from anyio.abc import TaskGroup
 
 from chanlink.channels.bytestream import ByteStream
 from chanlink.channels.handle import Handle
+from chanlink.channels.values import Kind
 from chanlink.errors import ChannelFailed, DecodeError, SessionLost
 from chanlink.printing import printable_logger
 from chanlink.security.keys.trust import Grant
-from chanlink.wire.opening import Kind
 from chanlink.wire.stream import Stream
 
 from .peer import Peer

@@ -28,6 +28,7 @@ from chanlink.channels.bytestream import ByteStream
 from chanlink.channels.channel import Sender, failure, make_channel_end
 from chanlink.channels.cores import ReceiveCore, SendCore
 from chanlink.channels.handle import Handle
+from chanlink.channels.values import Kind
 from chanlink.channels.waiting import Waiters, within
 from chanlink.errors import ConnectionLost, RemoteProtocolError, SessionClosed, SessionError
 from chanlink.limits import Limits, PeerLimits
@@ -36,7 +37,7 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise_stream import BROKEN, UNDER_WAY, NoiseStream, as_loss, farewell
 from chanlink.session.ends.departure import Carrier
 from chanlink.wire.mux import CLOSING, TURN, Mux
-from chanlink.wire.opening import Kind, Opening
+from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
 from .ends import foreign

@@ -1,13 +1,10 @@
 """What has arrived on a stream and was not taken yet."""
 
-import struct
 from typing import Any
 
+from chanlink.wire.messages.framing import MESSAGE_HEADER
 from chanlink.wire.messages.pieces import Pieces
 
-MESSAGE_HEADER = struct.Struct(">I")
-HAS_TABLE = 0x8000_0000
-"""The bit of a message's header that says so (protocol section 8)."""
 _SMALL = 2_048
 """Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
 IN_PIECES = 128 * 1024

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import h2.events as ev
 import h2.exceptions
 
+from chanlink.channels.values import Kind
 from chanlink.errors import (
     END,
     LimitReached,
@@ -43,7 +44,7 @@ from .credit import Windows
 from .h2 import connection as frames
 from .h2 import headers
 from .nested import Nested
-from .opening import Kind, Opening
+from .opening import Opening
 from .stream import Stream
 
 TURN = 4 * frames.FULL

@@ -8,9 +8,9 @@ and is no lie. Of those there are never more than streams may be open, of all pa
 
 from collections.abc import Callable, Iterable, Iterator
 
+from chanlink.channels.values import Kind
 from chanlink.limits import Limits
 
-from .opening import Kind
 from .stream import Stream
 
 

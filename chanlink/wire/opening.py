@@ -1,13 +1,11 @@
 """What a stream is opened for, and the words that it ends with (protocol sections 5 and 6)."""
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
+from chanlink.channels.values import Kind
 from chanlink.errors import MAX_CODE, Reason
 
-Kind = Literal["receiver", "sender", "bytes"]
-KINDS: tuple[Kind, ...] = ("receiver", "sender", "bytes")
-"""In the order of their numbers in a message's table, from 1 (protocol section 8)."""
-Headers = list[tuple[bytes, bytes]]
+Fields = list[tuple[bytes, bytes]]
 
 MAX_WORDS = 1_024
 """The bytes that code and text of last words may have together (protocol section 6)."""
@@ -30,7 +28,7 @@ class Opening(NamedTuple):
     """An opaque fingerprint of the item type: nobody here reads it, but it goes where the end goes."""
 
 
-def words(reason: Reason) -> Headers:
+def last_words_fields(reason: Reason) -> Fields:
     """The fields that say why a half is over, cut to what the protocol allows: a code has at least one byte."""
     if reason.kind == "lost":
         return [(b"lost", _cut(reason.lost_words(), MAX_WORDS))]

@@ -19,12 +19,14 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
+from chanlink.channels.values import Kind
 from chanlink.errors import END, Reason, not_taken
 from chanlink.limits import Limits, PeerLimits
+from chanlink.wire.messages.framing import HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces, cut
 
-from .inbox import HAS_TABLE, Inbox
-from .opening import Headers, Kind, Opening, words
+from .inbox import Inbox
+from .opening import Fields, Opening, last_words_fields
 
 
 def _nothing() -> None:
@@ -139,7 +141,7 @@ class Stream:
         self.withheld = mux.peer_limits.stream_window // 2
         """So much may have been taken without credit for it (protocol section 7)."""
         self._outbox: list[bytes | memoryview] | None = None  # made when it is needed: most channels are idle
-        self._to_send_last: Headers | None = None
+        self._to_send_last: Fields | None = None
 
         # What comes in.
         self.in_reason: Reason | None = None
@@ -204,9 +206,9 @@ class Stream:
         """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
         if self.out_reason is None:
             self.said = reason
-        self._finish(reason, [] if reason.kind == "end" else words(reason))
+        self._finish(reason, [] if reason.kind == "end" else last_words_fields(reason))
 
-    def _finish(self, reason: Reason, last_words: Headers) -> None:
+    def _finish(self, reason: Reason, last_words: Fields) -> None:
         if self.out_reason is None:
             self.out_reason = reason
             self._to_send_last = last_words
@@ -230,7 +232,7 @@ class Stream:
             return self.credit > 0
         return self._to_send_last is not None
 
-    def last_words(self) -> Headers | None:
+    def last_words(self) -> Fields | None:
         """The fields with which our half ends now (an empty list: DATA), or None while it goes on."""
         if self._outbox:
             return None
@@ -395,7 +397,7 @@ class Stream:
         if not self.is_bytes and not self.held and self.exhausted() is not None:
             self._say_taken([])
 
-    def _say_taken(self, more: Headers) -> None:
+    def _say_taken(self, more: Fields) -> None:
         if self.carries_in and self.out_reason is None:
             self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
             self._forsake_children()
@@ -432,9 +434,9 @@ class Stream:
 
     def _say_refused(self, reason: Reason) -> None:
         if not self.is_bytes:
-            self._say_taken(words(reason))
+            self._say_taken(last_words_fields(reason))
         elif not self.in_ended:
-            fields = dict(words(reason))
+            fields = dict(last_words_fields(reason))
             code = fields.get(b"code", b"")  # none: lost
             self.stop_due = bytes([len(code)]) + code + (fields.get(b"lost") or fields.get(b"text", b""))
             self._mux.credit_due(self)
@@ -453,7 +455,7 @@ class Stream:
             self._say_refused(Reason("refused", code))
             self.on_readable()
         if self.carries_out and self.out_reason is None:
-            self._finish(lost, words(Reason("failed", code)))
+            self._finish(lost, last_words_fields(Reason("failed", code)))
             self.on_writable()
 
     def over(self) -> None:

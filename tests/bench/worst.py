@@ -23,7 +23,8 @@ import msgpack
 
 from chanlink.errors import DecodeError
 from chanlink.limits import Limits
-from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.decode import decode as decode_message
+from chanlink.wire.messages.framing import frame
 from chanlink.wire.messages.pieces import Pieces
 
 from . import worst_frames
@@ -167,7 +168,7 @@ class Recipe:
     def message(self) -> tuple[int, bytes | Pieces]:
         """Header and payload."""
         entries = [("receiver", 2 * number + 1) for number in range(self.ends)]
-        head, body = codec.frame(self.body(), entries)  # type: ignore[arg-type]
+        head, body = frame(self.body(), entries)  # type: ignore[arg-type]
         payload = head[4:] + b"".join(body)
         return int.from_bytes(head[:4], "big"), ARRIVES[self.arrives](payload)
 
@@ -203,7 +204,7 @@ class End:
 def decode(head: int, payload: bytes | Pieces) -> Any:
     """Its value, or why it has none."""
     try:
-        return codec.decode(head, payload, LIMITS, lambda kind, stream_id: End)  # type: ignore[arg-type, return-value]
+        return decode_message(head, payload, LIMITS, lambda kind, stream_id: End)  # type: ignore[arg-type, return-value]
     except DecodeError as exc:
         return str(exc)
 

@@ -24,11 +24,13 @@ from anyio.lowlevel import checkpoint
 
 import chanlink
 from chanlink import ByteStream, Identity, Limits, Receiver, Sender, Session, SessionError, Trust
+from chanlink.channels.values import End, find_ends
 from chanlink.limits import PeerLimits
 from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import Bench
-from chanlink.wire.messages import encode as codec
-from chanlink.wire.messages.encode import End
+from chanlink.wire.messages.decode import decode
+from chanlink.wire.messages.encode import encode
+from chanlink.wire.messages.framing import frame
 from tests.patience import PATIENCE
 
 CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
@@ -90,12 +92,12 @@ class CodecSender(Sender[Any]):
 
 def through_codec(value: Any) -> Any:
     """What comes out at the other side, with the very ends that went in."""
-    ends = codec.find_ends(value, PeerLimits(), lambda item: None)
-    body = codec.encode(value, ends, PeerLimits())
-    head, parts = codec.frame(body, [(one.end.kind, n) for n, one in enumerate(ends.values())])
+    ends = find_ends(value, PeerLimits(), lambda item: None)
+    body = encode(value, ends, PeerLimits())
+    head, parts = frame(body, [(one.end.kind, n) for n, one in enumerate(ends.values())])
     message = head + b"".join(parts)
     there: list[End] = [one.end for one in ends.values()]
-    return codec.decode(int.from_bytes(message[:4], "big"), message[4:], Limits(), lambda kind, n: lambda: there[n])
+    return decode(int.from_bytes(message[:4], "big"), message[4:], Limits(), lambda kind, n: lambda: there[n])
 
 
 class CodecPlaces(Places):

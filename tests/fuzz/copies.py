@@ -13,7 +13,7 @@ import msgpack
 
 import chanlink
 from chanlink.errors import DecodeError
-from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.decode import decode
 from examples.rexec import messages
 from examples.rexec.copy.client import LINES_MAX, _Listener
 from examples.rexec.copy.messages import CopyError
@@ -74,7 +74,7 @@ class Said:
 def received(data: bytes) -> list[object]:
     """As the messages of a peer, if they can be any."""
     try:
-        value = codec.decode(len(data), data, messages.LIMITS, lambda kind, stream_id: None)  # type: ignore[arg-type, return-value]
+        value = decode(len(data), data, messages.LIMITS, lambda kind, stream_id: None)  # type: ignore[arg-type, return-value]
     except DecodeError:
         return []
     return value[:TOGETHER] if isinstance(value, list) else [value]

@@ -8,7 +8,7 @@ import msgpack
 
 import chanlink
 from chanlink.errors import ConfigError, DecodeError
-from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.decode import decode
 from examples.rexec import messages
 from examples.rexec.cli import hosts
 from examples.rexec.copy import messages as copying
@@ -38,7 +38,7 @@ FILE = 128 * 1024
 
 def received(data: bytes) -> object:
     """As a message of a peer, if it can be one."""
-    return codec.decode(len(data), data, messages.LIMITS, lambda kind, stream_id: None)  # type: ignore[arg-type, return-value]
+    return decode(len(data), data, messages.LIMITS, lambda kind, stream_id: None)  # type: ignore[arg-type, return-value]
 
 
 def with_ends(message: object) -> object:

@@ -42,7 +42,7 @@ from chanlink.security.noise import HandshakeState, KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.wire.h2.connection import MAX_FRAME_SIZE
-from chanlink.wire.messages import encode as codec
+from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.mux import Mux
 from chanlink.wire.opening import Opening
@@ -352,7 +352,7 @@ def message(data: bytes) -> None:
 
     def decoded(payload: bytes | Pieces) -> object:
         try:
-            return codec.decode(head, payload, LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
+            return decode(head, payload, LIMITS, lambda kind, stream_id: Mentioned)  # type: ignore[arg-type, return-value]
         except DecodeError as exc:
             return str(exc)
 

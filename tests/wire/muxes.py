@@ -8,14 +8,15 @@ import hpack
 import pytest
 from hyperframe import frame as hf
 
+from chanlink.channels.values import Kind
 from chanlink.errors import RemoteProtocolError
 from chanlink.limits import Limits, PeerLimits
 from chanlink.wire.h2 import connection as frames
 from chanlink.wire.h2 import headers
 from chanlink.wire.h2.rules import BrokenRule
-from chanlink.wire.inbox import HAS_TABLE, MESSAGE_HEADER
+from chanlink.wire.messages.framing import HAS_TABLE, MESSAGE_HEADER
 from chanlink.wire.mux import Mux
-from chanlink.wire.opening import Kind, Opening
+from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
 Cut = Callable[[bytes], Iterable[bytes]]

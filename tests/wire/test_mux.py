@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chanlink.channels.values import Kind
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.security.buffers import RECORDS
@@ -17,7 +18,7 @@ from chanlink.wire import credit as windows
 from chanlink.wire.h2 import connection as frames
 from chanlink.wire.h2.frames import FRAME_HEADER_SIZE
 from chanlink.wire.mux import TURN
-from chanlink.wire.opening import Kind, Opening
+from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
 from .muxes import (

@@ -5,10 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chanlink.channels.values import Kind
 from chanlink.errors import END, Reason, SessionClosed
 from chanlink.limits import Limits, PeerLimits
 from chanlink.wire.inbox import Inbox
-from chanlink.wire.opening import MAX_WORDS, Kind, Opening
+from chanlink.wire.opening import MAX_WORDS, Opening
 from chanlink.wire.stream import Stream
 
 from .muxes import message, take, take_all

@@ -18,15 +18,16 @@ from typing import Any, NamedTuple
 from chanlink.channels.cores import Offer, ReceiveCore, SendCore
 from chanlink.channels.handle import Handle
 from chanlink.channels.memory import ByteLink, Link, MessageLink
+from chanlink.channels.values import Attachments, End, Kind, Wrap, find_ends
 from chanlink.channels.waiting import Forgotten
 from chanlink.errors import END, ChannelMoved, DecodeError, EncodeError, LimitReached, MessageTooLarge, Reason
 from chanlink.limits import Limits, PeerLimits
-from chanlink.wire.inbox import HAS_TABLE, MESSAGE_HEADER
-from chanlink.wire.messages import encode as codec
-from chanlink.wire.messages.encode import Attachments, End
+from chanlink.wire.messages.decode import decode
+from chanlink.wire.messages.encode import PlainEncoder, encode
+from chanlink.wire.messages.framing import HAS_TABLE, MESSAGE_HEADER, frame, read_table
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.mux import Mux
-from chanlink.wire.opening import Kind, Opening
+from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
 from .relay import Relay
@@ -61,14 +62,14 @@ class Carrier:
         peer_limits: PeerLimits,
         *,
         make_end: MakeEnd,
-        wrap: codec.Wrap,
+        wrap: Wrap,
         start: Callable[[Handle], None],
     ) -> None:
         self.mux = mux
         self.limits = limits
         self.peer_limits = peer_limits
         self.forgotten = Forgotten()
-        self._encode_plain = codec.PlainEncoder(peer_limits).encode
+        self._encode_plain = PlainEncoder(peer_limits).encode
         self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
         self._shipping = False
         self._make_end = make_end
@@ -91,8 +92,8 @@ class Carrier:
         return Offer(value, ends, body=body)
 
     def _encode(self, value: Any) -> tuple[Attachments, bytes | Pieces]:
-        ends = codec.find_ends(value, self.peer_limits, self._wrap)
-        return ends, codec.encode(value, ends, self.peer_limits)
+        ends = find_ends(value, self.peer_limits, self._wrap)
+        return ends, encode(value, ends, self.peer_limits)
 
     def send(self, offer: Offer, stream: Stream) -> None:
         """Write a message to its stream; the ends in it move."""
@@ -126,7 +127,7 @@ class Carrier:
         outermost, self._shipping = not self._shipping, True
         try:
             entries = [(one.end.kind, self._ship(one, stream).id) for one in shipments]
-            stream.write(*codec.frame(body, entries))
+            stream.write(*frame(body, entries))
             # Only now: they may open more streams. A list, no recursion: each may begin with messages with ends.
             while outermost and self._relays:
                 Relay(*self._relays.popleft())
@@ -234,7 +235,7 @@ class Carrier:
     def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object:
         """The value of a message of `stream`.  Raises `DecodeError`; none of its ends is left then."""
         if not head & HAS_TABLE:
-            return codec.decode(head, payload, self.limits, _nothing_to_claim)
+            return decode(head, payload, self.limits, _nothing_to_claim)
         unmade: dict[int, Stream] = {}
         made: list[Handle] = []
 
@@ -251,7 +252,7 @@ class Carrier:
             return made[-1]
 
         try:
-            value = codec.decode(head, payload, self.limits, claim)
+            value = decode(head, payload, self.limits, claim)
         except DecodeError as exc:
             for end in made:
                 end.forsake("bad-message", str(exc))
@@ -272,7 +273,7 @@ class Carrier:
         if not head & HAS_TABLE:
             _write_body(stream, payload)
             return
-        entries, body = codec.read_table(payload, origin.limits)
+        entries, body = read_table(payload, origin.limits)
         if len(entries) > self.peer_limits.message_ends:
             raise LimitReached("message_ends", self.peer_limits.message_ends)
         self.mux.check_open(len(entries))
@@ -315,7 +316,7 @@ def _write_body(stream: Stream, body: bytes | Pieces) -> None:
     if type(body) is bytes and len(body) < LONG:
         stream.write(MESSAGE_HEADER.pack(len(body)) + body)
     else:
-        stream.write(*codec.frame(body))
+        stream.write(*frame(body))
 
 
 def _nothing_to_claim(kind: Kind, stream_id: int) -> None:

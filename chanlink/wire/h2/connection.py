@@ -35,7 +35,7 @@ from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
 from chanlink.limits import Bucket
-from chanlink.wire.opening import Headers
+from chanlink.wire.opening import Fields
 
 from . import headers
 from .frames import FRAME_HEADER, MAX_FRAME_SIZE, PREFACE, FrameCutter
@@ -388,7 +388,7 @@ class Connection(h2.connection.H2Connection):
         except h2.exceptions.ProtocolError as exc:
             raise BrokenRule("a header block that is malformed or too long") from exc
 
-    def send_headers(self, stream_id: int, fields: Headers, end_stream: bool = False) -> None:  # type: ignore[override]
+    def send_headers(self, stream_id: int, fields: Fields, end_stream: bool = False) -> None:  # type: ignore[override]
         """Open a stream, or say something on it.  Nobody asks whether the peer takes one more: see `Mux.check_open`."""
         self.state_machine.process_input(ConnectionInputs.SEND_HEADERS)
         stream = self.streams.get(stream_id)

@@ -10,7 +10,8 @@ from typing import Literal
 from hpack.hpack import encode_integer
 
 from chanlink.errors import MAX_CODE, Reason, lost_beyond
-from chanlink.wire.opening import KINDS, MAX_WORDS, Headers, Opening
+from chanlink.wire.messages.framing import KINDS
+from chanlink.wire.opening import MAX_WORDS, Fields, Opening
 
 from .rules import BrokenRule
 
@@ -24,7 +25,7 @@ _FEW = 8
 """More fields than a frame of ours has."""
 
 
-def encode(headers: Headers) -> bytes:
+def encode(headers: Fields) -> bytes:
     """A header block."""
     block = bytearray()
     for name, value in headers:
@@ -60,7 +61,7 @@ def decode_plain(block: bytes) -> dict[bytes, bytes] | None:
     return None
 
 
-def opening_fields(opening: Opening) -> Headers:
+def opening_fields(opening: Opening) -> Fields:
     """The fields of an opening HEADERS frame (protocol section 5)."""
     headers = [(b"kind", opening.kind.encode())]
     if opening.service is not None:

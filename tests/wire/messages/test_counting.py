@@ -17,10 +17,15 @@ from hypothesis import strategies as st
 
 import chanlink
 from chanlink import ChannelRefused, DecodeError, EncodeError, LimitReached, Limits
+from chanlink.channels.values import find_ends
 from chanlink.limits import PeerLimits
 from chanlink.testing import session_pair
-from chanlink.wire.messages import encode as codec
 from chanlink.wire.messages.counting import more_values_than
+from chanlink.wire.messages.decode import _map_hook
+from chanlink.wire.messages.decode import decode as decode_message
+from chanlink.wire.messages.encode import PlainEncoder
+from chanlink.wire.messages.encode import encode as encode_ends
+from chanlink.wire.messages.framing import HAS_TABLE, frame
 from tests.patience import processor_time
 from tests.wire.muxes import message
 
@@ -174,9 +179,9 @@ def test_behind_an_extension_there_are_not_too_many_values_either(code: int, siz
         return object
 
     with pytest.raises(DecodeError):
-        codec.decode(len(body), body, Limits(message_values=5_000), claim)
+        decode_message(len(body), body, Limits(message_values=5_000), claim)
     with pytest.raises(DecodeError):
-        codec.decode(codec.HAS_TABLE | len(payload), payload, Limits(message_values=5_000), claim)
+        decode_message(HAS_TABLE | len(payload), payload, Limits(message_values=5_000), claim)
 
 
 # --- what is refused --------------------------------------------------------------------------------
@@ -184,13 +189,11 @@ def test_behind_an_extension_there_are_not_too_many_values_either(code: int, siz
 
 def encode(value: object, **limits: int) -> Any:
     peer = PeerLimits(**limits)
-    return codec.PlainEncoder(peer).encode(value) or codec.encode(
-        value, codec.find_ends(value, peer, lambda item: None), peer
-    )
+    return PlainEncoder(peer).encode(value) or encode_ends(value, find_ends(value, peer, lambda item: None), peer)
 
 
 def decode(body: bytes, **limits: int) -> Any:
-    return codec.decode(len(body), body, Limits(**limits), lambda kind, stream_id: None)
+    return decode_message(len(body), body, Limits(**limits), lambda kind, stream_id: None)
 
 
 MOST = 5_000
@@ -244,11 +247,11 @@ def test_int_keys_are_counted_beside_ends_too() -> None:
         pass
 
     body = msgpack.packb([dict.fromkeys(range(3000), 1), msgpack.ExtType(1, b"\0")])
-    head, rest = codec.frame(body, [("receiver", 3)])
+    head, rest = frame(body, [("receiver", 3)])
     payload = head[4:] + b"".join(rest)
 
     def claimed(limit: int) -> Any:
-        return codec.decode(codec.HAS_TABLE, payload, Limits(message_int_keys=limit), lambda kind, n: End)  # type: ignore[arg-type, return-value]
+        return decode_message(HAS_TABLE, payload, Limits(message_int_keys=limit), lambda kind, n: End)  # type: ignore[arg-type, return-value]
 
     assert len(claimed(3_000)[0]) == 3_000
     with pytest.raises(DecodeError, match="message_int_keys"):
@@ -256,8 +259,8 @@ def test_int_keys_are_counted_beside_ends_too() -> None:
 
 
 def test_in_memory_nothing_is_counted() -> None:
-    assert codec.find_ends([1] * 200_000, PeerLimits(), None) == {}
-    assert codec.find_ends({n: [] for n in range(200_000)}, PeerLimits(), None) == {}
+    assert find_ends([1] * 200_000, PeerLimits(), None) == {}
+    assert find_ends({n: [] for n in range(200_000)}, PeerLimits(), None) == {}
 
 
 # --- what it costs ----------------------------------------------------------------------------------
@@ -303,7 +306,7 @@ def test_colliding_ints_are_refused_before_they_are_put_into_a_map() -> None:
             self.looked_at += 1
             return super().__iter__()
 
-    make = codec._map_hook(1_000)
+    make = _map_hook(1_000)
     assert make([(n, None) for n in range(600)]) == dict.fromkeys(range(600))
     pairs = Pairs((n, None) for n in range(401))
     with pytest.raises(DecodeError, match="message_int_keys"):
@@ -325,11 +328,11 @@ def test_nothing_is_collected_while_a_long_message_is_made_and_then_as_before(be
 
     try:
         for size, expected in ((10, before), (20_000, False)):
-            head, body = codec.frame(msgpack.packb([msgpack.ExtType(1, b"\0"), [{}] * size, *rest]), [("receiver", 3)])
+            head, body = frame(msgpack.packb([msgpack.ExtType(1, b"\0"), [{}] * size, *rest]), [("receiver", 3)])
             if not before:
                 gc.disable()
             with suppress(DecodeError):
-                codec.decode(codec.HAS_TABLE, head[4:] + b"".join(body), LIMITS, claimed)
+                decode_message(HAS_TABLE, head[4:] + b"".join(body), LIMITS, claimed)
             assert gc.isenabled() == before
             assert during.pop() == expected
     finally:
@@ -341,7 +344,7 @@ def test_a_long_key_is_not_copied_for_each_value_below_it() -> None:
 
     def walked(key: str) -> float:
         value = {key: [[] for _ in range(20_000)]}
-        return processor_time(lambda: codec.find_ends(value, PeerLimits(), lambda item: None))
+        return processor_time(lambda: find_ends(value, PeerLimits(), lambda item: None))
 
     assert walked("k" * 2**20) < 20 * walked("k")
 

@@ -14,13 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chanlink.channels.values import Attachments, End, Kind, Wrap, find_ends, replace_ends
 from chanlink.errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
-from chanlink.limits import Limits, PeerLimits
-from chanlink.wire.inbox import HAS_TABLE
-from chanlink.wire.messages import encode as codec
-from chanlink.wire.messages.encode import Attachments, End
+from chanlink.limits import MAX_DEPTH, Limits, PeerLimits
+from chanlink.wire.messages.decode import decode as decode_message
+from chanlink.wire.messages.encode import PlainEncoder
+from chanlink.wire.messages.encode import encode as encode_ends
+from chanlink.wire.messages.framing import END_TYPE, HAS_TABLE, frame
 from chanlink.wire.messages.pieces import Pieces
-from chanlink.wire.opening import Kind
 from tests.patience import lines_run, processor_time
 
 UTC = datetime.UTC
@@ -52,13 +53,13 @@ def no_wrap(item: object) -> End | None:
     return None
 
 
-def encode(value: object, limits: PeerLimits = PEER, wrap: codec.Wrap | None = no_wrap) -> tuple[bytes, Attachments]:
-    ends = codec.find_ends(value, limits, wrap)
-    return bytes(codec.encode(value, ends, limits)), ends
+def encode(value: object, limits: PeerLimits = PEER, wrap: Wrap | None = no_wrap) -> tuple[bytes, Attachments]:
+    ends = find_ends(value, limits, wrap)
+    return bytes(encode_ends(value, ends, limits)), ends
 
 
 def framed(body: bytes | Pieces, entries: Iterable[tuple[Kind, int]] = ()) -> bytes:
-    head, parts = codec.frame(body, entries)
+    head, parts = frame(body, entries)
     return head + b"".join(parts)
 
 
@@ -84,7 +85,7 @@ def decode(framed: bytes, opened: Opened | None = None, **limits: int) -> Any:
     """A message as it is on the wire."""
     head = int.from_bytes(framed[:4], "big")
     assert head & ~HAS_TABLE == len(framed) - 4
-    return codec.decode(head, framed[4:], Limits(**limits), (opened or Opened()).claim)  # type: ignore[arg-type]
+    return decode_message(head, framed[4:], Limits(**limits), (opened or Opened()).claim)  # type: ignore[arg-type]
 
 
 def round_trip(value: object) -> Any:
@@ -187,7 +188,7 @@ LOOP.append(LOOP)
 NAIVE = datetime.datetime(2026, 1, 1)
 LATE = datetime.datetime(9999, 12, 31, 23, 59, tzinfo=datetime.timezone(-datetime.timedelta(hours=5)))
 GAPS = memoryview(b"abcdef")[::2]
-REFERENCE = msgpack.ExtType(codec.END_TYPE, b"\0")
+REFERENCE = msgpack.ExtType(END_TYPE, b"\0")
 
 
 @pytest.mark.parametrize(
@@ -258,8 +259,8 @@ def test_a_peer_that_takes_less_is_sent_less_and_one_that_takes_more_only_what_w
     encode([[]], shallow)
     with pytest.raises(EncodeError, match="too deep"):
         encode([[[]]], shallow)
-    encode(nested(codec.MAX_DEPTH), boundless)
-    for value in (nested(codec.MAX_DEPTH + 1), nested(100_000), LOOP):
+    encode(nested(MAX_DEPTH), boundless)
+    for value in (nested(MAX_DEPTH + 1), nested(100_000), LOOP):
         with pytest.raises(EncodeError, match="too deep"):
             encode(value, boundless)
     many = PeerLimits(message_ends=1_000)
@@ -289,7 +290,7 @@ def test_a_message_of_exactly_the_limit_passes_and_one_more_byte_does_not() -> N
 
 @pytest.mark.parametrize("value", [["x" * 5_000_000, 2**64], "x" * 5_000_000], ids=["not-to-be-packed", "too-long"])
 def test_what_can_not_be_sent_leaves_no_memory_behind(value: object) -> None:
-    encoder = codec.PlainEncoder(PeerLimits(message_size=1_000_000))
+    encoder = PlainEncoder(PeerLimits(message_size=1_000_000))
     tracemalloc.start()
     try:
         assert encoder.encode(value) is None
@@ -315,10 +316,10 @@ def test_the_same_end_twice_is_refused_with_its_path() -> None:
 
 def test_in_memory_anything_passes_but_ends_are_found() -> None:
     end, thing = Stub(), Thing()
-    ends = codec.find_ends({"thing": thing, None: [NAIVE, {1}, end]}, PEER, None)
+    ends = find_ends({"thing": thing, None: [NAIVE, {1}, end]}, PEER, None)
     assert [(one.end, one.path) for one in ends.values()] == [(end, "None[2]")]
     with pytest.raises(EncodeError, match="too deep"):
-        codec.find_ends(LOOP, PEER, None)
+        find_ends(LOOP, PEER, None)
 
 
 def test_a_foreign_stream_is_wrapped_where_it_stands() -> None:
@@ -333,7 +334,7 @@ def test_a_foreign_stream_is_wrapped_where_it_stands() -> None:
 def test_replacing_ends_copies_only_what_holds_them() -> None:
     old, new, plain = Stub(), Stub(), {"x": [1]}
     value = {"plain": plain, "list": [1, old], "tuple": (old,)}
-    got = codec.replace_ends(value, {id(old): new})
+    got = replace_ends(value, {id(old): new})
     assert got == {"plain": plain, "list": [1, new], "tuple": [new]}
     assert got["plain"] is plain
     assert value["list"] == [1, old]

@@ -13,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chanlink.channels.values import find_ends
 from chanlink.errors import DecodeError
 from chanlink.limits import Limits, PeerLimits
-from chanlink.wire.inbox import HAS_TABLE, IN_PIECES, Inbox
-from chanlink.wire.messages import encode as codec
-from chanlink.wire.messages.encode import _nests_deeper
+from chanlink.wire.inbox import IN_PIECES, Inbox
+from chanlink.wire.messages.decode import _nests_deeper, decode
+from chanlink.wire.messages.encode import PlainEncoder, encode
+from chanlink.wire.messages.framing import HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces, has_long_bin, long_bins, pack_in_pieces
 
 from .test_encode import HOSTILE, KEYS, Opened, Stub, framed, no_wrap
@@ -79,8 +81,8 @@ def test_both_ways_to_encode_leave_long_bins_where_they_are() -> None:
     value, limits = {"n": 1, "body": bytes(2**20)}, PeerLimits()
     tracemalloc.start()
     try:
-        plain = codec.PlainEncoder(limits).encode(value)
-        whole = codec.encode(value, codec.find_ends(value, limits, no_wrap), limits)
+        plain = PlainEncoder(limits).encode(value)
+        whole = encode(value, find_ends(value, limits, no_wrap), limits)
         assert tracemalloc.get_traced_memory()[1] < 20_000
     finally:
         tracemalloc.stop()
@@ -91,7 +93,7 @@ def test_both_ways_to_encode_leave_long_bins_where_they_are() -> None:
 
 def test_a_long_bin_over_the_limit_is_refused() -> None:
     limits = PeerLimits(message_size=LONG + 5)
-    encoder = codec.PlainEncoder(limits)
+    encoder = PlainEncoder(limits)
     assert encoder.encode(A) is not None
     assert encoder.encode(A + b"1") is None
     assert encoder.encode({"a": 2**64, "b": A}) is None
@@ -212,7 +214,7 @@ def outcome(payload: bytes | Pieces, table: bool, depth: int) -> tuple[Any, ...]
     opened = Opened(("receiver", 3), ("sender", 5), ("bytes", 7))
     head = (HAS_TABLE if table else 0) | len(payload)
     try:
-        value = codec.decode(head, payload, Limits(message_depth=depth), opened.claim)  # type: ignore[arg-type]
+        value = decode(head, payload, Limits(message_depth=depth), opened.claim)  # type: ignore[arg-type]
     except DecodeError as exc:
         value = str(exc)
     return shown(value), opened.waiting, shown(opened.made)
@@ -270,8 +272,8 @@ def test_an_extension_like_the_one_for_what_was_set_aside_is_refused(code: int) 
 def test_ends_and_times_arrive_beside_long_bins() -> None:
     time = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
     value = [Stub(), {"a": A, "time": time, "reply": Stub("sender")}, B, Stub("bytes")]
-    ends = codec.find_ends(value, PeerLimits(), no_wrap)
-    message = framed(codec.encode(value, ends, PeerLimits()), [("receiver", 3), ("sender", 5), ("bytes", 7)])
+    ends = find_ends(value, PeerLimits(), no_wrap)
+    message = framed(encode(value, ends, PeerLimits()), [("receiver", 3), ("sender", 5), ("bytes", 7)])
     got = check_both(message[4:], [2, 30_000, 70_000, 190_000], table=True)
     assert got == [("receiver", 3), {"a": A, "time": time, "reply": ("sender", 5)}, B, ("bytes", 7)]
 
@@ -286,7 +288,7 @@ def test_a_long_bin_is_copied_once_on_its_way_in() -> None:
     pieces = cut(msgpack.packb(value), range(0, 2**22, LONG))
     tracemalloc.start()
     try:
-        assert codec.decode(len(pieces), pieces, Limits(message_size=2**23), no_claim) == value
+        assert decode(len(pieces), pieces, Limits(message_size=2**23), no_claim) == value
         assert tracemalloc.get_traced_memory()[1] < 1.01 * 2**22
     finally:
         tracemalloc.stop()

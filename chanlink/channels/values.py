@@ -1,0 +1,207 @@
+"""What a message may hold: ends, and plain data around them.
+
+A value is walked once on its way out: that checks what msgpack would not (keys, depth, how many values there are),
+finds the ends in it and wraps foreign streams. Containers of plain values, which is nearly all of them, are passed by
+two calls that run in C.
+"""
+
+import abc
+import datetime
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple, Self
+
+import msgpack
+
+from chanlink.errors import EncodeError, LimitReached
+from chanlink.limits import MAX_DEPTH, MAX_ENDS, PeerLimits
+
+Kind = Literal["receiver", "sender", "bytes"]
+"""What an end is to its owner."""
+PLAIN = frozenset([type(None), bool, int, float, str, bytes, bytearray])
+"""The types of plain data."""
+PLAIN_KEYS = frozenset([str, int, bytes])
+"""The types that keys may have."""
+_MAX_STEP = 64
+"""Characters of a key in a path: whose data goes out may not be its author."""
+
+
+class End(abc.ABC):
+    """An end of a channel or byte stream, as the codec and the session see it."""
+
+    kind: Kind
+    """What the peer gets when this end is sent to it."""
+
+    @property
+    @abc.abstractmethod
+    def is_void(self) -> bool:
+        """Whether this handle was closed or sent away."""
+
+    @abc.abstractmethod
+    def check_movable(self, receiver: object, path: str) -> None:
+        """Raise unless it can be handed, within this process, to the core that receives: closed, or its own channel."""
+
+    @abc.abstractmethod
+    def lend(self) -> None:
+        """It is about to be sent: `keep` or `moved` follows.  Raises when it is closed, or lent already."""
+
+    @abc.abstractmethod
+    def keep(self) -> None:
+        """It was not sent after all."""
+
+    @abc.abstractmethod
+    def moved(self) -> Self:
+        """It is sent: this handle is void from now on, the returned one stands for the end."""
+
+    @abc.abstractmethod
+    def forsake(self, code: str, text: str = "") -> None:
+        """Nobody took the message that holds it."""
+
+
+class Attachment(NamedTuple):
+    """An end in a message, and where it stands there (``args[2].body``)."""
+
+    end: End
+    path: str
+
+
+Attachments = dict[int, Attachment]
+"""By the identity of the object in the message that stands for the end."""
+
+Wrap = Callable[[object], End | None]
+"""Makes an end of a foreign stream; None for anything else."""
+
+
+def is_plain(value: object, types: frozenset[type] = PLAIN) -> bool:
+    """Whether a value holds nothing but plain data (of some types), at most one level deep.  False for much that is
+    data, too."""
+    kind = type(value)
+    if kind is dict:
+        return PLAIN_KEYS.issuperset(map(type, value)) and types.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
+    if kind is list:
+        return types.issuperset(map(type, value))  # type: ignore[call-overload]
+    return kind in types
+
+
+def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachments:
+    """Find the ends in `value`, and check that everything else is data.
+
+    Without `wrap` the message stays in this process, where other objects may pass as they are, and any number of them.
+    Raises `EncodeError` with the path of what can't be sent, and `LimitReached` for too many ends, values or int keys.
+    """
+    walk = _Walk(wrap)
+    walk.visit(value, None, min(limits.message_depth, MAX_DEPTH))
+    if len(walk.ends) > min(limits.message_ends, MAX_ENDS):
+        raise LimitReached("message_ends", min(limits.message_ends, MAX_ENDS))
+    if wrap is not None:
+        if walk.values > limits.message_values:
+            raise LimitReached("message_values", limits.message_values)
+        if walk.int_keys > limits.message_int_keys:
+            raise LimitReached("message_int_keys", limits.message_int_keys)
+    return walk.ends
+
+
+Path = tuple["Path", object, bool] | None
+"""Where a value stands: in what, under which key or index, and whether that is a key.  The text is made when somebody
+wants it: one for each value would cost as much as all keys above it are long."""
+
+
+def path_text(path: Path) -> str:
+    steps = []
+    while path is not None:
+        path, step, is_key = path
+        steps.append(f".{_short(step)}" if is_key else f"[{step}]")
+    return "".join(reversed(steps)).removeprefix(".")
+
+
+def _short(key: object) -> str:
+    try:
+        return f"{key[:_MAX_STEP] if isinstance(key, str | bytes) else key!s:.{_MAX_STEP}}"
+    except ValueError:  # Python makes no text of an int that is so long
+        return "an int"
+
+
+class _Walk:
+    """Finds ends, and counts values, in all that a value holds."""
+
+    def __init__(self, wrap: Wrap | None) -> None:
+        self.ends: Attachments = {}
+        self.wrap = wrap
+        self.values = 1
+        self.int_keys = 0
+
+    def visit(self, item: object, path: Path, depth: int) -> None:
+        if type(item) in PLAIN:
+            return
+        if isinstance(item, dict | list | tuple) and not isinstance(item, msgpack.ExtType):
+            if depth == 0:
+                raise EncodeError("it nests too deep", path_text(path))
+            self.visit_items(item, path, depth - 1)
+            return
+        if id(item) in self.ends:
+            raise EncodeError("the same end is in this message twice", path_text(path))
+        end = item if isinstance(item, End) else self.wrapped(item, path)
+        if end is not None:
+            self.ends[id(item)] = Attachment(end, path_text(path))
+        elif self.wrap is not None:
+            _check_leaf(item, path)
+
+    def wrapped(self, item: object, path: Path) -> End | None:
+        try:
+            return self.wrap(item) if self.wrap is not None else None
+        except EncodeError as exc:
+            raise EncodeError(exc.problem, path_text(path)) from None
+
+    def visit_items(self, container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: Path, depth: int) -> None:
+        self.values += len(container)
+        if isinstance(container, dict):
+            self.values += len(container)
+            if self.wrap is not None:
+                self.visit_keys(container, path)
+            if not PLAIN.issuperset(map(type, container.values())):
+                for key, item in container.items():
+                    self.visit(item, (path, key, True), depth)
+        elif not PLAIN.issuperset(map(type, container)):
+            for index, item in enumerate(container):
+                self.visit(item, (path, index, False), depth)
+
+    def visit_keys(self, container: dict[Any, Any], path: Path) -> None:
+        kinds = set(map(type, container))
+        if kinds == {str}:  # the common case
+            return
+        if not kinds <= PLAIN_KEYS:
+            _check_keys(container, path)
+        self.int_keys += sum(isinstance(key, int) for key in container)
+
+
+def _check_leaf(item: object, path: Path) -> None:
+    """Raise unless it is data after all, though of no plain type."""
+    if type(item) is datetime.datetime:
+        if item.utcoffset() is None:
+            raise EncodeError("a time without a time zone", path_text(path))
+        try:
+            item.astimezone(datetime.UTC)
+        except OverflowError:
+            raise EncodeError("a time that is out of range in UTC", path_text(path)) from None
+    elif isinstance(item, memoryview):
+        if not item.c_contiguous:
+            raise EncodeError("a memoryview with gaps", path_text(path))
+    elif not isinstance(item, int | float | str | bytes | bytearray):
+        # (Subclasses of these, such as an IntEnum, are as good as they.)
+        raise EncodeError(f"a {type(item).__name__} can't be sent", path_text(path))
+
+
+def _check_keys(value: dict[Any, Any], path: Path) -> None:
+    for key in value:
+        if isinstance(key, bool) or not isinstance(key, str | int | bytes):
+            raise EncodeError(f"a {type(key).__name__} can't be a key ({key!r:.40})", path_text(path))
+
+
+def replace_ends(value: Any, new: Mapping[int, End]) -> Any:
+    """A copy of `value` in which the objects with these identities are replaced; what holds none is not copied."""
+    if isinstance(value, dict):
+        items = {key: replace_ends(item, new) for key, item in value.items()}
+        return items if any(items[key] is not value[key] for key in value) else value
+    if isinstance(value, list | tuple):
+        copy = [replace_ends(item, new) for item in value]
+        return copy if any(a is not b for a, b in zip(copy, value, strict=True)) else value
+    return new.get(id(value), value)
