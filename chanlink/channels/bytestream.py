@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 from anyio.abc import ByteStream as AnyByteStream
 from anyio.lowlevel import checkpoint
 
+from chanlink.bytes_like import as_bytes
 from chanlink.errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
-from chanlink.security.buffers import as_bytes
 
 from .channel import failure
 from .cores import ReceiveCore, SendCore

@@ -30,12 +30,6 @@ class Buffers:
         self.arrived = memoryview(bytearray(2 + MAX_RECORD + RECEIVE))
 
 
-def as_bytes(item: object) -> bytes:
-    """The content of anything with bytes in it, such as an array of larger items.  Raises `TypeError` for all else: of
-    an int or a list `bytes` would make something, and of None nothing would be sent."""
-    return item if type(item) is bytes else bytes(memoryview(item))  # type: ignore[arg-type]
-
-
 _BUFFERS: RunVar[Buffers] = RunVar("chanlink.security.buffers")
 
 

@@ -18,6 +18,7 @@ from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from chanlink import clock
+from chanlink.bytes_like import as_bytes
 from chanlink.errors import (
     MAX_CODE,
     ConnectionLost,
@@ -36,7 +37,7 @@ from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.transport.sockets import RawStream
 
-from .buffers import MAX_RECORD, RECEIVE, Buffers, as_bytes
+from .buffers import MAX_RECORD, RECEIVE, Buffers
 from .payloads import CLOSED, WELCOMED, Table, read
 from .rekey import FORGOTTEN, FORKED, REKEY, RecordKeys, Secrets
 

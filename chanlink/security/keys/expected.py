@@ -4,11 +4,11 @@ from typing import Self
 
 from chanlink.errors import ConfigError, UntrustedPeer, WrongPeer
 from chanlink.printing import printable_logger
-from chanlink.threads import run_apart
 from chanlink.transport.sockets import Address
 
 from .known_peers import KnownPeers, names_of
 from .openssh import PublicKey
+from .threads import run_apart
 from .trust import Grant, Trust
 
 logger = printable_logger(__name__)

@@ -18,11 +18,11 @@ from typing import Self, TypeAlias
 import nacl.bindings
 
 from chanlink.errors import KeyFormatError
-from chanlink.threads import run_apart
 
 from . import files, openssh
 from .openssh import PublicKey
 from .ssh_agent import SshAgent
+from .threads import run_apart
 
 Signer: TypeAlias = Callable[[bytes], Awaitable[bytes]]
 """Signs data with Ed25519 (RFC 8032): 64 bytes."""

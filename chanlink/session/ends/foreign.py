@@ -17,12 +17,12 @@ import anyio
 from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, UnreliableObjectReceiveStream
 from anyio.abc import ByteStream as AnyByteStream
 
+from chanlink.bytes_like import as_bytes
 from chanlink.channels.bytestream import ByteStream
 from chanlink.channels.memory import ByteLink
 from chanlink.channels.waiting import Forgotten
 from chanlink.errors import ChanlinkError, EncodeError, EndOfChannel
 from chanlink.printing import printable_logger
-from chanlink.security.buffers import as_bytes
 
 PIECE = 64 * 1024
 

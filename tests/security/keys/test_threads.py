@@ -18,9 +18,8 @@ from examples.rexec import client as rexec
 from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.file import PolicyFile
 from examples.rexec.server.service import SERVICE, service
+from tests.patience import PATIENCE
 from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent  # noqa: F401  # a fixture
-
-from .patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 

@@ -16,15 +16,15 @@ from anyio.lowlevel import RunVar
 
 T = TypeVar("T")
 
-FEW = 8
+THREADS = 8
 """At a time, in one event loop: each reads or writes one small local file."""
-_LIMITER: RunVar[CapacityLimiter] = RunVar("chanlink.threads")
+_LIMITER: RunVar[CapacityLimiter] = RunVar("chanlink.security.keys.threads")
 
 
 async def run_apart(function: Callable[..., T], *args: Any, abandon: bool = False) -> T:
     """Call a function in a thread, however busy the threads of the default limiter are.
 
-    With ``abandon``, who is cancelled does not wait for it: it may be left over, but must not be half done.
+    With ``abandon``, a caller that is cancelled does not wait for it: it may be left over, but must not be half done.
     """
     return await anyio.to_thread.run_sync(
         partial(function, *args), abandon_on_cancel=abandon, limiter=_limiter_of_loop()
@@ -35,6 +35,6 @@ def _limiter_of_loop() -> CapacityLimiter:
     try:
         return _LIMITER.get()
     except LookupError:
-        limiter = CapacityLimiter(FEW)
+        limiter = CapacityLimiter(THREADS)
         _LIMITER.set(limiter)
         return limiter
