@@ -12,9 +12,9 @@ from chanlink.errors import END, ChannelClosed, ChannelError, EndOfChannel, Reas
 from .channel import failure
 from .cores import ReceiveCore, SendCore
 from .handle import Handle
-from .memory import ByteLink
+from .memory import ByteQueue
 from .values import Kind
-from .waiting import Forgotten
+from .waiting import Loop
 
 WRONG_SIZE = "wrong-size"
 
@@ -48,11 +48,11 @@ def byte_pipe(size: int | None = None) -> "tuple[ByteStream, ByteStream]":
     """
     if size is not None and size < 0:
         raise ValueError("size must be None or at least 0")
-    forgotten = Forgotten()
-    there, back = ByteLink(forgotten), ByteLink(forgotten)
+    loop = Loop()
+    there, back = ByteQueue(loop), ByteQueue(loop)
     left, right = ByteStream(there.sender, back.receiver), ByteStream(back.sender, there.receiver)
     assert there.receiver is not None
-    there.sender.left = there.receiver.left = size
+    there.sender.bytes_left = there.receiver.bytes_left = size
     return left, right
 
 
@@ -78,22 +78,22 @@ class ByteStream(Handle, AnyByteStream):
             return
         core = self.send_core
         assert core is not None
-        if core.left is None:
+        if core.bytes_left is None:
             await self.put(data)
         else:
             await self._send_sized(core, data)
         core.bytes += len(data)
 
     async def _send_sized(self, core: SendCore, data: bytes) -> None:
-        assert core.left is not None
+        assert core.bytes_left is not None
         size = len(data)
-        if size > core.left - core.waiting_bytes:
+        if size > core.bytes_left - core.waiting_bytes:
             self.check_open()
-            raise self._wrong_size(f"{size + core.waiting_bytes - core.left} bytes more than were said")
+            raise self._wrong_size(f"{size + core.waiting_bytes - core.bytes_left} bytes more than were said")
         core.waiting_bytes += size
         try:
             await self.put(data)
-            core.left -= size
+            core.bytes_left -= size
         finally:
             core.waiting_bytes -= size
 
@@ -108,23 +108,23 @@ class ByteStream(Handle, AnyByteStream):
             raise ValueError("max_bytes must be at least 1")
         core = self.receive_core
         assert core is not None
-        data: bytes = await (self.get(max_bytes) if core.left is None else self._receive_sized(core, max_bytes))
+        data: bytes = await (self.get(max_bytes) if core.bytes_left is None else self._receive_sized(core, max_bytes))
         core.bytes += len(data)
         return data
 
     async def _receive_sized(self, core: ReceiveCore, max_bytes: int) -> bytes:
-        assert core.left is not None
+        assert core.bytes_left is not None
         try:
             data: bytes = await self.get(max_bytes)
         except EndOfChannel:
-            if not core.left:
+            if not core.bytes_left:
                 raise
             data = b""
-        if not 0 < len(data) <= core.left:
+        if not 0 < len(data) <= core.bytes_left:
             failed = Reason("failed", WRONG_SIZE, "the other side sent another number of bytes than it said")
             core.fail(failed)
             raise failed.error()
-        core.left -= len(data)
+        core.bytes_left -= len(data)
         return data
 
     def _wrong_size(self, text: str) -> ChannelError:
@@ -140,8 +140,8 @@ class ByteStream(Handle, AnyByteStream):
         self.check_open()
         core = self.send_core
         assert core is not None
-        if core.left and self.sends():
-            raise self._wrong_size(f"{core.left} bytes less than were said")
+        if core.bytes_left and self.sends():
+            raise self._wrong_size(f"{core.bytes_left} bytes less than were said")
         self._finish(END)
         await checkpoint()
 
@@ -172,7 +172,7 @@ class ByteStream(Handle, AnyByteStream):
         A stream that has not sent its whole size fails instead.
         """
         assert self.send_core is not None
-        early = Reason("failed", WRONG_SIZE, "closed early") if self.send_core.left else END
+        early = Reason("failed", WRONG_SIZE, "closed early") if self.send_core.bytes_left else END
         self._close(early, Reason("refused", "closed"))
 
     async def aclose(self) -> None:
@@ -198,8 +198,8 @@ class ByteStream(Handle, AnyByteStream):
             sending.outlet.credit,
             receiving.bytes,
             sum(feed.queued for feed in receiving.feeds),
-            len(sending.room),
-            len(receiving.waiting),
+            len(sending.senders),
+            len(receiving.receivers),
         )
 
     @property

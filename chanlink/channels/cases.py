@@ -16,10 +16,10 @@ import anyio
 from chanlink.errors import ChanlinkError, ChannelClosed, ChannelError, DecodeError
 
 from .channel import Receiver, Sending
-from .cores import Offer
 from .handle import Closing, Handle
-from .memory import Link
-from .waiting import EMPTY, Forgotten, Waiters
+from .memory import MemoryQueue
+from .offers import Offer
+from .waiting import EMPTY, Loop, Waiters
 
 
 class Selected(NamedTuple):
@@ -47,10 +47,10 @@ class BaseCase(abc.ABC):
     once = True
     """Whether a `Selector` forgets it when it has happened."""
 
-    def __init__(self, index: int, end: Handle, chooser: "Chooser") -> None:
+    def __init__(self, index: int, end: Handle, selection: "Selection") -> None:
         self.index = index
         self.end = end
-        self.chooser = chooser
+        self.selection = selection
         self.woken = False
         """Whether it had a wake-up that it has not used."""
 
@@ -64,11 +64,11 @@ class BaseCase(abc.ABC):
 
     @property
     @abc.abstractmethod
-    def forgotten(self) -> Forgotten: ...
+    def loop(self) -> Loop: ...
 
     def look(self) -> Selected | None:
         """Let it happen if it is ready."""
-        self.forgotten.watch()
+        self.loop.watch()
         try:
             self.end.check_open()
             value = self.poll()
@@ -101,7 +101,7 @@ class BaseCase(abc.ABC):
 
     def set(self) -> None:
         self.woken = True
-        self.chooser.wake(self)
+        self.selection.wake(self)
 
     def pass_on(self) -> None:
         """A wake-up that was not used is for the next one."""
@@ -124,26 +124,26 @@ class ReceiveCase(BaseCase):
         return self._core().take(0)
 
     def wait(self) -> None:
-        self.queue = self._core().waiting
+        self.queue = self._core().receivers
         self.queue.add(self)
 
     def _core(self) -> Any:
         return self.end.receive_core
 
     @property
-    def forgotten(self) -> Forgotten:
-        return self._core().forgotten  # type: ignore[no-any-return]
+    def loop(self) -> Loop:
+        return self._core().loop  # type: ignore[no-any-return]
 
     def takes(self) -> bool:
-        return self.chooser.free
+        return self.selection.free
 
     def give(self, item: Any, undo: Callable[[], None]) -> None:
-        self.chooser.decide(self, item, undo)
+        self.selection.decide(self, item, undo)
 
 
 class SendCase(BaseCase):
-    def __init__(self, index: int, case: Sending, chooser: "Chooser") -> None:
-        super().__init__(index, case.end, chooser)
+    def __init__(self, index: int, case: Sending, selection: "Selection") -> None:
+        super().__init__(index, case.end, selection)
         assert case.end.send_core is not None
         self._core = case.end.send_core
         self._offer: Offer | None = None
@@ -152,7 +152,7 @@ class SendCase(BaseCase):
             case.end.check_open()
             self._offer = self._core.outlet.prepare(case.value)
             self._offer.by = case.end
-            self._offer.chooser = self
+            self._offer.decider = self
         except ChannelError as exc:
             if not case.end.is_void:
                 raise  # an end in the message is closed: a fault of the caller's
@@ -162,7 +162,7 @@ class SendCase(BaseCase):
     def is_rendezvous(self) -> bool:
         """Whether a receiver in this process takes the message from the offer."""
         outlet = self._core.outlet
-        return outlet.capacity == 0 and isinstance(outlet, Link)
+        return outlet.capacity == 0 and isinstance(outlet, MemoryQueue)
 
     def poll(self) -> Any:
         if self._error is not None:
@@ -175,7 +175,7 @@ class SendCase(BaseCase):
 
     def wait(self) -> None:
         self._core.outlet.stand(self._offer, self)
-        self.queue = self._core.room
+        self.queue = self._core.senders
         self.queue.add(self)
 
     def leave(self) -> None:
@@ -189,9 +189,9 @@ class SendCase(BaseCase):
 
     def claim(self, offer: Offer) -> bool:
         """A receiver has come to the rendezvous."""
-        if not self.chooser.free:
+        if not self.selection.free:
             return False
-        self.chooser.decide(self, offer, None)
+        self.selection.decide(self, offer, None)
         return True
 
     def decided(self, value: Any) -> Selected:
@@ -204,8 +204,8 @@ class SendCase(BaseCase):
         return self.selected(None)
 
     @property
-    def forgotten(self) -> Forgotten:
-        return self._core.forgotten
+    def loop(self) -> Loop:
+        return self._core.loop
 
 
 class CloseCase(BaseCase):
@@ -221,17 +221,17 @@ class CloseCase(BaseCase):
     def wait(self) -> None:
         core = self.end.send_core or self.end.receive_core
         assert core is not None
-        self.queue = core.changes
+        self.queue = core.watchers
         self.queue.add(self)
 
     @property
-    def forgotten(self) -> Forgotten:
+    def loop(self) -> Loop:
         core = self.end.send_core or self.end.receive_core
         assert core is not None
-        return core.forgotten
+        return core.loop
 
 
-class Chooser:
+class Selection:
     """Who waits for several cases and commits to one."""
 
     def __init__(self) -> None:
@@ -277,12 +277,12 @@ class Chooser:
         return case.decided(value)
 
 
-def make_case(index: int, case: Case, chooser: Chooser) -> BaseCase:
+def make_case(index: int, case: Case, selection: Selection) -> BaseCase:
     match case:
         case Receiver():
-            return ReceiveCase(index, case, chooser)
+            return ReceiveCase(index, case, selection)
         case Sending():
-            return SendCase(index, case, chooser)
+            return SendCase(index, case, selection)
         case Closing(end):
-            return CloseCase(index, end, chooser)
+            return CloseCase(index, end, selection)
     raise TypeError(f"a {type(case).__name__} can't be selected")

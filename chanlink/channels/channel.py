@@ -10,8 +10,8 @@ from anyio.lowlevel import checkpoint
 from chanlink.errors import END, MAX_CODE, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
 
 from .cores import ReceiveCore, SendCore
-from .handle import TURN, Handle
-from .memory import MessageLink
+from .handle import YIELD_AFTER, Handle
+from .memory import MessageQueue
 from .values import Kind
 from .waiting import EMPTY
 
@@ -71,8 +71,8 @@ def pipe(capacity: int | None = None, *, item_type: object = Any) -> "tuple[Send
     """
     if capacity is not None and capacity < 0:
         raise ValueError("capacity must be None or at least 0")
-    link = MessageLink(capacity)
-    return Sender(link.sender, None), Receiver(None, link.receiver)
+    queue = MessageQueue(capacity)
+    return Sender(queue.sender, None), Receiver(None, queue.receiver)
 
 
 class Sending(NamedTuple):
@@ -176,7 +176,7 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         failure = core.failure.error(core.taken) if core.failure is not None else None
         outlet = core.outlet
         return SenderStatistics(
-            core.sent, core.taken, outlet.queued, outlet.credit, len(core.room), core.shares, failure
+            core.sent, core.taken, outlet.queued, outlet.credit, len(core.senders), core.shares, failure
         )
 
     async def __aenter__(self) -> Self:
@@ -218,7 +218,7 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         core = self.receive_core
         assert core is not None
         try:
-            while len(items) < limit and core.turn < TURN and (item := core.take(0)) is not EMPTY:
+            while len(items) < limit and core.turn < YIELD_AFTER and (item := core.take(0)) is not EMPTY:
                 items.append(item)
         except (ChannelError, DecodeError):
             pass  # a reason is sticky: the next call raises it, also that of a message which could not be read
@@ -250,7 +250,7 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         assert core is not None
         failure = core.failure.error(core.taken) if core.failure is not None else None
         queued = sum(feed.queued for feed in core.feeds)
-        return ReceiverStatistics(core.taken, queued, len(core.waiting), len(core.feeds), failure)
+        return ReceiverStatistics(core.taken, queued, len(core.receivers), len(core.feeds), failure)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None

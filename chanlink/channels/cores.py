@@ -3,12 +3,12 @@
 An end that a program holds is a handle on a **core**. Tasks, cases of a select and relays wait at the core, and what
 is behind a core can be changed under them:
 
-    Sender, ByteStream   -> SendCore     -> one outlet:  a Link in memory, or a stream of a session
-    Receiver, ByteStream -> ReceiveCore  -> feeds:       a Link in memory, streams of sessions, one for each clone
+    Sender, ByteStream   -> SendCore     -> one outlet:  a queue in memory, or a stream of a session
+    Receiver, ByteStream -> ReceiveCore  -> feeds:       a queue in memory, streams of sessions, one for each clone
 
-`pipe()` joins two cores by a Link. When one end goes out in a message, the core that stays is bound to a
-stream (carrier.py): a SendCore gets another outlet, and what waited in the Link goes first; a ReceiveCore gets
-one more feed. No task copies anything, and nobody who waits notices.
+`pipe()` joins two cores by a queue in memory. When one end goes out in a message, the core that stays is bound to a
+stream (session/ends): a SendCore gets another outlet, and what waited in the queue goes first; a ReceiveCore gets
+one more feed. No task copies anything, and no task that waits notices.
 
 A SendCore has **shares**: the handles and relays that send by it. Each is released once, with the reason why it is
 over; the channel ends with the last one, for the first reason that was no orderly end.
@@ -18,72 +18,7 @@ from typing import Any, Protocol
 
 from chanlink.errors import END, Reason
 
-from .values import Attachments, End
-from .waiting import EMPTY, Forgotten, Waiter, Waiters
-
-# --- what a message on its way out is -------------------------------------------------------------
-
-
-class Chooser(Protocol):
-    """A select: one of its cases happens, and no other."""
-
-    def claim(self, offer: "Offer") -> bool:
-        """Commit to this offer; False if something else has happened."""
-
-
-class Offer:
-    """A message on its way out: what is to be sent, and the ends that it lends until it is accepted."""
-
-    __slots__ = ("body", "by", "chooser", "ends", "error", "taken", "value", "waiter")
-
-    def __init__(self, value: Any, ends: Attachments, *, body: Any = None) -> None:
-        self.value = value
-        self.ends = ends
-        self.body = body
-        """The encoded value, once it is clear that it leaves the process."""
-        self.by: End | None = None
-        """Of a rendezvous: the handle that offers; once it is void, so is the offer."""
-        self.waiter: Waiter | None = None
-        """Of a rendezvous: who is to be told that it was taken."""
-        self.chooser: Chooser | None = None
-        """Of a rendezvous: the select that it is a case of."""
-        self.taken = False
-        """Of a rendezvous: a receiver has it."""
-        self.error: Exception | None = None
-        """Of a rendezvous: why it could not be given to the receiver that came, such as an end closed meanwhile."""
-        if ends:
-            self._lend()
-
-    def _lend(self) -> None:
-        lent = []
-        try:
-            for end, _ in self.ends.values():
-                end.lend()
-                lent.append(end)
-        except BaseException:
-            for end in lent:
-                end.keep()
-            raise
-
-    def stands(self) -> bool:
-        """Of a rendezvous: whether a receiver may take it now."""
-        if self.by is not None and self.by.is_void:
-            return False  # its task has been woken, and will say why
-        return self.chooser is None or self.chooser.claim(self)
-
-    def settled(self) -> bool:
-        """Of a rendezvous: whether a receiver has it.  Whatever became of the sender since then, it was sent."""
-        if self.error is not None:
-            raise self.error
-        return self.taken
-
-    def keep(self) -> None:
-        """It was not sent: the ends are their owner's again."""
-        for end, _ in self.ends.values():
-            end.keep()
-
-
-# --- the cores ------------------------------------------------------------------------------------
+from .waiting import EMPTY, Loop, Waiter, Waiters
 
 
 class Outlet(Protocol):
@@ -169,33 +104,33 @@ class SendCore:
     __slots__ = (
         "_base",
         "bytes",
-        "changes",
+        "bytes_left",
         "failure",
-        "forgotten",
         "lease",
-        "left",
+        "loop",
         "outlet",
-        "room",
+        "senders",
         "shares",
         "turn",
         "under_way",
         "waiting_bytes",
+        "watchers",
     )
 
-    def __init__(self, outlet: Outlet, forgotten: Forgotten, *, shares: int = 1) -> None:
+    def __init__(self, outlet: Outlet, loop: Loop, *, shares: int = 1) -> None:
         self.outlet = outlet
-        self.forgotten = forgotten
+        self.loop = loop
         self.shares = shares
         """Handles and relays that send by this core and have not been released."""
         self.failure: Reason | None = None
         """The first reason of one released that was no orderly end."""
-        self.room = Waiters()
+        self.senders = Waiters()
         """Those that have something to send."""
-        self.changes = Waiters()
+        self.watchers = Waiters()
         """Those that wait for what the far side does: `flush`, `wait_closed`, a rendezvous."""
         self.under_way: UnderWay | None = None
         """What relays have passed on; there is none before a relay."""
-        self.left: int | None = None
+        self.bytes_left: int | None = None
         """Of a byte stream with a size: the bytes that are still to be sent."""
         self.waiting_bytes = 0
         """Of those, the ones that tasks are waiting to send."""
@@ -216,7 +151,7 @@ class SendCore:
 
     def may_post(self) -> bool:
         """Whether who comes now may send at once: nobody waits, or the one that did goes on."""
-        if not self.room:
+        if not self.senders:
             return True
         self.lease -= 1
         return self.lease >= 0
@@ -241,25 +176,25 @@ class SendCore:
 
     def writable(self) -> None:
         """There is room, or something else has changed at the outlet."""
-        if self.room:
+        if self.senders:
             if self.outlet.reason is not None:
-                self.room.wake_all()
+                self.senders.wake_all()
             elif not self.full():
-                self.room.wake()
-        if self.changes:
-            self.changes.wake_all()
+                self.senders.wake()
+        if self.watchers:
+            self.watchers.wake_all()
         if self.under_way is not None:
             self.under_way.look()
 
     def wake_all(self) -> None:
-        self.room.wake_all()
-        self.changes.wake_all()
+        self.senders.wake_all()
+        self.watchers.wake_all()
 
-    def rebind(self, outlet: Outlet, forgotten: Forgotten) -> None:
+    def rebind(self, outlet: Outlet, loop: Loop) -> None:
         """What is sent from now on goes to another outlet; what was taken at the old one still counts."""
         self._base += self.outlet.taken
         self.outlet = outlet
-        self.forgotten = forgotten
+        self.loop = loop
         self.wake_all()
 
 
@@ -271,19 +206,19 @@ class ReceiveCore:
         "_last",
         "_ready",
         "bytes",
+        "bytes_left",
         "capacity",
-        "changes",
         "failure",
         "feeds",
-        "forgotten",
-        "left",
+        "loop",
         "reason",
+        "receivers",
         "turn",
-        "waiting",
+        "watchers",
     )
 
-    def __init__(self, forgotten: Forgotten, capacity: int | None = None) -> None:
-        self.forgotten = forgotten
+    def __init__(self, loop: Loop, capacity: int | None = None) -> None:
+        self.loop = loop
         self.capacity = capacity
         self.feeds: dict[Feed, None] = {}
         """Those that are not over yet."""
@@ -291,11 +226,11 @@ class ReceiveCore:
         """Why nothing will come any more: refused by this side, or every feed is over."""
         self.failure: Reason | None = None
         """The first reason of a feed that was no orderly end."""
-        self.waiting = Waiters()
+        self.receivers = Waiters()
         """Those that want to take something; each wake-up is for one of them."""
-        self.changes = Waiters()
+        self.watchers = Waiters()
         """Those that only wait for the end."""
-        self.left: int | None = None
+        self.bytes_left: int | None = None
         """Of a byte stream with a size: the bytes that are still to come."""
         self.bytes = 0
         """Of a byte stream: how many were taken."""
@@ -318,10 +253,10 @@ class ReceiveCore:
             if first:
                 self._ready = {feed: None, **self._ready}
             self._ready[feed] = None
-            if self.waiting:
-                self.waiting.wake()
-            if self.changes:
-                self.changes.wake_all()
+            if self.receivers:
+                self.receivers.wake()
+            if self.watchers:
+                self.watchers.wake_all()
 
     def take(self, limit: int) -> Any:
         """The next message or bytes, or `EMPTY`.  Raises the reason when there will be none."""
@@ -333,10 +268,10 @@ class ReceiveCore:
                 if len(ready) > 1:  # the others' turn
                     del ready[feed]
                     ready[feed] = None
-                if self.waiting:
-                    self.waiting.wake()  # there may be more; whoever is woken looks
-                if self.changes:
-                    self.changes.wake_all()  # or that was the last one
+                if self.receivers:
+                    self.receivers.wake()  # there may be more; whoever is woken looks
+                if self.watchers:
+                    self.watchers.wake_all()  # or that was the last one
                 return item
             del ready[feed]
             self._drop_if_over(feed)
@@ -365,8 +300,8 @@ class ReceiveCore:
             self.wake_all()
 
     def wake_all(self) -> None:
-        self.waiting.wake_all()
-        self.changes.wake_all()
+        self.receivers.wake_all()
+        self.watchers.wake_all()
 
     def refuse(self, reason: Reason) -> None:
         """The receiver is gone: every sender is told, and what was not taken is dropped."""

@@ -14,14 +14,15 @@ from anyio.lowlevel import checkpoint
 
 from chanlink.errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reason
 
-from .cores import Offer, ReceiveCore, SendCore
+from .cores import ReceiveCore, SendCore
+from .offers import Offer
 from .values import End
 from .waiting import EMPTY, Ticket
 
-LEASE = 32
+SENDS_PER_WAKE = 32
 """Who had to wait for room may send so many more before those behind it: a task is switched to once for all of them.
 Not with a capacity, of which that would leave nothing to the others."""
-TURN = 128
+YIELD_AFTER = 128
 """After so many steps that did not have to wait, a task lets the others run: operations, and what long messages add."""
 
 
@@ -112,8 +113,8 @@ class Handle(End):
         if self._void is not None or "_lent" not in self.__dict__ or sys.is_finalizing() or self._is_over():
             return
         # First: the warning may be an error. At both: the halves of a byte stream may be bound to different things.
-        for forgotten in {core.forgotten for core in (self.send_core, self.receive_core) if core is not None}:
-            forgotten.note(self)
+        for loop in {core.loop for core in (self.send_core, self.receive_core) if core is not None}:
+            loop.note(self)
         warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -143,37 +144,37 @@ class Handle(End):
         offer = core.outlet.prepare(value)
         try:
             # Who comes while others wait goes behind them, and sees to it that the first one looks.
-            if core.room:
+            if core.senders:
                 if not core.full():
-                    core.room.wake()
+                    core.senders.wake()
                 await self._until_accepted(core, offer)
             elif not core.outlet.commit(offer):
                 await self._until_accepted(core, offer)
         except BaseException:
             _keep(core, offer)
-            core.room.wake()
+            core.senders.wake()
             raise
         if core.outlet.capacity == 0:
             if not (isinstance(offer, Offer) and offer.taken):
                 await self._until_taken(core, core.sent)
-        elif core.room and not core.full():
-            core.room.wake()  # there may be more room; whoever is woken looks
+        elif core.senders and not core.full():
+            core.senders.wake()  # there may be more room; whoever is woken looks
 
     async def _until_accepted(self, core: SendCore, offer: Any) -> None:
         if isinstance(offer, Offer):
             offer.by = self
         order = None
         while True:
-            if not core.forgotten.about_to_wait():
+            if not core.loop.about_to_wait():
                 ticket = Ticket(order)
                 order = ticket.order
                 core.outlet.stand(offer, ticket)
-                await core.room.wait(ticket)
+                await core.senders.wait(ticket)
             if isinstance(offer, Offer) and offer.settled():
                 return
             self.check_open()
             if core.outlet.commit(offer):
-                core.lease = LEASE if core.outlet.capacity is None else 0
+                core.lease = SENDS_PER_WAKE if core.outlet.capacity is None else 0
                 return
             core.lease = 0  # who came in vain is the next one
 
@@ -184,7 +185,7 @@ class Handle(End):
         self.check_open()
         offer = core.outlet.prepare(value)
         try:
-            if not core.outlet.commit(offer) and not (core.forgotten.settle() and core.outlet.commit(offer)):
+            if not core.outlet.commit(offer) and not (core.loop.settle() and core.outlet.commit(offer)):
                 raise anyio.WouldBlock
         except BaseException:
             _keep(core, offer)
@@ -196,8 +197,8 @@ class Handle(End):
                 self.check_open()
             if core.outlet.reason is not None:
                 raise core.outlet.reason.error(core.taken)
-            if not core.forgotten.about_to_wait():
-                await core.changes.wait()
+            if not core.loop.about_to_wait():
+                await core.watchers.wait()
 
     async def until_refused(self) -> ChannelError:
         """Wait until nothing more can be sent, because of the other side, and return why."""
@@ -206,8 +207,8 @@ class Handle(End):
         await checkpoint()
         while core.outlet.reason is None:
             self.check_open()
-            if not core.forgotten.about_to_wait():
-                await core.changes.wait()
+            if not core.loop.about_to_wait():
+                await core.watchers.wait()
         return core.outlet.reason.error(core.taken)
 
     async def get(self, limit: int = 0) -> Any:
@@ -223,10 +224,10 @@ class Handle(End):
     async def _wait_for_item(self, core: ReceiveCore, limit: int) -> Any:
         order = None
         while True:
-            if not core.forgotten.about_to_wait():
+            if not core.loop.about_to_wait():
                 ticket = Ticket(order)
                 order = ticket.order
-                item = await core.waiting.wait(ticket)
+                item = await core.receivers.wait(ticket)
                 if item is not EMPTY:
                     return item
             self.check_open()
@@ -240,7 +241,7 @@ class Handle(End):
         self.check_open()
         core = self.receive_core
         item = core.take(limit)
-        if item is EMPTY and core.forgotten.settle():
+        if item is EMPTY and core.loop.settle():
             item = core.take(limit)
         if item is EMPTY:
             raise anyio.WouldBlock
@@ -263,7 +264,7 @@ def _keep(core: SendCore, offer: Any) -> None:
 def let_others_run(core: SendCore | ReceiveCore) -> Awaitable[None]:
     """Notice a cancellation each time, and yield now and then; a yield each time would be half of the cost."""
     core.turn += 1
-    if core.turn < TURN:
-        return core.forgotten.check_cancelled()
+    if core.turn < YIELD_AFTER:
+        return core.loop.check_cancelled()
     core.turn = 0
     return checkpoint()

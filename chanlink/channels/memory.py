@@ -1,4 +1,4 @@
-"""Links: what joins two cores of one process (port.py).  The outlet of one, a feed of the other."""
+"""Queues in memory: what joins two cores of one process (cores.py).  The outlet of one, a feed of the other."""
 
 import abc
 from bisect import bisect
@@ -11,9 +11,10 @@ from typing import Any
 from chanlink.errors import ChanlinkError, ChannelClosed, Reason, not_taken
 from chanlink.limits import PeerLimits
 
-from .cores import Offer, ReceiveCore, SendCore
+from .cores import ReceiveCore, SendCore
+from .offers import Offer
 from .values import End, find_ends, is_plain, replace_ends
-from .waiting import EMPTY, Forgotten, Waiter
+from .waiting import EMPTY, Loop, Waiter
 
 MEMORY_MESSAGES = 64
 """Messages that a pipe in memory holds if no capacity was given."""
@@ -21,14 +22,14 @@ MEMORY_BYTES = 64 * 1024
 """Bytes that each direction of a byte pipe in memory holds."""
 
 
-class Link(abc.ABC):
+class MemoryQueue(abc.ABC):
     """What joins two cores of one process: the outlet of one, a feed of the other."""
 
-    def __init__(self, capacity: int | None, forgotten: Forgotten) -> None:
+    def __init__(self, capacity: int | None, loop: Loop) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
-        self.sender = SendCore(self, forgotten)
-        self.receiver: ReceiveCore | None = ReceiveCore(forgotten, capacity)
+        self.sender = SendCore(self, loop)
+        self.receiver: ReceiveCore | None = ReceiveCore(loop, capacity)
         """The core that receives; None once it has been bound to something else."""
         self.receiver.add(self)
         self.reason: Reason | None = None
@@ -139,7 +140,7 @@ class _Parcel:
 _NO_LIMITS = PeerLimits()
 
 
-class MessageLink(Link):
+class MessageQueue(MemoryQueue):
     """Messages in memory.
 
     With capacity 0 a rendezvous: a sender gives its message to a receiver that waits, or its offer stands until a
@@ -147,7 +148,7 @@ class MessageLink(Link):
     """
 
     def __init__(self, capacity: int | None) -> None:
-        super().__init__(capacity, Forgotten())
+        super().__init__(capacity, Loop())
         self._room = MEMORY_MESSAGES if capacity is None else capacity
         self._offers: dict[Offer, None] = {}
         self._given_back: list[int] = []
@@ -165,7 +166,7 @@ class MessageLink(Link):
         ends = find_ends(value, _NO_LIMITS, None)
         if ends:
             with suppress(RuntimeError):  # there is no event loop, and so nobody who waits
-                self.sender.forgotten.watch()  # who forgets the receiver drops them, though nobody may wait here
+                self.sender.loop.watch()  # who forgets the receiver drops them, though nobody may wait here
         return Offer(value, ends)
 
     def commit(self, offer: Offer) -> bool:
@@ -191,12 +192,12 @@ class MessageLink(Link):
 
     def _give(self, offer: Offer) -> bool:
         """Give the message to a receiver that waits for one."""
-        if self.receiver is None or (taker := self.receiver.waiting.taker()) is None:
+        if self.receiver is None or (taker := self.receiver.receivers.taker()) is None:
             return False
         try:
             item = self._move(offer)
         except ChanlinkError:
-            self.receiver.waiting.add(taker, first=True)
+            self.receiver.receivers.add(taker, first=True)
             raise
         self._offers.pop(offer, None)
         offer.taken = True
@@ -243,7 +244,7 @@ class MessageLink(Link):
             except ChanlinkError as exc:
                 offer.error = exc  # its sender's fault, and its sender's error
             assert offer.waiter is not None
-            self.sender.room.discard(offer.waiter)
+            self.sender.senders.discard(offer.waiter)
             offer.waiter.set()  # only the sender of this offer goes on
             if offer.taken:
                 self.sent += 1
@@ -284,11 +285,11 @@ def _value(item: Any) -> Any:
     return item.value if type(item) is _Parcel else item
 
 
-class ByteLink(Link):
+class ByteQueue(MemoryQueue):
     """One direction of a byte pipe in memory."""
 
-    def __init__(self, forgotten: Forgotten) -> None:
-        super().__init__(None, forgotten)
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(None, loop)
         self._size = 0
 
     def post(self, value: bytes) -> bool:

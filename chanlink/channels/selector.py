@@ -10,8 +10,8 @@ from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from chanlink.errors import ChannelError
 
-from .cases import BaseCase, Case, Chooser, ReceiveCase, Selected, SendCase, make_case
-from .handle import TURN, let_others_run
+from .cases import BaseCase, Case, ReceiveCase, Selected, Selection, SendCase, make_case
+from .handle import YIELD_AFTER, let_others_run
 
 # --- once ---
 
@@ -30,20 +30,20 @@ async def select(*cases: Case) -> Selected:
     Raises what `Sender.send` raises for a message that can't be sent (nothing has happened then), `ValueError`
     without a case. Cancelled: nothing happened.
     """
-    with _Choice(cases) as choice:
-        return await choice.choose()
+    with _Once(cases) as once:
+        return await once.choose()
 
 
 def select_nowait(*cases: Case) -> Selected:
     """As `select`, but raises `anyio.WouldBlock` when no case can happen now."""
-    with _Choice(cases) as choice:
-        selected = choice.look()
+    with _Once(cases) as once:
+        selected = once.look()
     if selected is None:
         raise anyio.WouldBlock
     return selected
 
 
-class _Choice(Chooser):
+class _Once(Selection):
     """One call of `select`."""
 
     def __init__(self, cases: Sequence[Case]) -> None:
@@ -114,7 +114,7 @@ class Selector:
     """
 
     def __init__(self) -> None:
-        self._set = _Set()
+        self._set = _Again()
 
     async def __aenter__(self) -> Self:
         return self
@@ -147,7 +147,7 @@ class Selector:
         return selected
 
 
-class _Set(Chooser):
+class _Again(Selection):
     """The cases of a `Selector`: each is ready (it may have something), or waits at its core."""
 
     def __init__(self) -> None:
@@ -195,7 +195,7 @@ class _Set(Chooser):
             self._event.set()
 
     async def turn(self) -> Selected | None:
-        self._turn = (self._turn + 1) % TURN
+        self._turn = (self._turn + 1) % YIELD_AFTER
         await (checkpoint_if_cancelled() if self._turn else checkpoint())
         self._ready.update(self._sends)
         try:
@@ -233,7 +233,7 @@ class _Set(Chooser):
 
     def _happened(self, selected: Selected) -> Selected:
         core = selected.channel.receive_core
-        if core is not None and core.turn >= TURN:  # that was a long message
+        if core is not None and core.turn >= YIELD_AFTER:  # that was a long message
             core.turn, self._turn = 0, -1
         case = self.cases.get(selected.index)
         if case is not None:

@@ -138,7 +138,7 @@ def _nothing() -> bool:
     return False
 
 
-class Forgotten:
+class Loop:
     """Ends that the garbage collector found before anybody closed them; and the event loop of those who wait.
 
     `__del__` may run in any thread and in the middle of anything. So it only notes the end here and pokes the event
@@ -166,8 +166,8 @@ class Forgotten:
         """Somebody is about to look here, and perhaps to wait.  True if something was settled just now: look again."""
         if self._poke is None:
             token = current_token()
-            loop: Any = token.native_token
-            self._poke = getattr(loop, "call_soon_threadsafe", None) or loop.run_sync_soon
+            native: Any = token.native_token
+            self._poke = getattr(native, "call_soon_threadsafe", None) or native.run_sync_soon
             self.check_cancelled = token.backend_class.checkpoint_if_cancelled
         if not self._ends:
             return False

@@ -122,7 +122,7 @@ class Session(AsyncContextManagerMixin):
             wrap=foreign.wrap,
             start=self._start_pump,
         )
-        self._carrier.forgotten.before_wait = self._flush
+        self._carrier.loop.before_wait = self._flush
         self._serving: Serving | None = None
         if services is not None:
             limit = self._limits.open_channels
@@ -134,7 +134,7 @@ class Session(AsyncContextManagerMixin):
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator["Session", None]:
         error: BaseException | None = None
-        self._carrier.forgotten.watch()
+        self._carrier.loop.watch()
         async with anyio.create_task_group() as self._tasks:
             self._tasks.start_soon(self._run)
             try:

@@ -110,8 +110,8 @@ def snapshot(session: Session) -> SessionState:
 def _channel(stream: Stream) -> ChannelState:
     # What a stream belongs to is known by whom it tells that something has changed.
     sender, receiver = _owner(stream.on_writable), _owner(stream.on_readable)
-    sending = len(sender.room) if isinstance(sender, SendCore) else 0
-    receiving = len(receiver.waiting) if isinstance(receiver, ReceiveCore) else 0
+    sending = len(sender.senders) if isinstance(sender, SendCore) else 0
+    receiving = len(receiver.receivers) if isinstance(receiver, ReceiveCore) else 0
     taken = receiver.bytes if isinstance(receiver, ReceiveCore) else 0
     return ChannelState(
         stream.id,

@@ -257,7 +257,7 @@ async def test_select_nowait_without_a_ready_case_leaves_nothing_behind(capacity
     with pytest.raises(anyio.WouldBlock):
         select_nowait(idle, sender.sending({"end": one}), quiet.closing(), idle.closing())
     assert sender.statistics().waiting == idle.statistics().waiting == 0
-    assert len(quiet.send_core.changes) == len(idle.receive_core.changes) == 0  # type: ignore[union-attr]
+    assert len(quiet.send_core.watchers) == len(idle.receive_core.watchers) == 0  # type: ignore[union-attr]
     one.send_nowait("still ours")
     assert other.receive_nowait() == "still ours"
     if capacity:

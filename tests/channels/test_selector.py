@@ -55,7 +55,7 @@ async def test_a_turn_costs_the_same_however_many_ends_are_idle(idle: int, monke
         tasks.cancel_scope.cancel()
     for one, other in pairs:
         assert other.statistics().waiting == 0
-        assert len(one.send_core.changes) == 0  # type: ignore[union-attr]
+        assert len(one.send_core.watchers) == 0  # type: ignore[union-attr]
         one.close()
     busy.close()
 

@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
-from chanlink.channels.cores import Offer, ReceiveCore, SendCore
+from chanlink.channels.cores import ReceiveCore, SendCore
 from chanlink.channels.handle import Handle
-from chanlink.channels.memory import ByteLink, Link, MessageLink
+from chanlink.channels.memory import ByteQueue, MemoryQueue, MessageQueue
+from chanlink.channels.offers import Offer
 from chanlink.channels.values import Attachments, End, Kind, Wrap, find_ends
-from chanlink.channels.waiting import Forgotten
+from chanlink.channels.waiting import Loop
 from chanlink.errors import END, ChannelMoved, DecodeError, EncodeError, LimitReached, MessageTooLarge, Reason
 from chanlink.limits import Limits, PeerLimits
 from chanlink.wire.messages.decode import decode
@@ -68,7 +69,7 @@ class Carrier:
         self.mux = mux
         self.limits = limits
         self.peer_limits = peer_limits
-        self.forgotten = Forgotten()
+        self.loop = Loop()
         self._encode_plain = PlainEncoder(peer_limits).encode
         self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
         self._shipping = False
@@ -116,9 +117,9 @@ class Carrier:
             raise EncodeError("messages wait in ends in messages that wait in ends, too deep", path)
         end.check_open()
         backlog = []
-        link = _link(end.receive_core)
-        if isinstance(link, MessageLink):
-            for value in link.values():
+        queue = _queue(end.receive_core)
+        if isinstance(queue, MessageQueue):
+            for value in queue.values():
                 ends, body = self._encode(value)
                 backlog.append((body, self._plan(ends, depth + 1)))
         return Shipment(end, backlog)
@@ -139,13 +140,13 @@ class Carrier:
         end = shipment.end
         for core in (end.send_core, end.receive_core):
             if core is not None:
-                core.forgotten.settle()  # nobody looks there any more
+                core.loop.settle()  # nobody looks there any more
         opening = Opening(
             end.kind,
             parent=parent.id,
             capacity=end.capacity,
-            size=end.receive_core.left if end.receive_core is not None else None,
-            answer_size=end.send_core.left if end.send_core is not None else None,
+            size=end.receive_core.bytes_left if end.receive_core is not None else None,
+            answer_size=end.send_core.bytes_left if end.send_core is not None else None,
             item_type=_item_type(end),
         )
         stream = self.mux.open(opening, parent.root_service)
@@ -160,18 +161,18 @@ class Carrier:
     def _receiver_left(self, core: ReceiveCore, shipment: Shipment, stream: Stream) -> None:
         """The receiver goes away: its senders here, and what comes from other sessions, are bound to the stream."""
         outlet = self.outlet(stream)
-        link = _link(core)
-        if link is None:
-            sender = SendCore(outlet, self.forgotten, shares=0)
+        queue = _queue(core)
+        if queue is None:
+            sender = SendCore(outlet, self.loop, shares=0)
         else:
-            sender = link.sender
+            sender = queue.sender
             for body, inner in shipment.backlog:
                 self._write(stream, body, inner)
-            if isinstance(link, ByteLink):
-                for data in link.items:
+            if isinstance(queue, ByteQueue):
+                for data in queue.items:
                     stream.write(bytes(data))
-            link.receiver = None
-            sender.rebind(outlet, self.forgotten)
+            queue.receiver = None
+            sender.rebind(outlet, self.loop)
         if core.reason is not None:  # it is over already
             sender.failure = _as_failure(core.reason)
         else:
@@ -188,21 +189,21 @@ class Carrier:
         feed = self.feed(stream)
         if not end.sends():
             feed.refuse(Reason("refused", "closed"))  # it has said before that nothing more comes
-        elif not isinstance(core.outlet, Link):
+        elif not isinstance(core.outlet, MemoryQueue):
             self._relays.append((feed, core))  # which has the share of the handle now
         else:
             self._receive_from(core, core.outlet, feed)
 
-    def _receive_from(self, core: SendCore, link: Link, feed: "MessageFeed | ByteFeed") -> None:
-        """A clone of the sender of a link sends by a stream from now on."""
-        receiver = link.receiver
+    def _receive_from(self, core: SendCore, queue: MemoryQueue, feed: "MessageFeed | ByteFeed") -> None:
+        """A clone of the sender of a queue sends by a stream from now on."""
+        receiver = queue.receiver
         assert receiver is not None
-        receiver.forgotten = core.forgotten = self.forgotten
-        if link.reason is not None:
-            feed.refuse(link.reason)  # it arrives as it is: over
+        receiver.loop = core.loop = self.loop
+        if queue.reason is not None:
+            feed.refuse(queue.reason)  # it arrives as it is: over
         else:
             receiver.feeds[feed] = None
-            link.after(partial(feed.feed, receiver))  # what the clone sent before comes first
+            queue.after(partial(feed.feed, receiver))  # what the clone sent before comes first
         core.release(END)
 
     # --- coming in --------------------------------------------------------------------------------
@@ -217,10 +218,10 @@ class Carrier:
         """Make the end that a stream is for: of one that the peer opened, or of a top-level one of ours."""
         send_core = receive_core = None
         if stream.carries_out:
-            send_core = SendCore(self.outlet(stream), self.forgotten)
+            send_core = SendCore(self.outlet(stream), self.loop)
             stream.on_writable = send_core.writable
         if stream.carries_in:
-            receive_core = ReceiveCore(self.forgotten, stream.capacity)
+            receive_core = ReceiveCore(self.loop, stream.capacity)
             feed = self.feed(stream)
             receive_core.feeds[feed] = None
             feed.feed(receive_core)
@@ -228,7 +229,7 @@ class Carrier:
             assert send_core is not None
             assert receive_core is not None
             sizes = stream.opening.size, stream.opening.answer_size
-            send_core.left, receive_core.left = sizes if stream.ours else reversed(sizes)
+            send_core.bytes_left, receive_core.bytes_left = sizes if stream.ours else reversed(sizes)
         kind: Kind = "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver"
         return self._make_end(kind, send_core, receive_core)
 
@@ -323,16 +324,16 @@ def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
     return None
 
 
-def _link(core: ReceiveCore | None) -> Link | None:
-    """The link in memory that a core takes from, if any."""
-    return next((feed for feed in core.feeds if isinstance(feed, Link)), None) if core is not None else None
+def _queue(core: ReceiveCore | None) -> MemoryQueue | None:
+    """The queue in memory that a core takes from, if any."""
+    return next((feed for feed in core.feeds if isinstance(feed, MemoryQueue)), None) if core is not None else None
 
 
 def _item_type(end: Handle) -> bytes | None:
     """What the process that made this end has said of its items, if it has come by a stream."""
     ways: list[Any] = [end.send_core.outlet] if end.send_core is not None else []
     ways += end.receive_core.feeds if end.receive_core is not None else []
-    types = (way.stream.opening.item_type for way in ways if not isinstance(way, Link))
+    types = (way.stream.opening.item_type for way in ways if not isinstance(way, MemoryQueue))
     return next((found for found in types if found is not None), None)
 
 

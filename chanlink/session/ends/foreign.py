@@ -19,8 +19,8 @@ from anyio.abc import ByteStream as AnyByteStream
 
 from chanlink.bytes_like import as_bytes
 from chanlink.channels.bytestream import ByteStream
-from chanlink.channels.memory import ByteLink
-from chanlink.channels.waiting import Forgotten
+from chanlink.channels.memory import ByteQueue
+from chanlink.channels.waiting import Loop
 from chanlink.errors import ChanlinkError, EncodeError, EndOfChannel
 from chanlink.printing import printable_logger
 
@@ -33,8 +33,8 @@ class ForeignStream(ByteStream):
     """The end that stands for a foreign object in a message."""
 
     source: Any
-    there: ByteLink
-    back: ByteLink
+    there: ByteQueue
+    back: ByteQueue
 
     def inner(self) -> ByteStream:
         """The end of the pipe that stays."""
@@ -51,8 +51,8 @@ def wrap(source: object) -> ForeignStream | None:
         raise EncodeError("a text file can't be sent; open it in binary mode")
     if not isinstance(file, _STREAMS) and not _is_iterable(file):
         return None
-    forgotten = Forgotten()
-    there, back = ByteLink(forgotten), ByteLink(forgotten)
+    loop = Loop()
+    there, back = ByteQueue(loop), ByteQueue(loop)
     end = ForeignStream(there.sender, back.receiver)
     end.source, end.there, end.back = file, there, back
     return end

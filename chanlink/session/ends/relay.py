@@ -169,7 +169,7 @@ class Relay:
     def stop(self, reason: Reason) -> None:
         """The far side takes nothing any more."""
         self._done = True
-        self._core.room.discard(self._turn)
+        self._core.senders.discard(self._turn)
         self._under_way = 0
         self._source.dropped()
         self._source.refuse(reason)
@@ -188,7 +188,7 @@ class Relay:
             self._all.relays.pop(self, None)
 
     def _move(self, outlet: Any) -> None:
-        room = self._core.room
+        room = self._core.senders
         turn, self._has_turn = self._has_turn, False
         while self._source.ready():
             has_room = outlet.room()

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 from chanlink import clock
-from chanlink.channels.cores import Offer, ReceiveCore
+from chanlink.channels.cores import ReceiveCore
+from chanlink.channels.offers import Offer
 from chanlink.channels.waiting import EMPTY, Waiter
 from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
 from chanlink.wire.messages.pieces import Pieces

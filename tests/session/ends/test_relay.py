@@ -495,7 +495,7 @@ async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number
                 senders.append(await at_near.receive())
                 await senders[-1].send(bytes([number % 256]) * (WINDOW - 7 if waiting else 1))
             core, stream = shared.send_core, shared.send_core.outlet.stream
-            await eventually(lambda: (stream.sent, len(core.room)) == ((1, clones - 1) if waiting else (clones, 0)))
+            await eventually(lambda: (stream.sent, len(core.senders)) == ((1, clones - 1) if waiting else (clones, 0)))
             found = [lines_run(lambda: stream.credited(1)), lines_run(lambda: stream.peer_took(1))]
             stream.credit -= 1  # which was none of the far side's
             assert sorted([(await receiver.receive())[0] for _ in senders]) == sorted(n % 256 for n in range(clones))
