@@ -41,8 +41,8 @@ from chanlink.printing import printable
 from chanlink.wire.h2.rules import NAMES
 
 from .credit import Windows
-from .h2 import connection as frames
-from .h2 import headers
+from .h2 import frames, headers
+from .h2.connection import MAX_DEBUG_DATA, Connection, settings
 from .nested import Nested
 from .opening import Opening
 from .stream import Stream
@@ -90,12 +90,10 @@ class Mux:
         self._drained_at: int | None = None  # we serve no stream above
         self._said_drained = False
         self._peer_drains = 0  # DRAIN frames of the peer: it takes nothing new; everything that it accepted has left
-        self._h2 = frames.Connection(
+        self._h2 = Connection(
             client_side=client_side,
-            our_settings=frames.settings(open_channels=limits.open_channels, stream_window=limits.stream_window),
-            peer_settings=frames.settings(
-                open_channels=peer_limits.open_channels, stream_window=peer_limits.stream_window
-            ),
+            our_settings=settings(open_channels=limits.open_channels, stream_window=limits.stream_window),
+            peer_settings=settings(open_channels=peer_limits.open_channels, stream_window=peer_limits.stream_window),
         )
         self._h2.initiate_connection()
         self._h2.open_connection_window()
@@ -410,7 +408,7 @@ class Mux:
             self._owner.pong(event.ping_data)
 
     def _connection_terminated(self, event: ev.ConnectionTerminated, now: float) -> None:
-        text = printable((event.additional_data or b"")[: frames.MAX_DEBUG_DATA].decode(errors="replace"))
+        text = printable((event.additional_data or b"")[:MAX_DEBUG_DATA].decode(errors="replace"))
         raise SessionClosed("protocol-error", text or f"GOAWAY with code {event.error_code}")
 
     # --- the end of streams and of the session ----------------------------------------------------

@@ -30,7 +30,7 @@ from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
 from chanlink.transport.sockets import RawStream, connect_socket, parse_address
-from chanlink.wire.h2 import connection as frames
+from chanlink.wire.h2 import frames
 from tests.security.wires import HELLO, prefixed
 from tests.wire.muxes import Transcript
 

@@ -12,7 +12,7 @@ import hpack
 from chanlink.errors import SessionError
 from chanlink.limits import Limits
 from chanlink.wire.h2 import headers
-from chanlink.wire.h2.connection import FRAME_HEADER, MAX_FRAME_SIZE, STOP, TAKEN
+from chanlink.wire.h2.frames import FRAME_HEADER, MAX_FRAME_SIZE, STOP, TAKEN
 from tests.wire.muxes import Pair, overdue_at
 
 LIMITS = Limits()

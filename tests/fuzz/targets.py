@@ -41,7 +41,7 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import HandshakeState, KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
-from chanlink.wire.h2.connection import MAX_FRAME_SIZE
+from chanlink.wire.h2.frames import MAX_FRAME_SIZE
 from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.mux import Mux

@@ -31,7 +31,8 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
 from chanlink.security.rekey import START
 from chanlink.transport.sockets import connect_socket, parse_address
-from chanlink.wire.h2 import connection as frames
+from chanlink.wire.h2.connection import CONNECTION_WINDOW
+from chanlink.wire.h2.frames import PREFACE
 from tests.patience import PATIENCE, until
 from tests.security.wires import CLOSE, DATA, HELLO, REKEY, Scripted, make_hello, prefixed, speak_as_client
 from tests.wire.muxes import Transcript, _short, message
@@ -244,7 +245,7 @@ async def trusted(stream: ByteStream) -> Scripted:
     static = generate_keypair()
     script = await speak_as_client(stream, static, await client_payload(static.public))
     await script.receive()  # the welcome
-    await script.send(DATA, frames.PREFACE + Transcript.settings(Limits()))
+    await script.send(DATA, PREFACE + Transcript.settings(Limits()))
     return script
 
 
@@ -388,9 +389,7 @@ async def framing(listener: Listener, *, reads: bool = True) -> AsyncIterator[Pe
     async with anyio.create_task_group() as tasks:
         if reads:
             tasks.start_soon(peer.listen)
-        await peer.say(
-            frames.PREFACE, Transcript.settings(Limits()), Transcript.window(0, frames.CONNECTION_WINDOW - 65_535)
-        )
+        await peer.say(PREFACE, Transcript.settings(Limits()), Transcript.window(0, CONNECTION_WINDOW - 65_535))
         yield peer
         tasks.cancel_scope.cancel()
     await anyio.aclose_forcefully(secured.stream)

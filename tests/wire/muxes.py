@@ -11,8 +11,8 @@ from hyperframe import frame as hf
 from chanlink.channels.values import Kind
 from chanlink.errors import RemoteProtocolError
 from chanlink.limits import Limits, PeerLimits
-from chanlink.wire.h2 import connection as frames
-from chanlink.wire.h2 import headers
+from chanlink.wire.h2 import frames, headers
+from chanlink.wire.h2.connection import settings
 from chanlink.wire.h2.rules import BrokenRule
 from chanlink.wire.messages.framing import HAS_TABLE, MESSAGE_HEADER
 from chanlink.wire.mux import Mux
@@ -192,7 +192,7 @@ class Transcript:
 
     @staticmethod
     def settings(limits: Limits, **more: int) -> bytes:
-        values = frames.settings(open_channels=limits.open_channels, stream_window=limits.stream_window)
+        values = settings(open_channels=limits.open_channels, stream_window=limits.stream_window)
         return hf.SettingsFrame(0, settings={int(code): value for code, value in values.items()}).serialize()
 
     def headers(

@@ -15,7 +15,7 @@ from chanlink.security.buffers import RECORDS
 from chanlink.security.noise import AEGIS256, CHACHAPOLY
 from chanlink.security.suites import Suite
 from chanlink.wire import credit as windows
-from chanlink.wire.h2 import connection as frames
+from chanlink.wire.h2 import frames
 from chanlink.wire.h2.frames import FRAME_HEADER_SIZE
 from chanlink.wire.mux import TURN
 from chanlink.wire.opening import Opening

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from chanlink.errors import END, LocalProtocolError, Reason, RemoteProtocolError, SessionClosed
 from chanlink.limits import Limits
-from chanlink.wire.h2 import connection as frames
+from chanlink.wire.h2 import frames
+from chanlink.wire.h2.connection import LATE
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
@@ -454,7 +455,7 @@ def test_a_flood_of_what_may_cross_last_words_ends_the_connection(name: str) -> 
     script.side.opened[1].finish(END)
     script.answers()
     assert list(script.mux.streams) == [1]
-    assert flood(script, lambda _: LATE_FLOODS[name], 1_000) == 200 + 2 * frames.LATE
+    assert flood(script, lambda _: LATE_FLOODS[name], 1_000) == 200 + 2 * LATE
     assert ("GOAWAY", 11) in script.heard()
 
 

@@ -18,9 +18,8 @@ wrong; each is changed here by subclassing, none by patching, and what costs has
 - It answers PING and SETTINGS without a bound.  What honest peers seldom send has an allowance (SECURITY).
 """
 
-import struct
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import h2.config
 import h2.connection
@@ -32,126 +31,42 @@ from h2.connection import AllowedStreamIDs, ConnectionInputs
 from h2.errors import ErrorCodes
 from h2.stream import StreamInputs, StreamState
 from hyperframe import frame as hf
-from hyperframe.exceptions import HyperframeError
 
 from chanlink.limits import Bucket
 from chanlink.wire.opening import Fields
 
 from . import headers
-from .frames import FRAME_HEADER, MAX_FRAME_SIZE, PREFACE, FrameCutter
+from .frames import (
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    EXTENSIONS,
+    FRAME_HEADER,
+    HEADERS,
+    KNOWN,
+    MAX_FRAME_SIZE,
+    MAX_HEADER_LIST_SIZE,
+    PADDED,
+    PREFACE,
+    STOP,
+    Block,
+    Data,
+    Extension,
+    FrameCutter,
+    check_headers,
+    parse,
+)
 from .rules import BrokenRule, broken_by
 
-FULL = MAX_FRAME_SIZE - 16
-"""The longest DATA that we send: of either suite it is one record, and a turn is as many as leave at a time."""
 CONNECTION_WINDOW = 2**30
 """It bounds nothing (protocol section 4): memory is bounded by the windows of the streams."""
-LONG = 4_096
+COPY_BELOW = 4_096
 """From this size on average, parts of DATA are not copied behind its header."""
-MAX_HEADER_LIST_SIZE = 4_096
-"""Also the bound of a header block as it is on the wire."""
 MAX_DEBUG_DATA = 256
 """Of the text in a GOAWAY, as in a close record."""
 
-TAKEN, DRAIN, STOP = 0xF1, 0xF2, 0xF3
-
-
-class _Quiet:
-    """h2 calls `repr` on every frame it receives."""
-
-    def __repr__(self) -> str:
-        return "a frame"
-
-
-class _Data(_Quiet, hf.DataFrame):
-    pass
-
-
-class _RstStream(_Quiet, hf.RstStreamFrame):
-    pass
-
-
-class _Settings(_Quiet, hf.SettingsFrame):
-    pass
-
-
-class _Ping(_Quiet, hf.PingFrame):
-    pass
-
-
-class _GoAway(_Quiet, hf.GoAwayFrame):
-    pass
-
-
-class _WindowUpdate(_Quiet, hf.WindowUpdateFrame):
-    pass
-
-
-class Extension(NamedTuple):
-    """A frame of protocol section 4.2.  No hyperframe object: each would cost more than the frame is worth."""
-
-    type: int
-    stream_id: int
-    body: bytes
-
-
-class Data(NamedTuple):
-    """DATA, for the same reason."""
-
-    stream_id: int
-    data: bytes
-    ended: bool = False
-    """Whether it has END_STREAM."""
-
-
-class Block(NamedTuple):
-    """HEADERS: the fields of a header block."""
-
-    stream_id: int
-    fields: dict[bytes, bytes]
-    ended: bool
-    """Whether it has END_STREAM."""
-    opens: bool
-    """Whether it opens the stream."""
-
-
-# PRIORITY, PUSH_PROMISE, ALTSVC and CONTINUATION are not in the protocol (a header block of 4,096 bytes needs none).
-_KNOWN: dict[int, type[hf.Frame]] = {
-    frame.type: frame for frame in (_Data, _RstStream, _Settings, _Ping, _GoAway, _WindowUpdate)
-}
-_HEADERS = hf.HeadersFrame.type
-_EXTENSIONS = (TAKEN, DRAIN, STOP)
 _RECEIVING = (StreamState.OPEN, StreamState.HALF_CLOSED_LOCAL)
 _SENDING = (StreamState.OPEN, StreamState.HALF_CLOSED_REMOTE)
-_END_STREAM = 0x1
-_PADDED = 0x8
-_END_HEADERS = 0x4
-_PRIORITY = 0x20
-
-
-def parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
-    """The frame of h2's for what was cut, of any type that goes no short way.  Raises `BrokenRule`."""
-    if kind not in _KNOWN:
-        raise BrokenRule("no frame of this protocol")
-    if kind == _Data.type and flags & _PADDED:
-        raise BrokenRule("padding is not allowed")
-    try:
-        frame = _KNOWN[kind](stream_id)
-        frame.parse_flags(flags)
-        frame.parse_body(memoryview(body))
-    except (HyperframeError, struct.error) as exc:
-        raise BrokenRule("malformed, or not on such a stream") from exc
-    return frame
-
-
-def _check_headers(flags: int, size: int) -> None:
-    if flags & _PADDED:
-        raise BrokenRule("padding is not allowed")
-    if flags & _PRIORITY:
-        raise BrokenRule("a priority is not allowed")
-    if not flags & _END_HEADERS or size > MAX_HEADER_LIST_SIZE:
-        raise BrokenRule(f"a header block is one frame, of at most {MAX_HEADER_LIST_SIZE} bytes")
-
-
 LATE = 8
 """STOP, and WINDOW_UPDATE of a half that is over, are free so often for each stream: they cross last words."""
 
@@ -208,7 +123,7 @@ class Connection(h2.connection.H2Connection):
         self._expected = {"SETTINGS": 1, "SETTINGS ACK": 1, "PING ACK": 0, "late": 0}
         self._open_count = [0, 0]  # of even and of odd ids
         self._max_inbound_streams = our_settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS]
-        for quiet in _KNOWN.values():
+        for quiet in KNOWN.values():
             _, plain = quiet.__bases__
             self._frame_dispatch_table[quiet] = self._frame_dispatch_table[plain]
 
@@ -251,13 +166,13 @@ class Connection(h2.connection.H2Connection):
             cutter.add_data(data)
             while (frame := cutter.cut()) is not None:
                 kind, flags, stream_id, body = frame
-                if kind == _Data.type and self._take_data(flags, stream_id, len(body)):
-                    yield Data(stream_id, body, bool(flags & _END_STREAM))  # the common case
-                elif kind in _EXTENSIONS:
+                if kind == DATA and self._take_data(flags, stream_id, len(body)):
+                    yield Data(stream_id, body, bool(flags & END_STREAM))  # the common case
+                elif kind in EXTENSIONS:
                     if kind == STOP:
                         self._expect("late")
                     yield Extension(kind, stream_id, body)
-                elif kind == _HEADERS:
+                elif kind == HEADERS:
                     yield self._take_headers(flags, stream_id, body)
                 else:
                     yield from self._receive_frame(parse(*frame))
@@ -320,8 +235,8 @@ class Connection(h2.connection.H2Connection):
 
     def _take_data(self, flags: int, stream_id: int, size: int) -> bool:
         """Account for DATA; False for what h2 will refuse."""
-        stream, ended = self.streams.get(stream_id), flags & _END_STREAM
-        if stream is None or flags & _PADDED:
+        stream, ended = self.streams.get(stream_id), flags & END_STREAM
+        if stream is None or flags & PADDED:
             return False
         machine = stream.state_machine
         if machine.state not in _RECEIVING or not machine.headers_received:
@@ -344,8 +259,8 @@ class Connection(h2.connection.H2Connection):
             return
         stream.outbound_flow_control_window -= size
         self.outbound_flow_control_window -= size
-        self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, _Data.type, end_stream, stream_id)
-        if size <= LONG * len(parts):
+        self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, DATA, end_stream, stream_id)
+        if size <= COPY_BELOW * len(parts):
             self._data_to_send += b"".join(parts)
         else:
             self._output += [self._data_to_send, *parts]
@@ -358,13 +273,13 @@ class Connection(h2.connection.H2Connection):
         return not size or size <= min(window, self.max_outbound_frame_size)
 
     def _take_headers(self, flags: int, stream_id: int, body: bytes) -> Block:
-        _check_headers(flags, len(body))
+        check_headers(flags, len(body))
         self.state_machine.process_input(ConnectionInputs.RECV_HEADERS)
         fields = headers.decode_plain(body)
         if fields is None:
             fields = self._decode(body)
         stream = self.streams.get(stream_id)
-        opens, ended = stream is None, bool(flags & _END_STREAM)
+        opens, ended = stream is None, bool(flags & END_STREAM)
         if stream is None:
             if self.open_inbound_streams >= self._max_inbound_streams:
                 raise BrokenRule(f"more than {self._max_inbound_streams} open streams")
@@ -398,8 +313,8 @@ class Connection(h2.connection.H2Connection):
         if end_stream:
             stream.state_machine.process_input(StreamInputs.SEND_END_STREAM)
         block = headers.encode(fields)
-        size, flags = len(block), _END_HEADERS | end_stream
-        self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, _HEADERS, flags, stream_id) + block
+        size, flags = len(block), END_HEADERS | end_stream
+        self._data_to_send += FRAME_HEADER.pack(size >> 8, size & 0xFF, HEADERS, flags, stream_id) + block
 
     # --- what h2 has, under the names of the protocol ---
 

@@ -17,11 +17,11 @@ from .rules import BrokenRule
 
 _LITERAL = 0
 """The first byte of a literal field, not indexed, whose name is spelled out."""
-_LONG = 127
+_ONE_BYTE_LENGTH = 127
 """A string of so many bytes or more has its length in several bytes."""
 MAX_SERVICE, MAX_TYPE = 255, 64
 """Bytes of these fields (protocol section 5)."""
-_FEW = 8
+_MAX_FIELDS = 8
 """More fields than a frame of ours has."""
 
 
@@ -38,7 +38,7 @@ def encode(headers: Fields) -> bytes:
 
 
 def _size(string: bytes) -> bytes | bytearray:
-    return b"%c" % len(string) if len(string) < _LONG else encode_integer(len(string), 7)
+    return b"%c" % len(string) if len(string) < _ONE_BYTE_LENGTH else encode_integer(len(string), 7)
 
 
 def decode_plain(block: bytes) -> dict[bytes, bytes] | None:
@@ -46,13 +46,18 @@ def decode_plain(block: bytes) -> dict[bytes, bytes] | None:
     given: dict[bytes, bytes] = {}
     at, end = 0, len(block)
     try:
-        for _ in range(_FEW):
+        for _ in range(_MAX_FIELDS):
             if at == end:
                 return given
             name = at + 2
             value = name + block[name - 1] + 1
             next_ = value + block[value - 1]
-            if block[at] != _LITERAL or block[name - 1] >= _LONG or block[value - 1] >= _LONG or next_ > end:
+            if (
+                block[at] != _LITERAL
+                or block[name - 1] >= _ONE_BYTE_LENGTH
+                or block[value - 1] >= _ONE_BYTE_LENGTH
+                or next_ > end
+            ):
                 return None
             given[block[name : value - 1]] = block[value:next_]
             at = next_

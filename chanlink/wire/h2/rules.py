@@ -1,7 +1,7 @@
 """Which rule of the protocol page a peer has broken, in words for a log and for the peer itself.
 
 h2 reports broken rules in words about its own inside ("Invalid input StreamInputs.RECV_DATA in state ..."). What leaves
-frames.py is a `BrokenRule`, whose text names the frame and the rule.
+connection.py is a `BrokenRule`, whose text names the frame and the rule.
 """
 
 import h2.exceptions

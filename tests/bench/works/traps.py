@@ -1,4 +1,4 @@
-"""One row for each trap of the libraries that frames.py and mux.py deal with: ours beside what it would be else.
+"""One row for each trap of the libraries that h2/connection.py and mux.py deal with: ours beside what it would be else.
 
 No sockets, no tasks: two ends in this process, and what one makes is given to the other.
 """
@@ -18,7 +18,9 @@ from chanlink.limits import Limits, PeerLimits
 from chanlink.security.noise import CipherState
 from chanlink.security.suites import suite
 from chanlink.wire import mux
-from chanlink.wire.h2 import connection as frames
+from chanlink.wire.h2 import frames
+from chanlink.wire.h2.connection import Connection as OurConnection
+from chanlink.wire.h2.connection import settings
 from chanlink.wire.mux import Mux
 from chanlink.wire.stream import Opening, Stream
 from tests.bench.harness import Row
@@ -40,11 +42,11 @@ Make = Callable[[bool], Connection]
 
 # --- connections: ours, and h2's as they come ---------------------------------------------------
 
-SETTINGS = frames.settings(open_channels=20_000, stream_window=WIDE)
+SETTINGS = settings(open_channels=20_000, stream_window=WIDE)
 
 
 def our_connection(client_side: bool) -> Connection:
-    return frames.Connection(client_side=client_side, our_settings=SETTINGS, peer_settings=SETTINGS)
+    return OurConnection(client_side=client_side, our_settings=SETTINGS, peer_settings=SETTINGS)
 
 
 def stock_connection(client_side: bool, of: type[Connection] = Connection) -> Connection:
@@ -83,7 +85,7 @@ def pair(make: Make) -> tuple[Connection, Connection]:
 
 def give(data: bytes, connection: Connection) -> None:
     """What one end sent arrives at the other."""
-    if isinstance(connection, frames.Connection):
+    if isinstance(connection, OurConnection):
         for _ in connection.receive(data, 0.0):
             pass
     else:
@@ -135,7 +137,7 @@ def left_behind(make: Make) -> float:
         client.send_data(stream_id, BODY, end_stream=True)
         give(client.data_to_send(), server)
         server.send_headers(stream_id, LAST_WORDS, end_stream=True)
-        if isinstance(server, frames.Connection):
+        if isinstance(server, OurConnection):
             server.reap(stream_id)
         give(server.data_to_send(), client)
     return sum(len(one.streams) + len(one._closed_streams) for one in (client, server))

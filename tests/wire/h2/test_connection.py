@@ -1,30 +1,18 @@
-"""h2 as chanlink needs it: the frame cutter, the connection that counts, the short ways of frames."""
+"""h2 as chanlink needs it: the connection that counts, and the short ways of frames."""
 
 from typing import Any
 
-import hypothesis
 import pytest
 from h2.settings import SettingCodes
 from hyperframe import frame as hf
-from hypothesis import given
-from hypothesis import strategies as st
 
-from chanlink.wire.h2 import connection as frames
-from chanlink.wire.h2.connection import MAX_FRAME_SIZE, Connection, FrameCutter
+from chanlink.wire.h2 import frames
+from chanlink.wire.h2.connection import Connection, settings
+from chanlink.wire.h2.frames import MAX_FRAME_SIZE
 from chanlink.wire.h2.rules import BrokenRule
 
-SETTINGS = frames.settings(open_channels=10_000, stream_window=65_536)
+SETTINGS = settings(open_channels=10_000, stream_window=65_536)
 FIELDS = [(b"kind", b"receiver"), (b"service", b"service")]
-TRANSCRIPT = [
-    hf.SettingsFrame(0, settings={4: 65_536}),
-    hf.DataFrame(1, b"abc"),
-    hf.DataFrame(1, b"", flags=["END_STREAM"]),
-    hf.PingFrame(0, b"12345678"),
-    hf.WindowUpdateFrame(1, window_increment=5),
-    hf.RstStreamFrame(1, error_code=8),
-    hf.DataFrame(3, bytes(3_000)),
-    hf.GoAwayFrame(0, last_stream_id=1, additional_data=b"bye"),
-]
 
 
 def connection(client_side: bool = False, open_channels: int = 10_000) -> Connection:
@@ -45,79 +33,6 @@ def pair() -> tuple[Connection, Connection]:
 def exchange(client: Connection, server: Connection) -> list[Any]:
     events = list(server.receive(client.data_to_send(), 0.0))
     return events + list(client.receive(server.data_to_send(), 0.0))
-
-
-def cut_all(cutter: FrameCutter) -> list[Any]:
-    got = []
-    while (frame := cutter.cut()) is not None:
-        got.append(frames.parse(*frame))
-    return got
-
-
-# --- cutting ------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(1, 200), min_size=1))
-@hypothesis.settings(deadline=None)
-def test_frames_come_whole_wherever_the_bytes_are_cut(sizes: list[int]) -> None:
-    cutter = FrameCutter(preface=frames.PREFACE)
-    data, got, at = frames.PREFACE + b"".join(frame.serialize() for frame in TRANSCRIPT), [], 0
-    while at < len(data):
-        size = sizes[at % len(sizes)]
-        cutter.add_data(data[at : at + size])
-        got += cut_all(cutter)
-        at += size
-    assert [frame.serialize() for frame in got] == [frame.serialize() for frame in TRANSCRIPT]
-    assert [frame.body_len for frame in got] == [len(frame.serialize()) - 9 for frame in TRANSCRIPT]
-
-
-def test_frames_of_every_kind_come_byte_by_byte() -> None:
-    cutter, got = FrameCutter(preface=b""), []
-    for byte in b"".join(frame.serialize() for frame in TRANSCRIPT):
-        cutter.add_data(bytes([byte]))
-        got += cut_all(cutter)
-    assert [frame.serialize() for frame in got] == [frame.serialize() for frame in TRANSCRIPT]
-
-
-def test_an_over_long_frame_is_refused_at_its_header() -> None:
-    cutter = FrameCutter(preface=b"")
-    cutter.add_data((MAX_FRAME_SIZE + 1).to_bytes(3, "big") + b"\0\0\0\0\0")
-    assert cutter.cut() is None
-    cutter.add_data(b"\1")
-    with pytest.raises(BrokenRule):
-        cutter.cut()
-
-
-def test_the_longest_frame_fills_one_record() -> None:
-    cutter = FrameCutter(preface=b"")
-    frame = hf.DataFrame(1, bytes(MAX_FRAME_SIZE)).serialize()
-    assert 1 + len(frame) + 16 == 65_535
-    cutter.add_data(frame)
-    assert len(frames.parse(*cutter.cut()).data) == MAX_FRAME_SIZE
-
-
-@pytest.mark.parametrize("at", range(len(frames.PREFACE)))
-def test_a_preface_with_another_byte_is_refused_at_that_byte(at: int) -> None:
-    cutter = FrameCutter(preface=frames.PREFACE)
-    cutter.add_data(frames.PREFACE[:at])
-    with pytest.raises(BrokenRule):
-        cutter.add_data(b"\xff")
-
-
-def test_the_reserved_bit_of_a_stream_id_is_ignored() -> None:
-    cutter = FrameCutter(preface=b"")
-    cutter.add_data(frames.FRAME_HEADER.pack(0, 1, 0, 0, 0x80000001) + b"x")
-    assert cutter.cut()[2] == 1
-
-
-def test_a_repr_does_not_show_the_payload() -> None:
-    cutter = FrameCutter(preface=b"")
-    for frame in TRANSCRIPT:
-        cutter.add_data(frame.serialize())
-        assert repr(frames.parse(*cutter.cut())) == "a frame"
-
-
-# --- the connection -----------------------------------------------------------------------------
 
 
 def test_settings_are_in_force_before_they_arrive_and_are_those_of_the_protocol() -> None:
