@@ -26,7 +26,7 @@ class Parser(argparse.ArgumentParser):
 def add_command(
     commands: Any,
     name: str,
-    action: Callable[[Options], int],
+    action: Callable[[Options], int] | None,
     explain: Callable[[Exception, Options], str | None],
     *,
     description: str,

@@ -13,7 +13,8 @@ import sys
 import termios
 import tty
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from typing import Any
 
 from anyio.abc import ByteReceiveStream
 
@@ -31,6 +32,22 @@ def size(descriptors: Iterable[int] = (0, 1, 2)) -> Size:
             if columns and rows:
                 return Size(columns, rows)
     return Size(80, 24)
+
+
+@contextmanager
+def raw(descriptor: int, before: list[Any]) -> Iterator[None]:
+    """A terminal in raw mode within a block; then it has the modes again that it had before."""
+    tty.setraw(descriptor, termios.TCSADRAIN)
+    try:
+        yield
+    finally:
+        if not in_background(descriptor):  # else the shell has put it back, and would stop us for ever
+            _restore(descriptor, before)
+
+
+def _restore(descriptor: int, modes: list[Any]) -> None:
+    with suppress(termios.error):
+        termios.tcsetattr(descriptor, termios.TCSANOW, modes)
 
 
 class Restorer:
@@ -54,23 +71,13 @@ class Restorer:
             os.close(1)  # whoever waits for their end shall not wait for us
             os.close(2)
             if not os.read(waiting, 1):
-                self._restore()
+                _restore(0, self._saved)
         finally:
             os._exit(0)
 
-    def _restore(self) -> None:
-        with suppress(termios.error):
-            termios.tcsetattr(0, termios.TCSANOW, self._saved)
-
-    @contextmanager
-    def raw(self) -> Iterator[None]:
+    def raw(self) -> AbstractContextManager[None]:
         """Raw mode within a block."""
-        tty.setraw(0, termios.TCSADRAIN)
-        try:
-            yield
-        finally:
-            if not in_background(0):  # else the shell has put it back, and would stop us for ever
-                self._restore()
+        return raw(0, self._saved)
 
     def continued(self) -> None:
         """We were stopped, and the shell has put the terminal back meanwhile: raw mode again, if it is our turn."""

@@ -15,10 +15,10 @@ from anyio.abc import SocketAttribute, UNIXSocketStream
 import chanlink
 
 from ..arguments import Options
-from ..commands.run import check
 from ..connecting import Destination, destination
 from ..descriptors import FAILED
-from ..main import parse
+from ..parsing import parse
+from ..run_options import add_run, check
 from .messages import Records, ShareError, record
 from .running import run_shared
 
@@ -138,7 +138,7 @@ class _Call:
         out, err = io.StringIO(), io.StringIO()
         try:
             with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-                options = parse(argv)
+                options = parse(argv, [add_run])
                 check(options)
                 return options
         except SystemExit as exc:

@@ -1,26 +1,24 @@
-"""Runs a command for another process, which has passed its standard descriptors; see `sharing`."""
+"""Runs a command for another process, which has passed its standard descriptors; see `messages`."""
 
 import os
+import signal
 import termios
-import tty
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, suppress
 
 import anyio
-from anyio.abc import ByteReceiveStream
 
 import chanlink
 
-from ...client import BadMessage, Command, StartError, detach, run
+from ...client import BadMessage, Command
 from ...messages import shell_status
-from ...pumps import open_standard_input, open_standard_output
 from ..arguments import Options
-from ..commands.run import NOT_STARTED, settings_of, words_of
 from ..descriptors import empty
-from ..terminal import Keyboard, size
+from ..running import run_for
+from ..terminal import raw, size
 
 Say = Callable[[str, str], Awaitable[None]]
-"""Called with ``error`` or ``output``, and a text for the one who called."""
+"""Called with ``error`` or ``output``, and a text for whoever called."""
 
 
 async def run_shared(
@@ -32,69 +30,39 @@ async def run_shared(
 ) -> int:
     """Run the command with these descriptors as its standard input and outputs; returns the exit status for the other.
 
-    ``signals`` are those that the other has got, by name. Raises as `client.run`, but a `StartError` is said.
+    ``signals`` are those that the other has got, by name. Raises as `running.run_for`.
     """
-    try:
-        if options.detach:
-            name = await detach(session, words_of(options), options.name or "", **settings_of(options))
-            await say("output", name)
-            return 0
-        return await _run_here(session, options, descriptors, signals, say)
-    except StartError as exc:
-        await say("error", f"{exc.code}: {exc.text}")
-        return NOT_STARTED
+    if options.no_stdin:
+        empty(descriptors[0])
+    with anyio.CancelScope() as life:
+        return shell_status(await run_for(_Other(descriptors, signals, say, life.cancel), session, options))
+    return shell_status(-signal.SIGINT)  # it was given up
 
 
-async def _run_here(
-    session: chanlink.Session,
-    options: Options,
-    descriptors: Sequence[int],
-    signals: chanlink.Receiver[str],
-    say: Say,
-) -> int:
-    async def conduct(command: Command) -> None:
-        async for name in signals:
+class _Other:
+    """A `running.Caller`: the process that has passed its descriptors."""
+
+    def __init__(
+        self,
+        descriptors: Sequence[int],
+        signals: chanlink.Receiver[str],
+        say: Say,
+        give_up: Callable[[], None],
+    ) -> None:
+        self.descriptors = descriptors
+        self.say = say
+        self.give_up = give_up
+        self._signals = signals
+
+    async def conduct(self, command: Command) -> None:
+        async for name in self._signals:
             if name == "SIGWINCH":
-                await command.resize(size(descriptors))
+                await command.resize(size(self.descriptors))
             else:
                 with suppress(BadMessage):
                     await command.signal(name.removeprefix("SIG"))
 
-    if options.no_stdin:
-        empty(descriptors[0])
-    async with (
-        open_standard_input(descriptors[0]) as stdin,
-        open_standard_output(descriptors[1]) as stdout,
-        open_standard_output(descriptors[2]) as stderr,
-    ):
-        with anyio.CancelScope() as life:
-            is_terminal = options.terminal and os.isatty(descriptors[0])
-            source: ByteReceiveStream = Keyboard(stdin, life.cancel) if is_terminal else stdin
-            with raw(descriptors[0]) if is_terminal else nullcontext():
-                done = await run(
-                    session,
-                    words_of(options),
-                    stdin=source,
-                    stdout=stdout,
-                    stderr=stderr,
-                    terminal=size(descriptors) if options.terminal else None,
-                    beside=conduct,
-                    **settings_of(options),
-                )
-        if life.cancelled_caught:
-            return 130
-    if done.note:
-        await say("error", done.note)
-    return shell_status(done.status)
-
-
-@contextmanager
-def raw(descriptor: int) -> Iterator[None]:
-    """A terminal of another process, in raw mode within a block.  If we are killed, that process puts it back."""
-    saved = termios.tcgetattr(descriptor)
-    tty.setraw(descriptor, termios.TCSADRAIN)
-    try:
-        yield
-    finally:
-        with suppress(termios.error):
-            termios.tcsetattr(descriptor, termios.TCSANOW, saved)
+    def raw(self) -> AbstractContextManager[None] | None:
+        """If we are killed, the other process puts it back."""
+        terminal = self.descriptors[0]
+        return raw(terminal, termios.tcgetattr(terminal)) if os.isatty(terminal) else None
