@@ -1,6 +1,6 @@
 """The copy service: one side of a copy, for those who may ask for it.
 
-    services = {copying.SERVICE: copy_service(root="/srv/files")}
+    services = {SERVICE: copy_service(root="/srv/files")}
 
 It is a service of its own, so that a trust file can allow it without the right to run commands, and the other way
 round: ``services="copy" ssh-ed25519 AAAA... alice``.

@@ -1,6 +1,6 @@
 """Where a copy is written: the folders that are open, from the outermost to the one that entries go into now.
 
-Nothing here trusts the other side: names are single names (`copying.check_name`), the outermost ones are those that
+Nothing here trusts the other side: names are single names (`messages.check_name`), the outermost ones are those that
 were asked for, and each folder is opened inside the one before without following a link. All of it blocks, and is
 called in worker threads, one call at a time. What goes wrong with one entry is an `OSError` or a `CopyError`.
 """

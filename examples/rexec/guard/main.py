@@ -2,7 +2,7 @@
 
 It is a process of its own, with a socket as standard input. It imports nothing but the standard library, and has one
 thread. So it forks safely, which a server with its event loop and worker threads does not. And it forks in advance:
-the next command is a child that is already there, and waits for its order (`guard_child`).
+the next command is a child that is already there, and waits for its order (`child`).
 
 Each command has a line of its own, a socket. Whoever holds the other end sends the order, then signals, and is told
 how it goes. When that end is closed before the command was given free, the command is stopped: TERM to all of its
@@ -13,7 +13,7 @@ the system (Linux), and the server sees to their children.
 To the main socket come `TIMES`, each with four descriptors: the line, and three for the command. Lines of JSON go over
 the line of a command:
 
-    to the guard     {"argv": [...], ...}, see `guard_child.become`; then {"signal": n} any number of times; then
+    to the guard     {"argv": [...], ...}, see `child.become`; then {"signal": n} any number of times; then
                      {"finish": true}
     from the guard   {"pid": n} when it runs, or {"error": [stage, errno]}; then {"exit": n, "late": bool} when it has
                      ended, and so again, with {"gone": true}, when it was stopped and none of its processes is left;

@@ -1,4 +1,4 @@
-"""One call at a keeper: a client's descriptors and its command line; see `sharing`."""
+"""One call at a keeper: a client's descriptors and its command line; see `messages`."""
 
 import contextlib
 import io

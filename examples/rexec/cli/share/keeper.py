@@ -1,4 +1,4 @@
-"""The keeper of shared sessions; see `sharing`.
+"""The keeper of shared sessions; see `messages`.
 
 It lives as long as it has a session or a call. A session is kept while calls use it, and for the time that the last of
 them said.
