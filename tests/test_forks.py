@@ -25,6 +25,7 @@ from chanlink import ConnectionLost, Identity, LocalProtocolError, Session, Trus
 from chanlink.security.handshake import Credentials
 from chanlink.security.keys.certificate import Role
 from chanlink.security.noise import CipherState, KeyPair, generate_keypair
+from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import FORKED
 from chanlink.transport.sockets import listening_sockets, parse_address
 from tests.channels.pairs import ask, echo
@@ -112,19 +113,21 @@ async def still_there(client: Session) -> None:
 # --- records --------------------------------------------------------------------------------------------
 
 
+def records(session: Session) -> NoiseStream:
+    assert isinstance(session._below, NoiseStream)
+    return session._below
+
+
 def seal_now(client: Session, server: Session) -> object:
-    assert client._records is not None
-    return client._records.send_now([b"under a nonce that the parent will use"])
+    return client._below.send_now([b"under a nonce that the parent will use"])
 
 
 def seal_by_hand(client: Session, server: Session) -> object:
-    assert client._records is not None
-    return client._records._keys.seal(0, [b"something"], memoryview(bytearray(100)))
+    return records(client)._keys.seal(0, [b"something"], memoryview(bytearray(100)))
 
 
 def open_by_hand(client: Session, server: Session) -> object:
-    assert client._records is not None
-    return client._records._keys.open(memoryview(bytearray(100)))
+    return records(client)._keys.open(memoryview(bytearray(100)))
 
 
 def seal_as_server(client: Session, server: Session) -> object:
@@ -219,7 +222,7 @@ async def test_a_child_that_leaves_its_parents_blocks_says_nothing_to_the_peers(
 
 async def test_a_child_has_none_of_the_connections_and_of_the_listening_sockets() -> None:
     async with connected() as (client, server):
-        sockets = [session._records._socket._sock for session in (client, server)]  # type: ignore[union-attr]
+        sockets = [records(session)._socket._sock for session in (client, server)]  # type: ignore[union-attr]
         assert await in_child(lambda: [sock.fileno() for sock in sockets]) == "[-1, -1]"
         await still_there(client)
     listening = await listening_sockets(parse_address("tcp://127.0.0.1:0"))
@@ -299,7 +302,7 @@ def hashes(values: Iterable[bytes]) -> set[bytes]:
 
 def secrets_of_ours(sessions: Iterable[Session], static: KeyPair) -> set[bytes]:
     """The hashes of them: what this test remembers must not be found itself."""
-    keys = [session._records._keys for session in sessions if session._records is not None]
+    keys = [records(session)._keys for session in sessions]
     found = [secret for each in keys for secret in (each._sending.k, each._receiving.k, each._secrets.exporter_secret)]
     return hashes([static.private, *(secret for secret in found if secret)])
 
@@ -311,7 +314,7 @@ async def test_no_secret_of_its_parent_is_found_in_a_child() -> None:
     async with connected() as (client, server):
         secrets = secrets_of_ours((client, server), (await credentials.current())[0])
         assert len(secrets) == 4
-        roots = [client._records, server._records, credentials, noise]
+        roots = [client._below, server._below, credentials, noise]
         assert secrets <= hashes(held(roots))
         assert await in_child(lambda: len(secrets & hashes(held(roots)))) == "0"
 

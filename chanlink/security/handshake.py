@@ -25,11 +25,12 @@ from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
+from chanlink.transport.base import BROKEN
 
 from . import suites
 from .buffers import RECEIVE, loop_buffers
 from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
-from .noise_stream import BROKEN, LENGTH, WELCOME, NoiseStream, prefixed
+from .noise_stream import LENGTH, WELCOME, NoiseStream, prefixed
 from .payloads import ANSWER, FIRST, HELLO, OFFER, read
 from .psk import FirstMessages
 from .rekey import RecordKeys, Thresholds, secrets_of

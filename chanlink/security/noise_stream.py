@@ -23,8 +23,6 @@ from chanlink.errors import (
     MAX_CODE,
     ConnectionLost,
     HandshakeError,
-    LocalProtocolError,
-    PeerTimeout,
     RemoteProtocolError,
     SessionClosed,
     SessionError,
@@ -35,22 +33,19 @@ from chanlink.limits import Bucket
 from chanlink.printing import printable, printable_logger
 from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.transport.base import BROKEN
 from chanlink.transport.sockets import RawStream
 
 from .buffers import MAX_RECORD, RECEIVE, Buffers
 from .payloads import CLOSED, WELCOMED, Table, read
 from .rekey import FORGOTTEN, FORKED, REKEY, RecordKeys, Secrets
+from .stream import Part, SecureStream
 
 logger = printable_logger(__name__)
 
 DATA, CLOSE, WELCOME = 0, 1, 3
 """Kinds of records, beside REKEY."""
 LENGTH = Struct(">H")
-Part = bytes | bytearray | memoryview
-"""Of bytes that nobody has joined."""
-BROKEN = (anyio.BrokenResourceError, anyio.ClosedResourceError)
-UNDER_WAY = 16 * 1024 * 1024
-"""Bytes that a peer may have sent before it reads our close record; who sends more does not listen, and is cut off."""
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
 
@@ -59,30 +54,7 @@ def prefixed(data: bytes) -> bytes:
     return LENGTH.pack(len(data)) + data
 
 
-def as_loss(exc: Exception) -> SessionError:
-    """What a session ends with: the error itself, or that the connection broke."""
-    if isinstance(exc, SessionError):
-        return exc
-    lost = ConnectionLost("the connection broke")
-    lost.__cause__ = exc
-    return lost
-
-
-def farewell(cause: SessionError | None) -> tuple[str, str] | None:
-    """Code and text of the close record; None where nobody can be told anything any more."""
-    match cause:
-        case SessionClosed():
-            return cause.code, cause.text
-        case RemoteProtocolError():
-            return "protocol-error", str(cause)  # by now we know who it is: what it did wrong helps to find it
-        case PeerTimeout():
-            return "peer-timeout", str(cause)  # for one that was only stopped
-        case LocalProtocolError():
-            return "internal-error", ""
-    return None
-
-
-class NoiseStream(ByteStream):
+class NoiseStream(SecureStream):
     """An encrypted and authenticated byte stream over another one.
 
     `receive` returns the body of one record, at most 65,518 bytes. It raises `anyio.EndOfStream` only after the
@@ -90,9 +62,6 @@ class NoiseStream(ByteStream):
     `RemoteProtocolError` for a record that is not the peer's next one; nothing after it is delivered. On a client that
     did not wait for the welcome, whatever comes in its place is a `HandshakeError`.
     """
-
-    peer_close: tuple[str, str] = ("", "")
-    """Code and text of the peer's close record."""
 
     def __init__(self, transport: ByteStream, keys: RecordKeys, secrets: Secrets, buffers: Buffers) -> None:
         self._transport = transport
@@ -111,8 +80,7 @@ class NoiseStream(ByteStream):
         self._unsent = b""  # of records, after `send_now`
         self._unsealed: deque[Part] = deque()  # behind them; empty between two turns
         self._closed = False
-        self.wake_writer: Callable[[], None] = lambda: None
-        """Called when a rekey record waits to be sent, also while nothing else does: `send` must be called then."""
+        self.wake_writer = lambda: None
         forget_in_child(self)
 
     def forget(self) -> None:
@@ -159,7 +127,10 @@ class NoiseStream(ByteStream):
         self._unsealed.extend(parts)
         while True:
             sealed = self._seal_some()
-            sent = self._socket.send_now(sealed) if sealed else 0
+            try:
+                sent = self._socket.send_now(sealed) if sealed else 0
+            except BROKEN as exc:
+                raise ConnectionLost("the connection broke") from exc
             if sent < len(sealed):
                 self._unsent = bytes(sealed[sent:])
                 return False
@@ -446,6 +417,9 @@ class NoiseStream(ByteStream):
             raise self._fail(UntrustedPeer(identity.fingerprint, advice, remote=True))
         if code:
             raise self._fail(SessionClosed(code, _word(said.get("text", ""))))
+
+    def export(self, label: str, length: int) -> bytes:
+        return self.secrets.export(label, length)
 
     @property
     def suite(self) -> str:

@@ -23,7 +23,6 @@ from anyio.abc import ByteStream as AnyByteStream
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-from chanlink import clock
 from chanlink.channels.bytestream import ByteStream
 from chanlink.channels.channel import Sender, failure, make_channel_end
 from chanlink.channels.cores import ReceiveCore, SendCore
@@ -34,7 +33,7 @@ from chanlink.errors import ConnectionLost, RemoteProtocolError, SessionClosed, 
 from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable_logger
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise_stream import BROKEN, UNDER_WAY, NoiseStream, as_loss, farewell
+from chanlink.security.stream import UNDER_WAY, PlainStream, SecureStream, farewell
 from chanlink.session.ends.departure import Carrier
 from chanlink.wire.mux import CLOSING, TURN, Mux
 from chanlink.wire.opening import Opening
@@ -90,7 +89,7 @@ class Session(AsyncContextManagerMixin):
         round_trip: float = 0.0,
     ) -> None:
         self.peer = peer
-        self._stream = stream
+        self._below = stream if isinstance(stream, SecureStream) else PlainStream(stream)
         self._limits = limits or Limits()
         self._allows = allows
         self._cause: SessionError | None = None
@@ -105,15 +104,13 @@ class Session(AsyncContextManagerMixin):
         self._over = anyio.Event()
         """Set as soon as there is a cause; `_ended` when that was said to the peer, too."""
         self._ended = anyio.Event()
-        self._began = clock.now()
+        self._began = self._below.clock()
         self._arrived_before = 0
         self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
         if round_trip:
             self._mux.windows.measured(round_trip)
-        self._records = stream if isinstance(stream, NoiseStream) else None
-        if self._records is not None:
-            self._records.wake_writer = self.wake_writer  # for what it has to say beside data
-        self._liveness = Liveness(self._limits, self._began, None if client_side else self._records)
+        self._below.wake_writer = self.wake_writer  # for what it has to say besides data
+        self._liveness = Liveness(self._limits, self._began, None if client_side else self._below)
         self._carrier = Carrier(
             self._mux,
             self._limits,
@@ -266,20 +263,19 @@ class Session(AsyncContextManagerMixin):
 
         It saves the way over the event loop to the writer, which sends the rest, and what nobody waits for.
         """
-        records = self._records
-        if not self._mux.has_message or records is None or self._cause is not None or not records.can_send_now:
+        if not self._mux.has_message or self._cause is not None or not self._below.can_send_now:
             return False
         if self._mux.arrivals - self._arrived_before > 1:
             return False  # what came last has woken others, too: the writer joins what all of them send
         try:
-            now = clock.now()
+            now = self._below.clock()
             data = self._mux.data_to_send(now)
             if not data:
                 return False
-            if not records.send_now(data):
+            if not self._below.send_now(data):
                 self._liveness.writing_since = now
-        except (SessionError, *BROKEN) as exc:
-            self._lose(as_loss(exc))
+        except SessionError as exc:
+            self._lose(exc)
         except Exception as exc:
             self._fail(exc)
         return True
@@ -287,9 +283,9 @@ class Session(AsyncContextManagerMixin):
     async def _write_loop(self) -> None:
         try:
             while self._cause is None:
-                now = clock.now()
+                now = self._below.clock()
                 data = self._mux.data_to_send(now)
-                if data or (self._records is not None and self._records.has_output()):
+                if data or self._below.has_output():
                     self._liveness.writing_since = now
                     await self._send(data)
                     self._liveness.writing_since = math.inf
@@ -299,32 +295,25 @@ class Session(AsyncContextManagerMixin):
                     return
                 await self._output.wait()
                 self._output = anyio.Event()
-        except (SessionError, *BROKEN) as exc:
-            self._lose(as_loss(exc))
+        except SessionError as exc:
+            self._lose(exc)
 
     async def _send(self, data: Sequence[bytes | bytearray | memoryview]) -> None:
-        if self._records is None:
-            await self._stream.send(b"".join(data))
-            return
-        await self._records.send_parts(data)
+        await self._below.send_parts(data)
         if sum(map(len, data)) >= TURN:  # it may not have had to wait, and there may be more for long
             await checkpoint()
 
     async def _read_loop(self) -> None:
         try:
-            if self._records is not None:
-                await self._records.receive_all(self._arrived)
-            while True:
-                self._arrived([await self._stream.receive()])
+            await self._below.receive_all(self._arrived)
         except anyio.EndOfStream:
-            code, text = self._records.peer_close if self._records is not None else ("", "")
-            self._lose(SessionClosed(code, text))
-        except (SessionError, *BROKEN) as exc:
-            self._lose(as_loss(exc))
+            self._lose(SessionClosed(*self._below.peer_close))
+        except SessionError as exc:
+            self._lose(exc)
 
     def _arrived(self, pieces: Iterable[bytes]) -> None:
         """Take what one read brought.  The event loop may call this, not a task."""
-        now = self._liveness.heard = clock.now()
+        now = self._liveness.heard = self._below.clock()
         self._arrived_before = self._mux.arrivals
         try:
             for data in pieces:
@@ -335,14 +324,13 @@ class Session(AsyncContextManagerMixin):
 
     async def _keep(self) -> None:
         """Look after the peer: is it there, does it take what we send, did it leave something lying?"""
-        liveness, records = self._liveness, self._records
+        liveness, below = self._liveness, self._below
         while True:
             await anyio.sleep(liveness.interval)
-            liveness.look(clock.now())
+            liveness.look(below.clock())
             try:
-                liveness.check(records.sent_at if records is not None else -math.inf)
-                if records is not None:
-                    records.check_time(liveness.overdue)
+                liveness.check(below.sent_at)
+                below.check_time(liveness.overdue)
             except SessionError as exc:
                 self._lose(exc)
             self._mux.tick(liveness.overdue)
@@ -357,18 +345,15 @@ class Session(AsyncContextManagerMixin):
                 if self._aborted or words is None:
                     return
                 if isinstance(self._cause, RemoteProtocolError):
-                    await self._send(self._mux.data_to_send(clock.now()))  # h2's GOAWAY
-                if self._records is not None:
-                    await self._records.send_close(*words)
-                else:
-                    await self._stream.send_eof()
+                    await self._send(self._mux.data_to_send(self._below.clock()))  # h2's GOAWAY
+                await self._below.send_close(*words)
                 while dropped < UNDER_WAY:  # the peer ends, too: a reset could overtake what it did not read yet
-                    dropped += len(await self._stream.receive())
-        except (SessionError, anyio.EndOfStream, *BROKEN):
+                    dropped += len(await self._below.receive())
+        except (SessionError, anyio.EndOfStream):
             pass  # it is over in any case; why, is in self._cause
         finally:
             with CancelScope(shield=True):
-                await anyio.aclose_forcefully(self._stream)
+                await anyio.aclose_forcefully(self._below)
 
     def wake_writer(self) -> None:
         """For the mux: there is something to send."""
@@ -449,7 +434,7 @@ class Session(AsyncContextManagerMixin):
         self._check()
         self._ping_count += 1
         payload, event = self._ping_count.to_bytes(8, "big"), anyio.Event()
-        began = clock.now()
+        began = self._below.clock()
         self._pings[payload] = (began, event)
         try:
             self._mux.ping(payload)
@@ -458,13 +443,13 @@ class Session(AsyncContextManagerMixin):
             del self._pings[payload]
         if self._cause is not None:
             raise self._cause.again()
-        return clock.now() - began
+        return self._below.clock() - began
 
     def pong(self, payload: bytes) -> None:
         """For the mux: a PING came back."""
         if payload in self._pings:
             began, event = self._pings[payload]
-            self._mux.windows.measured(clock.now() - began)
+            self._mux.windows.measured(self._below.clock() - began)
             event.set()
 
     def exporter(self, label: str, length: int) -> bytes:
@@ -472,13 +457,11 @@ class Session(AsyncContextManagerMixin):
 
         Raises `ValueError` for what can't be, also over a byte stream of your own, which has no secrets.
         """
-        if self._records is None:
-            raise ValueError("a byte stream without a handshake has no secrets")
-        return self._records.secrets.export(label, length)
+        return self._below.export(label, length)
 
     def statistics(self) -> SessionStatistics:
-        volume = self._records.volume if self._records is not None else 0
-        mux, age = self._mux, clock.now() - self._began
+        volume = self._below.volume
+        mux, age = self._mux, self._below.clock() - self._began
         return SessionStatistics(
             len(mux.streams), len(self._incoming), mux.windows.budget, age, volume, mux.windows.round_trip
         )
@@ -495,7 +478,7 @@ class Session(AsyncContextManagerMixin):
     @property
     def suite(self) -> str:
         """The name of the record suite (protocol section 3.1); empty over a byte stream of your own."""
-        return self._records.suite if self._records is not None else ""
+        return self._below.suite
 
 
 def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:

@@ -27,8 +27,7 @@ def assert_harmless(text: str, where: str) -> None:
 
 
 async def _say_goodbye(session: chanlink.Session) -> None:
-    assert session._records is not None
-    await session._records.send_close(EVIL_CODE, EVIL)
+    await session._below.send_close(EVIL_CODE, EVIL)
 
 
 # --- servers -----------------------------------------------------------------------------------

@@ -152,7 +152,7 @@ def run(plan: Plan, backend: str = "asyncio", *, sealed: bool = False, **options
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=ResourceWarning, message="a .* was forgotten")
-            with mock.patch("chanlink.session.session.clock", Clock()):
+            with mock.patch("chanlink.security.stream.clock", Clock()):
                 return anyio.run(play, plan, sealed, backend=backend, backend_options=options)
     finally:
         gc.unfreeze()

@@ -117,7 +117,7 @@ async def sessions() -> AsyncIterator[tuple[Session, Session]]:
 
 def spy(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """What a session sends ahead of its writer from now on."""
-    records: Any = session._records
+    records: Any = session._below
     plain, sent = records.send_now, []
 
     def send_now(parts: list[bytes]) -> bool:
@@ -232,7 +232,7 @@ async def test_a_connection_that_broke_is_found_while_sending_without_waiting() 
         reply, answers = chanlink.pipe()
         await sender.send({"reply": reply})
         assert (await server.accept()).end is not None
-        server._stream._transport._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+        server._below._transport._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
         with pytest.raises(chanlink.ChannelBroken):
             while True:
                 await sender.send("more")

@@ -645,7 +645,7 @@ async def test_who_loses_a_channel_can_tell_an_orderly_end_of_the_session_from_a
             case "aborted":
                 server.abort()
             case _:
-                server._stream._transport._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
+                server._below._transport._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
         with anyio.fail_after(PATIENCE):
             reasons = [await sender.wait_closed()]
             with pytest.raises(SessionLost) as lost:
@@ -972,7 +972,7 @@ async def test_no_secret_gets_into_the_log(caplog: pytest.LogCaptureFixture) -> 
     async with serving() as listener:
         async with connect(listener.addresses[0]) as session:
             await ask(session)
-            text = repr(session) + repr(listener) + repr(session._stream)
+            text = repr(session) + repr(listener) + repr(session._below)
         for options in {"peer": BOB.public_key}, {"identity": Identity.generate()}:
             with pytest.raises(HandshakeError):
                 async with connect(listener.addresses[0], **options):

@@ -359,7 +359,7 @@ async def test_everybody_who_waits_returns_when_the_connection_breaks() -> None:
                 tasks.start_soon(wait, name, call)
             await settle()
             assert outcomes == []
-            await client._stream.aclose()
+            await client._below.aclose()
         assert sorted(outcomes) == sorted(waits)
         assert isinstance(receiver, Receiver)
 
