@@ -222,7 +222,15 @@ class LimitReached(MessageError):
 
 
 class SessionError(ChanlinkError):
-    """The session can't be used any more, nor any channel on it."""
+    """The session can't be used any more, nor any channel on it.
+
+    ``code`` is a short word for programs that want to tell causes apart, from the list of the class; often it is empty.
+    Only that of `SessionClosed` comes from the other side.
+    """
+
+    def __init__(self, *args: object, code: str = "") -> None:
+        super().__init__(*args)
+        self.code = code
 
     def __str__(self) -> str:
         return printable(super().__str__())  # h2's texts quote the peer
@@ -230,12 +238,16 @@ class SessionError(ChanlinkError):
     def again(self) -> Self:
         """A copy to raise: one exception that is raised twice would carry the tracebacks of both."""
         copy = type(self)(*self.args)
+        copy.code = self.code
         copy.__cause__ = self.__cause__
         return copy
 
 
 class ConnectFailed(SessionError):
-    """No connection was made: no such host, nobody listens, no route."""
+    """No connection was made: no such host, nobody listens, no route.
+
+    ``code`` is ``"listen"`` when it was this side that could not listen at its own address.
+    """
 
 
 class ConnectionLost(SessionError):
@@ -246,8 +258,7 @@ class SessionClosed(SessionError):
     """One side closed the session.  ``code`` is empty for an ordinary end."""
 
     def __init__(self, code: str = "", text: str = "") -> None:
-        super().__init__(code, text)
-        self.code = code
+        super().__init__(code, text, code=code)
         self.text = text
 
     def __str__(self) -> str:
@@ -261,7 +272,11 @@ class PeerTimeout(SessionError):
 
 
 class HandshakeError(SessionError):
-    """The handshake failed.  What failed is said only to this side's log, not to a stranger."""
+    """The handshake failed. What failed is said only to this side's log, not to a stranger.
+
+    ``code`` is ``"clock"`` when one of the two clocks may be wrong, and ``"no-answer"`` when the server closed the
+    connection instead of an answer, so that the text can only guess why. Neither travels.
+    """
 
 
 class HandshakeTimeout(HandshakeError):
@@ -316,7 +331,14 @@ class ConfigError(ChanlinkError, ValueError):
 
 
 class KeyFormatError(ConfigError):
-    """A key or key file can't be read."""
+    """A key or key file can't be read.
+
+    ``code`` is ``"passphrase-needed"`` or ``"passphrase-wrong"`` when that is all that is wrong; else it is empty.
+    """
+
+    def __init__(self, *args: object, code: str = "") -> None:
+        super().__init__(*args)
+        self.code = code
 
 
 class AgentError(ConfigError):

@@ -46,7 +46,7 @@ def load_identity(path: str) -> "chanlink.Identity":
     try:
         return chanlink.Identity.load(path)
     except chanlink.KeyFormatError as exc:
-        if "has a passphrase" not in str(exc):
+        if exc.code != "passphrase-needed":
             raise
         return _ask(path, exc)
 
@@ -68,7 +68,7 @@ def _ask(path: str, problem: Exception) -> "chanlink.Identity":
         try:
             return chanlink.Identity.load(path, getpass.getpass(f"Passphrase for {path}: "))
         except chanlink.KeyFormatError as exc:
-            if "passphrase" not in str(exc) or not left:
+            if exc.code not in ("passphrase-needed", "passphrase-wrong") or not left:
                 raise Problem(f"{path}: the passphrase is wrong") from exc
         except EOFError as exc:
             raise Problem(f"{path}: no passphrase was given") from exc

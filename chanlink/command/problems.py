@@ -56,25 +56,25 @@ def _explain_os(error: OSError) -> str:
 def _explain_file(error: Exception, options: argparse.Namespace) -> str:
     if isinstance(error.__cause__, FileExistsError):
         return f"{error}; a key is never overwritten: give another name, or move the old one away"
-    if not _missing(error):
+    missing = _missing(error)
+    if missing is None:
         return str(error)
     trust = getattr(options, "trust", None)
     if isinstance(error, chanlink.TrustFormatError) and trust is not None:
         return f"{error}; say who may connect with: chanlink peers add --trust {trust} KEY"
-    if "passphrase" in str(error):
-        return str(error)
     psk = getattr(options, "psk", None)
-    if psk is not None and str(expand(psk)) in str(error):
+    if psk is not None and missing == str(expand(psk)):
         return f"{error}; make a pre-shared key with: chanlink keygen --psk FILE"
     return f"{error}; make a key with: chanlink keygen FILE"
 
 
-def _missing(error: BaseException | None) -> bool:
+def _missing(error: BaseException | None) -> str | None:
+    """The file that is missing, if that is what it is about."""
     while error is not None:
         if isinstance(error, FileNotFoundError):
-            return True
+            return str(error.filename)
         error = error.__cause__
-    return False
+    return None
 
 
 def _explain_session(error: Exception, options: argparse.Namespace) -> str:
@@ -83,7 +83,7 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
     start = f"{address}: " if address else ""
     match error:
         case chanlink.ConnectFailed():
-            here = str(error).startswith("can't listen")
+            here = error.code == "listen"
             return str(error) if here else f"{error}; check the address, and that somebody listens there"
         case chanlink.UntrustedPeer():
             return start + _explain_untrusted(error, options)
@@ -96,10 +96,10 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
             )
         case chanlink.HandshakeTimeout():
             return f"{error}; does a chanlink server listen there, and without a pre-shared key?"
-        case chanlink.HandshakeError() if "one of the two clocks" in str(error):
+        case chanlink.HandshakeError(code="clock"):
             return f"{start}{error}"
-        case chanlink.HandshakeError() if "pre-shared key" in str(error):
-            return f"{start}{error}; see --psk"
+        case chanlink.HandshakeError(code="no-answer"):  # with a pre-shared key of ours, the text says it
+            return f"{start}{error}" + ("; see --psk" if getattr(options, "psk", None) is None else "")
         case chanlink.HandshakeError():
             return f"{start}{error}; is it a chanlink server, and is the pre-shared key (--psk) the same on both sides?"
         case chanlink.SessionClosed(code="busy"):

@@ -191,7 +191,8 @@ async def _receive_answer(transport: ByteStream, credentials: Credentials) -> by
         guess = "it is no chanlink server, has a pre-shared key, or has no room for us now"
         if credentials.psk is not None:
             guess = f"it has another pre-shared key, or none; or {which_clock()}"
-        raise HandshakeError(f"the server closed the connection instead of an answer: {guess}") from exc.__cause__
+        text = f"the server closed the connection instead of an answer: {guess}"
+        raise HandshakeError(text, code="no-answer") from exc.__cause__
 
 
 async def handshake_as_server(

@@ -46,6 +46,7 @@ logger = printable_logger(__name__)
 DATA, CLOSE, WELCOME = 0, 1, 3
 """Kinds of records, beside REKEY."""
 LENGTH = Struct(">H")
+_NO_WELCOME = "the server's welcome did not come"
 _EMPTY, _EMPTY_A_SECOND = 200, 20
 """Data records with nothing in them, at once and a second: no honest peer has any, and they cost as much as others."""
 
@@ -304,7 +305,8 @@ class NoiseStream(SecureStream):
         if self._keys.forgotten:
             return self._fail(ConnectionLost(FORKED))
         if self._identity is not None:
-            return self._fail(ConnectionLost(f"it closed the connection when it had our certificate; {which_clock()}"))
+            text = f"{_NO_WELCOME}: it closed the connection when it had our certificate; {which_clock()}"
+            return self._fail(HandshakeError(text, code="clock"))
         return self._fail(ConnectionLost("the connection ended without a farewell"))
 
     def _open_arrived(self, data: memoryview) -> None:
@@ -381,7 +383,7 @@ class NoiseStream(SecureStream):
     def _fail(self, exc: SessionError) -> SessionError:
         """Every later `receive` raises the same."""
         if self._identity is not None and not isinstance(exc, HandshakeError):
-            exc = HandshakeError(f"the server's welcome did not come: {exc}")
+            exc = HandshakeError(f"{_NO_WELCOME}: {exc}")
         self._over = exc
         return exc
 

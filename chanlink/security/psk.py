@@ -57,7 +57,8 @@ class FirstMessages:
         evenly."""
         if type(time_said) is not int or abs(time_said - clock) > CLOCKS_DIFFER:
             raise HandshakeError(
-                "the time in the first message is not that of our clock: a replay, or one of the two is wrong"
+                "the time in the first message is not that of our clock: a replay, or one of the two is wrong",
+                code="clock",
             )
         while self._seen and next(iter(self._seen.values())) < now - REMEMBERED:
             del self._seen[next(iter(self._seen))]

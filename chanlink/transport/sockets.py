@@ -230,7 +230,7 @@ async def listening_sockets(address: Address) -> ListeningSockets:
             return ListeningSockets([_listen_unix(address.path)], address.path)
         return ListeningSockets(_listen_tcp(found))
     except OSError as exc:
-        raise ConnectFailed(f"can't listen on {address}: {_text(exc)}") from exc
+        raise ConnectFailed(f"can't listen on {address}: {_text(exc)}", code="listen") from exc
 
 
 def _listen_tcp(found: Sequence[Place]) -> list[socket.socket]:

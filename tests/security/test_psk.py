@@ -96,8 +96,9 @@ def test_a_first_message_is_good_once_and_remembered_as_long_as_its_time_is_good
 @pytest.mark.parametrize("said", [939, 1_061, -1_000, 2**63, 1_000.0, "1000", True, None, [1_000]])
 def test_a_time_that_is_off_is_refused(said: object) -> None:
     seen = FirstMessages()
-    with pytest.raises(HandshakeError, match="time"):
+    with pytest.raises(HandshakeError, match="time") as caught:
         seen.check(b"e" * 32, said, 1_000.0, 0.0)
+    assert caught.value.code == "clock"
     assert not len(seen)
 
 
@@ -161,9 +162,10 @@ async def test_who_does_not_share_the_key_gets_no_byte(
 ) -> None:
     caplog.set_level(logging.DEBUG, "chanlink")
     async with serving(psk=server) as address:
-        with pytest.raises(HandshakeError, match="closed the connection"):
+        with pytest.raises(HandshakeError, match="closed the connection") as caught:
             async with connect(address, psk=client):
                 pytest.fail("there is a session")
+        assert caught.value.code == "no-answer"
         async with connect(address, psk=server) as session:
             assert await ask(session) == "hello"
     for key in (KEY, OTHER_KEY):

@@ -483,8 +483,9 @@ async def test_a_port_in_use_is_a_failure_and_nothing_stays_open(
     monkeypatch: pytest.MonkeyPatch, server: socket.socket
 ) -> None:
     used = (socket.AF_INET, ("127.0.0.1", port_of(server)))
-    with pytest.raises(ConnectFailed, match=f"can't listen on tcp://127.0.0.1:{port_of(server)}: .*in use"):
+    with pytest.raises(ConnectFailed, match=f"can't listen on tcp://127.0.0.1:{port_of(server)}: .*in use") as caught:
         await listening_sockets(Address("127.0.0.1", port_of(server)))
+    assert caught.value.code == "listen"
     names(monkeypatch, (socket.AF_INET, ("127.0.0.1", 0)), used)
     with pytest.raises(ConnectFailed, match="in use"):  # the first of them is closed: else a ResourceWarning
         await listening_sockets(Address("name", 0))

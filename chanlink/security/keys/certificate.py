@@ -90,9 +90,11 @@ class Certificate:
         if self.not_after - self.not_before > CERTIFICATE_LIFETIME:
             raise HandshakeError("the certificate is valid for more than a day")
         if now < self.not_before:
-            raise HandshakeError(f"the certificate is not valid yet, for {self.not_before - now} s; {which_clock()}")
+            raise HandshakeError(
+                f"the certificate is not valid yet, for {self.not_before - now} s; {which_clock()}", code="clock"
+            )
         if now > self.not_after:
-            raise HandshakeError(f"the certificate expired {now - self.not_after} s ago; {which_clock()}")
+            raise HandshakeError(f"the certificate expired {now - self.not_after} s ago; {which_clock()}", code="clock")
 
     def signed_message(self, static: bytes, role: Role) -> bytes:
         """The 50 bytes that are signed, for ``ssh-keygen -Y verify``.  Raises `HandshakeError` for a wrong length."""

@@ -63,7 +63,7 @@ class Identity:
         try:
             seed, public_key = openssh.parse_private_key(data, secret)
         except KeyFormatError as exc:
-            raise KeyFormatError(f"{path}: {exc}") from exc
+            raise KeyFormatError(f"{path}: {exc}", code=exc.code) from exc
         return cls(public_key, _SeedSigner(seed))
 
     @classmethod

@@ -165,11 +165,14 @@ def parse_private_key(text: bytes, passphrase: bytes = b"") -> tuple[bytes, Publ
     tag = reader.take(encryption.tag_length if encryption else 0)
     reader.end()
     if encryption is None:
-        return _parse_private_half(private, public_key, _PRIVATE_BLOCK, "the check numbers differ")
+        return _parse_private_half(private, public_key, _PRIVATE_BLOCK, KeyFormatError("the check numbers differ"))
     if not passphrase:
-        raise KeyFormatError("the key has a passphrase; give it with passphrase=..., or use ssh-agent")
+        raise KeyFormatError(
+            "the key has a passphrase; give it with passphrase=..., or use ssh-agent", code="passphrase-needed"
+        )
     private = encryption.decrypt(private, tag, passphrase)
-    return _parse_private_half(private, public_key, BLOCK, "the passphrase is wrong")
+    wrong = KeyFormatError("the passphrase is wrong", code="passphrase-wrong")
+    return _parse_private_half(private, public_key, BLOCK, wrong)
 
 
 def _parse_encryption(reader: "Reader") -> Encryption | None:
@@ -195,11 +198,13 @@ def _parse_public_half(blob: bytes) -> PublicKey:
         raise KeyFormatError(f"{exc}; {HOW_TO_MAKE_ONE}") from exc
 
 
-def _parse_private_half(data: bytes, public_key: PublicKey, block: int, mismatch: str) -> tuple[bytes, PublicKey]:
-    """``mismatch`` is what it means that the check numbers differ."""
+def _parse_private_half(
+    data: bytes, public_key: PublicKey, block: int, mismatch: KeyFormatError
+) -> tuple[bytes, PublicKey]:
+    """``mismatch`` is raised when the check numbers differ."""
     reader = Reader(data)
     if reader.uint32() != reader.uint32():
-        raise KeyFormatError(mismatch)
+        raise mismatch
     if PublicKey.from_blob(pack_string(reader.string()) + pack_string(reader.string())) != public_key:
         raise KeyFormatError("the two halves of the file hold different public keys")
     seed = _parse_secret_key(reader.string(), public_key)

@@ -83,4 +83,4 @@ class Encryption(NamedTuple):
         try:
             return bytes(decryptor.update(data) + decryptor.finalize())
         except InvalidTag as exc:
-            raise KeyFormatError("the passphrase is wrong") from exc
+            raise KeyFormatError("the passphrase is wrong", code="passphrase-wrong") from exc

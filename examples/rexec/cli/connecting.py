@@ -199,7 +199,7 @@ def _explain_broken(error: Exception, where: Destination) -> str:
             return f"{where.name}: {_explain_untrusted(error, where)}"
         case chanlink.WrongPeer():
             return f"{where.name}: {error}; check the address, or give the right key with --peer"
-        case chanlink.HandshakeError() if "one of the two clocks" in str(error):
+        case chanlink.HandshakeError(code="clock"):
             return f"{where.name}: {error}"
         case chanlink.HandshakeError():
             return f"{where.name}: {error}; check that it is a rexec server"
@@ -218,6 +218,6 @@ def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> s
     if error.remote:
         return f"the server does not trust our key; {error.advice}"
     if error.advice:
-        more = "; or see --first-use" if "add this line" in error.advice else ""
+        more = "; or see --first-use" if error.key else ""
         return f"the server has the key {error.fingerprint}, which we do not trust: {error.advice}{more}"
     return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"

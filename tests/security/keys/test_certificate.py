@@ -135,8 +135,9 @@ def test_certificate_is_valid_from_its_first_second_to_its_last(now: int) -> Non
 
 @pytest.mark.parametrize(("now", "problem"), [(NOW - 1, "not valid yet"), (NOW + DAY + 1, "expired 1 s ago")])
 def test_certificate_is_refused_outside_its_time(now: int, problem: str) -> None:
-    with pytest.raises(HandshakeError, match=problem):
+    with pytest.raises(HandshakeError, match=problem) as caught:
         GOOD.verify(STATIC, Role.CLIENT, now)
+    assert caught.value.code == "clock"
 
 
 @pytest.mark.parametrize(

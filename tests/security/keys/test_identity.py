@@ -427,8 +427,9 @@ def test_key_with_a_passphrase_is_loaded(cipher: str, comment: str, tmp_path: Pa
         assert identity.public_key == PublicKey.load(tmp_path / "key.pub")
         assert identity.public_key.comment == comment
         assert identity.public_key.verify(b"data", anyio.run(identity.sign, b"data"))
-    with pytest.raises(KeyFormatError, match="key: the passphrase is wrong"):
+    with pytest.raises(KeyFormatError, match="key: the passphrase is wrong") as caught:
         Identity.load(path, "grösser")
+    assert caught.value.code == "passphrase-wrong"
 
 
 @needs_ssh_keygen
@@ -452,8 +453,11 @@ async def test_key_with_a_passphrase_is_loaded_in_a_worker_thread_while_others_w
 @needs_ssh_keygen
 @pytest.mark.parametrize("passphrase", [None, "", b""])
 def test_missing_passphrase_is_asked_for(passphrase: str | bytes | None, locked: Path) -> None:
-    with pytest.raises(KeyFormatError, match=r"key: the key has a passphrase; .* passphrase=\.\.\., or use ssh-agent"):
+    with pytest.raises(
+        KeyFormatError, match=r"key: the key has a passphrase; .* passphrase=\.\.\., or use ssh-agent"
+    ) as caught:
         Identity.load(locked, passphrase)
+    assert caught.value.code == "passphrase-needed"
 
 
 @needs_ssh_keygen
