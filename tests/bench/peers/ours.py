@@ -100,16 +100,20 @@ async def byte_stream(where: Where, meter: Meter, *, count: int, suite: str) -> 
 
 async def round_trip(where: Where, meter: Meter, *, count: int, over: str = "tcp") -> None:
     async with connect(where, over) as session:
-        sender = await session.open("echo")
-        answers_to, answers = chanlink.pipe()
-        await sender.send({"reply": answers_to})
-        for _ in range(100):
+        await there_and_back(session, meter, count)
+
+
+async def there_and_back(session: chanlink.Session, meter: Meter, count: int) -> None:
+    sender = await session.open("echo")
+    answers_to, answers = chanlink.pipe()
+    await sender.send({"reply": answers_to})
+    for _ in range(100):
+        await sender.send(TINY)
+        await answers.receive()
+    with meter.over(count):
+        for _ in range(count):
             await sender.send(TINY)
             await answers.receive()
-        with meter.over(count):
-            for _ in range(count):
-                await sender.send(TINY)
-                await answers.receive()
 
 
 async def trips(sender: Any, answers: Any, count: int) -> list[float]:

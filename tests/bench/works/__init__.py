@@ -2,9 +2,9 @@
 
 from tests.bench.harness import Row
 
-from . import bulk, commands, copies, crowded, handshakes, mixed, one_way, pipes, round_trip, slow_link, traps
+from . import bulk, commands, copies, crowded, handshakes, mixed, one_way, pipes, round_trip, seam, slow_link, traps
 
-WORKS = (commands, copies, bulk, one_way, round_trip, mixed, slow_link, crowded, pipes, handshakes, traps)
+WORKS = (commands, copies, bulk, one_way, round_trip, seam, mixed, slow_link, crowded, pipes, handshakes, traps)
 
 
 def all_rows() -> list[Row]:
