@@ -35,7 +35,8 @@ from chanlink.printing import printable_logger
 from chanlink.security.keys.trust import Grant
 from chanlink.security.stream import UNDER_WAY, PlainStream, SecureStream, farewell
 from chanlink.session.ends.departure import Carrier
-from chanlink.wire.mux import CLOSING, TURN, Mux
+from chanlink.wire.multiplexer import CLOSING, Multiplexer
+from chanlink.wire.mux import TURN_BYTES, Mux
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
@@ -106,15 +107,16 @@ class Session(AsyncContextManagerMixin):
         self._ended = anyio.Event()
         self._began = self._below.clock()
         self._arrived_before = 0
-        self._mux = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits or PeerLimits())
+        peer_limits = peer_limits or PeerLimits()
+        self._mux: Multiplexer = Mux(self, client_side=client_side, limits=self._limits, peer_limits=peer_limits)
         if round_trip:
-            self._mux.windows.measured(round_trip)
+            self._mux.measured(round_trip)
         self._below.wake_writer = self.wake_writer  # for what it has to say besides data
         self._liveness = Liveness(self._limits, self._began, None if client_side else self._below)
         self._carrier = Carrier(
             self._mux,
             self._limits,
-            self._mux.peer_limits,
+            peer_limits,
             make_end=_make_end,
             wrap=foreign.wrap,
             start=self._start_pump,
@@ -300,7 +302,7 @@ class Session(AsyncContextManagerMixin):
 
     async def _send(self, data: Sequence[bytes | bytearray | memoryview]) -> None:
         await self._below.send_parts(data)
-        if sum(map(len, data)) >= TURN:  # it may not have had to wait, and there may be more for long
+        if sum(map(len, data)) >= TURN_BYTES:  # it may not have had to wait, and there may be more for long
             await checkpoint()
 
     async def _read_loop(self) -> None:
@@ -449,7 +451,7 @@ class Session(AsyncContextManagerMixin):
         """For the mux: a PING came back."""
         if payload in self._pings:
             began, event = self._pings[payload]
-            self._mux.windows.measured(self._below.clock() - began)
+            self._mux.measured(self._below.clock() - began)
             event.set()
 
     def exporter(self, label: str, length: int) -> bytes:
@@ -461,10 +463,9 @@ class Session(AsyncContextManagerMixin):
 
     def statistics(self) -> SessionStatistics:
         volume = self._below.volume
-        mux, age = self._mux, self._below.clock() - self._began
-        return SessionStatistics(
-            len(mux.streams), len(self._incoming), mux.windows.budget, age, volume, mux.windows.round_trip
-        )
+        streams, budget, round_trip = self._mux.statistics()
+        age = self._below.clock() - self._began
+        return SessionStatistics(streams, len(self._incoming), budget, age, volume, round_trip)
 
     def streams(self) -> list[Stream]:
         """For inspection.py: what is open now."""

@@ -20,7 +20,7 @@ that goes beyond by one budget of the session (windows.py).
 import struct
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any
 
 import h2.events as ev
 import h2.exceptions
@@ -43,38 +43,28 @@ from chanlink.wire.h2.rules import NAMES
 from .credit import Windows
 from .h2 import frames, headers
 from .h2.connection import MAX_DEBUG_DATA, Connection, settings
+from .multiplexer import CLOSING, MuxStatistics, Owner
 from .nested import Nested
 from .opening import Opening
 from .stream import Stream
 
-TURN = 4 * frames.FULL
+TURN_BYTES = 4 * frames.FULL
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
-CLOSING = "the session is being closed"
-"""The text that goes with the code ``draining``."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
 
 
-class Owner(Protocol):
-    """What the mux tells; the session."""
-
-    def stream_opened(self, stream: Stream) -> None:
-        """The peer opened a top-level stream."""
-
-    def pong(self, payload: bytes) -> None:
-        """A PING of ours came back."""
-
-    def wake_writer(self) -> None:
-        """`data_to_send` has something now."""
-
-
 class Mux:
-    """All streams of one session."""
+    """All streams of one session.
+
+    Whole: one job, in the order of a message's way.
+    """
 
     def __init__(self, owner: Owner, *, client_side: bool, limits: Limits, peer_limits: PeerLimits) -> None:
         self.limits = limits
         self.peer_limits = peer_limits
         self.streams: dict[int, Stream] = {}
+        """Those of which not both halves are over, by their ids."""
         self.has_message = False
         """Whether a message was written since `data_to_send` was called last."""
         self.arrivals = 0
@@ -201,7 +191,7 @@ class Mux:
             stream.progress_at = now
 
     def _send_active(self) -> None:
-        left = TURN
+        left = TURN_BYTES
         # The window of the connection is small only until the peer's first frames are there.
         while self._active and left > 0 and (window := self._h2.outbound_flow_control_window) > 0:
             if self._opening:  # by a relay, for a message that may leave in this turn
@@ -244,6 +234,13 @@ class Mux:
         except h2.exceptions.H2Error as exc:
             raise LocalProtocolError(f"h2: {exc}") from exc
         self._owner.wake_writer()
+
+    def measured(self, round_trip: float) -> None:
+        """How long a round trip took."""
+        self.windows.measured(round_trip)
+
+    def statistics(self) -> MuxStatistics:
+        return MuxStatistics(len(self.streams), self.windows.budget, self.windows.round_trip)
 
     def drain(self) -> None:
         """Tell the peer that no stream is served that it opens from now on."""

@@ -17,7 +17,7 @@ from chanlink.security.suites import Suite
 from chanlink.wire import credit as windows
 from chanlink.wire.h2 import frames
 from chanlink.wire.h2.frames import FRAME_HEADER_SIZE
-from chanlink.wire.mux import TURN
+from chanlink.wire.mux import TURN_BYTES
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
@@ -840,7 +840,7 @@ def test_bulk_and_small_messages_take_turns() -> None:
     for _ in range(10):
         send(small, b"x")
         data = frames_of(script.mux, 0.0)
-        assert len(data) <= TURN + frames.MAX_FRAME_SIZE + 1_000
+        assert len(data) <= TURN_BYTES + frames.MAX_FRAME_SIZE + 1_000
         assert message(b"x") in data
     assert abs(bulk[0].queued - bulk[1].queued) <= 65_509
 
@@ -853,7 +853,7 @@ def test_a_turn_of_bulk_is_as_many_records_as_leave_at_a_time_whatever_the_suite
         stream.write(bytes(65_536))
     frames_of(script.mux, 0.0)
     longest = frames_of(script.mux, 0.0)
-    assert len(longest) >= TURN
+    assert len(longest) >= TURN_BYTES
     assert len(longest) == RECORDS * (frames.FULL + FRAME_HEADER_SIZE)
     for cipher in (CHACHAPOLY, AEGIS256):
         assert Suite("", cipher).max_body >= frames.FULL + FRAME_HEADER_SIZE

@@ -27,7 +27,7 @@ from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.encode import PlainEncoder, encode
 from chanlink.wire.messages.framing import HAS_TABLE, MESSAGE_HEADER, frame, read_table
 from chanlink.wire.messages.pieces import Pieces
-from chanlink.wire.mux import Mux
+from chanlink.wire.multiplexer import Multiplexer
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
@@ -58,7 +58,7 @@ class Carrier:
 
     def __init__(
         self,
-        mux: Mux,
+        mux: Multiplexer,
         limits: Limits,
         peer_limits: PeerLimits,
         *,

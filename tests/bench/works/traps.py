@@ -192,7 +192,7 @@ def bulk(frame_size: int, turn: int) -> float:
     """A byte stream through everything but sockets."""
     largest = max(frame_size, frames.MAX_FRAME_SIZE)
     sizes = mock.patch.multiple(frames, FULL=frame_size, MAX_FRAME_SIZE=largest)
-    with sizes, mock.patch.object(mux, "TURN", turn):
+    with sizes, mock.patch.object(mux, "TURN_BYTES", turn):
         wire = _Wire("bytes")
         piece = bytes(65_536)
         began = time.perf_counter()
@@ -252,14 +252,17 @@ def rows() -> list[Row]:
             "trap-frames",
             f"64 MiB in frames that are one record each, of {frames.FULL:,} bytes",
             figure("MB/s", less_is_better=False),
-            partial(bulk, frames.FULL, mux.TURN),
-            {"frames of 16,384": partial(bulk, 16_384, mux.TURN), "frames of 65,536": partial(bulk, 65_536, mux.TURN)},
+            partial(bulk, frames.FULL, mux.TURN_BYTES),
+            {
+                "frames of 16,384": partial(bulk, 16_384, mux.TURN_BYTES),
+                "frames of 65,536": partial(bulk, 65_536, mux.TURN_BYTES),
+            },
         ),
         Row(
             "trap-big-buffers",
-            f"64 MiB in turns of {mux.TURN:,} bytes: over 128 KiB memory is mapped anew",
+            f"64 MiB in turns of {mux.TURN_BYTES:,} bytes: over 128 KiB memory is mapped anew",
             figure("MB/s", less_is_better=False),
-            partial(bulk, frames.FULL, mux.TURN),
+            partial(bulk, frames.FULL, mux.TURN_BYTES),
             {f"turns of {size:,}": partial(bulk, frames.FULL, size) for size in (60_000, 1_000_000)},
         ),
         *(
