@@ -2,9 +2,12 @@
 
 import copy
 import pickle
+import re
 
+import anyio
 import pytest
 
+import chanlink
 from chanlink import (
     ChannelFailed,
     ChannelRefused,
@@ -18,6 +21,7 @@ from chanlink import (
     SessionLost,
     UntrustedPeer,
     WrongPeer,
+    errors,
 )
 from chanlink.errors import END, ChannelError, Reason, lost_beyond, not_taken
 
@@ -106,3 +110,46 @@ def test_a_lost_session_says_with_whom_and_whether_it_was_closed_in_order() -> N
 )
 def test_an_end_that_nobody_took_says_what_became_of_its_message(carrier: Reason | None, words: str) -> None:
     assert not_taken(carrier) == words
+
+
+# --- the tree of errors -------------------------------------------------------------------------
+
+BRANCH = re.compile(r"^(?P<indent>[ |`-]*)(?P<names>\w+(?: \| \w+)*)(?:\s+\(also (?P<also>[\w.]+)\))?")
+
+
+def drawn() -> dict[str, tuple[str, str | None]]:
+    """Name: the class above it, and the foreign one beside it."""
+    found: dict[str, tuple[str, str | None]] = {}
+    above: list[tuple[int, str]] = []
+    assert errors.__doc__ is not None
+    for line in errors.__doc__.splitlines():
+        match = BRANCH.match(line[4:]) if line.startswith("    ") else None
+        if match is None:
+            continue
+        column = len(match["indent"])
+        while above and above[-1][0] >= column:
+            above.pop()
+        for name in match["names"].split(" | "):
+            found[name] = (above[-1][1] if above else "Exception", match["also"])
+        above.append((column, name))
+    return found
+
+
+def test_the_tree_that_errors_draws_is_true() -> None:
+    tree = drawn()
+    assert len(tree) > 25
+    classes = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and issubclass(cls, errors.ChanlinkError)
+    }
+    assert set(tree) == set(classes)
+    for name, (parent, also) in tree.items():
+        bases = [classes.get(parent, Exception)]
+        if also is not None:
+            bases.append({"ValueError": ValueError}.get(also) or getattr(anyio, also.removeprefix("anyio.")))
+        assert list(classes[name].__bases__) == bases, name
+
+
+def test_every_error_is_public() -> None:
+    assert set(drawn()) <= set(chanlink.__all__)
