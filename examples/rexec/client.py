@@ -29,7 +29,6 @@ from .messages import (
     Listed,
     Size,
     StartError,
-    Word,
     read_list,
     read_name,
     read_status,
@@ -37,6 +36,7 @@ from .messages import (
     signal_number,
 )
 from .pumps import FileSink, FileSource, copy_in, copy_out
+from .words import Word
 
 __all__ = [
     "BadMessage",

@@ -17,7 +17,7 @@ A request is the one message on a channel to the service `SERVICE`. To run a com
     terminal     [columns, rows]: it gets a terminal of this size instead of pipes (optional)
 
 With ``detach``, a name or "" for one of the server's choice, there are neither streams nor control: the command goes
-on by itself, and the status message tells its name. Beside that there are
+on by itself, and the status message tells its name. Besides that there are
 
     {"request": "list", "status": a sender}
     {"request": "attach", "name": ..., "stdout": a byte stream, "stderr": a byte stream, "status": a sender}
@@ -30,10 +30,11 @@ A word (of the command, a path, a variable) is a str, or bytes if it is not UTF-
 where an error means that nothing was run; the codes are the constants below. The first two may have a ``note``: why
 the server has stopped it. Further answers are {"detached": name}, {"killed": name} and {"commands": [...]}, which
 holds lists as `Listed` has them.
+
+Whole: requests and their answers are one protocol, and what is said above is all of it.
 """
 
 import os
-import shlex
 import signal
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -41,6 +42,7 @@ from typing import Any, NamedTuple, TypeVar
 import chanlink
 
 from .limits import checked
+from .words import Word, one_line
 
 SERVICE = "rexec"
 LIMITS = chanlink.Limits(message_size=1024 * 1024)
@@ -62,12 +64,10 @@ STOPPED = "server-stopped"
 """The code with which a server that ends leaves the statuses that it still owes."""
 CANCELLED = "cancelled"
 """The code with which a caller that gives up a command leaves its streams."""
-LINE_MAX = 1_000
 PID_MAX = 2**32
 SECONDS_MAX = 10.0**10
 NAME_MAX = 100
 
-Word = str | bytes
 Status = chanlink.Sender[dict[str, Any]]
 T = TypeVar("T")
 
@@ -80,8 +80,8 @@ class StartError(Exception):
 
     def __init__(self, code: str, text: str = "") -> None:
         super().__init__(code, text)
-        self.code = printable(code)
-        self.text = printable(text)
+        self.code = one_line(code)
+        self.text = one_line(text)
 
     def __str__(self) -> str:
         return self.text or self.code
@@ -309,37 +309,6 @@ def _instance(value: object, kind: type[T], name: str) -> T:
     return value
 
 
-def text_of(word: bytes) -> str:
-    """As text, in whatever locale we run; bytes that are no UTF-8 can be told apart, and `bytes_of` gives them back."""
-    return word.decode(errors="surrogateescape")
-
-
-def bytes_of(text: str) -> bytes:
-    """What `text_of` was made of, and what a text is in a file of ours."""
-    return text.encode(errors="surrogateescape")
-
-
-def beginning(words: Sequence[bytes]) -> list[str]:
-    """The first words, `LINE_MAX` bytes of them: they may be a mebibyte, of somebody who may not run them."""
-    shown, room = [], LINE_MAX
-    for word in words:
-        if room <= 0:
-            break
-        shown.append(text_of(word[:room]))
-        room -= len(word) + 1
-    return shown
-
-
-def shell_line(words: Sequence[bytes]) -> str:
-    """Words quoted as for a shell, in one printable line that is cut where it gets long."""
-    return printable(shlex.join(beginning(words)))
-
-
-def printable(text: str) -> str:
-    """One line, not too long a one, for logs and terminals: it may be the words of the other side."""
-    return chanlink.printable(text[:LINE_MAX])[:LINE_MAX]
-
-
 _PLAIN = (bytes, str, int)
 _SEVERAL = (list, tuple)
 _ENDS = (chanlink.Sender, chanlink.Receiver, chanlink.ByteStream)
@@ -419,7 +388,7 @@ def read_status(message: object) -> tuple[int, str]:
 
 def _note(message: Any) -> str:
     note = message.get("note", "")
-    return printable(note) if isinstance(note, str) else ""
+    return one_line(note) if isinstance(note, str) else ""
 
 
 def read_name(message: object, entry: str) -> str:

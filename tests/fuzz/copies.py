@@ -24,7 +24,8 @@ from examples.rexec.copy.sending import _Sender
 from examples.rexec.copy.target import Target
 from examples.rexec.copy.threads import Threads
 from examples.rexec.copy.walk import LargeFile, walk
-from examples.rexec.messages import LINE_MAX, BadMessage
+from examples.rexec.messages import BadMessage
+from examples.rexec.words import LINE_MAX
 
 from .targets import run, target
 

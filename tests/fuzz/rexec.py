@@ -87,7 +87,7 @@ def rexec_request(data: bytes) -> None:
     except DecodeError:
         return
     with suppress(BadMessage):
-        copying.Request.from_message(message)
+        copying.CopyRequest.from_message(message)
     list(messages.ends_in(message))
     policy = POLICIES[len(data) % len(POLICIES)]
     try:

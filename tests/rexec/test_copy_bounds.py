@@ -18,8 +18,9 @@ from examples.rexec.copy.client import Progress, copy
 from examples.rexec.copy.messages import CopyError
 from examples.rexec.copy.rules import may_copy
 from examples.rexec.copy.service import copy_service
-from examples.rexec.messages import LINE_MAX, ends_in
+from examples.rexec.messages import ends_in
 from examples.rexec.policy.policy import Policy, Rule
+from examples.rexec.words import LINE_MAX
 from tests.leaks import Leaks
 from tests.patience import PATIENCE, until
 from tests.test_threads import no_thread_is_free

@@ -457,15 +457,15 @@ async def read_all(stream: chanlink.ByteStream) -> bytes:
 def test_a_server_that_is_not_root_says_that_it_can_not_switch_users() -> None:
     script = """
 import anyio
-from examples.rexec.server.starter import Guard
+from examples.rexec.server.starter import Starter
 from examples.rexec.policy.order import Order
 from examples.rexec.messages import StartError
 from examples.rexec.policy.users import look_up
 
 async def main():
-    async with Guard(1) as guard:
+    async with Starter(1) as starter:
         try:
-            await guard.start(Order([b"true"], {}, user=look_up("daemon")))
+            await starter.start(Order([b"true"], {}, user=look_up("daemon")))
         except StartError as exc:
             print(exc.code, exc.text)
 

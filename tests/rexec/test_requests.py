@@ -22,6 +22,7 @@ from examples.rexec.server import audit
 from examples.rexec.server.audit import Audit
 from examples.rexec.server.detached import Table
 from examples.rexec.server.service import SERVICE, service
+from examples.rexec.words import LINE_MAX, bytes_of
 
 from .servers import MIB, PATIENCE
 from .test_run import read_line, sessions
@@ -59,7 +60,7 @@ class TestRefused:
             with pytest.raises(StartError) as caught:
                 await run(session, argv, **settings)
             assert (caught.value.code, part in caught.value.text) == (messages.REFUSED, True), caught.value.text
-            assert len(caught.value.text) <= messages.LINE_MAX
+            assert len(caught.value.text) <= LINE_MAX
             assert caught.value.text.isprintable()
             assert (await run(session, [b"cat"])).status == 0
         refused, *_ = lines(path)
@@ -73,7 +74,7 @@ class TestRefused:
         async with sessions(audit=Audit(str(tmp_path / "audit"))) as session:
             assert (await run(session, words)).stdout == b" ".join(words[1:]) + b"\n"
         began, ended = lines(tmp_path / "audit")
-        assert [messages.bytes_of(word) for word in began["command"]] == words
+        assert [bytes_of(word) for word in began["command"]] == words
         assert (ended["event"], ended["status"]) == ("end", 0)
 
 
@@ -133,11 +134,11 @@ class TestKept:
 async def test_a_list_of_a_thousand_commands_is_a_message() -> None:
     table, wide = Table(), "\N{GRINNING FACE}"
     for number in range(1_000):
-        table.add("owner", f"{number}{wide * 90}", wide * messages.LINE_MAX)
+        table.add("owner", f"{number}{wide * 90}", wide * LINE_MAX)
     assert len(msgpack.packb({"commands": table.rows_of("owner")})) < messages.LIMITS.message_size
     few = Table()
-    few.add("owner", "name", "x" * messages.LINE_MAX)
-    assert [row[1] for row in few.rows_of("owner")] == ["x" * messages.LINE_MAX]
+    few.add("owner", "name", "x" * LINE_MAX)
+    assert [row[1] for row in few.rows_of("owner")] == ["x" * LINE_MAX]
 
 
 async def test_an_answer_that_is_too_long_for_the_caller_is_an_error_and_no_traceback(tmp_path: Path) -> None:

@@ -4,13 +4,14 @@ import errno
 
 import chanlink
 
-from ..messages import BadMessage, StartError, printable
+from ..messages import BadMessage, StartError
+from ..words import one_line
 from . import descriptors
 
 
 def complain(problem: str) -> None:
     """Say on standard error what is wrong."""
-    descriptors.complain(printable(problem))
+    descriptors.complain(one_line(problem))
 
 
 def explain(error: Exception) -> str | None:

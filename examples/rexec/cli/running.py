@@ -10,8 +10,8 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 import chanlink
 
 from ..client import Command, Completed, Settings, StartError, detach, run
-from ..messages import Word
 from ..pumps import open_standard_input, open_standard_output
+from ..words import Word
 from .arguments import Options
 
 NOT_STARTED = 127

@@ -19,18 +19,19 @@ import anyio
 
 import chanlink
 
-from ..messages import LINE_MAX, BadMessage
+from ..messages import BadMessage
+from ..words import LINE_MAX
 from .messages import NAME_MAX, PATH_MAX, PATHS_MAX, SERVICE, SIZE_MAX, CopyError, shown
 from .place import Place
 from .receiving import receive_files
 from .sending import send_files
-from .service import attend
+from .service import run_and_report
 from .threads import Threads
 
 __all__ = ["BadMessage", "Copied", "CopyError", "Progress", "copy"]
 
 LINES_MAX = 1_000
-"""Problems that are remembered: the other side can say many, each with `messages.LINE_MAX` characters."""
+"""Problems that are remembered: the other side can say many, each with `words.LINE_MAX` characters."""
 
 Path = str | bytes | PathLike[str]
 
@@ -157,7 +158,7 @@ async def _do_here(
     function: Any = send_files if role == "send" else receive_files
     side = partial(function, entries, answers, place=Place(), threads=Threads(), **arguments)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(attend, side, words)
+        tasks.start_soon(run_and_report, side, words)
         await listen()
 
 

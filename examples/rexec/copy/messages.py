@@ -72,7 +72,7 @@ class CopyError(Exception):
     """The copy, or one entry of it, can't be made; the text says why, for people."""
 
 
-class Request(NamedTuple):
+class CopyRequest(NamedTuple):
     """What the service is asked to do."""
 
     sends: bool

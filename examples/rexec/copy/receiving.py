@@ -21,7 +21,7 @@ from ..messages import BadMessage, ends_in
 from .messages import INLINE, CopyError, check_name, field, mode_and_time, new_hash, shown, size_field, why
 from .part import Part
 from .place import Place
-from .report import Report, Word
+from .report import Remark, Report
 from .target import Target, stays_inside
 from .threads import Threads
 
@@ -56,7 +56,7 @@ async def receive_files(
         with closing(Target(place, path, names)) as target:
             await threads.run(target.open)
             await _Receiver(entries, answers, report, target, threads, recursive).run()
-    await report.say(target.words())
+    await report.say(target.remarks())
     await report.done()
 
 
@@ -132,22 +132,22 @@ class _Receiver:
             small.append(self._waiting.popleft())
         return small
 
-    def _write_small(self, entries: list[dict[str, Any]]) -> list[Word]:
+    def _write_small(self, entries: list[dict[str, Any]]) -> list[Remark]:
         """In a worker thread.  Returns what is to be told."""
-        words = []
+        remarks = []
         for entry in entries:
             match entry:
                 case {"folder": name}:
-                    words += self._enter(self._name(name), entry)
+                    remarks += self._enter(self._name(name), entry)
                 case {"leave": True}:
-                    words += self._leave()
+                    remarks += self._leave()
                 case {"link": name}:
-                    words += self._link(self._name(name), field(entry, "target", bytes))
+                    remarks += self._link(self._name(name), field(entry, "target", bytes))
                 case {"file": _}:
-                    words += self._write(self._file(entry), entry)
+                    remarks += self._write(self._file(entry), entry)
                 case _:
                     raise BadMessage("an entry is of no known kind")
-        return words
+        return remarks
 
     def _name(self, name: object) -> bytes:
         """Of an entry; one that whoever asked could not know is empty, and is given to the copy by its place."""
@@ -156,15 +156,15 @@ class _Receiver:
     def _file(self, entry: dict[str, Any]) -> _File:
         return _File(self._name(entry["file"]), *mode_and_time(entry), size_field(entry))
 
-    def _enter(self, name: bytes, entry: dict[str, Any]) -> list[Word]:
+    def _enter(self, name: bytes, entry: dict[str, Any]) -> list[Remark]:
         self._only_recursive()
         mode, mtime = mode_and_time(entry)
-        words = self._attempt(name, lambda final: self._target.enter(final, mode, mtime), is_folder=True)
-        if words or self._outside:
+        remarks = self._attempt(name, lambda final: self._target.enter(final, mode, mtime), is_folder=True)
+        if remarks or self._outside:
             self._outside += 1
-        return words
+        return remarks
 
-    def _leave(self) -> list[Word]:
+    def _leave(self) -> list[Remark]:
         if self._outside:
             self._outside -= 1
             return []
@@ -177,7 +177,7 @@ class _Receiver:
             return [self._problem(path, exc)]
         return []
 
-    def _link(self, name: bytes, target: bytes) -> list[Word]:
+    def _link(self, name: bytes, target: bytes) -> list[Remark]:
         self._only_recursive()
         if self._outside:
             return []
@@ -185,10 +185,10 @@ class _Receiver:
         if not self._target.depth:
             raise BadMessage(f"{path}: a link was sent, where its content was asked for")
         if not stays_inside(target, self._target.depth):
-            return [Word(f"{path}: left out: a symbolic link that leads out of the copy", is_problem=False)]
+            return [Remark(f"{path}: left out: a symbolic link that leads out of the copy", is_problem=False)]
         return self._attempt(name, lambda final: self._target.link(final, target))
 
-    def _write(self, file: _File, entry: dict[str, Any]) -> list[Word]:
+    def _write(self, file: _File, entry: dict[str, Any]) -> list[Remark]:
         data, digest = field(entry, "data", bytes), field(entry, "digest", bytes)
         if not len(data) == file.size <= INLINE:
             raise BadMessage(f"{shown(file.name)} is not of the size that it is said to have")
@@ -200,7 +200,7 @@ class _Receiver:
 
         return self._attempt(file.name, write)
 
-    def _attempt(self, name: bytes, action: Callable[[bytes], None], is_folder: bool = False) -> list[Word]:
+    def _attempt(self, name: bytes, action: Callable[[bytes], None], is_folder: bool = False) -> list[Remark]:
         """Do something about an entry, unless it is in a folder that is passed over."""
         if not self._outside:
             try:
@@ -209,16 +209,16 @@ class _Receiver:
                 return [self._problem(self._target.path(name), exc)]
         return []
 
-    def _problem(self, path: str, error: OSError | CopyError) -> Word:
+    def _problem(self, path: str, error: OSError | CopyError) -> Remark:
         """What to tell about it.  Raises `CopyError` if going on is of no use."""
         if isinstance(error, Hopeless):
             raise error
         if isinstance(error, CopyError):
-            return Word(str(error))
+            return Remark(str(error))
         text = why(path, error)
         if error.errno in HOPELESS:
             raise Hopeless(text) from error
-        return Word(text)
+        return Remark(text)
 
     def _only_recursive(self) -> None:
         if not self._recursive:
@@ -232,11 +232,11 @@ class _Receiver:
         try:
             file = self._file(entry)
             path = self._target.path(file.name)
-            words = await self._threads.run(
+            remarks = await self._threads.run(
                 self._attempt, file.name, lambda name: opened.append(self._target.part(name))
             )
             if not opened:
-                await self._report.say(words)
+                await self._report.say(remarks)
                 await self._pass_over(entry)
             else:
                 await self._receive_into(opened[0], file, entry)

@@ -9,13 +9,13 @@ import anyio
 
 import chanlink
 
-from ..messages import LINE_MAX
+from ..words import LINE_MAX
 
 INTERVAL = 0.1
 """Seconds between two words about how far it is."""
 
 
-class Word(NamedTuple):
+class Remark(NamedTuple):
     """What is to be told about an entry."""
 
     text: str
@@ -57,9 +57,9 @@ class Report:
     async def total(self, files: int, size: int) -> None:
         await self._sender.send({"total": [files, size]})
 
-    async def say(self, words: Iterable[Word]) -> None:
-        for word in words:
-            await self._sender.send({"problem" if word.is_problem else "note": word.text[:LINE_MAX]})
+    async def say(self, remarks: Iterable[Remark]) -> None:
+        for remark in remarks:
+            await self._sender.send({"problem" if remark.is_problem else "note": remark.text[:LINE_MAX]})
 
     async def done(self) -> None:
         await self._sender.send({"done": self._counts})

@@ -18,7 +18,7 @@ from ..attempts import Attempt
 from ..messages import BadMessage
 from .messages import ASK, CopyError, field, new_hash, size_field, why
 from .place import Place
-from .report import Report, Word
+from .report import Remark, Report
 from .threads import Threads
 from .walk import CHANGED, WRONG_SIZE, Item, LargeFile, changed, read_some, sizes, walk
 
@@ -93,7 +93,7 @@ class _Sender:
         while batch := await self._threads.run(_some, items):
             for item in batch:
                 match item:
-                    case Word():
+                    case Remark():
                         await self._report.say([item])
                     case LargeFile():
                         await self._send_large(item)
@@ -143,7 +143,7 @@ class _Sender:
             reading.result()
             return sending.result()
         except (OSError, CopyError) as exc:
-            await self._report.say([Word(why(file.path, exc))])
+            await self._report.say([Remark(why(file.path, exc))])
             return False
 
 

@@ -17,8 +17,9 @@ import anyio
 import chanlink
 
 from ..logs import logger
-from ..messages import BadMessage, ends_in, printable
-from .messages import CopyError, Request, shown, why
+from ..messages import BadMessage, ends_in
+from ..words import one_line
+from .messages import CopyError, CopyRequest, shown, why
 from .place import Place
 from .receiving import receive_files
 from .report import Report
@@ -76,9 +77,9 @@ class _Service:
                     except chanlink.EndOfChannel:
                         return
                     try:
-                        request = Request.from_message(message)
+                        request = CopyRequest.from_message(message)
                     except BadMessage as exc:
-                        logger.warning("%s sent a bad request: %s", peer.name, printable(str(exc)))
+                        logger.warning("%s sent a bad request: %s", peer.name, one_line(str(exc)))
                         requests.refuse("bad-request", str(exc))
                         _fail_all(message, str(exc))
                         return
@@ -86,7 +87,7 @@ class _Service:
                     copies.start_soon(self._answer, request, peer)
                     del message, request  # the next one may be long in coming
 
-    async def _answer(self, request: Request, peer: chanlink.Peer) -> None:
+    async def _answer(self, request: CopyRequest, peer: chanlink.Peer) -> None:
         async with request.report, request.entries, request.answers:
             with self._counted(peer) as ours:
                 problem = self._problem(request, peer, ours.running)
@@ -94,7 +95,7 @@ class _Service:
                     side = partial(_side, request, place=self._place, threads=ours.threads)
                     problem = "it was broken off"
                     try:
-                        problem = await attend(side, request.report)
+                        problem = await run_and_report(side, request.report)
                     finally:
                         self._note("end", request, peer, problem)
                     return
@@ -104,7 +105,7 @@ class _Service:
             if request.sends:
                 request.entries.fail("refused")
 
-    def _problem(self, request: Request, peer: chanlink.Peer, running: int) -> str:
+    def _problem(self, request: CopyRequest, peer: chanlink.Peer, running: int) -> str:
         """Why a copy does not begin; nothing if it does, and that is written down."""
         if running > AT_ONCE:
             return f"the server makes {AT_ONCE} copies at once for each key; try again when one of yours is done"
@@ -126,13 +127,13 @@ class _Service:
             if not ours.running:
                 del self._peers[owner]
 
-    def _note(self, event: str, request: Request, peer: chanlink.Peer, problem: str = "") -> bool:
+    def _note(self, event: str, request: CopyRequest, peer: chanlink.Peer, problem: str = "") -> bool:
         """In the log and the audit; whether that could be done."""
         paths = [shown(path) for path in request.paths[:NOTED]]
         if len(request.paths) > NOTED:
             paths.append(f"... and {len(request.paths) - NOTED} more")
         what = "reads" if request.sends else "writes"
-        logger.info("%s %s %s: %s", peer.name, what, printable(" ".join(paths)), printable(problem) or event)
+        logger.info("%s %s %s: %s", peer.name, what, one_line(" ".join(paths)), one_line(problem) or event)
         key = None if peer.key is None else peer.key.fingerprint
         entry = {"event": f"copy-{event}", "name": peer.name, "key": key, "from": peer.address, what: paths}
         try:
@@ -158,7 +159,7 @@ def _close_all(message: object, but: tuple[object, ...]) -> None:
             end.close()
 
 
-def _side(request: Request, report: Report, *, place: Place, threads: Threads) -> Awaitable[None]:
+def _side(request: CopyRequest, report: Report, *, place: Place, threads: Threads) -> Awaitable[None]:
     if request.sends:
         return send_files(
             request.entries,
@@ -183,7 +184,7 @@ def _side(request: Request, report: Report, *, place: Place, threads: Threads) -
     )
 
 
-async def attend(side: Side, sender: chanlink.Sender[object]) -> str:
+async def run_and_report(side: Side, sender: chanlink.Sender[object]) -> str:
     """Run one side of a copy and report how it ends.  Returns what went wrong, or nothing."""
     report = Report(sender)
     try:

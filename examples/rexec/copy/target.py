@@ -19,7 +19,7 @@ from ..messages import BadMessage
 from .messages import DEPTH_MAX, MODE_BITS, CopyError, shown, why
 from .part import Part, open_part_folder, secret_name
 from .place import READ, Place, closing, open_inner
-from .report import Word
+from .report import Remark
 
 REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 """What a file system says that keeps no modes or times, or not these."""
@@ -241,10 +241,10 @@ class Target:
                 line, count = self._refused.get(what, (f"{path}: copied, but not its {what}: {exc.strerror}", -1))
                 self._refused[what] = (line, count + 1)
 
-    def words(self) -> list[Word]:
+    def remarks(self) -> list[Remark]:
         """What is to be told in the end."""
         return [
-            Word(line + (f" (and so with {count} more)" if count else ""), is_problem=False)
+            Remark(line + (f" (and so with {count} more)" if count else ""), is_problem=False)
             for line, count in self._refused.values()
         ]
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from .messages import DEPTH_MAX, INLINE, MODE_BITS, TIME_MAX, new_hash, shown, why
 from .part import is_part
 from .place import Place, closing, open_inner, opened_in
-from .report import Word
+from .report import Remark
 
 CHANGED = "changed while it was read"
 WRONG_SIZE = "has another size than the system says, which makes it while it is read; copy what cat makes of it"
@@ -35,7 +35,7 @@ class LargeFile(NamedTuple):
         return self.found.st_size
 
 
-Item = dict[str, Any] | LargeFile | Word
+Item = dict[str, Any] | LargeFile | Remark
 
 
 def walk(place: Place, path: bytes, name: bytes, recursive: bool) -> Generator[Item, None, None]:
@@ -46,10 +46,10 @@ def walk(place: Place, path: bytes, name: bytes, recursive: bool) -> Generator[I
             opened = stack.enter_context(place.opened(path))
             is_folder = stat.S_ISDIR(os.fstat(opened).st_mode)
         except OSError as exc:
-            yield Word(why(path, exc))
+            yield Remark(why(path, exc))
             return
         if is_folder and not recursive:
-            yield Word(f"{shown(path)}: is a folder; copy it with -r")
+            yield Remark(f"{shown(path)}: is a folder; copy it with -r")
         else:
             yield from _opened(opened, name, path, 1)
 
@@ -84,7 +84,7 @@ def _opened(descriptor: int, name: bytes, path: bytes, depth: int) -> Iterator[I
         found = os.fstat(descriptor)
         names = sorted(os.listdir(descriptor)) if stat.S_ISDIR(found.st_mode) else None
     except OSError as exc:
-        yield Word(why(path, exc))
+        yield Remark(why(path, exc))
         return
     if names is None:
         yield _file(io.FileIO(descriptor, closefd=False), name, path, found)
@@ -107,21 +107,21 @@ def _entry(folder: int, name: bytes, path: bytes, depth: int) -> Iterator[Item]:
             else:
                 opened = stack.enter_context(opened_in(folder, name))
         except OSError as exc:
-            item = Word(why(path, exc))
+            item = Remark(why(path, exc))
         if item is not None:
             yield item
         else:
             yield from _opened(opened, name, path, depth + 1)
 
 
-def _refusal(name: bytes, kind: int, depth: int) -> Word | None:
+def _refusal(name: bytes, kind: int, depth: int) -> Remark | None:
     """Why an entry is not even opened."""
     if is_part(name):  # it may be the one that we are being copied to
-        return Word("left out: it is an unfinished copy", is_problem=False)
+        return Remark("left out: it is an unfinished copy", is_problem=False)
     if kind not in (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK):
-        return Word("left out: it is neither a file nor a folder", is_problem=False)
+        return Remark("left out: it is neither a file nor a folder", is_problem=False)
     if kind == stat.S_IFDIR and depth == DEPTH_MAX:
-        return Word(f"folders nest deeper than {DEPTH_MAX}")
+        return Remark(f"folders nest deeper than {DEPTH_MAX}")
     return None
 
 
@@ -134,11 +134,11 @@ def _file(file: io.FileIO, name: bytes, path: bytes, found: os.stat_result) -> I
         while len(data) <= INLINE and (piece := read_some(file, INLINE + 1 - len(data))):
             data += piece
         if changed(file, found):
-            return Word(why(path, CHANGED))
+            return Remark(why(path, CHANGED))
     except OSError as exc:
-        return Word(why(path, exc))
+        return Remark(why(path, exc))
     if len(data) > INLINE:
-        return Word(why(path, WRONG_SIZE))
+        return Remark(why(path, WRONG_SIZE))
     # What the system makes while it is read, in /proc or /sys, has a size of 0 or 4096, whatever is in it.
     return {**entry, "size": len(data), "data": data, "digest": new_hash(data).digest()}
 

@@ -83,19 +83,19 @@ class Guard:
             wants_spare = self._wants_spare and self.serving
             events = self._poll.poll((QUIET if self.wards else 0) if wants_spare else self.patience())
             for ward, reader in [self._readers[descriptor] for descriptor, _ in events]:
-                attend(ward, reader)
+                work_for(ward, reader)
             if wants_spare and not events:
                 self._wants_spare = False
                 with suppress(OSError):  # the next order will tell
                     self.spare = Child()
             now = time.monotonic()
             for ward in [ward for ward in self.wards if now >= ward.time_is_up]:
-                attend(ward, ward.stop_late)
+                work_for(ward, ward.stop_late)
             stopping = [ward for ward in self.wards if ward.stage is Stage.STOPPING]
             # Once for all of them: a caller who leaves may leave a thousand, and a look takes some milliseconds.
             sessions = living() if stopping else None
             for ward in stopping:
-                attend(ward, partial(ward.stop_further, sessions))
+                work_for(ward, partial(ward.stop_further, sessions))
 
     def watch(self, descriptor: int, reader: Reader, ward: "Ward | None" = None) -> None:
         """Call the reader, for a ward if it is about one, whenever there is something to read, or the end."""
@@ -128,7 +128,7 @@ class Guard:
         if data and len(descriptors) == 4:
             ward = Ward(self, socket.socket(fileno=descriptors[0]), descriptors[1:], *TIMES.unpack(data))
             self.wards.add(ward)
-            attend(ward, ward.read_line)  # mostly its order is there already
+            work_for(ward, ward.read_line)  # mostly its order is there already
             return
         for descriptor in descriptors:  # the rest did not fit into our table of descriptors
             os.close(descriptor)
@@ -140,7 +140,7 @@ class Guard:
         with suppress(BlockingIOError):
             os.read(wakeups, 4096)
         for ward in list(self.wards):
-            attend(ward, ward.look_for_end)
+            work_for(ward, ward.look_for_end)
         for pid in list(self._unreaped):
             self.reap(pid)
 
@@ -153,7 +153,7 @@ class Guard:
         self._unreaped.discard(pid)
 
 
-def attend(ward: "Ward | None", work: Reader) -> None:
+def work_for(ward: "Ward | None", work: Reader) -> None:
     """Do some work.  What goes wrong with one command is the end of that one, and not of the guard and all others."""
     try:
         work()

@@ -21,7 +21,8 @@ from typing import NamedTuple, Self
 import chanlink
 
 from ..limits import lowered
-from ..messages import NO_SUCH_USER, REFUSED, Run, StartError, bytes_of, shell_line, text_of
+from ..messages import NO_SUCH_USER, REFUSED, Run, StartError
+from ..words import bytes_of, shell_line, text_of
 from .order import Order
 from .patterns import matches_any, matches_command
 from .users import LOCALE, User, environment_of, look_up

@@ -22,8 +22,9 @@ import anyio
 import chanlink
 
 from ..logs import logger
-from ..messages import CANNOT_START, Run, StartError, beginning, shell_line, text_of
+from ..messages import CANNOT_START, Run, StartError
 from ..settings_file import expanded
+from ..words import beginning, shell_line, text_of
 
 PATIENCE = 5.0
 """Seconds for which a line waits for the reader of a pipe."""

@@ -36,7 +36,7 @@ class GuardLost(Exception):
 class Process:
     """A running command.  Leaving ``async with process`` stops what still runs of it, unless `finish` was called.
 
-    Made by `Guard.start`.
+    Made by `Starter.start`.
     """
 
     returncode: int | None = None
@@ -46,7 +46,7 @@ class Process:
     interrupted = False
     """Whether it was sent a signal that asks to end."""
 
-    def __init__(self, line: socket.socket, streams: "Streams", order: Order, grace: float) -> None:
+    def __init__(self, line: socket.socket, streams: "CommandStreams", order: Order, grace: float) -> None:
         self.pid = 0
         self.stdin = streams.stdin
         self.outputs = streams.outputs
@@ -217,7 +217,7 @@ class OutputPipe(FileSource):
             raise anyio.EndOfStream
 
 
-class Streams:
+class CommandStreams:
     """Our ends of what a command reads and writes."""
 
     stdin: FileSink
@@ -237,7 +237,7 @@ class Streams:
         self.stdin.close()
 
 
-class Pipes(Streams):
+class Pipes(CommandStreams):
     """Three pipes."""
 
     def __init__(self) -> None:
@@ -258,7 +258,7 @@ class NoInput(Pipes):
         self.end_input()
 
 
-class Terminal(Streams):
+class Terminal(CommandStreams):
     """A terminal: one output, and an input whose end is a character."""
 
     def __init__(self, size: Size) -> None:

@@ -34,23 +34,20 @@ from ..messages import (
     Request,
     Run,
     StartError,
-    Streams,
     ends_in,
     error_message,
-    printable,
-    read_control,
     read_request,
-    shell_line,
     status_message,
 )
 from ..policy.file import PolicyFile
 from ..policy.order import Order
 from ..policy.policy import Policy, Rule
-from ..pumps import copy_in, copy_out
+from ..words import one_line, shell_line
+from .attending import attend, collect, follow, kill
 from .audit import Account, Audit
 from .detached import Detached, Table
-from .process import GRACE, GuardLost, OutputPipe, Process
-from .starter import Guard
+from .process import GRACE, GuardLost, Process
+from .starter import Starter
 
 __all__ = ["SERVICE", "Handler", "Service", "service"]
 
@@ -69,11 +66,11 @@ async def service(
     that it was the server, call `Service.stop` before the sessions end.
     """
     failure: BaseException | None = None
-    async with Guard(grace) as guard, anyio.create_task_group() as background:
+    async with Starter(grace) as starter, anyio.create_task_group() as background:
         if isinstance(policy, PolicyFile):
             background.start_soon(policy.watch)
         try:
-            yield Service(guard, background, policy or Policy.anything(), audit or Audit())
+            yield Service(starter, background, policy or Policy.anything(), audit or Audit())
         except Exception as exc:  # the task group would wrap it
             failure = exc
         background.cancel_scope.cancel()
@@ -84,8 +81,8 @@ async def service(
 class Service:
     """A `Handler`.  Made by `service`."""
 
-    def __init__(self, guard: Guard, background: TaskGroup, policy: Policy | PolicyFile, audit: Audit) -> None:
-        self._guard = guard
+    def __init__(self, starter: Starter, background: TaskGroup, policy: Policy | PolicyFile, audit: Audit) -> None:
+        self._starter = starter
         self._background = background
         self._policy = policy
         self._audit = audit
@@ -126,7 +123,7 @@ class Service:
         try:
             request = _read(await requests.receive(), requests, peer)
         except chanlink.ChanlinkError as exc:
-            logger.info("%s: no request: %s", peer.name, printable(str(exc)))
+            logger.info("%s: no request: %s", peer.name, one_line(str(exc)))
             return
         if request is not None:
             await self._answer(request, peer)
@@ -141,7 +138,7 @@ class Service:
                 if scope.cancelled_caught:
                     request.status.fail(STOPPED, "the server was stopped, and what it ran")
         except chanlink.ChannelBroken as exc:
-            logger.info("%s: nobody waits for the status: %s", peer.name, printable(str(exc)))
+            logger.info("%s: nobody waits for the status: %s", peer.name, one_line(str(exc)))
 
     async def _act_and_tell(self, request: Request, peer: chanlink.Peer) -> None:
         try:
@@ -166,9 +163,9 @@ class Service:
             case Run():
                 return await self._run(request, peer, owner)
             case Attach():
-                return await _attach(request, self._detached.get(owner, request.name))
+                return await follow(request, self._detached.get(owner, request.name))
             case Kill():
-                await _kill(self._detached.get(owner, request.name), request.number)
+                await kill(self._detached.get(owner, request.name), request.number)
                 return {"killed": request.name}
             case Listing():
                 return {"commands": self._detached.rows_of(owner)}
@@ -187,7 +184,7 @@ class Service:
             del order
             try:
                 async with process:
-                    await _attend(process, streams, run.status)
+                    await attend(process, streams, run.status)
             finally:
                 stdio, stderr = streams.stdio.statistics(), streams.stderr.statistics()
                 await account.ended(process.returncode, moved=(stdio.received, stdio.sent, stderr.sent))
@@ -213,7 +210,7 @@ class Service:
             try:
                 async with process:
                     with entry.scope:
-                        await _collect(process, entry, moved)
+                        await collect(process, entry, moved)
             finally:
                 note = _note(process) or ("" if process.returncode is not None else "its end is not known")
                 entry.end(process.returncode, note)
@@ -246,7 +243,7 @@ class Service:
     async def _start(self, order: Order, rule: Rule, account: Account, *, no_input: bool = False) -> Process:
         await account.started(rule.name)
         try:
-            return await self._guard.start(order, no_input=no_input)
+            return await self._starter.start(order, no_input=no_input)
         except StartError as exc:
             await account.ended(None, exc.code)
             raise
@@ -290,125 +287,3 @@ def _reject(message: object, requests: chanlink.Receiver[Any], problem: str) -> 
         requests.refuse(BAD_REQUEST, problem)
     for end in ends_in(message):
         end.close()
-
-
-# --- while a command runs -----------------------------------------------------------------------
-
-
-async def _attend(process: Process, streams: Streams, status: chanlink.Sender[Any]) -> None:
-    """Move the bytes until the command has ended, and its outputs; return earlier if it is to be stopped."""
-    async with anyio.create_task_group() as tasks:
-        stop = tasks.cancel_scope.cancel
-        tasks.start_soon(_stop_without_receiver, status, stop)
-        tasks.start_soon(_feed, streams.stdio, process, stop)
-        if streams.control is not None:
-            tasks.start_soon(_obey, streams.control, process)
-        async with anyio.create_task_group() as outputs:
-            if len(process.outputs) == 1:
-                outputs.start_soon(_forward, process.outputs[0], streams.stdio, stop)
-                await streams.stderr.send_eof()
-            else:
-                outputs.start_soon(_forward, process.outputs[0], streams.stdio)
-                outputs.start_soon(_forward, process.outputs[1], streams.stderr)
-            await _until_exited(process, stop)
-        process.finish()
-        stop()
-
-
-async def _until_exited(process: Process, stop: Callable[[], None]) -> None:
-    try:
-        await process.exited()
-    except GuardLost:
-        stop()
-        return
-    if process.interrupted:  # its caller wants no more of it: nothing is left behind
-        await process.stop()
-    for output in process.outputs:
-        output.linger()
-
-
-async def _stop_without_receiver(status: chanlink.Sender[Any], stop: Callable[[], None]) -> None:
-    await status.wait_closed()
-    stop()
-
-
-async def _feed(stdin: chanlink.ByteStream, process: Process, stop: Callable[[], None]) -> None:
-    try:
-        await copy_out(stdin, process.stdin)
-    except chanlink.ChannelBroken:
-        stop()  # it must not take half of its input for all of it
-    else:
-        process.end_input()
-
-
-async def _obey(control: chanlink.Receiver[Any], process: Process) -> None:
-    try:
-        async for message in control:
-            order = read_control(message)
-            if isinstance(order, int):
-                process.signal(order)
-            else:
-                process.resize(order)
-    except BadMessage as exc:
-        control.refuse(BAD_REQUEST, str(exc))
-    except chanlink.ChanlinkError:
-        pass  # the caller is gone; the life-line decides what that means
-
-
-async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream, stop: Callable[[], None] | None = None) -> None:
-    """Copy an output.  ``stop`` is given for a terminal, which can't be closed for one direction."""
-    refusal = await copy_in(pipe, stream)
-    if refusal is not None and (not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED):
-        return  # the whole command is given up; what it says while it cleans up must not kill it
-    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline.
-    if stop is None:
-        pipe.close()
-    elif refusal is not None:
-        stop()
-
-
-# --- detached commands --------------------------------------------------------------------------
-
-
-async def _collect(process: Process, entry: Detached, moved: list[int]) -> None:
-    """Keep what a command writes, until it has ended."""
-
-    async def keep(number: int, output: OutputPipe) -> None:
-        with suppress(anyio.EndOfStream):
-            while True:
-                data = await output.receive()
-                moved[number] += len(data)
-                await entry.backlog.put(number, data)
-
-    async with anyio.create_task_group() as outputs:
-        for number, output in enumerate(process.outputs, start=1):
-            outputs.start_soon(keep, number, output)
-        await _until_exited(process, entry.scope.cancel)
-    process.finish()
-
-
-async def _attach(request: Attach, entry: Detached) -> dict[str, Any]:
-    """Send what a command has written and still writes; returns its status message."""
-    early = ""
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(_stop_without_receiver, request.status, tasks.cancel_scope.cancel)
-        with entry.backlog.reader() as reader:
-            if entry.backlog.dropped:
-                early = f"the first {entry.backlog.dropped} bytes of its output were not kept"
-            with suppress(chanlink.ChannelRefused):
-                async for output, data in reader:
-                    await (request.stdout if output == 1 else request.stderr).send(data)
-        await entry.over.wait()
-        tasks.cancel_scope.cancel()
-    if entry.returncode is None:
-        raise GuardLost("the end of a command is not known")
-    return status_message(entry.returncode, "; ".join(filter(None, (early, entry.note))))
-
-
-async def _kill(entry: Detached, number: int) -> None:
-    """Signal a command; 0: stop it, and wait until that is done."""
-    if number == 0:
-        entry.scope.cancel()
-        await entry.over.wait()
-    elif entry.process is not None:
-        entry.process.signal(number)

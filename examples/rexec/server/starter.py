@@ -19,15 +19,15 @@ from ..policy.order import Order
 from .process import GuardLost, NoInput, Pipes, Process, Terminal
 
 TIMES = struct.Struct("dd")
-"""As in `guard`."""
+"""As in `guard.main`."""
 ROOT = str(Path(__file__).parents[__name__.count(".")])
 PROGRAM = f"import sys; sys.path.append({ROOT!r}); from {__package__.rpartition('.')[0]}.guard.main import main; main()"
 
 
-class Guard:
+class Starter:
     """The process that starts our commands.  When it was lost, the next command gets another one.
 
-    Leave ``async with guard`` after the commands: it waits until the process is gone.
+    Leave ``async with starter`` after the commands: it waits until the process is gone.
     """
 
     def __init__(self, grace: float) -> None:

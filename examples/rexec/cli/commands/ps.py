@@ -43,7 +43,7 @@ async def _ps(options: Options) -> int:
     import json
 
     from ...client import listing
-    from ...messages import printable
+    from ...words import one_line
 
     async with connected(options) as session:
         commands = await listing(session)
@@ -55,7 +55,7 @@ async def _ps(options: Options) -> int:
     rows += [(command.name, _status(command), f"{command.seconds:.0f}", command.command) for command in commands]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for name, status, seconds, line in rows:
-        print(printable(f"{name:{widths[0]}}  {status:{widths[1]}}  {seconds:>{widths[2]}}  {line}"))
+        print(one_line(f"{name:{widths[0]}}  {status:{widths[1]}}  {seconds:>{widths[2]}}  {line}"))
     return 0
 
 

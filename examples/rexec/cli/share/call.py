@@ -35,7 +35,7 @@ class Sessions(Protocol):
     def stop(self) -> None: ...
 
 
-async def attend(stream: UNIXSocketStream, sessions: Sessions) -> None:
+async def answer_call(stream: UNIXSocketStream, sessions: Sessions) -> None:
     """Do what a client asks for; its command is stopped when it goes away."""
     call = _Call(stream)
     try:

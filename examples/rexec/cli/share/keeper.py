@@ -25,7 +25,7 @@ from ..arguments import Options
 from ..connecting import Destination, Disconnected, connected_to
 from ..loop import run_loop
 from ..signals import heeding
-from .call import attend
+from .call import answer_call
 
 FIRST_CALL = 10.0
 """Seconds for whoever has started the keeper to call it."""
@@ -96,12 +96,12 @@ class Keeper:
             while True:
                 connection, _ = self._listening.accept()
                 self._calls += 1
-                self._tasks.start_soon(self._attend, connection)
+                self._tasks.start_soon(self._answer, connection)
 
-    async def _attend(self, connection: socket.socket) -> None:
+    async def _answer(self, connection: socket.socket) -> None:
         try:
             async with await UNIXSocketStream.from_socket(connection) as stream:
-                await attend(stream, self)
+                await answer_call(stream, self)
         finally:
             self._calls -= 1
             self._end_if_idle()
