@@ -5,11 +5,11 @@ A descriptor belongs to the block that it is open for.
 
 import errno
 import os
-import resource
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from ..room import leave_room
 from ..settings_file import expanded
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -114,11 +114,12 @@ def open_inner(folder: int, name: bytes, flags: int = FOLDER) -> int:
 
 
 def _leaving_room(descriptor: int) -> int:
-    """A new descriptor, whose number says how many there are; it is closed again if others could get none."""
-    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if most != resource.RLIM_INFINITY and descriptor >= most * SHARE:
+    """A new descriptor; it is closed again if others could get none."""
+    try:
+        leave_room(descriptor, SHARE)
+    except OSError:
         os.close(descriptor)
-        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        raise
     return descriptor
 
 

@@ -16,8 +16,12 @@ import anyio.to_thread
 
 from ..messages import CANNOT_START, StartError
 from ..policy.order import Order
+from ..room import leave_room
 from .process import GuardLost, NoInput, Pipes, Process, Terminal
 
+SHARE = 0.9
+"""Of the descriptors that we may have: beyond it no command is started, so that everybody can still connect. A command
+takes four; those of one key alone, which may be a thousand, would use up what many systems allow."""
 TIMES = struct.Struct("dd")
 """As in `guard.main`."""
 ROOT = str(Path(__file__).parents[__name__.count(".")])
@@ -70,6 +74,7 @@ class Starter:
         self, order: Order, ours: socket.socket, theirs: socket.socket, no_input: bool
     ) -> Process:
         try:
+            leave_room(ours.fileno(), SHARE)
             streams = Terminal(order.terminal) if order.terminal is not None else NoInput() if no_input else Pipes()
         except OSError:
             ours.close()
