@@ -35,6 +35,7 @@ examples:
 
 def add_run(commands: Any, action: Callable[[Options], int] | None = None) -> None:
     """Add the parser of ``rexec run``, whose work ``action`` does; the keeper does it in its own way."""
+    # Whole: a list of options.
     run = add_command(
         commands,
         "run",

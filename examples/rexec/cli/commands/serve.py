@@ -2,9 +2,13 @@
 
 import argparse
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..arguments import Options, add_command, add_identity, identity
+
+if TYPE_CHECKING:
+    from ...policy.file import PolicyFile
+    from ...server.audit import Audit
 
 AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
 LISTEN = "tcp://127.0.0.1:9323"
@@ -25,6 +29,7 @@ examples:
 
 
 def add(commands: Any) -> None:
+    # Whole: a list of options.
     serve = add_command(
         commands,
         "serve",
@@ -56,7 +61,6 @@ def add(commands: Any) -> None:
     serve.add_argument(
         "--audit", metavar="FILE", help="append a line of JSON for each start, end and refusal (default: only the log)"
     )
-
     serve.add_argument(
         "--grace",
         metavar="SECONDS",
@@ -102,9 +106,6 @@ async def _serve(options: Options) -> int:
 
     import chanlink
 
-    from ...copy import messages as copying
-    from ...copy.rules import may_copy
-    from ...copy.service import copy_service
     from ...logs import log_to_standard_error
     from ...messages import LIMITS
     from ...policy.file import PolicyFile
@@ -115,10 +116,7 @@ async def _serve(options: Options) -> int:
     our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
     policy = PolicyFile(options.policy, options.trust) if options.policy else None
     audit = Audit(options.audit)
-    copies = {}
-    if not options.no_copy:
-        rules = may_copy(policy, trust=None if options.copy_root else options.trust)
-        copies[copying.SERVICE] = copy_service(options.copy_root, rules, audit.write)
+    copies = {} if options.no_copy else _copies(options, policy, audit)
     log_to_standard_error()
     if policy is not None:
         policy.warn()
@@ -146,13 +144,27 @@ async def _serve(options: Options) -> int:
     return 0
 
 
+def _copies(options: Options, policy: "PolicyFile | None", audit: "Audit") -> dict[str, Any]:
+    """The service of copies, by its name."""
+    from ...copy.messages import SERVICE
+    from ...copy.rules import may_copy
+    from ...copy.service import copy_service
+
+    rules = may_copy(policy, trust=None if options.copy_root else options.trust)
+    return {SERVICE: copy_service(options.copy_root, rules, audit.write)}
+
+
 def _keep_apart(options: Options) -> None:
     """What says who may do what must not lie beneath the root of copies: a copy could say it anew."""
     import os
 
+    from ...settings_file import expanded
+
     if options.copy_root is None:
         return
-    root = os.path.realpath(os.path.expanduser(options.copy_root))
+    root = os.path.realpath(expanded(options.copy_root))
+    if not os.path.isdir(root):
+        options.parser.error(f"--copy-root {options.copy_root} is no folder")
     own_key = options.identity or os.environ.get("CHANLINK_IDENTITY") or "~/.config/chanlink/id_ed25519"
     files = {"trust": options.trust, "policy": options.policy, "audit": options.audit, "identity": own_key}
     beneath = os.path.join(root, "")
