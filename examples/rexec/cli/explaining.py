@@ -8,6 +8,9 @@ from ..messages import BadMessage, StartError
 from ..words import one_line
 from . import descriptors
 
+PASSPHRASE = "the key has a passphrase"
+"""What chanlink says of one, before it says what a program has to do."""
+
 
 def complain(problem: str) -> None:
     """Say on standard error what is wrong."""
@@ -19,6 +22,11 @@ def explain(error: Exception) -> str | None:
     match error:
         case chanlink.KeyFormatError() if isinstance(error.__cause__, FileNotFoundError):
             return f"{error}; make a key with: ssh-keygen -t ed25519 -N '' -f FILE"
+        case chanlink.KeyFormatError() if PASSPHRASE in str(error):
+            which = str(error).partition(PASSPHRASE)[0]
+            return (
+                f"{which}{PASSPHRASE}, and rexec asks for none; name another key, or take it off: ssh-keygen -p -f FILE"
+            )
         case StartError():
             return f"{error.code}: {error.text}"
         case chanlink.ChanlinkError() | BadMessage():
