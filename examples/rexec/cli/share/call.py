@@ -14,6 +14,7 @@ from anyio.abc import SocketAttribute, UNIXSocketStream
 
 import chanlink
 
+from ...settings_file import expanded
 from ..arguments import Options
 from ..connecting import Destination, destination
 from ..descriptors import FAILED
@@ -123,8 +124,8 @@ class _Call:
         options.ask = self._ask
         if options.terminal and terminal:
             options.environment.insert(0, ("TERM", terminal))
-        options.identity, options.peer = (_from(folder, name) for name in (options.identity, options.peer))
         try:
+            options.identity, options.peer = (_from(folder, name) for name in (options.identity, options.peer))
             where = destination(options, options.address)
             options.user = options.user or where.user
             async with sessions.session(where, options) as session:
@@ -162,5 +163,5 @@ class _Call:
 
 
 def _from(folder: str, name: str | None) -> str | None:
-    """A file that the client named, from where the client is."""
-    return name if name is None or name.startswith("ssh-") else os.path.join(folder, os.path.expanduser(name))
+    """A file that the client named, from where the client is.  Raises `OSError` for a home folder that is not there."""
+    return name if name is None or name.startswith("ssh-") else os.path.join(folder, expanded(name))
