@@ -12,7 +12,7 @@ import pytest
 from anyio.abc import ByteReceiveStream, ByteStream
 
 import chanlink
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 from tests.channels.pairs import session_pair
 
 from .security.wires import sealed_pair
@@ -60,7 +60,7 @@ async def encrypted(size: None) -> AsyncIterator[Ends]:
 
 @asynccontextmanager
 async def sockets(size: None) -> AsyncIterator[Ends]:
-    one, two = map(RawStream, socket.socketpair())
+    one, two = map(SocketTransport, socket.socketpair())
     async with one, two:
         yield one, two
 

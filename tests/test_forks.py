@@ -27,7 +27,8 @@ from chanlink.security.keys.certificate import Role
 from chanlink.security.noise import CipherState, KeyPair, generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import FORKED
-from chanlink.transport.sockets import listening_sockets, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.listen import listening_sockets
 from tests.channels.pairs import ask, echo
 from tests.security.test_rekey import held, sides
 

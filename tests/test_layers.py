@@ -137,9 +137,9 @@ INNER: dict[str, str] = {
     "command/actions/benchmark.py: printing printable_logger": "to be mended",
     "command/actions/forwarding.py: limits Bucket": "to be mended",
     "command/actions/forwarding.py: printing printable_logger": "to be mended",
-    "command/actions/forwarding.py: transport.sockets Address": "to be mended",
-    "command/actions/forwarding.py: transport.sockets RawStream": "to be mended",
-    "command/actions/forwarding.py: transport.sockets connect_socket": "to be mended",
+    "command/actions/forwarding.py: transport.address Address": "to be mended",
+    "command/actions/forwarding.py: transport.sockets SocketTransport": "to be mended",
+    "command/actions/forwarding.py: transport.dial connect_socket": "to be mended",
     "command/actions/peer_files.py: security.keys.files edit": "to be mended",
     "command/actions/peer_files.py: security.keys.files expand": "to be mended",
     "command/actions/peer_files.py: security.keys.files file_problem": "to be mended",
@@ -149,12 +149,12 @@ INNER: dict[str, str] = {
     "command/actions/peer_files.py: security.keys.trust TRUST_FILE_MAX": "to be mended",
     "command/actions/peer_files.py: security.keys.trust clean_line": "to be mended",
     "command/actions/peer_files.py: security.keys.trust decode_lines": "to be mended",
-    "command/actions/peer_files.py: transport.sockets parse_address": "to be mended",
+    "command/actions/peer_files.py: transport.address parse_address": "to be mended",
     "command/actions/screen.py: printing printable": "to be mended",
     "command/cli.py: printing printable_traceback": "to be mended",
-    "command/commands/forward.py: transport.sockets Address": "to be mended",
-    "command/commands/forward.py: transport.sockets listening_sockets": "to be mended",
-    "command/commands/forward.py: transport.sockets parse_address": "to be mended",
+    "command/commands/forward.py: transport.address Address": "to be mended",
+    "command/commands/forward.py: transport.listen listening_sockets": "to be mended",
+    "command/commands/forward.py: transport.address parse_address": "to be mended",
     "command/commands/identity.py: security.keys.files read_limited": "to be mended",
     "command/commands/identity.py: security.keys.openssh KEY_FILE_MAX": "to be mended",
     "command/commands/identity.py: security.keys.ssh_agent SshAgent": "to be mended",
@@ -168,7 +168,7 @@ INNER: dict[str, str] = {
     "command/output.py: printing printable": "to be mended",
     "command/problems.py: security.keys.files expand": "to be mended",
     "command/sessions.py: session.services Services": "to be mended",
-    "command/sessions.py: transport.sockets parse_address": "to be mended",
+    "command/sessions.py: transport.address parse_address": "to be mended",
     "patterns/inspection.py: session.snapshot SessionState": "to be mended",
     "patterns/inspection.py: session.snapshot snapshot": "to be mended",
     "testing/sessions.py: limits PeerLimits": "to be mended",
@@ -313,7 +313,7 @@ WRITES = {
     "session/session.py: self._liveness.writing_since",
     "session/session.py: self._tasks.cancel_scope.deadline",
     "session/session.py: self.peer.name",
-    "transport/sockets.py: stream.others",
+    "transport/dial.py: stream.others",
     "wire/credit.py: stream.credit_needed",
     "wire/credit.py: stream.credited_at",
     "wire/credit.py: stream.lent",
@@ -338,14 +338,14 @@ WRITES = {
 
 Whose state it is should have a verb for that.
 """
-SEAMS = ("NoiseStream", "PlainStream", "RawStream", "MemoryQueue", "MessageQueue", "ByteQueue")
+SEAMS = ("NoiseStream", "PlainStream", "SocketTransport", "MemoryQueue", "MessageQueue", "ByteQueue")
 ASKED = {
     "channels/cases.py: MemoryQueue",
-    "security/noise_stream.py: RawStream",
+    "security/noise_stream.py: SocketTransport",
     "session/ends/departure.py: ByteQueue",
     "session/ends/departure.py: MemoryQueue",
     "session/ends/departure.py: MessageQueue",
-    "transport/dial.py: RawStream",
+    "transport/dial.py: SocketTransport",
 }
 """Where the class behind a seam is asked for, outside of the file that defines it: the list may only shrink."""
 

@@ -23,7 +23,7 @@ def in_event_loop(
         import anyio
         from anyio.lowlevel import checkpoint
 
-        from chanlink.transport.sockets import parse_address
+        from chanlink.transport.address import parse_address
 
         from .problems import Problem
 

@@ -34,7 +34,7 @@ from chanlink.printing import printable, printable_logger
 from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.transport.base import BROKEN
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 
 from .buffers import MAX_RECORD, RECEIVE, Buffers
 from .payloads import CLOSED, WELCOMED, Table, read
@@ -66,7 +66,7 @@ class NoiseStream(SecureStream):
 
     def __init__(self, transport: ByteStream, keys: RecordKeys, secrets: Secrets, buffers: Buffers) -> None:
         self._transport = transport
-        self._socket = transport if isinstance(transport, RawStream) else None
+        self._socket = transport if isinstance(transport, SocketTransport) else None
         self._keys = keys
         self.secrets = secrets.without_keys()
         """Of epoch 0, to derive others from."""
@@ -292,7 +292,7 @@ class NoiseStream(SecureStream):
             raise type(self._over)(*self._over.args) from self._over.__cause__
         self._look_at_keys(clock.now())
 
-    def _read_now(self, socket: RawStream) -> memoryview:
+    def _read_now(self, socket: SocketTransport) -> memoryview:
         """What has arrived and was not opened yet, in the buffer of all: it must be used without waiting."""
         arrived, begin = self._buffers.arrived, len(self._left)
         size = socket.receive_now(arrived[begin:])
@@ -377,7 +377,7 @@ class NoiseStream(SecureStream):
             raise self._fail(exc) from None
 
     def peer_acknowledges(self, seconds: float) -> bool:
-        """Whether the peer's machine is known to be there; see `RawStream.peer_acknowledges`."""
+        """Whether the peer's machine is known to be there; see `SocketTransport.peer_acknowledges`."""
         return self._socket is not None and self._socket.peer_acknowledges(seconds)
 
     def _fail(self, exc: SessionError) -> SessionError:

@@ -25,8 +25,8 @@ from chanlink.security.keys.known_peers import KnownPeers
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk
+from chanlink.transport.address import parse_address
 from chanlink.transport.dial import Connectable, name_of, reach, reach_another
-from chanlink.transport.sockets import parse_address
 
 from .arguments import expect
 from .peer import Peer

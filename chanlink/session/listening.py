@@ -37,7 +37,9 @@ from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant, Trust, watch
 from chanlink.security.psk import Psk, load_psk
-from chanlink.transport.sockets import Address, ListeningSockets, RawStream, listening_sockets, parse_address
+from chanlink.transport.address import Address, parse_address
+from chanlink.transport.listen import ListeningSockets, listening_sockets
+from chanlink.transport.sockets import SocketTransport
 
 from .arguments import expect
 from .connecting import close_at_once
@@ -234,7 +236,7 @@ class Listener(AnyListener[Session]):
     async def _greet(
         self, connection: socket.socket, source: str, scope: CancelScope, visitor: Visitor
     ) -> Secured | None:
-        transport = RawStream(connection)
+        transport = SocketTransport(connection)
         secured = None
         told = False
         try:
@@ -290,7 +292,7 @@ class _Greeter:
         self._limits = limits
         self.services = services
 
-    async def greet(self, transport: RawStream, source: str, seat: Callable[..., None]) -> Secured:
+    async def greet(self, transport: SocketTransport, source: str, seat: Callable[..., None]) -> Secured:
         def admit(key: PublicKey) -> Grant:
             grant = self.trust.check(key)
             if grant is None:
@@ -302,7 +304,7 @@ class _Greeter:
 
         return await handshake_as_server(transport, self._credentials, admit, self._limits)
 
-    async def turn_away(self, transport: RawStream) -> None:
+    async def turn_away(self, transport: SocketTransport) -> None:
         await turn_away(transport, self._credentials)
 
 

@@ -1,14 +1,21 @@
 """From an address to a byte stream to a peer; if need be, once somebody listens there."""
 
 import errno
+import os
 import socket
+from collections.abc import Sequence
+from functools import partial
+from itertools import zip_longest
+from typing import Any
 
 import anyio
 from anyio.abc import ByteStream, ByteStreamConnectable
 
 from chanlink.errors import ConnectFailed, SessionError, UntrustedPeer, WrongPeer
 
-from .sockets import RawStream, connect_socket, connect_to, parse_address
+from .address import Address, Place, look_up, parse_address, reason_of
+from .racing import race
+from .sockets import SocketTransport
 
 Connectable = str | ByteStream | ByteStreamConnectable
 
@@ -33,7 +40,7 @@ async def reach(address: Connectable, wait: float = 0.0) -> ByteStream:
     pause = FIRST_PAUSE
     while True:
         try:
-            return await _connect(address)
+            return await _reach(address)
         except ConnectFailed as exc:
             left = until - anyio.current_time()
             if left <= 0 or not _may_come(exc):
@@ -45,7 +52,7 @@ async def reach(address: Connectable, wait: float = 0.0) -> ByteStream:
 async def reach_another(address: Connectable, tried: ByteStream, problem: SessionError) -> ByteStream:
     """Connect to an address of the same name that was not tried.  Raises the problem with the last one if there is
     none, or if it is one of keys: that was the right server, or somebody who would like to be."""
-    others = tried.others if isinstance(tried, RawStream) else ()
+    others = tried.others if isinstance(tried, SocketTransport) else ()
     if isinstance(problem, WrongPeer | UntrustedPeer) or not isinstance(address, str) or not others:
         raise problem
     try:
@@ -54,7 +61,7 @@ async def reach_another(address: Connectable, tried: ByteStream, problem: Sessio
         raise problem from problem.__cause__
 
 
-async def _connect(address: Connectable) -> ByteStream:
+async def _reach(address: Connectable) -> ByteStream:
     if isinstance(address, ByteStream):
         return address
     if isinstance(address, ByteStreamConnectable):
@@ -75,3 +82,60 @@ def _may_come(problem: ConnectFailed) -> bool:
 def name_of(address: Connectable) -> str:
     """What errors call it."""
     return address if isinstance(address, str) else type(address).__name__
+
+
+# --- one address --------------------------------------------------------------------------------
+
+
+async def connect_socket(address: Address) -> SocketTransport:
+    """Connect to one of the addresses of a name.  Raises `ConnectFailed`.
+
+    They are tried one after the other, the next one when the one before has failed or has not answered for a moment;
+    whichever answers first is it.
+    """
+    if address.path:
+        return await _connect((socket.AF_UNIX, address.path), address)
+    places = _alternating(await look_up(address))
+    if not places:
+        raise ConnectFailed(f"{address}: no such host")
+    return await connect_to(places, address)
+
+
+async def connect_to(places: Sequence[Place], address: Address) -> SocketTransport:
+    """As `connect_socket`, to one of these."""
+    stream = await race([partial(_connect, place, address) for place in places])
+    stream.others = [place for place in places if place != stream.place]
+    return stream
+
+
+def _alternating(places: Sequence[Place]) -> list[Place]:
+    """IPv6 and IPv4 in turn, as long as there are both: a network may have no way out for all of one kind."""
+    first = [place for place in places if place[0] == places[0][0]]
+    others = [place for place in places if place[0] != places[0][0]]
+    pairs = zip_longest(first, others)
+    return [place for pair in pairs for place in pair if place is not None]
+
+
+async def _connect(place: Place, address: Address) -> SocketTransport:
+    family, sockaddr = place
+    try:
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            await _establish(sock, sockaddr)
+        except BaseException:
+            sock.close()
+            raise
+    except OSError as exc:
+        raise ConnectFailed(f"{address}: {reason_of(exc)}") from exc
+    return SocketTransport(sock, place)
+
+
+async def _establish(sock: socket.socket, sockaddr: Any) -> None:
+    while (problem := sock.connect_ex(sockaddr)) == errno.EAGAIN:
+        await anyio.sleep(0.02)  # the backlog of a Unix socket is full, and nothing tells when it is not any more
+    if problem == errno.EINPROGRESS:
+        await anyio.wait_writable(sock)
+        problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if problem:
+        raise OSError(problem, os.strerror(problem))

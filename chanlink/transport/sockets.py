@@ -1,33 +1,26 @@
-"""Addresses and sockets.
+"""A connection: a non-blocking socket, and what anyio has to wait for one.
 
-A connection is a non-blocking socket and what anyio has to wait for one. anyio's own streams on asyncio read before
-anyone receives (a stranger could make us hold 8 MB in 0.2 s), and can't be asked to send what can be sent without
-waiting (docs/decisions/0011-sockets.md).
+anyio's own streams on asyncio read before anyone receives (a stranger could make us hold 8 MB in 0.2 s), and can't be
+asked to send what can be sent without waiting (docs/decisions/0011-sockets.md).
 """
 
-import errno
 import math
 import os
-import re
 import socket
-import stat
 import struct
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial
-from itertools import zip_longest
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
 
 import anyio
 from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, current_token
 
 from chanlink import clock
-from chanlink.errors import AddressError, ConnectFailed
 from chanlink.forks import forget_in_child, let_go
 
-from .racing import race
+from .address import Place
 from .tcp_info import acknowledges
 
 try:
@@ -35,272 +28,13 @@ try:
 except ImportError:  # then anyio does without, too
     current_async_library_cvar = None  # type: ignore[assignment]
 
-DEFAULT_PORT = 9323
-BACKLOG = 4_096
-"""What Linux allows if nobody has changed it. A full one costs a good client a second: its first packet is dropped."""
-MAX_PATH = 107
-"""sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
-
 UNSENT = 128 * 1024
 """Bytes that the system may hold before it sends them: what lies there, nothing can overtake."""
 
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
-_HOST = r"\[(?P<ipv6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|(?P<host>[^\s\[\]:/?#@%]+)"
-_TCP = re.compile(rf"tcp://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
-_NOT_HERE = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
-"""A machine without IPv6 says so, though its "localhost" has an IPv6 address."""
 
-
-Place = tuple[int, Any]
-"""Family and address of a socket."""
-
-
-class Address(NamedTuple):
-    """A parsed address: of a host and port, or of a Unix socket (`path`)."""
-
-    host: str
-    port: int
-    path: str = ""
-
-    @classmethod
-    def of(cls, sockaddr: tuple[Any, ...]) -> "Address":
-        """Of a socket of TCP; one that is good on one link only has that as its zone."""
-        host, port, *more = sockaddr
-        return cls(f"{host}%{_zone(more[1])}" if more and more[1] else host, port)
-
-    def __str__(self) -> str:
-        if self.path:
-            return f"unix:{self.path}"
-        return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
-
-
-def _zone(number: int) -> str:
-    with suppress(OSError):  # it has just gone
-        if re.fullmatch(r"[\w.-]+", name := socket.if_indextoname(number)):
-            return name
-    return str(number)
-
-
-def parse_address(text: str) -> Address:
-    """Read ``tcp://host:port`` (port 9323 if none is given) or ``unix:/path``.  Raises `AddressError`."""
-    if text.startswith("unix:"):
-        return Address("", 0, _parse_path(text))
-    match = _TCP.fullmatch(text)
-    if match is None or not text.isprintable():
-        raise AddressError(f"{text!r} is no address; write tcp://host:port, tcp://[ipv6]:port or unix:/path")
-    port = int(match["port"] or DEFAULT_PORT)
-    if port > 65_535:
-        raise AddressError(f"{text!r} is no address: a port is at most 65535")
-    return Address(match["ipv6"] or match["host"], port)
-
-
-def _parse_path(text: str) -> str:
-    path = os.path.expanduser(text.removeprefix("unix:"))
-    if path.startswith("~"):
-        raise AddressError(f"{text!r}: there is no such home folder; set HOME, or write the whole path")
-    try:
-        length = len(os.fsencode(path))
-    except UnicodeEncodeError as exc:
-        raise AddressError(f"{text!r} has no usable path: {exc.reason}") from exc
-    if not 0 < length <= MAX_PATH or "\0" in path:
-        raise AddressError(f"{text!r} has no usable path; write unix:/path, of at most {MAX_PATH} bytes")
-    return path
-
-
-# --- connecting ---------------------------------------------------------------------------------
-
-
-async def connect_socket(address: Address) -> "RawStream":
-    """Connect to one of the addresses of a name.  Raises `ConnectFailed`.
-
-    They are tried one after the other, the next one when the one before has failed or has not answered for a moment;
-    whichever answers first is it.
-    """
-    if address.path:
-        return await _connect((socket.AF_UNIX, address.path), address)
-    places = _alternating(await _look_up(address))
-    if not places:
-        raise ConnectFailed(f"{address}: no such host")
-    return await connect_to(places, address)
-
-
-async def connect_to(places: Sequence[Place], address: Address) -> "RawStream":
-    """As `connect_socket`, to one of these."""
-    stream = await race([partial(_connect, place, address) for place in places])
-    stream.others = [place for place in places if place != stream.place]
-    return stream
-
-
-def _alternating(places: Sequence[Place]) -> list[Place]:
-    """IPv6 and IPv4 in turn, as long as there are both: a network may have no way out for all of one kind."""
-    first = [place for place in places if place[0] == places[0][0]]
-    others = [place for place in places if place[0] != places[0][0]]
-    pairs = zip_longest(first, others)
-    return [place for pair in pairs for place in pair if place is not None]
-
-
-async def _look_up(address: Address, flags: int = 0) -> list[Place]:
-    """The families and socket addresses of a name, each once.  Raises `ConnectFailed`."""
-    kind = socket.SOCK_STREAM
-    try:
-        found: Sequence[tuple[int, int, int, str, Any]]
-        try:  # a number needs no look-up, and no thread for it
-            found = socket.getaddrinfo(address.host, address.port, type=kind, flags=flags | socket.AI_NUMERICHOST)
-        except socket.gaierror:
-            found = await anyio.getaddrinfo(address.host, address.port, type=kind, flags=flags)
-    except (OSError, UnicodeError) as exc:
-        raise ConnectFailed(f"{address}: no such host ({_text(exc)})") from exc
-    return list(dict.fromkeys((int(family), sockaddr) for family, _, _, _, sockaddr in found))
-
-
-async def _connect(place: Place, address: Address) -> "RawStream":
-    family, sockaddr = place
-    try:
-        sock = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            sock.setblocking(False)
-            await _establish(sock, sockaddr)
-        except BaseException:
-            sock.close()
-            raise
-    except OSError as exc:
-        raise ConnectFailed(f"{address}: {_text(exc)}") from exc
-    return RawStream(sock, place)
-
-
-async def _establish(sock: socket.socket, sockaddr: Any) -> None:
-    while (problem := sock.connect_ex(sockaddr)) == errno.EAGAIN:
-        await anyio.sleep(0.02)  # the backlog of a Unix socket is full, and nothing tells when it is not any more
-    if problem == errno.EINPROGRESS:
-        await anyio.wait_writable(sock)
-        problem = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if problem:
-        raise OSError(problem, os.strerror(problem))
-
-
-def _text(exc: Exception) -> str:
-    return exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
-
-
-# --- listening ----------------------------------------------------------------------------------
-
-
-class ListeningSockets:
-    """Sockets that listen on every address of a name, all on one port, or on a path."""
-
-    def __init__(self, sockets: Sequence[socket.socket], path: str = "") -> None:
-        self.sockets = sockets
-        self.addresses = [str(Address.of(sock.getsockname())) for sock in sockets if not path] or [f"unix:{path}"]
-        """As `connect_socket` takes them, with their real ports."""
-        self._path = path
-        self._file = _file_id(path)
-        forget_in_child(self)
-
-    def forget(self) -> None:
-        """In a forked child: it is the parent that listens."""
-        self._file = None
-        for sock in self.sockets:
-            let_go(sock)
-
-    def close(self) -> None:
-        """Listen no more, and remove the file of a Unix socket."""
-        # While we listen, nobody takes the file for a stale one; while the socket is open, its id is not used again.
-        if self._file is not None and _file_id(self._path) == self._file:
-            with suppress(OSError):
-                os.unlink(self._path)
-        for sock in self.sockets:
-            anyio.notify_closing(sock)
-            sock.close()
-
-
-def _file_id(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.lstat(path)
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-async def listening_sockets(address: Address) -> ListeningSockets:
-    """Listen on every address of a name, or on a path.  Raises `ConnectFailed`."""
-    found = [] if address.path else await _look_up(address, socket.AI_PASSIVE)
-    try:
-        if address.path:
-            return ListeningSockets([_listen_unix(address.path)], address.path)
-        return ListeningSockets(_listen_tcp(found))
-    except OSError as exc:
-        raise ConnectFailed(f"can't listen on {address}: {_text(exc)}", code="listen") from exc
-
-
-def _listen_tcp(found: Sequence[Place]) -> list[socket.socket]:
-    sockets: list[socket.socket] = []
-    problem: OSError | None = None
-    try:
-        for family, (host, port, *rest) in found:
-            if port == 0 and sockets:  # the same free port on all of them
-                port = sockets[0].getsockname()[1]
-            try:
-                sockets.append(_listen(family, (host, port, *rest)))
-            except OSError as exc:
-                if exc.errno not in _NOT_HERE:
-                    raise
-                problem = exc
-        if not sockets and problem is not None:
-            raise problem
-    except BaseException:
-        for sock in sockets:
-            sock.close()
-        raise
-    return sockets
-
-
-def _listen(family: int, sockaddr: Any) -> socket.socket:
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        if family != socket.AF_UNIX and os.name == "posix":  # elsewhere it would let others take the port over
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(sockaddr)
-        sock.listen(BACKLOG)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def _listen_unix(path: str) -> socket.socket:
-    _remove_stale(path)
-    return _listen(socket.AF_UNIX, path)
-
-
-def _remove_stale(path: str) -> None:
-    """Remove a socket that a killed process left: one that nobody listens on."""
-    try:
-        if not stat.S_ISSOCK(os.lstat(path).st_mode):
-            return  # bind says that it is in use
-    except FileNotFoundError:
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) == errno.ECONNREFUSED:
-            with suppress(FileNotFoundError):
-                os.unlink(path)
-
-
-# --- a connection before the peer is authenticated ----------------------------------------------
-
-
-def reset_when_closed(sock: socket.socket) -> None:
-    """Let the end look the same whatever was read: else TCP says by a reset that something was not."""
-    if sock.family != socket.AF_UNIX:
-        with suppress(OSError):  # it is closed already
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-
-
-class RawStream(ByteStream):
+class SocketTransport(ByteStream):
     """A connected socket, read only as far as asked."""
 
     def __init__(self, sock: socket.socket, place: Place | None = None) -> None:
@@ -441,8 +175,10 @@ class RawStream(ByteStream):
             self._sock.shutdown(socket.SHUT_WR)
 
     def reset_when_closed(self) -> None:
-        """See the function of this name."""
-        reset_when_closed(self._sock)
+        """Let the end look the same whatever was read: else TCP says by a reset that something was not."""
+        if self._sock.family != socket.AF_UNIX:
+            with suppress(OSError):  # it is closed already
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
     async def aclose(self) -> None:
         if self._sock.fileno() >= 0:

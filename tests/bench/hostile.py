@@ -29,7 +29,9 @@ from chanlink.security.handshake import Credentials, handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
-from chanlink.transport.sockets import RawStream, connect_socket, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.dial import connect_socket
+from chanlink.transport.sockets import SocketTransport
 from chanlink.wire.h2 import frames
 from tests.security.wires import HELLO, prefixed
 from tests.wire.muxes import Transcript
@@ -84,7 +86,7 @@ async def run_good(folder: Path, address: str, kind: str) -> None:
         while True:
             began = time.perf_counter()
             with suppress(SessionError):
-                where = RawStream(dial(address, SAME)) if kind == "neighbour" else address
+                where = SocketTransport(dial(address, SAME)) if kind == "neighbour" else address
                 async with chanlink.connect(where, identity=me, peer=key) as session:
                     await call(session)
                     took.append(time.perf_counter() - began)

@@ -23,7 +23,7 @@ import chanlink
 from chanlink import Identity, KnownPeers, PublicKey, Trust
 from chanlink.command.cli import COMMANDS, VERSION, make_parser
 from chanlink.command.problems import explain
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 from examples.rexec.cli.connecting import Destination, Disconnected, explain_client
 from tests.rexec.servers import until
 from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent

@@ -23,7 +23,7 @@ import pytest
 import chanlink
 from chanlink import Identity, KnownPeers
 from chanlink.command.actions.screen import report
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 from tests.rexec.servers import until
 from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent
 

@@ -15,7 +15,7 @@ import chanlink
 from chanlink import ConfigError, Identity, KnownPeers, Limits, PublicKey, SessionClosed, Trust, UntrustedPeer
 from chanlink.security.keys.trust import TrustWatch
 from chanlink.security.psk import load_psk
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 from examples.rexec.cli.hosts import load_hosts
 from examples.rexec.policy.file import PolicyError, PolicyFile
 from examples.rexec.policy.file import load as load_policy

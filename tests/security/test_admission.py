@@ -21,7 +21,7 @@ from chanlink.security.admission import Admission, Visitor, source_of
 from chanlink.security.handshake import Credentials, handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 from tests.leaks import Leaks
 from tests.patience import PATIENCE, until
 
@@ -298,7 +298,7 @@ async def test_a_good_client_of_an_address_that_fails_all_the_time_is_served(
         assert caplog.text.count("come last for now") >= 1
         assert caplog.text.count("does not speak chanlink") == 10
         for _ in range(5):
-            await ask(listener, RawStream(dial(listener, BAD)))
+            await ask(listener, SocketTransport(dial(listener, BAD)))
             await ask(listener)
 
 
@@ -317,15 +317,15 @@ async def test_a_client_that_has_no_turn_is_told_so_and_others_are_served(
             assert suspect.turns.left(0.0) == 0
             for _ in range(3):
                 with pytest.raises(SessionClosed, match="try again later") as caught:
-                    await ask(listener, RawStream(dial(listener, BAD)), psk=psk)
+                    await ask(listener, SocketTransport(dial(listener, BAD)), psk=psk)
                 assert caught.value.code == "busy"
             assert "too many handshakes of that address" in caplog.text
-            await ask(listener, RawStream(dial(listener, "127.0.0.3")), psk=psk)
+            await ask(listener, SocketTransport(dial(listener, "127.0.0.3")), psk=psk)
             clock.now += 1 / 3  # one more turn, and no failure is forgiven yet
-            await ask(listener, RawStream(dial(listener, BAD)), psk=psk)
+            await ask(listener, SocketTransport(dial(listener, BAD)), psk=psk)
             clock.now += 1
             for _ in range(5):
-                await ask(listener, RawStream(dial(listener, BAD)), psk=psk)
+                await ask(listener, SocketTransport(dial(listener, BAD)), psk=psk)
 
 
 @only_linux
@@ -336,7 +336,7 @@ async def test_who_has_no_turn_and_lacks_the_pre_shared_key_is_told_nothing(no_l
             await fail_from(listener, b"GET / HTTP/1.1\r\n\r\n", 3)
             for psk in (None, bytes([1] * 32)):
                 with pytest.raises(HandshakeError):
-                    await ask(listener, RawStream(dial(listener, BAD)), psk=psk)
+                    await ask(listener, SocketTransport(dial(listener, BAD)), psk=psk)
 
 
 class Clock:
@@ -404,7 +404,7 @@ async def test_strangers_who_make_keys_as_they_like_share_the_seats_of_their_add
     async with serving(trust=Trust.anyone(["echo"]), sessions_per_key=2) as listener, AsyncExitStack() as stack:
 
         async def join(source: str | None) -> None:
-            address = RawStream(dial(listener, source)) if source else None
+            address = SocketTransport(dial(listener, source)) if source else None
             await stack.enter_async_context(connect(listener, address, identity=Identity.generate()))
 
         await join(BAD)
@@ -419,7 +419,7 @@ async def test_strangers_who_make_keys_as_they_like_share_the_seats_of_their_add
 async def test_a_client_that_goes_before_its_welcome_keeps_no_seat(no_leaks: Leaks) -> None:
     async with serving(sessions=1) as listener:
         for _ in range(3):
-            credentials, transport = Credentials(ALICE, Role.CLIENT), RawStream(dial(listener))
+            credentials, transport = Credentials(ALICE, Role.CLIENT), SocketTransport(dial(listener))
             await handshake_as_client(transport, credentials, lambda key: Grant("", None), Limits(), eager=True)
             await transport.aclose()
             await until(lambda: not listener._greeting and not listener._seats)
@@ -447,7 +447,7 @@ async def test_running_out_of_descriptors_sends_silent_strangers_away_and_a_good
             try:
                 await until(lambda: "can't accept connections" in caplog.text)
                 good.connect(("127.0.0.1", port))
-                await ask(listener, RawStream(good))
+                await ask(listener, SocketTransport(good))
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
                 strangers.kill()

@@ -36,7 +36,10 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import KeyPair, generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets
-from chanlink.transport.sockets import RawStream, connect_socket, listening_sockets, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.dial import connect_socket
+from chanlink.transport.listen import listening_sockets
+from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
 from .wires import (
@@ -146,7 +149,7 @@ async def over_sockets(address: str) -> AsyncIterator[tuple[ByteStream, ByteStre
     try:
         client = await connect_socket(parse_address(listening.addresses[0]))
         await anyio.wait_readable(listening.sockets[0])
-        server = RawStream(listening.sockets[0].accept()[0])
+        server = SocketTransport(listening.sockets[0].accept()[0])
     finally:
         listening.close()
     try:

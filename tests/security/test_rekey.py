@@ -22,7 +22,10 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import HandshakeState, generate_keypair, hkdf
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import ANSWER, ASK, DONE, REKEY, START, RecordKeys, Secrets, Thresholds, secrets_of
-from chanlink.transport.sockets import RawStream, connect_socket, listening_sockets, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.dial import connect_socket
+from chanlink.transport.listen import listening_sockets
+from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 from tests.wire.muxes import overdue_at
 
@@ -452,7 +455,7 @@ async def sessions(thresholds: Thresholds) -> AsyncIterator[tuple[Session, Sessi
     listening = await listening_sockets(parse_address("tcp://127.0.0.1:0"))
     near = await connect_socket(parse_address(listening.addresses[0]))
     await anyio.wait_readable(listening.sockets[0])
-    far = RawStream(listening.sockets[0].accept()[0])
+    far = SocketTransport(listening.sockets[0].accept()[0])
     listening.close()
     streams = await secured(near, far, thresholds)
     peer = Peer(None, "peer", "here")

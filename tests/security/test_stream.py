@@ -13,7 +13,7 @@ from anyio.abc import ByteStream
 from chanlink import ConnectionLost, Peer, Session, byte_pipe
 from chanlink.errors import LocalProtocolError, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
 from chanlink.security.stream import PlainStream, SecureStream, farewell
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE, until
 
 from .through import Through
@@ -35,7 +35,7 @@ def records_through_a_layer() -> Ends:
 
 def plain_over_sockets() -> Ends:
     one, two = socket.socketpair()
-    return PlainStream(RawStream(one)), PlainStream(RawStream(two))
+    return PlainStream(SocketTransport(one)), PlainStream(SocketTransport(two))
 
 
 def plain_over_a_pipe() -> Ends:

@@ -16,7 +16,7 @@ from chanlink.security.buffers import loop_buffers
 from chanlink.security.noise import CipherState, HandshakeState, KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 
 PROTOCOL_NAME = "Noise_XX_25519_ChaChaPoly_BLAKE2s"
 DATA, CLOSE, REKEY, WELCOME = 0, 1, 2, 3
@@ -52,7 +52,7 @@ def sealed_pair(
             plain=buffers.plain,
             thresholds=thresholds,
         )
-        made.append(NoiseStream(RawStream(sock), keys, secrets, buffers))
+        made.append(NoiseStream(SocketTransport(sock), keys, secrets, buffers))
     return made[0], made[1]
 
 

@@ -30,7 +30,8 @@ from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
 from chanlink.security.rekey import START
-from chanlink.transport.sockets import connect_socket, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.dial import connect_socket
 from chanlink.wire.h2.connection import CONNECTION_WINDOW
 from chanlink.wire.h2.frames import PREFACE
 from tests.patience import PATIENCE, until

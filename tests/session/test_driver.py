@@ -15,7 +15,7 @@ from chanlink import Limits, Peer, Session
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import Thresholds
 from chanlink.testing import session_pair
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 from tests.security.wires import sealed_pair
 
 pytestmark = pytest.mark.anyio
@@ -200,9 +200,9 @@ async def test_more_than_the_socket_takes_goes_on_by_the_writer() -> None:
 async def test_a_link_for_which_one_turn_takes_longer_than_the_patience_is_no_dead_one() -> None:
     (near, a), (b, far) = socket.socketpair(), socket.socketpair()
     a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    read_slowly, read_fast = RawStream(a), RawStream(b)
+    read_slowly, read_fast = SocketTransport(a), SocketTransport(b)
 
-    async def pass_on(source: RawStream, sink: RawStream, pause: float) -> None:
+    async def pass_on(source: SocketTransport, sink: SocketTransport, pause: float) -> None:
         with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # the session is over
             while True:
                 await sink.send(await source.receive(2_048))

@@ -48,8 +48,7 @@ from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import generate_keypair
 from chanlink.session import listening as endpoint
-from chanlink.transport import sockets
-from chanlink.transport.sockets import RawStream
+from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE, until
 from tests.security.wires import HELLO, prefixed, read_to_end, speak_as_client, wires
 
@@ -329,7 +328,7 @@ async def test_a_server_that_cannot_be_reached_is_given_up_in_time(monkeypatch: 
     async def never(sock: socket.socket, sockaddr: Any) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr(sockets, "_establish", never)
+    monkeypatch.setattr("chanlink.transport.dial._establish", never)
     with anyio.fail_after(PATIENCE), pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s"):
         async with connect(TCP, timeout=0.1):
             pytest.fail("there is a session")
@@ -797,14 +796,14 @@ async def test_a_stranger_who_floods_is_read_no_further_than_the_handshake_needs
 ) -> None:
     taken = 0
 
-    class Counted(RawStream):
+    class Counted(SocketTransport):
         async def receive(self, max_bytes: int = 65_536) -> bytes:
             nonlocal taken
             data = await super().receive(max_bytes)
             taken += len(data)
             return data
 
-    monkeypatch.setattr(endpoint, "RawStream", Counted)
+    monkeypatch.setattr(endpoint, "SocketTransport", Counted)
     signer = Signer()
     async with serving(identity=signer.identity) as listener:
         with socket.create_connection(("127.0.0.1", port_of(listener))) as stranger:
@@ -854,7 +853,7 @@ async def test_of_too_many_strangers_the_oldest_go_and_a_good_client_is_served()
 async def test_a_burst_of_strangers_never_makes_it_hold_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     held = most = 0
 
-    class Counted(RawStream):
+    class Counted(SocketTransport):
         def __init__(self, sock: socket.socket) -> None:
             nonlocal held, most
             super().__init__(sock)
@@ -866,7 +865,7 @@ async def test_a_burst_of_strangers_never_makes_it_hold_more_than_the_limit(monk
             held -= 1
             await super().aclose()
 
-    monkeypatch.setattr(endpoint, "RawStream", Counted)
+    monkeypatch.setattr(endpoint, "SocketTransport", Counted)
     async with listen(limits=Limits(unauthenticated=5, handshake=600)) as listener:
         burst = [socket.create_connection(("127.0.0.1", port_of(listener))) for _ in range(100)]
         await until(lambda: held == 5 and next(iter(listener._greeting)) is not None)
@@ -937,7 +936,7 @@ async def test_a_client_that_resets_the_connection_once_it_is_trusted_costs_noth
         client = socket.create_connection(("127.0.0.1", port_of(listener)))
         clients.append(client)
         static = generate_keypair()
-        stream = RawStream(client)
+        stream = SocketTransport(client)
         with suppress(anyio.ClosedResourceError):
             await speak_as_client(stream, static, await answer_of(ALICE, static.public))
             await until(lambda: not clients)

@@ -1,234 +1,226 @@
-"""Whom we connect to may not be there yet: ``wait`` and ``--wait``."""
+"""Connecting to an address: whichever of its places answers first."""
 
-import argparse
-import os
+import contextlib
+import math
+import select
 import socket
-import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from importlib import import_module
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from anyio.abc import ByteStream, ByteStreamConnectable
 
-import chanlink
-from chanlink import ConnectFailed, HandshakeError, Identity, SessionError, Trust, UntrustedPeer, WrongPeer
-from chanlink.command import cli as chanlink_cli
-from chanlink.transport import dial
-from examples.rexec.cli import main as rexec_cli
-from tests.command.commands import environment
+from chanlink import ConnectFailed
+from chanlink.transport import dial, racing
+from chanlink.transport.address import Address
+from chanlink.transport.dial import connect_socket
 from tests.patience import PATIENCE
-from tests.rexec.servers import Server
 
-ALICE, MALLORY, SERVER = (Identity.generate(name) for name in ("alice", "mallory", "server"))
+from .places import make_stale, names, port_of
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_it_connects_and_bytes_pass(server: socket.socket) -> None:
+    stream = await connect_socket(Address("127.0.0.1", port_of(server)))
+    connection, _ = server.accept()
+    with connection:
+        await stream.send(b"hello")
+        assert connection.recv(100) == b"hello"
+        assert stream._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    await stream.aclose()
+
+
+async def test_a_port_that_nobody_listens_on_is_a_failure(closed_port: int) -> None:
+    with pytest.raises(ConnectFailed, match=f"tcp://127.0.0.1:{closed_port}: .*refused"):
+        await connect_socket(Address("127.0.0.1", closed_port))
+
+
+async def test_a_host_that_does_not_exist_is_a_failure() -> None:
+    with pytest.raises(ConnectFailed, match="no such host"):
+        await connect_socket(Address("no-such-host.invalid", 80))
+
+
+@pytest.mark.parametrize("host", ["x" * 64, "a..b", "x" * 300])
+async def test_a_name_that_no_host_can_have_is_a_failure(host: str) -> None:
+    with pytest.raises(ConnectFailed, match="no such host"):
+        await connect_socket(Address(host, 80))
+
+
+@pytest.mark.parametrize("kind", ["missing", "file", "nobody listens", "no directory", "too long"])
+async def test_a_path_without_a_listener_is_a_failure(tmp_path: Path, kind: str) -> None:
+    path = {"no directory": tmp_path / "no" / "s", "too long": tmp_path / ("x" * 200)}.get(kind, tmp_path / "s")
+    if kind == "file":
+        path.write_bytes(b"")
+    if kind == "nobody listens":
+        make_stale(path)
+    with pytest.raises(ConnectFailed, match="unix:"):
+        await connect_socket(Address("", 0, str(path)))
+
+
+async def test_the_addresses_of_a_name_are_tried_until_one_answers(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket, closed_port: int
+) -> None:
+    refused = (socket.AF_INET, ("127.0.0.1", closed_port))
+    names(monkeypatch, refused, refused, (socket.AF_INET, ("127.0.0.1", port_of(server))))
+    stream = await connect_socket(Address("name", 1))
+    server.accept()[0].close()
+    await stream.aclose()
+
+
+async def test_a_family_that_this_machine_lacks_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    names(monkeypatch, (socket.AF_APPLETALK, ("::1", 1)), (socket.AF_INET, ("127.0.0.1", port_of(server))))
+    stream = await connect_socket(Address("name", 1))
+    server.accept()[0].close()
+    await stream.aclose()
+
+
+async def test_when_no_address_answers_the_last_problem_is_raised(
+    monkeypatch: pytest.MonkeyPatch, closed_port: int
+) -> None:
+    names(monkeypatch, (socket.AF_APPLETALK, ("::1", 1)), (socket.AF_INET, ("127.0.0.1", closed_port)))
+    with pytest.raises(ConnectFailed, match="refused"):
+        await connect_socket(Address("name", 1))
+    names(monkeypatch)
+    with pytest.raises(ConnectFailed, match="no such host"):
+        await connect_socket(Address("name", 1))
 
 
 @pytest.fixture
-def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """Every attempt to connect."""
-    made: list[Any] = []
-    connect_socket = dial.connect_socket
-
-    async def counted(address: Any) -> Any:
-        made.append(address)
-        return await connect_socket(address)
-
-    monkeypatch.setattr(dial, "connect_socket", counted)
-    return made
-
-
-def listen(address: str, **options: Any) -> Any:
-    return chanlink.listen(address, identity=SERVER, trust=Trust.of(ALICE.public_key), services={}, **options)
+def deaf() -> Iterator[socket.socket]:
+    """A server whose backlog is full: it drops what comes, as a firewall does."""
+    with socket.socket() as sock, contextlib.ExitStack() as stack:
+        sock.bind(("127.0.0.1", 0))
+        sock.listen(0)
+        while True:
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(sock.getsockname())
+            if not select.select([], [one], [], 0.05)[1]:
+                break
+        yield sock
 
 
-def connect(address: Any, **options: Any) -> Any:
-    return chanlink.connect(address, **{"identity": ALICE, "peer": SERVER.public_key, "wait": PATIENCE} | options)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Through(ByteStreamConnectable):
-    """A connectable of somebody's own."""
-
-    def __init__(self, path: Path, attempts: list[Any]) -> None:
-        self.path = path
-        self.attempts = attempts
-
-    async def connect(self) -> ByteStream:
-        self.attempts.append(self)
-        return await anyio.connect_unix(self.path)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("kind", ["tcp", "no file", "a file that was left behind", "connectable"])
-async def test_a_server_that_starts_later_is_waited_for(kind: str, attempts: list[Any], tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    address: Any = f"tcp://127.0.0.1:{free_port()}" if kind == "tcp" else f"unix:{path}"
-    if kind == "a file that was left behind":
-        with socket.socket(socket.AF_UNIX) as left:
-            left.bind(str(path))
-    pings: list[float] = []
-
-    async def ping() -> None:
-        async with connect(Through(path, attempts) if kind == "connectable" else address) as session:
-            pings.append(await session.ping())
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(ping)
-        with anyio.fail_after(PATIENCE):
-            while len(attempts) < 3:
-                await anyio.sleep(0.01)
-            async with listen(address):
-                while not pings:
-                    await anyio.sleep(0.01)
-
-
-@asynccontextmanager
-async def someone_else(answer: bytes) -> AsyncIterator[str]:
-    """A server of another protocol."""
-
-    async def speak(stream: ByteStream) -> None:
-        async with stream:
-            await stream.send(answer)
-
-    listener = await anyio.create_tcp_listener(local_host="127.0.0.1")
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(listener.serve, speak)
-        yield f"tcp://127.0.0.1:{listener.extra(anyio.abc.SocketAttribute.local_port)}"
-        tasks.cancel_scope.cancel()
-    await listener.aclose()
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize(
-    ("options", "error"),
-    [
-        ({"identity": MALLORY}, UntrustedPeer),
-        ({"peer": MALLORY.public_key}, WrongPeer),
-        ({"peer": None, "trust": Trust.of(MALLORY.public_key)}, UntrustedPeer),
-        ({"psk": bytes(range(32)), "timeout": 0.2}, HandshakeError),
-    ],
-    ids=["it refuses us", "another key", "we refuse it", "another pre-shared key"],
-)
-async def test_a_server_that_is_there_and_refuses_is_asked_once(
-    options: dict[str, Any], error: type[SessionError], attempts: list[Any]
+@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, where a full backlog drops what comes")
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_address_that_does_not_answer_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket, deaf: socket.socket, count: int
 ) -> None:
-    async with listen("tcp://127.0.0.1:0") as listener:
-        with pytest.raises(error):
-            async with connect(listener.addresses[0], **options):
-                pass
-    assert len(attempts) == 1
+    """The caller has set no time, and the silent ones have nobody to end their waiting."""
+    silent = [(socket.AF_INET, (f"127.0.0.{1 + number}", port_of(deaf))) for number in range(count)]
+    if count > 1:
+        monkeypatch.setattr(dial, "_establish", silent_but_for(port_of(server)))
+    names(monkeypatch, *silent, (socket.AF_INET, ("127.0.0.1", port_of(server))))
+    stream = await connect_socket(Address("name", 1))
+    assert stream.place == (socket.AF_INET, ("127.0.0.1", port_of(server)))
+    server.accept()[0].close()
+    await stream.aclose()
 
 
-@pytest.mark.anyio
-async def test_what_will_not_change_is_tried_once(attempts: list[Any], tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for address in (f"unix:{tmp_path}/file/s", f"tcp://{'x' * 70}.example"):
-        with pytest.raises(ConnectFailed):
-            async with connect(address):
-                pass
-    async with someone_else(b"SSH-2.0-OpenSSH_9.2\r\n") as address:
-        with pytest.raises(HandshakeError):
-            async with connect(address):
-                pass
-    assert len(attempts) == 3
+def silent_but_for(port: int) -> Callable[[socket.socket, Any], Any]:
+    establish = dial._establish
+
+    async def some(sock: socket.socket, sockaddr: Any) -> None:
+        if sockaddr[1] != port:
+            await anyio.sleep_forever()
+        await establish(sock, sockaddr)
+
+    return some
 
 
-@pytest.mark.anyio
-async def test_after_the_wait_the_last_error_is_raised(attempts: list[Any], tmp_path: Path) -> None:
-    with pytest.raises(ConnectFailed, match="No such file"):
-        async with connect(f"unix:{tmp_path}/s", wait=0.2):
-            pass
-    assert len(attempts) > 1
-    del attempts[:]
-    with pytest.raises(ConnectFailed, match="No such file"):
-        async with connect(f"unix:{tmp_path}/s", wait=0):
-            pass
-    assert len(attempts) == 1
+async def test_an_address_that_answers_at_once_is_the_only_one_that_is_asked(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    monkeypatch.setattr(racing, "HEAD_START", math.inf)
+    with socket.create_server(("127.0.0.1", 0)) as second:
+        second.setblocking(False)
+        names(monkeypatch, *((socket.AF_INET, ("127.0.0.1", port_of(sock))) for sock in (server, second)))
+        stream = await connect_socket(Address("name", 1))
+        server.accept()[0].close()
+        with pytest.raises(BlockingIOError):
+            second.accept()
+        await stream.aclose()
 
 
-# --- the commands -------------------------------------------------------------------------------
+async def test_of_two_that_answer_at_the_same_time_one_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[socket.socket] = []
+    begun = anyio.Event()
 
-CLIENT = """
-import os, sys
-from chanlink.transport import dial
+    async def at_the_same_time(sock: socket.socket, sockaddr: Any) -> None:
+        made.append(sock)
+        if len(made) == 2:
+            begun.set()
+        await begun.wait()
 
-connect, attempts = dial.connect_socket, []
-
-async def late(address):
-    attempts.append(address)
-    if len(attempts) == 3:
-        os.symlink("real", "late")
-    return await connect(address)
-
-dial.connect_socket = late
-try:
-    status = main(sys.argv[1:])
-finally:
-    print(len(attempts), "attempts", file=sys.stderr)
-sys.exit(status)
-"""
-KEYS = ["--identity", "client", "--peer", "server.pub"]
-COMMANDS = {
-    "chanlink": {
-        "ping": ["-c", "1", "unix:late"],
-        "cat": ["unix:late"],
-        "forward": ["--listen", "unix:server", "--to", "unix:/nowhere", "unix:late"],
-        "bench": ["unix:late"],
-        "top": ["--once", "unix:late"],
-    },
-    "examples.rexec": {
-        "run": ["unix:late", "--", "true"],
-        "cp": ["unix:late:/dev/null", "copy"],
-        "ps": ["unix:late"],
-        "attach": ["unix:late", "no-such-command"],
-        "kill": ["unix:late", "no-such-command"],
-    },
-}
+    monkeypatch.setattr(dial, "_establish", at_the_same_time)
+    monkeypatch.setattr(racing, "HEAD_START", 0.0)
+    names(monkeypatch, (socket.AF_INET, ("127.0.0.1", 1)), (socket.AF_INET, ("127.0.0.1", 2)))
+    stream = await connect_socket(Address("name", 1))
+    open_ones = [sock for sock in made if sock.fileno() >= 0]
+    assert open_ones == [stream._sock]
+    await stream.aclose()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """It listens on a path that clients are not told: they wait for a link to it."""
-    folder = tmp_path_factory.mktemp("rexec")
-    server = Server(folder, "--listen", f"unix:{folder}/real")
-    yield server
-    server.stop()
+def test_both_kinds_of_addresses_are_tried_in_turn() -> None:
+    six, four = [(socket.AF_INET6, n) for n in range(4)], [(socket.AF_INET, n) for n in range(2)]
+    assert dial._alternating([*six, *four]) == [six[0], four[0], six[1], four[1], six[2], six[3]]
+    assert dial._alternating([*four, *six])[:2] == [four[0], six[0]]
+    assert dial._alternating([]) == []
 
 
-@pytest.mark.parametrize(
-    ("program", "command"), [(program, command) for program, commands in COMMANDS.items() for command in commands]
-)
-def test_every_command_that_connects_waits_if_it_is_told_to(server: Server, program: str, command: str) -> None:
-    words = [*KEYS, "--wait", str(PATIENCE), *COMMANDS[program][command]]
-    script = f"from {program}.{'command' if program == 'chanlink' else 'cli.main'} import main\n{CLIENT}"
-    done = subprocess.run(
-        [sys.executable, "-c", script, command, *words],
-        cwd=server.directory, env=environment(server.directory), input=b"", capture_output=True, timeout=PATIENCE,
-    )  # fmt: skip
-    os.unlink(server.directory / "late")
-    said = done.stderr.decode()
-    assert "3 attempts" in said
-    assert "check the address" not in said
+@pytest.mark.parametrize("count", [1, 3])
+async def test_cancelling_closes_the_socket(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    made: list[socket.socket] = []
+
+    async def never(sock: socket.socket, sockaddr: Any) -> None:
+        made.append(sock)
+        await anyio.sleep_forever()
+
+    monkeypatch.setattr(dial, "_establish", never)
+    monkeypatch.setattr(racing, "HEAD_START", 0.0)
+    names(monkeypatch, *((socket.AF_INET, ("127.0.0.1", 1 + number)) for number in range(count)))
+    with anyio.CancelScope() as scope:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(connect_socket, Address("name", 1))
+            while len(made) < count:
+                await anyio.lowlevel.checkpoint()
+            scope.cancel()
+    assert scope.cancelled_caught
+    assert [sock.fileno() for sock in made] == [-1] * count
 
 
-def test_every_command_that_connects_is_tried() -> None:
-    """Those that say which key they expect of a server."""
-    for program, modules in (("chanlink", chanlink_cli.COMMANDS), ("examples.rexec", rexec_commands())):
-        commands = argparse.ArgumentParser().add_subparsers()
-        for module in modules:
-            module.add(commands)
-        found = {name for name, parser in commands.choices.items() if "--peer" in parser._option_string_actions}
-        assert found == set(COMMANDS[program])
+async def test_a_full_backlog_of_a_unix_socket_is_waited_for(tmp_path: Path) -> None:
+    path = str(tmp_path / "s")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen(0)
+        waiting = [await connect_socket(Address("", 0, path))]
+        with anyio.move_on_after(0.1) as scope:
+            while len(waiting) < 100:
+                waiting.append(await connect_socket(Address("", 0, path)))
+        assert scope.cancelled_caught, "the backlog did not fill"
+        server.setblocking(False)
+        accepted: list[socket.socket] = []
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(accept_into, accepted, server)
+            with anyio.fail_after(PATIENCE):
+                stream = await connect_socket(Address("", 0, path))
+                await stream.send(b"x")
+            while len(accepted) <= len(waiting):
+                await anyio.lowlevel.checkpoint()
+            tasks.cancel_scope.cancel()
+        assert accepted[-1].recv(1) == b"x"  # it is really connected
+        for each in [*waiting, stream]:
+            await each.aclose()
+        for sock in accepted:
+            sock.close()
 
 
-def rexec_commands() -> list[Any]:
-    return [import_module(f"examples.rexec.cli.commands.{name}") for name in rexec_cli.COMMANDS]
+async def accept_into(accepted: list[socket.socket], server: socket.socket) -> None:
+    while True:
+        await anyio.wait_readable(server)
+        accepted.append(server.accept()[0])

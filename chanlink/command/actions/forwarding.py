@@ -18,7 +18,9 @@ import chanlink
 from chanlink import ByteStream, Peer
 from chanlink.limits import Bucket
 from chanlink.printing import printable_logger
-from chanlink.transport.sockets import Address, RawStream, connect_socket
+from chanlink.transport.address import Address
+from chanlink.transport.dial import connect_socket
+from chanlink.transport.sockets import SocketTransport
 
 PIECE = 64 * 1024
 CONNECT_TIME = 10.0
@@ -90,10 +92,10 @@ class Forwarder:
                         self._say(f"can't accept connections: {exc.strerror}")
                         await anyio.sleep(PAUSE)
                 else:
-                    tasks.start_soon(self._carry, RawStream(connection), target)
+                    tasks.start_soon(self._carry, SocketTransport(connection), target)
                 await checkpoint()
 
-    async def _carry(self, connection: RawStream, target: Address) -> None:
+    async def _carry(self, connection: SocketTransport, target: Address) -> None:
         problem: Exception | str | None
         try:
             with anyio.move_on_after(PATIENCE):
@@ -139,7 +141,7 @@ def give_up(stream: ByteStream, code: str, text: str = "") -> None:
     stream.close()
 
 
-async def join(connection: RawStream, stream: ByteStream) -> chanlink.ChannelError | None:
+async def join(connection: SocketTransport, stream: ByteStream) -> chanlink.ChannelError | None:
     """Copy both ways until both directions are over; both ends are closed then, by a reset if it was not in order.
 
     Returns why the other side gave up, unless that was a reset there.
@@ -171,7 +173,7 @@ async def join(connection: RawStream, stream: ByteStream) -> chanlink.ChannelErr
     return first if isinstance(first, chanlink.ChannelError) and getattr(first, "code", "") != RESET else None
 
 
-async def _there(connection: RawStream, stream: ByteStream) -> None:
+async def _there(connection: SocketTransport, stream: ByteStream) -> None:
     while True:
         try:
             data = await connection.receive(PIECE)
@@ -181,7 +183,7 @@ async def _there(connection: RawStream, stream: ByteStream) -> None:
     await stream.send_eof()
 
 
-async def _back(connection: RawStream, stream: ByteStream) -> None:
+async def _back(connection: SocketTransport, stream: ByteStream) -> None:
     while True:
         try:
             data = await stream.receive()

@@ -12,7 +12,7 @@ from chanlink.command.problems import Problem
 from chanlink.security.keys import known_peers, trust
 from chanlink.security.keys.files import edit, expand, file_problem, read_kept
 from chanlink.security.keys.trust import TRUST_FILE_MAX, clean_line, decode_lines
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 
 REVOKED = "# revoked "
 

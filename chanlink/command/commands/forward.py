@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskStatus
 
     from chanlink.command.actions.forwarding import Forwarder
-    from chanlink.transport.sockets import Address
+    from chanlink.transport.address import Address
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before connecting again."""
@@ -73,7 +73,7 @@ def _forward(options: argparse.Namespace) -> int:
 def _target(text: str) -> "Address":
     """An address with its port: the default one of chanlink is never meant."""
     from chanlink.command.problems import Usage
-    from chanlink.transport.sockets import parse_address
+    from chanlink.transport.address import parse_address
 
     address = parse_address(text)
     if not address.path and (address.port == 0 or not text.rpartition(":")[2].isdigit()):
@@ -105,7 +105,8 @@ async def _listen(options: argparse.Namespace) -> None:
     import anyio
 
     from chanlink.command.actions.forwarding import Forwarder
-    from chanlink.transport.sockets import listening_sockets, parse_address
+    from chanlink.transport.address import parse_address
+    from chanlink.transport.listen import listening_sockets
 
     forwarder = Forwarder(complain)
     with ExitStack() as stack:

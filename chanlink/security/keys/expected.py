@@ -4,7 +4,7 @@ from typing import Self
 
 from chanlink.errors import ConfigError, UntrustedPeer, WrongPeer
 from chanlink.printing import printable_logger
-from chanlink.transport.sockets import Address
+from chanlink.transport.address import Address
 
 from .known_peers import KnownPeers, names_of
 from .openssh import PublicKey

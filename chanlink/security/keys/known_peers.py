@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
-from chanlink.transport.sockets import DEFAULT_PORT, Address
+from chanlink.transport.address import DEFAULT_PORT, Address
 
 from .files import edit, expand, file_problem, read_kept
 from .openssh import PublicKey

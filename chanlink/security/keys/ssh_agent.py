@@ -13,7 +13,8 @@ from anyio.abc import ByteStream
 
 from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
 from chanlink.printing import printable
-from chanlink.transport.sockets import Address, connect_socket
+from chanlink.transport.address import Address
+from chanlink.transport.dial import connect_socket
 
 from .files import expand
 from .openssh import KEY_TYPE, PublicKey, Reader, pack_string, parse_signature

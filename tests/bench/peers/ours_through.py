@@ -12,7 +12,10 @@ from chanlink.security.handshake import Credentials, handshake_as_client, handsh
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.stream import SecureStream
-from chanlink.transport.sockets import RawStream, connect_socket, listening_sockets, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.dial import connect_socket
+from chanlink.transport.listen import listening_sockets
+from chanlink.transport.sockets import SocketTransport
 from tests.bench.meter import Meter, Missing
 from tests.security.through import Through
 
@@ -32,7 +35,7 @@ async def serve(folder: Path) -> AsyncIterator[Where]:
     credentials = Credentials(chanlink.Identity.generate(), Role.SERVER)
 
     async def live(connection: Any, layer: bool) -> None:
-        transport = RawStream(connection)
+        transport = SocketTransport(connection)
         secured = await handshake_as_server(transport, credentials, anybody, LIMITS)
         async with _session(secured, layer, client_side=False, services=SERVICES) as session:
             await session.wait_closed()

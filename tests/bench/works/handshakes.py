@@ -18,7 +18,10 @@ from chanlink import Identity, Limits
 from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
-from chanlink.transport.sockets import RawStream, connect_socket, listening_sockets, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.dial import connect_socket
+from chanlink.transport.listen import listening_sockets
+from chanlink.transport.sockets import SocketTransport
 from tests.bench import certificates
 from tests.bench.harness import Row
 from tests.bench.meter import Missing
@@ -64,7 +67,7 @@ async def _ours() -> float:
     server_side, client_side = (Credentials(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
 
     async def serve(connection: Any) -> None:
-        transport = RawStream(connection)
+        transport = SocketTransport(connection)
         await handshake_as_server(transport, server_side, _anybody, Limits())
         await transport.aclose()
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from chanlink import Identity, KnownPeers, PublicKey, Trust
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 from tests.command.commands import environment
 from tests.patience import PATIENCE
 from tests.refusing import LINKS, MODES, needs_refusing, refusing
@@ -50,7 +50,7 @@ def test_keys_are_made_and_files_of_peers_changed(refuse: Refuse, tmp_path: Path
     program = f"""
 from chanlink import Identity, KeyFormatError, KnownPeers, PublicKey
 from chanlink.command import main
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 key = {str(ALICE)!r}
 for words in (["keygen", "alice"], ["keygen", "--psk", "shared"], ["id"], ["id"],
               ["peers", "add", "--trust", "trust", key], ["peers", "revoke", "--trust", "trust", "alice"]):

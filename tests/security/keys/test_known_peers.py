@@ -14,7 +14,7 @@ import pytest
 import chanlink
 from chanlink import ConfigError, Identity, KnownPeers, PublicKey, Trust, TrustFormatError, UntrustedPeer, WrongPeer
 from chanlink.security.keys.known_peers import PATTERN_MAX, WILDCARDS_MAX
-from chanlink.transport.sockets import parse_address
+from chanlink.transport.address import parse_address
 from tests.patience import PATIENCE, processor_time
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")

@@ -22,7 +22,9 @@ from chanlink.security import handshake as secure
 from chanlink.security.keys import ssh_agent as agent
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.ssh_agent import KEYS_MAX, REPLY_MAX, parse_identities, parse_sign_response
-from chanlink.transport.sockets import RawStream, listening_sockets, parse_address
+from chanlink.transport.address import parse_address
+from chanlink.transport.listen import listening_sockets
+from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -367,7 +369,7 @@ async def scripted(tmp_path: Path, *replies: bytes | None) -> AsyncIterator[Path
     async def serve() -> None:
         for reply in replies:
             await anyio.wait_readable(sockets.sockets[0])
-            async with RawStream(sockets.sockets[0].accept()[0]) as stream:
+            async with SocketTransport(sockets.sockets[0].accept()[0]) as stream:
                 await stream.receive()
                 if reply is None:
                     await anyio.sleep_forever()
