@@ -21,9 +21,9 @@ from examples.rexec.copy.service import copy_service
 from examples.rexec.messages import ends_in
 from examples.rexec.policy.policy import Policy, Rule
 from examples.rexec.words import LINE_MAX
+from tests.busy import no_thread_is_free
 from tests.leaks import Leaks
 from tests.patience import PATIENCE, until
-from tests.test_threads import no_thread_is_free
 
 from .test_copy import LARGE, MIB, server, way
 

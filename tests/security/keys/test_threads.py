@@ -1,13 +1,10 @@
 """What decides who is let in and who is thrown out waits for no thread that a peer can keep busy."""
 
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import anyio
-import anyio.to_thread
 import pytest
 
 import chanlink
@@ -18,29 +15,12 @@ from examples.rexec import client as rexec
 from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.file import PolicyFile
 from examples.rexec.server.service import SERVICE, service
-from tests.patience import PATIENCE
+from tests.busy import no_thread_is_free
 from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent  # noqa: F401  # a fixture
 
 pytestmark = pytest.mark.anyio
 
 ALICE, SERVER = Identity.generate("alice"), Identity.generate("server")
-
-
-@asynccontextmanager
-async def no_thread_is_free() -> AsyncIterator[None]:
-    """As many threads as the default limiter has wait for something that does not come."""
-    limiter, never = anyio.to_thread.current_default_thread_limiter(), threading.Event()
-    with anyio.fail_after(PATIENCE):
-        async with anyio.create_task_group() as tasks:
-            for _ in range(int(limiter.total_tokens)):
-                tasks.start_soon(anyio.to_thread.run_sync, never.wait)
-            while limiter.available_tokens:
-                await anyio.sleep(0.001)
-            try:
-                yield
-                assert not limiter.available_tokens
-            finally:
-                never.set()
 
 
 @asynccontextmanager
