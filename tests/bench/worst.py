@@ -10,6 +10,7 @@ Ends with an error when something costs more than 100 ms, or 16 times `Limits.me
 
 import argparse
 import dataclasses
+import functools
 import gc
 import random
 import sys
@@ -34,7 +35,8 @@ MOST_SECONDS = 0.1
 MOST_TIMES = 16
 
 
-def colliding(count: int) -> list[int]:
+@functools.cache
+def colliding(count: int) -> tuple[int, ...]:
     """Ints that are bad together as the keys of a dict.
 
     Where a place is taken, a dict looks on at ``5 * place + rest + 1``, and rest soon is nothing: so some keys fill an
@@ -56,7 +58,7 @@ def colliding(count: int) -> list[int]:
                 place = (5 * place + 1) % size
             taken.add(place)
             keys.append(key)
-    return keys
+    return tuple(keys)
 
 
 def _ways(cycle: dict[int, int], beginning: int, end: int) -> Iterator[tuple[int, int, list[int]]]:
@@ -130,7 +132,8 @@ ARRIVES: dict[str, Callable[[bytes], bytes | Pieces]] = {
     "in frames": lambda body: Pieces([memoryview(body)[at : at + 65_493] for at in range(0, len(body), 65_493)]),
     "in short frames": lambda body: Pieces([memoryview(body)[at : at + 2_048] for at in range(0, len(body), 2_048)]),
 }
-KEYS = {count: colliding(count) for count in (0, 1, 1_365, 2_730, LIMITS.message_int_keys)}
+KEYS = (0, 1, 1_365, 2_730, LIMITS.message_int_keys)
+"""How many keys of a map collide."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,7 +153,7 @@ class Recipe:
 
     def body(self) -> bytes:
         """At most so many values in so many bytes."""
-        keys = KEYS[self.int_keys]
+        keys = colliding(self.int_keys)
         packed: bytes = msgpack.packb(dict.fromkeys(keys)) if keys else b"\xc0"
         references = b"".join(b"\xd4\1%c" % number for number in range(self.ends))
         turn = b"".join(KINDS[name][0] * share for name, share in self.shares)
@@ -186,7 +189,7 @@ class Recipe:
                 at = lot.randrange(len(shares))
                 shares[at] = shares[at][0], lot.choice((1, 1, 2, 3, 10, 60, 300))
             case 5:
-                return dataclasses.replace(self, int_keys=lot.choice(list(KEYS)), keys_first=lot.random() < 0.5)
+                return dataclasses.replace(self, int_keys=lot.choice(KEYS), keys_first=lot.random() < 0.5)
             case 6:
                 return dataclasses.replace(self, ends=lot.choice((0, 1, LIMITS.message_ends)))
             case 7:
