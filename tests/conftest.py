@@ -1,5 +1,6 @@
 """Every asynchronous test runs on asyncio, asyncio with uvloop, and trio."""
 
+import gc
 import re
 import signal
 from collections.abc import AsyncIterator
@@ -30,6 +31,18 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if unstable := [item.nodeid for item in items if re.search(r" at 0x\w+>", item.nodeid)]:
         raise pytest.UsageError(f"the name of a test is another one in each process, give it ids: {unstable[0]}")
+
+
+def pytest_collection_finish() -> None:
+    """The tests themselves are thousands of objects: a collection of garbage need not look through them each time."""
+    gc.collect()
+    gc.freeze()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish() -> None:
+    """Plugins that look at what refers to what find all of it again."""
+    gc.unfreeze()
 
 
 BACKENDS = [
