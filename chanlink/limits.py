@@ -87,6 +87,8 @@ class Limits:
                 raise ConfigError(f"Limits.{name} must be {least} to {most}")
 
 
+MAX_RECORD = 65_535
+"""The longest record, without its length (protocol section 3)."""
 MAX_SIZE = 2**31 - 1
 """What the header of a message can say."""
 MAX_DEPTH = 128

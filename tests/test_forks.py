@@ -24,7 +24,8 @@ import chanlink
 from chanlink import ConnectionLost, Identity, LocalProtocolError, Session, Trust, forks
 from chanlink.security.handshake import Credentials
 from chanlink.security.keys.certificate import Role
-from chanlink.security.noise import CipherState, KeyPair, generate_keypair
+from chanlink.security.noise.cipher import CipherState
+from chanlink.security.noise.x25519 import KeyPair, generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import FORKED
 from chanlink.transport.address import parse_address

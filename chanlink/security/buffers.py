@@ -6,8 +6,8 @@ in it: over 128 KiB, memory is mapped anew each time. Nobody keeps anything in h
 
 from anyio.lowlevel import RunVar
 
-MAX_RECORD = 65_535
-"""The longest record, without its length (protocol section 3)."""
+from chanlink.limits import MAX_RECORD
+
 RECORDS = 4
 """How many of them leave at a time."""
 RECEIVE = 256 * 1024

@@ -29,7 +29,8 @@ from chanlink.transport.base import BROKEN
 
 from . import suites
 from .buffers import RECEIVE, loop_buffers
-from .noise import DHLEN, HandshakeState, KeyPair, generate_keypair
+from .noise.state import HandshakeState
+from .noise.x25519 import DHLEN, KeyPair, generate_keypair
 from .noise_stream import LENGTH, WELCOME, NoiseStream, prefixed
 from .payloads import ANSWER, FIRST, HELLO, OFFER, read
 from .psk import FirstMessages

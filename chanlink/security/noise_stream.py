@@ -29,14 +29,14 @@ from chanlink.errors import (
     UntrustedPeer,
 )
 from chanlink.forks import forget_in_child
-from chanlink.limits import Bucket
+from chanlink.limits import MAX_RECORD, Bucket
 from chanlink.printing import printable, printable_logger
 from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.transport.base import BROKEN
 from chanlink.transport.sockets import SocketTransport
 
-from .buffers import MAX_RECORD, RECEIVE, Buffers
+from .buffers import RECEIVE, Buffers
 from .payloads import CLOSED, WELCOMED, Table, read
 from .rekey import FORGOTTEN, FORKED, REKEY, RecordKeys, Secrets
 from .stream import Part, SecureStream

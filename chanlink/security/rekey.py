@@ -22,7 +22,8 @@ from typing import NamedTuple
 from chanlink.errors import ConnectionLost, HandshakeError, LocalProtocolError, RemoteProtocolError
 from chanlink.limits import Bucket
 
-from .noise import CipherState, HandshakeState, hkdf
+from .noise.cipher import CipherState
+from .noise.state import HandshakeState, hkdf
 from .suites import Suite
 
 PROTOCOL_NAME = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s"

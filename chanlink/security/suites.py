@@ -21,7 +21,7 @@ from nacl.exceptions import TypeError as NaclTypeError
 
 from chanlink.errors import ConfigError
 
-from .noise import AEGIS256, CHACHAPOLY, KEYLEN, MAX_MESSAGE, Cipher, Crypt, CryptInto
+from .noise.cipher import AEGIS256, CHACHAPOLY, KEYLEN, MAX_MESSAGE, Cipher, Crypt, CryptInto
 
 
 class Suite(NamedTuple):

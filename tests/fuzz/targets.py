@@ -38,7 +38,8 @@ from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.identity import Identity, _SeedSigner
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import HandshakeState, KeyPair
+from chanlink.security.noise.state import HandshakeState
+from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.wire.h2.frames import MAX_FRAME_SIZE

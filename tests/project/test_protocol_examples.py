@@ -17,7 +17,8 @@ from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.identity import _SeedSigner
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import KeyPair, state
+from chanlink.security.noise import state
+from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.rekey import Thresholds
 from tests.security.wires import Wire, wires
 

@@ -33,7 +33,7 @@ from chanlink.security.buffers import loop_buffers
 from chanlink.security.handshake import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Certificate, Role, certify
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import KeyPair, generate_keypair
+from chanlink.security.noise.x25519 import KeyPair, generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets
 from chanlink.transport.address import parse_address

@@ -11,7 +11,7 @@ import pytest
 
 from chanlink import HandshakeError, Limits, RemoteProtocolError
 from chanlink.limits import PEER_RANGES, PeerLimits
-from chanlink.security.noise import generate_keypair
+from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.payloads import (
     ANSWER,
     CERTIFICATE,

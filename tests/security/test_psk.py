@@ -19,7 +19,8 @@ from chanlink.security import psk
 from chanlink.security.handshake import Credentials, handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import HandshakeState, generate_keypair
+from chanlink.security.noise.state import HandshakeState
+from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.psk import FirstMessages, load_psk
 
 from .wires import make_hello, prefixed, read_prefixed, read_to_end, wires

@@ -19,7 +19,8 @@ from chanlink.security import suites
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import HandshakeState, generate_keypair, hkdf
+from chanlink.security.noise.state import HandshakeState, hkdf
+from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import ANSWER, ASK, DONE, REKEY, START, RecordKeys, Secrets, Thresholds, secrets_of
 from chanlink.transport.address import parse_address

@@ -13,7 +13,9 @@ from anyio.lowlevel import checkpoint
 from chanlink import clock
 from chanlink.security import suites
 from chanlink.security.buffers import loop_buffers
-from chanlink.security.noise import CipherState, HandshakeState, KeyPair
+from chanlink.security.noise.cipher import CipherState
+from chanlink.security.noise.state import HandshakeState
+from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
 from chanlink.transport.sockets import SocketTransport

@@ -28,7 +28,7 @@ from chanlink.security import handshake as secure
 from chanlink.security.handshake import Credentials, handshake_as_client
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import generate_keypair
+from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.rekey import START
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket

@@ -46,7 +46,7 @@ from chanlink.security.handshake import Credentials, handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import generate_keypair
+from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.session import listening as endpoint
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE, until

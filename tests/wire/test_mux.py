@@ -12,7 +12,7 @@ from chanlink.channels.values import Kind
 from chanlink.errors import END, LimitReached, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
 from chanlink.security.buffers import RECORDS
-from chanlink.security.noise import AEGIS256, CHACHAPOLY
+from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY
 from chanlink.security.suites import Suite
 from chanlink.wire import credit as windows
 from chanlink.wire.h2 import frames

@@ -11,6 +11,7 @@ from time import gmtime, strftime
 from typing import Self
 
 from chanlink.errors import HandshakeError, KeyFormatError
+from chanlink.security.noise.x25519 import DHLEN
 
 from . import openssh
 from .identity import Identity
@@ -22,7 +23,6 @@ SSHSIG_MAX = 1024
 CERTIFICATE_LIFETIME = 24 * 3600
 CLOCK_SKEW = 300
 """How far the peer's clock may be behind ours."""
-STATIC_LENGTH = 32
 
 _SIGNED_MESSAGE = Struct(">BB32sQQ")
 """Version, role, static key, not_before, not_after."""
@@ -98,8 +98,8 @@ class Certificate:
 
     def signed_message(self, static: bytes, role: Role) -> bytes:
         """The 50 bytes that are signed, for ``ssh-keygen -Y verify``.  Raises `HandshakeError` for a wrong length."""
-        if len(static) != STATIC_LENGTH:
-            raise HandshakeError(f"a static key has {STATIC_LENGTH} bytes")
+        if len(static) != DHLEN:
+            raise HandshakeError(f"a static key has {DHLEN} bytes")
         return _SIGNED_MESSAGE.pack(_SIGNED_MESSAGE_VERSION, role, static, self.not_before, self.not_after)
 
     def armored(self) -> str:

@@ -26,6 +26,7 @@ import nacl.bindings
 import nacl.exceptions
 
 from chanlink.errors import KeyFormatError
+from chanlink.security.noise.x25519 import FIELD_PRIME
 
 from .files import read_limited
 from .passphrase import BLOCK, Encryption, check_method
@@ -33,7 +34,6 @@ from .passphrase import BLOCK, Encryption, check_method
 KEY_TYPE = "ssh-ed25519"
 KEY_LENGTH = 32
 SIGNATURE_LENGTH = 64
-FIELD_PRIME = 2**255 - 19  # RFC 8032 section 5.1
 KEY_FILE_MAX = 64 * 1024  # a key file has about 400 bytes; more is some other file
 HOW_TO_MAKE_ONE = 'make a key with: ssh-keygen -t ed25519 -N "" -f FILE'
 

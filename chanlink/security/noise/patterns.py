@@ -3,6 +3,9 @@
 A pattern says which public keys the sides know beforehand (pre-messages) and what each message does (tokens).
 It is written as the specification prints it, without the arrows: messages alternate, the initiator's first.
 `state.HandshakeState` is the one interpreter of all of them; nothing here computes.
+
+chanlink uses XX, with a pre-shared key or without, and NN with one. The others are here for their test vectors: what
+the published ones and other implementations say of all patterns is said of the interpreter that runs these.
 """
 
 import re

@@ -1,10 +1,7 @@
 """The processing rules of the Noise Protocol Framework, revision 34 (section 5), without I/O.
 
-Three objects, each owning the one above it in this list, under the names that the specification gives them:
-
-`CipherState` (5.1) is a key ``k`` and a counter ``n``.  Each message takes the next counter as its nonce, so a nonce
-is never used twice under a key, and a message lost, repeated or out of order does not decrypt.  Two of them, one for
-each direction, are all that is left of a handshake.
+Two objects on top of `cipher.CipherState`, each owning the one before it, under the names that the specification gives
+them:
 
 `SymmetricState` (5.2) is a CipherState whose key changes, with two hashes.  ``h`` runs over everything that either
 side saw: the name of the protocol, the prologue, public keys, ciphertexts.  It is the associated data of each
@@ -23,8 +20,8 @@ token by token, and each side does for a token what the other does:
 and then encrypts the payload in the same way.  After the last message, Split (5.2) turns ``ck`` into the two
 transport keys, and we take a third output as the exporter secret: unlike ``h`` it is known to the two peers alone.
 
-What a peer sends is never trusted to be of a size: libsodium's bindings read 32 bytes of whatever they are given.
-All key agreement goes through `dh`, which checks.  A handshake that failed can't be resumed: see `HandshakeState`.
+What a peer sends is never trusted to be of a size: see `x25519.dh`. A handshake that failed can't be resumed: see
+`HandshakeState`.
 """
 
 import hashlib
@@ -32,66 +29,13 @@ import hmac
 from collections.abc import Sequence
 from typing import TypeVar
 
-from nacl import bindings
-from nacl.exceptions import CryptoError
-
 from chanlink.errors import HandshakeError, LocalProtocolError, RemoteProtocolError
 
-from .cipher import CHACHAPOLY, KEYLEN, TAGLEN, Cipher
+from .cipher import CHACHAPOLY, KEYLEN, MAX_MESSAGE, TAGLEN, CipherState
 from .patterns import MessagePattern, ProtocolName, Token, parse_protocol_name
+from .x25519 import DHLEN, KeyPair, check_public_key, dh, generate_keypair
 
-DHLEN = 32
-"""Length of public and private keys (section 12.1)."""
-
-MAX_MESSAGE = 65535
-"""Longest message of handshake and transport, tags included (section 3)."""
-
-MAX_NONCE = 2**64 - 1
-"""Reserved for REKEY: no message has this nonce (sections 4.2 and 5.1)."""
-
-_FIELD_PRIME = 2**255 - 19
 _T = TypeVar("_T")
-
-
-# --- functions (sections 4 and 12): DH, cipher, hash ------------------------------------------------
-
-
-class KeyPair:
-    """An X25519 key pair, made from its private half: any 32 bytes."""
-
-    __slots__ = ("private", "public")
-
-    def __init__(self, private: bytes) -> None:
-        if len(private) != DHLEN:
-            raise LocalProtocolError("a private key has 32 bytes")
-        self.private = private
-        self.public = bindings.crypto_scalarmult_base(private)
-
-
-def generate_keypair() -> KeyPair:
-    """A fresh X25519 key pair (GENERATE_KEYPAIR, section 4.1)."""
-    return KeyPair(bindings.randombytes(DHLEN))
-
-
-def check_public_key(public_key: bytes) -> bytes:
-    """Return ``public_key`` if it is the canonical encoding of a coordinate, else raise `HandshakeError`.
-
-    X25519 itself ignores the high bit and reduces modulo p, which would give one key several encodings.  Keys are
-    compared as bytes, so there must be one.
-    """
-    if len(public_key) != DHLEN or int.from_bytes(public_key, "little") >= _FIELD_PRIME:
-        raise HandshakeError("a public key is not valid")
-    return public_key
-
-
-def dh(key_pair: KeyPair, public_key: bytes) -> bytes:
-    """The shared secret of two keys (DH, section 4.1); raises `HandshakeError` for a bad or low-order public key."""
-    check_public_key(public_key)
-    try:
-        return bindings.crypto_scalarmult(key_pair.private, public_key)
-    except CryptoError as exc:  # the shared secret would be zero
-        raise HandshakeError("a public key is not valid") from exc
-
 
 CIPHERS = {"ChaChaPoly": CHACHAPOLY}
 
@@ -106,114 +50,6 @@ def hkdf(hash_name: str, chaining_key: bytes, input_key_material: bytes, num_out
     for counter in range(1, num_outputs + 1):
         outputs.append(hmac.digest(temp_key, outputs[-1] + bytes([counter]), hash_name))
     return outputs[1:]
-
-
-# --- CipherState (section 5.1) ----------------------------------------------------------------------
-
-
-class CipherState:
-    """One direction of messages under one key, in order.
-
-    Each side of a connection holds two of them and never uses one for both directions.
-    """
-
-    __slots__ = ("_cipher", "k", "n")
-
-    def __init__(self, key: bytes | None = None, *, cipher: Cipher = CHACHAPOLY) -> None:
-        """``key`` of None leaves the state empty: until it gets a key, it returns what it is given."""
-        self._cipher = cipher
-        self.initialize_key(key)
-
-    def initialize_key(self, key: bytes | None) -> None:
-        """Take a new key, and count from zero again (InitializeKey)."""
-        if key is not None and len(key) != KEYLEN:
-            raise LocalProtocolError("a cipher key has 32 bytes")
-        self.k = key
-        self.n = 0
-
-    def has_key(self) -> bool:
-        """Whether messages are encrypted (HasKey)."""
-        return self.k is not None
-
-    def encrypt_with_ad(self, ad: bytes, plaintext: bytes) -> bytes:
-        """Encrypt the next message (EncryptWithAd).
-
-        Raises `LocalProtocolError`, and changes nothing, if the plaintext does not fit in a message, or after
-        2^64 - 1 messages under one key.
-        """
-        if self.k is None:
-            return plaintext
-        if len(plaintext) + self._cipher.tag_length > MAX_MESSAGE:
-            raise LocalProtocolError("the plaintext does not fit in a message")
-        try:
-            ciphertext = self._cipher.encrypt(plaintext, ad, self._next_nonce(), self.k)
-        except CryptoError as exc:
-            raise LocalProtocolError("encryption takes bytes") from exc
-        self.n += 1
-        return ciphertext
-
-    def decrypt_with_ad(self, ad: bytes, ciphertext: bytes) -> bytes:
-        """Decrypt the next message (DecryptWithAd).
-
-        Raises `RemoteProtocolError` for a message that is not the peer's next one, unchanged.  The counter then
-        stands where it was, as the specification wants it; over an ordered connection there is no use in going on.
-        """
-        if self.k is None:
-            return ciphertext
-        if not self._cipher.tag_length <= len(ciphertext) <= MAX_MESSAGE:
-            raise RemoteProtocolError("a record failed authentication")
-        try:
-            plaintext = self._cipher.decrypt(ciphertext, ad, self._next_nonce(), self.k)
-        except TypeError as exc:  # nacl's is a CryptoError too, but not of the peer's making
-            raise LocalProtocolError("decryption takes bytes") from exc
-        except CryptoError as exc:
-            raise RemoteProtocolError("a record failed authentication") from exc
-        self.n += 1
-        return plaintext
-
-    def encrypt_into(self, plaintext: memoryview, out: memoryview) -> int:
-        """Encrypt the next message, without associated data, to the beginning of ``out``; returns its length.
-
-        Only with a key. Raises as `encrypt_with_ad`.
-        """
-        size = len(plaintext) + self._cipher.tag_length
-        if size > MAX_MESSAGE:
-            raise LocalProtocolError("the plaintext does not fit in a message")
-        assert self.k is not None
-        self._cipher.encrypt_into(plaintext, out[:size], self._next_nonce(), self.k)
-        self.n += 1
-        return size
-
-    def decrypt_into(self, ciphertext: memoryview, out: memoryview) -> int:
-        """Decrypt the next message, without associated data, to the beginning of ``out``; returns its length.
-
-        Only with a key. Raises as `decrypt_with_ad`; what ``out`` holds is undefined then.
-        """
-        size = len(ciphertext) - self._cipher.tag_length
-        if not 0 <= size <= MAX_MESSAGE:
-            raise RemoteProtocolError("a record failed authentication")
-        assert self.k is not None
-        try:
-            self._cipher.decrypt_into(ciphertext, out[:size], self._next_nonce(), self.k)
-        except CryptoError as exc:
-            raise RemoteProtocolError("a record failed authentication") from exc
-        self.n += 1
-        return size
-
-    def rekey(self) -> None:
-        """Replace the key by a one-way function of itself; the counter goes on (Rekey, sections 4.2 and 11.3)."""
-        if self.k is None:
-            raise LocalProtocolError("there is no key to replace")
-        self.k = self._cipher.encrypt(bytes(KEYLEN), b"", self._cipher.nonce(MAX_NONCE), self.k)[:KEYLEN]
-
-    def forget(self) -> None:
-        """Drop the key; encrypting and decrypting are a `LocalProtocolError` from now on."""
-        self.k, self.n = bytes(KEYLEN), MAX_NONCE  # without a key it would return what it is given
-
-    def _next_nonce(self) -> bytes:
-        if self.n >= MAX_NONCE:
-            raise LocalProtocolError("the nonces of this key are used up")
-        return self._cipher.nonce(self.n)
 
 
 # --- SymmetricState (section 5.2) -------------------------------------------------------------------

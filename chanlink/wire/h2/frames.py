@@ -7,12 +7,14 @@ from h2.errors import ErrorCodes
 from hyperframe import frame as hf
 from hyperframe.exceptions import HyperframeError
 
+from chanlink.limits import MAX_RECORD
+
 from .rules import BrokenRule
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 FRAME_HEADER = struct.Struct(">HBBBL")
 FRAME_HEADER_SIZE = 9
-MAX_FRAME_SIZE = 65_535 - 16 - 1 - FRAME_HEADER_SIZE
+MAX_FRAME_SIZE = MAX_RECORD - 16 - 1 - FRAME_HEADER_SIZE
 """The largest payload that is one record: less its tag, its kind byte, and the frame's own header."""
 
 FULL = MAX_FRAME_SIZE - 16

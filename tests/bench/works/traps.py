@@ -15,7 +15,7 @@ import h2.settings
 import hyperframe.frame
 
 from chanlink.limits import Limits, PeerLimits
-from chanlink.security.noise import CipherState
+from chanlink.security.noise.cipher import CipherState
 from chanlink.security.suites import suite
 from chanlink.wire import mux
 from chanlink.wire.h2 import frames

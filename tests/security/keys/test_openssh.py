@@ -1,8 +1,6 @@
 """OpenSSH's formats: public keys, private key files, signatures."""
 
 import base64
-import json
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from chanlink.errors import KeyFormatError
-from chanlink.security.keys.openssh import FIELD_PRIME, PublicKey, format_private_key, parse_private_key
-
-VECTORS = Path(os.environ.get("CHANLINK_VECTORS") or Path(__file__).parents[4] / "shared" / "vectors")
+from chanlink.security.keys.openssh import PublicKey, format_private_key, parse_private_key
+from chanlink.security.noise.x25519 import FIELD_PRIME
+from tests.security.vectors import load
 
 needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
 
@@ -186,11 +184,8 @@ def test_key_of_small_order_verifies_nothing() -> None:
 
 
 def test_wycheproof_signatures() -> None:
-    file = VECTORS / "wycheproof" / "ed25519_test.json"
-    if not file.exists():
-        pytest.skip(f"no test vectors at {file}; CHANLINK_VECTORS names their folder")
     verdicts = []
-    for group in json.loads(file.read_text())["testGroups"]:
+    for group in load("wycheproof/ed25519_test.json")["testGroups"]:
         key = PublicKey(bytes.fromhex(group["publicKey"]["pk"]))
         for case in group["tests"]:
             verified = key.verify(bytes.fromhex(case["msg"]), bytes.fromhex(case["sig"]))

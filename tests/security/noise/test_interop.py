@@ -15,7 +15,10 @@ import chanlink
 from chanlink import HandshakeError, Identity, PublicKey, RemoteProtocolError, Trust
 from chanlink.errors import LocalProtocolError
 from chanlink.security.keys.certificate import Certificate, Role, certify
-from chanlink.security.noise import CipherState, HandshakeState, KeyPair, find_pattern, generate_keypair
+from chanlink.security.noise.cipher import CipherState
+from chanlink.security.noise.patterns import find_pattern
+from chanlink.security.noise.state import HandshakeState
+from chanlink.security.noise.x25519 import KeyPair, generate_keypair
 from tests.patience import PATIENCE
 from tests.security.wires import HELLO, prefixed, read_exactly, read_prefixed
 

@@ -1,71 +1,25 @@
-"""chanlink.noise against public vectors, and against peers that do not keep to the protocol."""
+"""Handshakes against public vectors, and against peers that do not keep to the protocol."""
 
 import hashlib
 import hmac
-import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nacl.bindings import (
-    crypto_aead_aegis256_encrypt,
-    crypto_aead_chacha20poly1305_ietf_encrypt,
-    crypto_scalarmult_base,
-)
 
-from chanlink.errors import HandshakeError, LocalProtocolError, RemoteProtocolError
-from chanlink.security.noise import (
-    AEGIS256,
-    CHACHAPOLY,
-    MAX_MESSAGE,
-    MAX_NONCE,
-    CipherState,
-    HandshakeState,
-    KeyPair,
-    SymmetricState,
-    check_public_key,
-    dh,
-    find_pattern,
-    generate_keypair,
-    hkdf,
-    parse_protocol_name,
-)
-
-VECTORS = Path(os.environ.get("CHANLINK_VECTORS", Path(__file__).parents[4] / "shared" / "vectors"))
+from chanlink.errors import HandshakeError, LocalProtocolError
+from chanlink.security.noise.cipher import MAX_MESSAGE
+from chanlink.security.noise.patterns import parse_protocol_name
+from chanlink.security.noise.state import HandshakeState, SymmetricState, hkdf
+from chanlink.security.noise.x25519 import KeyPair, generate_keypair
+from tests.security.vectors import LOW_ORDER, NOT_CANONICAL, encoded, flip, load
 
 XX = "Noise_XX_25519_ChaChaPoly_BLAKE2s"
 XXPSK0 = "Noise_XXpsk0_25519_ChaChaPoly_BLAKE2s"
 NN = "Noise_NN_25519_ChaChaPoly_BLAKE2s"
 NK = "Noise_NK_25519_ChaChaPoly_BLAKE2s"
-
-P = 2**255 - 19
-LOW_ORDER = [
-    0,
-    1,
-    P - 1,
-    325606250916557431795983626356110631294008115727848805560023387167927233504,
-    39382357235489614581723060781553021112529911719440698176882885853963445705823,
-]
-NOT_CANONICAL = [P, P + 1, 2**255 - 1, 2**255 + 9, 2**256 - 1]
-
-
-def load(name: str) -> Any:
-    path = VECTORS / name
-    if not path.is_file():
-        pytest.skip(f"no test vectors: {path} is missing (CHANLINK_VECTORS names their folder)")
-    return json.loads(path.read_text())
-
-
-def encoded(number: int) -> bytes:
-    return number.to_bytes(32, "little")
-
-
-def flip(data: bytes, position: int, bit: int = 0) -> bytes:
-    return data[:position] + bytes([data[position] ^ 1 << bit]) + data[position + 1 :]
 
 
 def xx_pair(**both: Any) -> tuple[HandshakeState, HandshakeState]:
@@ -183,225 +137,6 @@ def test_every_noise_vector_passes_on_both_sides(file: str, count: int) -> None:
     assert transport_messages >= count
 
 
-def test_the_x25519_cases_of_wycheproof_pass_and_bad_points_are_refused() -> None:
-    cases = [case for group in load("wycheproof/x25519_test.json")["testGroups"] for case in group["tests"]]
-    refused = 0
-    for case in cases:
-        key_pair, public = KeyPair(bytes.fromhex(case["private"])), bytes.fromhex(case["public"])
-        if {"ZeroSharedSecret", "NonCanonicalPublic"} & set(case["flags"]):
-            refused += 1
-            with pytest.raises(HandshakeError):
-                dh(key_pair, public)
-        else:
-            assert dh(key_pair, public).hex() == case["shared"], case["tcId"]
-    assert len(cases) == 518
-    assert refused == 44
-
-
-def test_the_chacha20_poly1305_cases_of_wycheproof_pass() -> None:
-    cases = [case for group in load("wycheproof/chacha20_poly1305_test.json")["testGroups"] for case in group["tests"]]
-    cases = [case for case in cases if "InvalidNonceSize" not in case["flags"]]  # our nonces have one size
-    for case in cases:
-        key, iv, aad, message, ciphertext, tag = (
-            bytes.fromhex(case[field]) for field in ("key", "iv", "aad", "msg", "ct", "tag")
-        )
-        cipher = CHACHAPOLY._replace(nonce=lambda counter, iv=iv: iv)
-        sealed = CipherState(key, cipher=cipher).encrypt_with_ad(aad, message)
-        opener = CipherState(key, cipher=cipher)
-        if case["result"] == "valid":
-            assert sealed == ciphertext + tag, case["tcId"]
-            assert opener.decrypt_with_ad(aad, ciphertext + tag) == message
-        else:
-            assert sealed != ciphertext + tag, case["tcId"]
-            with pytest.raises(RemoteProtocolError):
-                opener.decrypt_with_ad(aad, ciphertext + tag)
-    assert len(cases) == 316
-
-
-# --- keys -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", [0, 1, 31, 33, 64])
-def test_a_public_key_of_wrong_length_never_reaches_libsodium(length: int) -> None:
-    with pytest.raises(HandshakeError):
-        dh(generate_keypair(), bytes([9]) * length)
-
-
-@pytest.mark.parametrize("length", [0, 1, 31, 33, 64])
-def test_a_private_key_of_wrong_length_is_refused(length: int) -> None:
-    with pytest.raises(LocalProtocolError):
-        KeyPair(bytes(length))
-
-
-@pytest.mark.parametrize("number", NOT_CANONICAL)
-def test_an_encoding_that_is_not_canonical_is_refused(number: int) -> None:
-    with pytest.raises(HandshakeError):
-        check_public_key(encoded(number))
-
-
-@pytest.mark.parametrize("number", [2, 9, P - 2])
-def test_a_canonical_encoding_is_returned_as_it_is(number: int) -> None:
-    assert check_public_key(encoded(number)) == encoded(number)
-
-
-@pytest.mark.parametrize("number", LOW_ORDER)
-def test_a_point_of_low_order_gives_no_shared_secret(number: int) -> None:
-    check_public_key(encoded(number))  # so that it is really the multiplication that refuses
-    with pytest.raises(HandshakeError):
-        dh(generate_keypair(), encoded(number))
-
-
-def test_generated_key_pairs_differ_and_agree_on_a_secret() -> None:
-    first, second = generate_keypair(), generate_keypair()
-    assert first.private != second.private
-    assert first.public == crypto_scalarmult_base(first.private)
-    assert dh(first, second.public) == dh(second, first.public)
-
-
-def test_the_private_half_of_a_key_pair_is_not_in_its_repr() -> None:
-    key_pair = KeyPair(b"secret" + bytes(26))
-    assert "secret" not in repr(key_pair) + str(key_pair)
-
-
-# --- CipherState ------------------------------------------------------------------------------------
-
-
-def test_a_cipher_state_without_key_passes_everything_unchanged() -> None:
-    state = CipherState()
-    assert not state.has_key()
-    assert state.encrypt_with_ad(b"ad", b"text") == b"text"
-    assert state.decrypt_with_ad(b"ad", b"text") == b"text"
-    assert state.n == 0
-    with pytest.raises(LocalProtocolError):
-        state.rekey()
-
-
-def test_a_new_key_starts_the_counter_again() -> None:
-    state = CipherState(bytes(32))
-    state.encrypt_with_ad(b"", b"")
-    assert state.n == 1
-    state.initialize_key(bytes(32))
-    assert state.has_key()
-    assert state.n == 0
-
-
-@pytest.mark.parametrize("length", [0, 31, 33])
-def test_a_cipher_key_of_wrong_length_is_refused(length: int) -> None:
-    with pytest.raises(LocalProtocolError):
-        CipherState(bytes(length))
-
-
-def test_the_nonce_is_four_zero_bytes_and_the_counter_in_little_endian() -> None:
-    state = CipherState(bytes(range(32)))
-    state.n = 0x0102030405060708
-    nonce = bytes.fromhex("00000000 0807060504030201")
-    expected = crypto_aead_chacha20poly1305_ietf_encrypt(b"text", b"ad", nonce, bytes(range(32)))
-    assert state.encrypt_with_ad(b"ad", b"text") == expected
-
-
-def test_the_aegis_nonce_is_24_zero_bytes_and_the_counter_in_little_endian() -> None:
-    state = CipherState(bytes(range(32)), cipher=AEGIS256)
-    state.n = 0x0102030405060708
-    nonce = bytes(24) + bytes.fromhex("0807060504030201")
-    assert state.encrypt_with_ad(b"ad", b"text") == crypto_aead_aegis256_encrypt(
-        b"text", b"ad", nonce, bytes(range(32))
-    )
-
-
-def test_rekey_gives_the_known_answer_and_goes_on_counting() -> None:
-    state = CipherState(bytes(range(32)))
-    state.encrypt_with_ad(b"", b"")
-    state.rekey()
-    assert state.k is not None
-    assert state.k.hex() == "50835543a205b22c9323f2022bc4f67d838f90e61d5ccf33c4513e01f85b5042"
-    assert state.n == 1
-
-
-def test_rekey_of_aegis_takes_the_first_32_bytes_under_the_reserved_nonce() -> None:
-    state = CipherState(bytes(range(32)), cipher=AEGIS256)
-    state.rekey()
-    sealed = crypto_aead_aegis256_encrypt(bytes(32), b"", bytes(24) + b"\xff" * 8, bytes(range(32)))
-    assert state.k == sealed[:32]
-
-
-@pytest.mark.parametrize("cipher", [CHACHAPOLY, AEGIS256])
-def test_two_sides_that_rekey_at_the_same_message_understand_each_other(cipher: Any) -> None:
-    sending, receiving = CipherState(bytes(32), cipher=cipher), CipherState(bytes(32), cipher=cipher)
-    for number in range(4):
-        text = b"%d" % number
-        assert receiving.decrypt_with_ad(b"", sending.encrypt_with_ad(b"", text)) == text
-        sending.rekey()
-        if number < 3:
-            receiving.rekey()
-    with pytest.raises(RemoteProtocolError):
-        receiving.decrypt_with_ad(b"", sending.encrypt_with_ad(b"", b"under the next key"))
-
-
-def test_the_last_nonce_is_used_and_the_reserved_one_never() -> None:
-    sending, receiving = CipherState(bytes(32)), CipherState(bytes(32))
-    sending.n = receiving.n = MAX_NONCE - 1
-    assert receiving.decrypt_with_ad(b"", sending.encrypt_with_ad(b"", b"last")) == b"last"
-    beyond = crypto_aead_chacha20poly1305_ietf_encrypt(b"", b"", bytes(4) + b"\xff" * 8, bytes(32))
-    for _ in range(2):
-        with pytest.raises(LocalProtocolError):
-            sending.encrypt_with_ad(b"", b"")
-        with pytest.raises(LocalProtocolError):
-            receiving.decrypt_with_ad(b"", beyond)
-    assert sending.n == receiving.n == MAX_NONCE
-    sending.rekey()  # a new key does not give back nonces
-    with pytest.raises(LocalProtocolError):
-        sending.encrypt_with_ad(b"", b"")
-
-
-@pytest.mark.parametrize("cipher", [CHACHAPOLY, AEGIS256])
-def test_a_record_changed_anywhere_or_cut_anywhere_fails_and_the_right_one_still_opens(cipher: Any) -> None:
-    record = CipherState(bytes(32), cipher=cipher).encrypt_with_ad(b"ad", b"text")
-    receiving = CipherState(bytes(32), cipher=cipher)
-    wrong = [flip(record, position) for position in range(len(record))]
-    wrong += [record[:length] for length in range(len(record))]
-    wrong += [record + b"\0", bytes(MAX_MESSAGE), bytes(MAX_MESSAGE + 1)]
-    for changed in wrong:
-        with pytest.raises(RemoteProtocolError, match="a record failed authentication"):
-            receiving.decrypt_with_ad(b"ad", changed)
-    with pytest.raises(RemoteProtocolError):
-        receiving.decrypt_with_ad(b"other", record)
-    assert receiving.n == 0
-    assert receiving.decrypt_with_ad(b"ad", record) == b"text"
-
-
-def test_a_record_that_is_repeated_or_out_of_order_fails() -> None:
-    sending, receiving = CipherState(bytes(32)), CipherState(bytes(32))
-    first, second, third = (sending.encrypt_with_ad(b"", b"same") for _ in range(3))
-    assert len({first, second, third}) == 3
-    assert receiving.decrypt_with_ad(b"", first) == b"same"
-    for wrong in (first, third):
-        with pytest.raises(RemoteProtocolError):
-            receiving.decrypt_with_ad(b"", wrong)
-    assert receiving.decrypt_with_ad(b"", second) == b"same"
-
-
-@pytest.mark.parametrize("cipher", [CHACHAPOLY, AEGIS256])
-def test_the_longest_record_passes_and_one_byte_more_is_refused_on_both_sides(cipher: Any) -> None:
-    longest = MAX_MESSAGE - cipher.tag_length
-    sending, receiving = CipherState(bytes(32), cipher=cipher), CipherState(bytes(32), cipher=cipher)
-    with pytest.raises(LocalProtocolError):
-        sending.encrypt_with_ad(b"", bytes(longest + 1))
-    assert sending.n == 0
-    too_long = cipher.encrypt(bytes(longest + 1), b"", cipher.nonce(0), bytes(32))
-    with pytest.raises(RemoteProtocolError):
-        receiving.decrypt_with_ad(b"", too_long)
-    record = sending.encrypt_with_ad(b"", bytes(longest))
-    assert len(record) == MAX_MESSAGE
-    assert receiving.decrypt_with_ad(b"", record) == bytes(longest)
-
-
-def test_a_bytearray_is_our_fault_and_not_the_peers() -> None:
-    with pytest.raises(LocalProtocolError):
-        CipherState(bytes(32)).encrypt_with_ad(b"", bytearray(20))
-    with pytest.raises(LocalProtocolError):
-        CipherState(bytes(32)).decrypt_with_ad(b"", bytearray(20))
-
-
 # --- SymmetricState ---------------------------------------------------------------------------------
 
 
@@ -430,48 +165,6 @@ def test_the_keys_of_a_split_state_can_not_be_derived_from_it_again() -> None:
     state = SymmetricState(parse_protocol_name(NN))
     keys, again = [{cipher.k for cipher in state.split()} for _ in range(2)]
     assert not keys & again
-
-
-# --- names and patterns -----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "",
-        "Noise",
-        "Noise_XX_25519_ChaChaPoly",
-        "Noise_XX_25519_ChaChaPoly_BLAKE2s_",
-        "noise_XX_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XX_448_ChaChaPoly_BLAKE2s",
-        "Noise_XX_25519_AESGCM_BLAKE2s",
-        "Noise_XX_25519_ChaChaPoly_MD5",
-        "Noise_XX_25519_ChaChaPoly_blake2s",
-        "Noise_ZZ_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XXfallback_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XXpsk4_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XXpsk_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XXpsk0psk1_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XXpsk0+_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XX+psk0_25519_ChaChaPoly_BLAKE2s",
-        "Noise_XXpsk1+psk1_25519_ChaChaPoly_BLAKE2s",
-        "Noise_Npsk2_25519_ChaChaPoly_BLAKE2s",
-    ],
-)
-def test_a_protocol_name_that_is_not_known_is_refused(name: str) -> None:
-    with pytest.raises(LocalProtocolError):
-        SymmetricState(parse_protocol_name(name))
-
-
-def test_psk_modifiers_stand_where_the_specification_puts_them() -> None:
-    assert find_pattern("XXpsk0+psk3").messages == (
-        ("psk", "e"),
-        ("e", "ee", "s", "es"),
-        ("s", "se", "psk"),
-    )
-    assert find_pattern("XXpsk1").messages[0] == ("e", "psk")
-    assert find_pattern("XX").psk_count == 0
-    assert find_pattern("XXpsk0+psk3").psk_count == 2
 
 
 # --- HandshakeState: what must be given -------------------------------------------------------------
