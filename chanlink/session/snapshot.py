@@ -126,7 +126,7 @@ def _channel(stream: Stream) -> ChannelState:
         max(0, stream.credit - stream.queued) if stream.carries_out else 0,
         taken if stream.is_bytes else stream.taken_count,
         stream.waiting,
-        stream.window if stream.carries_in else 0,
+        stream.window.size if stream.carries_in else 0,
         sending,
         receiving,
         isinstance(receiver, Relay),
@@ -149,5 +149,5 @@ def _waits(stream: Stream, sending: int, receiving: int) -> Iterator[Wait]:
         yield "peer-sends"
     if stream.waiting and not receiving and stream.in_reason is None:
         single = stream.capacity is not None and stream.capacity <= 1  # how many messages wait, nobody has counted
-        if single or stream.waiting + stream.unreturned >= stream.window + stream.lent:
+        if single or stream.window.full(stream.waiting):
             yield "we-take"

@@ -1,76 +1,172 @@
 """How wide the windows of a session's streams are (protocol section 7).  No I/O, no clock.
 
-All that goes beyond the window that a stream begins with (windows that grow, messages longer than the window) is taken
-from one budget of the session. Growth leaves as much of it as one message may need, and messages borrow one after the
-other, each all that it needs: so the budget may be too small for all of them at a time, and still each gets through as
-long as the application takes.
+A `Window` is what one stream has; `Credit` is what all windows of a session have together. All that goes beyond the
+window that a stream begins with (windows that grow, messages longer than the window) is taken from one budget of the
+session. Growth leaves as much of it as one message may need, and messages borrow one after the other, each all that it
+needs: so the budget may be too small for all of them at a time, and still each gets through as long as the application
+takes.
 """
 
 import math
 from collections.abc import Callable
+from typing import Any, Protocol
 
+from chanlink.errors import Reason
 from chanlink.limits import Limits
-
-from .stream import Stream
 
 QUICK = 0.004
 """A window is too small when half of it is used up in less than this (seconds), or than one and a half round trips."""
 FAR = 0.01
 """From this round trip on (seconds) windows grow in longer steps."""
-CALM = 128 * 1024
-"""What a byte stream may have under way while others on the session exchange messages: those wait behind it. Over a
-long way it is so much for each `FAR` of the round trip."""
+CALM_BYTES = 128 * 1024
+"""Bytes a byte stream may have in flight while messages flow on the same session, since messages queue behind them.
+Scales with the round trip beyond `FAR`."""
 CALM_FOR = 0.1
 """Seconds after the last message that this holds."""
 _PAYLOAD = b"measured"
 """Of the PINGs that measure the round trip."""
 
 
-class Windows:
+class Reading(Protocol):
+    """What a window knows of its stream."""
+
+    in_reason: Reason | None
+    """Why nothing more comes."""
+
+
+class Window:
+    """What may come on one stream, and lie in its inbox, before the application takes something."""
+
+    __slots__ = ("_credit", "_credited_at", "_loan_due", "_stream", "loan", "needed", "size", "unreturned")
+
+    def __init__(self, credit: "Credit", stream: Reading, now: float) -> None:
+        self._credit = credit
+        self._stream = stream
+        self._credited_at = now
+        self.size = credit.limits.stream_window
+        self.loan = 0
+        """Credit beyond the window, out of the session's budget, for the message at the head."""
+        self._loan_due = 0  # of it, what the peer was not told of yet
+        self.unreturned = 0
+        """What the application took and the peer has no credit for yet."""
+        self.needed = False
+        """Whether the message at the head can't arrive before the peer is told of both."""
+
+    # --- what the stream says ---
+
+    def took(self, size: int) -> None:
+        """The application has `size` bytes more."""
+        back = min(self.loan, size) if self.loan else 0
+        self.unreturned += size - back
+        if self.unreturned >= self.size // 2 and self._stream.in_reason is None:
+            self._credit.due(self._stream)
+        if back:
+            self.loan -= back
+            self._credit.repay(back)
+
+    def make_way(self, size: int) -> None:
+        """A part of a message of `size` bytes is at the head: see that the rest can come (protocol section 7)."""
+        if self.missing(size) > 0:
+            self._credit.lend(self, size)
+        if not self.needed and self.unreturned and size + self.unreturned > self.size + self.loan:
+            self.needed = True
+            self._credit.due(self._stream)
+
+    def missing(self, size: int) -> int:
+        """By how much a message of `size` bytes is longer than the window and what was lent for it."""
+        return size - self.size - self.loan
+
+    def full(self, waiting: int) -> bool:
+        """Whether nothing more may come while this many bytes wait in the inbox."""
+        return waiting + self.unreturned >= self.size + self.loan
+
+    def is_due(self) -> bool:
+        """Whether the peer is to be told of credit now."""
+        return self.needed or self.unreturned >= self.size // 2
+
+    def withdraw(self) -> None:
+        """Nothing more comes: no credit is wanted."""
+        self._credit.withdraw(self)
+
+    def release(self) -> None:
+        """Give back what the session's budget gave: nothing more can come, nor is there anything left in the inbox."""
+        first = self._credit.limits.stream_window
+        beyond = self.loan + self.size - first
+        if beyond:
+            self.loan, self.size = 0, first
+            self._credit.repay(beyond)
+
+    # --- what the session's credit says ---
+
+    def lend(self, size: int) -> None:
+        """`size` bytes of the budget are for the message at the head."""
+        self.loan += size
+        self._loan_due += size
+        self.needed = True
+        self._credit.due(self._stream)
+
+    def grow(self, size: int) -> None:
+        """Be wider from now on."""
+        self.size += size
+        self.unreturned += size
+
+    def since(self, now: float) -> float:
+        """Seconds since this was asked last, which is when half of the window was used up the time before."""
+        passed, self._credited_at = now - self._credited_at, now
+        return passed
+
+    def give(self, size: int) -> int:
+        """The credit that leaves now: what is lent, and `size` bytes of what was taken."""
+        self.unreturned -= size
+        size += self._loan_due
+        self._loan_due = 0
+        self.needed = False
+        return size
+
+
+class Credit:
     """The budget, and what is done with it."""
 
-    def __init__(self, limits: Limits, *, credit_due: Callable[[Stream], None], ping: Callable[[bytes], None]) -> None:
+    def __init__(self, limits: Limits, *, due: Callable[[Any], None], ping: Callable[[bytes], None]) -> None:
+        self.limits = limits
         self.budget = limits.session_budget
         self.round_trip = 0.0
         """Seconds, the shortest that was measured."""
-        self._limits = limits
-        self._credit_due = credit_due
+        self.due = due
+        """Called with a stream that has credit to give."""
         self._ping = ping
         self._pinged_at = self._message_at = -math.inf
         self._measuring = False
-        self._borrowers: dict[Stream, None] = {}  # that wait for the budget, the first one first
+        self._borrowers: dict[Window, int] = {}  # that wait for the budget, the first one first; for messages how long
 
     # --- messages longer than the window ---
 
-    def lend(self, stream: Stream) -> None:
-        """The message at the head of the inbox is longer than the window: credit the rest."""
-        self._borrowers[stream] = None
+    def lend(self, window: Window, size: int) -> None:
+        """The message at the head of the inbox has `size` bytes, more than the window: credit the rest."""
+        self._borrowers[window] = size
         self._lend_on()
 
-    def withdraw(self, stream: Stream) -> None:
-        """Nothing more comes on a stream: it wants no credit."""
-        if stream in self._borrowers:
-            del self._borrowers[stream]
+    def withdraw(self, window: Window) -> None:
+        """Nothing more comes: it wants no credit."""
+        if window in self._borrowers:
+            del self._borrowers[window]
             self._lend_on()  # it may have been the first one
 
     def repay(self, size: int) -> None:
-        """So much of the budget is free again."""
+        """`size` bytes of the budget are free again."""
         self.budget += size
         self._lend_on()
 
     def _lend_on(self) -> None:
         while self._borrowers:
-            stream = next(iter(self._borrowers))
-            missing = stream.missing()
-            if missing > self.budget and self.budget < self._limits.session_budget:
+            window, size = next(iter(self._borrowers.items()))
+            missing = window.missing(size)
+            if missing > self.budget and self.budget < self.limits.session_budget:
                 return  # (one message may always arrive, even if the whole budget is less)
-            del self._borrowers[stream]
+            del self._borrowers[window]
             if missing > 0:
                 self.budget -= missing
-                stream.lent += missing
-                stream.loan_due += missing
-                stream.credit_needed = True
-                self._credit_due(stream)
+                window.lend(missing)
 
     def clear(self) -> None:
         """The session is over."""
@@ -78,49 +174,42 @@ class Windows:
 
     # --- credit ---
 
-    def arrived(self, stream: Stream, now: float) -> None:
-        """Something has come on a stream."""
-        if not stream.is_bytes and stream.window == self._limits.stream_window:
+    def message_arrived(self, window: Window, now: float) -> None:
+        """Some of a message has come.  A channel with a grown window carries bulk: byte streams don't wait for it."""
+        if window.size == self.limits.stream_window:
             self._message_at = now
 
-    def credit(self, stream: Stream, under_way: int, now: float) -> int:
-        """How much credit a stream gets now; `under_way` is what the peer may send without it."""
+    def give(self, window: Window, *, ahead: int | None, now: float) -> int:
+        """How much credit a stream gets now.  `ahead`: of a byte stream, what is in front of it: in the inbox, or
+        under way without that credit."""
         calm = self._calm()
-        if stream.is_bytes and stream.window > calm and now - self._message_at < CALM_FOR:
-            room = calm - under_way - stream.waiting
-            due = min(room, stream.unreturned) if room >= calm // 2 else 0
-        else:
-            if stream.unreturned >= stream.window // 2:
-                self._grow(stream, now)
-            due = stream.unreturned
-        stream.unreturned -= due
-        due += stream.loan_due
-        stream.loan_due = 0
-        stream.credit_needed = False
-        return due
+        if ahead is not None and window.size > calm and now - self._message_at < CALM_FOR:
+            room = calm - ahead
+            return window.give(min(room, window.unreturned) if room >= calm // 2 else 0)
+        if window.unreturned >= window.size // 2:
+            self._grow(window, now)
+        return window.give(window.unreturned)
 
     def _calm(self) -> int:
-        """As `CALM`.  Never less than a window begins with: relays count on half of that (protocol section 7)."""
-        return max(int(CALM * max(self.round_trip / FAR, 1)), self._limits.stream_window)
+        """As `CALM_BYTES`.  Never less than a window begins with: relays count on half of that (protocol section 7)."""
+        return max(int(CALM_BYTES * max(self.round_trip / FAR, 1)), self.limits.stream_window)
 
-    def _grow(self, stream: Stream, now: float) -> None:
-        """Widen the window of a stream that used half of it up faster than credit can travel.
+    def _grow(self, window: Window, now: float) -> None:
+        """Widen a window of which half was used up faster than credit can travel.
 
         Not by more than it needs: what is under way is what every other stream has to wait for.
         """
-        quick = now - stream.credited_at < max(QUICK, 1.5 * self.round_trip)
-        stream.credited_at = now
+        quick = window.since(now) < max(QUICK, 1.5 * self.round_trip)
         if quick or not self.round_trip:
             self._measure(now)
         if not quick:
             return
-        free = self.budget - self._limits.message_size
-        step = stream.window if self.round_trip < FAR else 7 * stream.window  # each step takes a round trip
-        extra = min(step, self._limits.stream_window_max - stream.window, free)
+        free = self.budget - self.limits.message_size
+        step = window.size if self.round_trip < FAR else 7 * window.size  # each step takes a round trip
+        extra = min(step, self.limits.stream_window_max - window.size, free)
         if extra > 0:
             self.budget -= extra
-            stream.window += extra
-            stream.unreturned += extra
+            window.grow(extra)
 
     # --- the round trip ---
 

@@ -14,7 +14,7 @@ Half-states are our own (`Stream.out_ended`, `in_ended`, `accepted`): h2 closes 
 it is asked for something illegal, so it is only asked for what is legal.
 
 What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all
-that goes beyond by one budget of the session (windows.py).
+that goes beyond by one budget of the session (credit.py).
 """
 
 import struct
@@ -40,7 +40,7 @@ from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable
 from chanlink.wire.h2.rules import NAMES
 
-from .credit import Windows
+from .credit import Credit
 from .h2 import frames, headers
 from .h2.connection import MAX_DEBUG_DATA, Connection, settings
 from .multiplexer import CLOSING, MuxStatistics, Owner
@@ -87,7 +87,7 @@ class Mux:
         )
         self._h2.initiate_connection()
         self._h2.open_connection_window()
-        self.windows = Windows(limits, credit_due=self.credit_due, ping=self._h2.ping)
+        self.credit = Credit(limits, due=self.credit_due, ping=self._h2.ping)
         self._h2_events: dict[type[object], Callable[[Any, float], None]] = {
             frames.Data: self._data_received,
             frames.Block: self._block_received,
@@ -183,9 +183,10 @@ class Mux:
                 self._return_credit(stream, now)
 
     def _return_credit(self, stream: Stream, now: float) -> None:
-        if stream.unreturned < stream.window // 2 and not stream.credit_needed:
+        if not stream.window.is_due():
             return
-        credit = self.windows.credit(stream, self._h2.remote_flow_control_window(stream.id), now)
+        under_way = self._h2.remote_flow_control_window(stream.id)
+        credit = self.credit.give(stream.window, ahead=under_way + stream.waiting if stream.is_bytes else None, now=now)
         if credit:
             self._h2.increment_flow_control_window(credit, stream.id)
             stream.progress_at = now
@@ -237,10 +238,10 @@ class Mux:
 
     def measured(self, round_trip: float) -> None:
         """How long a round trip took."""
-        self.windows.measured(round_trip)
+        self.credit.measured(round_trip)
 
     def statistics(self) -> MuxStatistics:
-        return MuxStatistics(len(self.streams), self.windows.budget, self.windows.round_trip)
+        return MuxStatistics(len(self.streams), self.credit.budget, self.credit.round_trip)
 
     def drain(self) -> None:
         """Tell the peer that no stream is served that it opens from now on."""
@@ -295,7 +296,8 @@ class Mux:
         if data:
             self.arrivals += 1
             stream.arrived(data, now)
-            self.windows.arrived(stream, now)
+            if not stream.is_bytes:
+                self.credit.message_arrived(stream.window, now)
         if ended:
             stream.ended(END)
             self._reap(stream)
@@ -401,7 +403,7 @@ class Mux:
         self._reap(stream)
 
     def _ping_acknowledged(self, event: ev.PingAckReceived, now: float) -> None:
-        if not self.windows.pong(event.ping_data, now):
+        if not self.credit.pong(event.ping_data, now):
             self._owner.pong(event.ping_data)
 
     def _connection_terminated(self, event: ev.ConnectionTerminated, now: float) -> None:
@@ -453,4 +455,4 @@ class Mux:
         self._active.clear()
         self._is_active.clear()
         self._credit_due.clear()
-        self.windows.clear()
+        self.credit.clear()

@@ -25,6 +25,7 @@ from chanlink.limits import Limits, PeerLimits
 from chanlink.wire.messages.framing import HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces, cut
 
+from .credit import Credit, Window
 from .inbox import Inbox
 from .opening import Fields, Opening, last_words_fields
 
@@ -33,27 +34,17 @@ def _nothing() -> None:
     """The place of a callback that nobody has set yet."""
 
 
-class Lender(Protocol):
-    """What a stream asks of windows.py, which has the docstrings."""
-
-    def lend(self, stream: "Stream") -> None: ...
-    def withdraw(self, stream: "Stream") -> None: ...
-    def repay(self, size: int) -> None: ...
-
-
 class Scheduler(Protocol):
     """What a stream asks of its mux, which has the docstrings."""
 
     limits: Limits
+    credit: Credit
     peer_limits: PeerLimits
     has_message: bool
 
     def activate(self, stream: "Stream") -> None: ...
     def credit_due(self, stream: "Stream") -> None: ...
     def forsake(self, streams: "Iterable[Stream]", text: str) -> None: ...
-
-    @property
-    def windows(self) -> Lender: ...
 
 
 class Stream:
@@ -72,16 +63,12 @@ class Stream:
         "carries_out",
         "children",
         "credit",
-        "credit_needed",
-        "credited_at",
         "gone",
         "held",
         "id",
         "in_ended",
         "in_reason",
         "is_bytes",
-        "lent",
-        "loan_due",
         "on_readable",
         "on_writable",
         "opened_at",
@@ -100,7 +87,6 @@ class Stream:
         "stop_due",
         "taken_count",
         "taken_due",
-        "unreturned",
         "window",
         "withheld",
     )
@@ -148,16 +134,8 @@ class Stream:
         self.in_ended = False
         self._inbox = Inbox()
         self._head: int | None = None
-        self.window = mux.limits.stream_window
-        self.lent = 0
-        """Credit beyond the window, out of the session's budget, for the message at the head."""
-        self.loan_due = 0  # of it, what the peer was not told of yet
-        self.unreturned = 0
-        """What the application took and the peer has no credit for yet."""
-        self.credit_needed = False
-        """Whether the message at the head can't arrive before the peer is told of both."""
+        self.window = Window(mux.credit, self, opened_at)
         self.stop_due: bytes | None = None
-        self.credited_at = opened_at
         self.progress_at = opened_at
         """When something came last, or was made possible by credit."""
         self.taken_count = 0
@@ -302,22 +280,8 @@ class Stream:
             self._head = head
         size = (self._head & ~HAS_TABLE) + 4
         if self._inbox.size < size and self.in_reason is None:
-            self._make_way(size)
+            self.window.make_way(size)
         return self._inbox.size >= size
-
-    def _make_way(self, size: int) -> None:
-        """A part of a message of `size` bytes is at the head: see that the rest can come (protocol section 7)."""
-        if self.missing() > 0:
-            self._mux.windows.lend(self)
-        if not self.credit_needed and self.unreturned and size + self.unreturned > self.window + self.lent:
-            self.credit_needed = True
-            self._mux.credit_due(self)
-
-    def missing(self) -> int:
-        """By how much the message at the head is longer than the window and what was lent for it."""
-        if self._head is None or self.in_reason is not None:
-            return 0
-        return (self._head & ~HAS_TABLE) + 4 - self.window - self.lent
 
     def next_message(self) -> tuple[int, bytes | Pieces] | None:
         """The header and the payload of the next message if it is there whole; then call `taken`."""
@@ -355,7 +319,7 @@ class Stream:
         self.held -= 1
         size += 4
         self._consumed_since_taken += size
-        if self.capacity is not None or not self._inbox.size or self._consumed_since_taken >= self.window // 2:
+        if self.capacity is not None or not self._inbox.size or self._consumed_since_taken >= self.window.size // 2:
             self._consumed_since_taken = 0
             self.taken_due = True
             self._mux.credit_due(self)
@@ -367,13 +331,7 @@ class Stream:
 
     def consumed(self, size: int) -> None:
         """The application has `size` bytes more."""
-        back = min(self.lent, size) if self.lent else 0
-        self.unreturned += size - back
-        if self.unreturned >= self.window // 2 and self.in_reason is None:
-            self._mux.credit_due(self)
-        if back:
-            self.lent -= back
-            self._mux.windows.repay(back)
+        self.window.took(size)
         if self.in_reason is not None:
             self._release()
 
@@ -386,11 +344,9 @@ class Stream:
         """Give back what the session's budget gave, once nothing can come, nor lies in the inbox or with a relay."""
         if self.in_reason is None:
             return
-        self._mux.windows.withdraw(self)
-        beyond = self.lent + self.window - self._mux.limits.stream_window
-        if beyond and not self._inbox.size and not self.held:
-            self.lent, self.window = 0, self._mux.limits.stream_window
-            self._mux.windows.repay(beyond)
+        self.window.withdraw()
+        if not self._inbox.size and not self.held:
+            self.window.release()
 
     def _settle(self) -> None:
         """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
@@ -411,9 +367,13 @@ class Stream:
         """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
         if not self._inbox.size or self.is_bytes or self.in_reason is not None:
             return False
-        if self.held or self.credit_needed or self.missing() > 0:
-            return False  # for want of credit
+        if self.held or self.window.needed or self._wants_credit():
+            return False
         return not self.message_ready() and overdue(self.progress_at, self._mux.limits.progress)
+
+    def _wants_credit(self) -> bool:
+        """Whether the message at the head is longer than what may come."""
+        return self._head is not None and self.window.missing((self._head & ~HAS_TABLE) + 4) > 0
 
     def reject(self, code: str, text: str) -> None:
         """The peer broke a rule of this channel: it is told so, and this side's receiver sees a failure."""
@@ -480,6 +440,7 @@ class Stream:
         if self._inbox.size:
             self._inbox.clear()
             self._head = self.in_reason = None
+            self.window.withdraw()
 
     def lost(self, outward: Reason, inward: Reason) -> None:
         """Nothing more will go or come, for these reasons.  What arrived before can still be taken."""

@@ -120,12 +120,12 @@ def leftovers(session: Any) -> dict[str, object]:
     mux = session._mux
     tables = {name: getattr(mux, name) for name in TABLES}
     tables |= {"nested": mux.nested.waiting, "nested and over": mux.nested.over, "forsaken": mux.nested._forsaken}
-    tables |= {"borrowers": mux.windows._borrowers, "h2's streams": mux._h2.streams}
+    tables |= {"borrowers": mux.credit._borrowers, "h2's streams": mux._h2.streams}
     left: dict[str, object] = {name: len(table) for name, table in tables.items() if table}
     if mux._open_ours:
         left["open_ours"] = mux._open_ours
-    if mux.windows.budget != session._limits.session_budget:
-        left["budget"] = mux.windows.budget - session._limits.session_budget
+    if mux.credit.budget != session._limits.session_budget:
+        left["budget"] = mux.credit.budget - session._limits.session_budget
     return left
 
 

@@ -32,7 +32,7 @@ class Traced:
         self.name, self.trace = name, trace
         self.side = Side(client_side=name == "client", limits=LIMITS, peer=peer_limits(LIMITS))
         self.mux = self.side.mux
-        self.mux.windows.measured(0.001)  # so that no PING is needed
+        self.mux.credit.measured(0.001)  # so that no PING is needed
         self.carrier = Carrier(
             self.mux,
             LIMITS,

@@ -222,7 +222,7 @@ async def stream_window() -> None:
 
 async def grow(client: Session, sender: Any, receiver: Any) -> int:
     """Send and take much; return what one channel that nobody reads any more takes after that."""
-    client._mux.windows.round_trip = 1.0
+    client._mux.credit.round_trip = 1.0
     async with anyio.create_task_group() as tasks:
 
         async def send() -> None:
@@ -239,7 +239,7 @@ async def grow(client: Session, sender: Any, receiver: Any) -> int:
 async def stream_window_max() -> None:
     """A window grows with use, and not beyond this."""
     async with session_pair(Limits(), Limits(stream_window_max=65_536)) as (client, server):
-        server._mux.windows.round_trip = 1.0  # a long way: all windows would like to be large
+        server._mux.credit.round_trip = 1.0  # a long way: all windows would like to be large
         sender, receiver = await client.open("service"), (await server.accept()).end
         assert 16_384 < await grow(client, sender, receiver) <= 65_536 + 2_000
         close(sender, receiver)
@@ -248,7 +248,7 @@ async def stream_window_max() -> None:
 async def session_budget() -> None:
     """All windows together grow by no more than this, and what it lends comes back."""
     async with session_pair(Limits(), Limits(session_budget=100_000)) as (client, server):
-        server._mux.windows.round_trip = 1.0
+        server._mux.credit.round_trip = 1.0
         ends = [(await client.open("service"), (await server.accept()).end) for _ in range(4)]
         taken = [await grow(client, sender, receiver) for sender, receiver in ends]
         assert 4 * 16_384 < sum(taken) <= 4 * (16_384 + 2_000) + 100_000

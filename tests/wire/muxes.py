@@ -81,11 +81,11 @@ class Side:
         mux = self.mux
         h2 = mux._h2
         tables: list[Any] = [mux.streams, mux.nested.waiting, mux.nested.over, mux.nested._forsaken, mux._opening]
-        tables += [mux._active, mux._is_active, mux._credit_due, mux.windows._borrowers, h2.streams]
+        tables += [mux._active, mux._is_active, mux._credit_due, mux.credit._borrowers, h2.streams]
         assert [len(table) for table in tables] == [0] * len(tables)
         assert mux._open_ours == 0
         assert h2._open_count == [0, 0]
-        assert mux.windows.budget == mux.limits.session_budget
+        assert mux.credit.budget == mux.limits.session_budget
 
 
 class Pair:

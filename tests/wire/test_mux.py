@@ -14,7 +14,7 @@ from chanlink.limits import Limits
 from chanlink.security.buffers import RECORDS
 from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY
 from chanlink.security.suites import Suite
-from chanlink.wire import credit as windows
+from chanlink.wire.credit import CALM_BYTES, CALM_FOR
 from chanlink.wire.h2 import frames
 from chanlink.wire.h2.frames import FRAME_HEADER_SIZE
 from chanlink.wire.mux import TURN_BYTES
@@ -468,9 +468,9 @@ def test_a_byte_stream_with_unread_bytes_gives_its_budget_back_when_they_are_rea
     pair.turn()
     budget = pair.server.mux.limits.session_budget
     assert not pair.server.mux.streams
-    assert pair.server.mux.windows.budget < budget
+    assert pair.server.mux.credit.budget < budget
     read_all(far)
-    assert pair.server.mux.windows.budget == budget
+    assert pair.server.mux.credit.budget == budget
     pair.check_empty()
 
 
@@ -529,7 +529,7 @@ def test_long_messages_arrive_though_the_budget_is_too_small_for_all_at_a_time()
     got = [0] * len(channels)
     for _ in range(100):
         pair.turn()
-        assert pair.server.mux.windows.budget >= 0
+        assert pair.server.mux.credit.budget >= 0
         for index, (_, receiver) in enumerate(channels):
             if take(receiver) is not None:
                 got[index] += 1
@@ -580,7 +580,7 @@ def test_less_than_half_a_window_that_was_taken_does_not_keep_the_next_message_w
         pair.turn()
         assert take(receiver) == bytes(size), round_
         pair.turn()
-    assert receiver.window == WINDOW
+    assert receiver.window.size == WINDOW
     sender.finish(END)
     pair.check_empty()
 
@@ -634,9 +634,9 @@ def test_a_window_grows_with_what_is_read_quickly_up_to_its_bound() -> None:
     widths = set()
     for _ in range(30):
         pump(pair, near, far, 1, 4_096)
-        widths.add(far.window)
+        widths.add(far.window.size)
     assert max(widths) == 256 * 1024
-    assert pair.server.mux.windows.budget == Limits().session_budget - 256 * 1024 + WINDOW
+    assert pair.server.mux.credit.budget == Limits().session_budget - 256 * 1024 + WINDOW
     near.finish(END)
     far.finish(END)
     pair.check_empty()
@@ -646,62 +646,62 @@ def test_a_window_does_not_grow_for_a_slow_reader_nor_for_one_that_never_reads()
     pair = Pair()
     near, far = pair.open("bytes")
     pump(pair, near, far, 10, 4_096, seconds=0.1)
-    assert far.window == WINDOW
+    assert far.window.size == WINDOW
     sender, receiver = pair.channel()
     send(sender, bytes(100_000))
     pair.turn()
-    assert (receiver.window, receiver.waiting) == (WINDOW, 100_004)
+    assert (receiver.window.size, receiver.waiting) == (WINDOW, 100_004)
 
 
 def test_a_long_round_trip_lets_windows_grow() -> None:
     pair = Pair()
-    pair.server.mux.windows.round_trip = 0.2
+    pair.server.mux.credit.round_trip = 0.2
     near, far = pair.open("bytes")
     pump(pair, near, far, 10, 4_096, seconds=0.1)
-    assert far.window > WINDOW
+    assert far.window.size > WINDOW
 
 
 def test_the_shortest_round_trip_counts_and_growth_measures_it() -> None:
     pair = Pair()
     _, far = pair.open("bytes")
-    pair.server.mux.windows.measured(5.0)
-    far.unreturned = WINDOW // 2
+    pair.server.mux.credit.measured(5.0)
+    far.window.unreturned = WINDOW // 2
     pair.server.mux.credit_due(far)
     frames_of(pair.server.mux, pair.now)  # credit, and a PING
     answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
     pair.server.mux.receive_data(answer, pair.now + 0.25)
-    assert pair.server.mux.windows.round_trip == 0.25
-    pair.server.mux.windows.measured(5.0)
-    assert pair.server.mux.windows.round_trip == 0.25
+    assert pair.server.mux.credit.round_trip == 0.25
+    pair.server.mux.credit.measured(5.0)
+    assert pair.server.mux.credit.round_trip == 0.25
 
 
 def test_windows_grow_in_longer_steps_over_a_long_way() -> None:
     steps = []
     for round_trip in (0.001, 0.1):
         pair = Pair()
-        pair.server.mux.windows.round_trip = round_trip
+        pair.server.mux.credit.round_trip = round_trip
         near, far = pair.open("bytes")
         pump(pair, near, far, 2, 4_096)
-        steps.append(far.window // WINDOW)
+        steps.append(far.window.size // WINDOW)
     assert steps == [2, 8]
 
 
 def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> None:
     pair = Pair()
     near, far = pair.open("bytes")
-    while far.window < 1024 * 1024:
+    while far.window.size < 1024 * 1024:
         pump(pair, near, far, 1, 64_000)
-    assert near.credit > windows.CALM
+    assert near.credit > CALM_BYTES
     sender, receiver = pair.channel()
     send(sender, b"talk")
     pair.turn()
     assert take(receiver) == b"talk"
     for _ in range(40):
         pump(pair, near, far, 1, 64_000)
-    assert 0 < near.credit <= windows.CALM
-    pair.now += windows.CALM_FOR
+    assert 0 < near.credit <= CALM_BYTES
+    pair.now += CALM_FOR
     pump(pair, near, far, 2, 64_000)
-    assert near.credit > windows.CALM
+    assert near.credit > CALM_BYTES
 
 
 @pytest.mark.parametrize(("round_trip", "times"), [(0.001, 1), (0.1, 10)])
@@ -709,8 +709,8 @@ def test_a_window_grows_while_others_exchange_messages_by_as_much_as_the_way_is_
     round_trip: float, times: int
 ) -> None:
     pair = Pair()
-    pair.server.mux.windows.round_trip = round_trip
-    pair.server.mux.windows._measuring = True  # it would find that there is no way at all
+    pair.server.mux.credit.round_trip = round_trip
+    pair.server.mux.credit._measuring = True  # it would find that there is no way at all
     near, far = pair.open("bytes")
     sender, receiver = pair.channel()
     for _ in range(60):
@@ -721,7 +721,7 @@ def test_a_window_grows_while_others_exchange_messages_by_as_much_as_the_way_is_
     while near.queued:
         pump_out(pair, far)
     pump_out(pair, far)
-    assert times * windows.CALM // 2 <= near.credit <= times * windows.CALM
+    assert times * CALM_BYTES // 2 <= near.credit <= times * CALM_BYTES
 
 
 def test_of_pings_that_measure_one_is_under_way_at_a_time() -> None:
@@ -729,22 +729,22 @@ def test_of_pings_that_measure_one_is_under_way_at_a_time() -> None:
     pair = Pair()
     _, far = pair.open("bytes")
     server = pair.server.mux
-    server.windows.measured(3.0)
+    server.credit.measured(3.0)
     answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
     for seconds in (0, 1.1, 2.2):
-        far.unreturned = far.window // 2
+        far.window.unreturned = far.window.size // 2
         server.credit_due(far)
         assert (b"measured" in frames_of(server, pair.now + seconds)) is (seconds == 0)
     server.receive_data(answer, pair.now + 2.5)
-    assert server.windows.round_trip == 2.5
+    assert server.credit.round_trip == 2.5
     server.receive_data(answer, pair.now + 2.6)  # one that was not asked for
-    assert server.windows.round_trip == 2.5
+    assert server.credit.round_trip == 2.5
 
 
 def test_a_round_trip_that_no_handshake_has_measured_is_measured() -> None:
     pair = Pair()
     near, far = pair.open("bytes")
-    assert pair.server.mux.windows.round_trip == 0
+    assert pair.server.mux.credit.round_trip == 0
     near.write(bytes(WINDOW))
     pair.turn()
     pair.now += 0.1  # what comes is never quick, as long as nobody knows that the way is long
@@ -759,9 +759,9 @@ def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:
     for _ in range(20):
         for near, far in streams:
             pump(pair, near, far, 1, 4_096)
-    grown = sum(far.window - WINDOW for _, far in streams)
+    grown = sum(far.window.size - WINDOW for _, far in streams)
     assert grown == 424 * 1024
-    assert pair.server.mux.windows.budget == limits.session_budget - grown
+    assert pair.server.mux.credit.budget == limits.session_budget - grown
     sender, receiver = pair.channel()
     send(sender, bytes(limits.message_size))
     pair.turn()
@@ -1277,7 +1277,7 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
     for side in (pair.client, pair.server):
         assert not side.mux.streams
         assert not side.mux._credit_due
-        assert side.mux.windows.budget == Limits().session_budget
+        assert side.mux.credit.budget == Limits().session_budget
         assert frames_of(side.mux, pair.now) == b""
         with pytest.raises(SessionClosed):
             side.mux.open(Opening("bytes", service="late"))

@@ -182,7 +182,7 @@ def test_who_waits_for_the_budget_and_is_over_waits_no_more(how: str) -> None:
         stream_id = life.open_top()
         stream = life.script.mux.streams[stream_id]
         life.script.say(life.script.data(stream_id, PART))
-        assert list(life.script.mux.windows._borrowers) == [stream]
+        assert list(life.script.mux.credit._borrowers) == [stream.window]
         if how == "reset":
             life.reset(stream_id)
         else:
@@ -190,7 +190,7 @@ def test_who_waits_for_the_budget_and_is_over_waits_no_more(how: str) -> None:
                 stream.refuse(Reason("refused", "closed"))
             life.end(stream_id)
         life.script.answers()
-        assert not life.script.mux.windows._borrowers
+        assert not life.script.mux.credit._borrowers
     life.check_bounds()
     life.reset(life.parent)
     life.script.side.check_empty()

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from chanlink.channels.values import Kind
 from chanlink.errors import END, Reason, SessionClosed
 from chanlink.limits import Limits, PeerLimits
+from chanlink.wire.credit import Credit
 from chanlink.wire.inbox import Inbox
 from chanlink.wire.opening import MAX_WORDS, Opening
 from chanlink.wire.stream import Stream
@@ -18,16 +19,14 @@ LOST = Reason("lost", cause=SessionClosed())
 
 
 class Notes:
-    """Stands in for the mux; lends whatever is asked for."""
+    """Stands in for the mux."""
 
     def __init__(self, **limits: int) -> None:
         self.limits = Limits(**limits)  # type: ignore[arg-type]
         self.peer_limits = PeerLimits()
+        self.credit = Credit(self.limits, due=self.credit_due, ping=lambda payload: None)
         self.active: list[Stream] = []
         self.due: list[Stream] = []
-        self.lent: list[int] = []
-        self.repaid = 0
-        self.windows = self
         self.has_message = False
 
     def activate(self, stream: Stream) -> None:
@@ -36,15 +35,10 @@ class Notes:
     def credit_due(self, stream: Stream) -> None:
         self.due.append(stream)
 
-    def lend(self, stream: Stream) -> None:
-        size = stream.missing()
-        self.lent.append(size)
-        stream.lent += size
-
-    def repay(self, size: int) -> None:
-        self.repaid += size
-
-    def withdraw(self, stream: Stream) -> None: ...
+    @property
+    def lent(self) -> int:
+        """What is missing in the budget."""
+        return self.limits.session_budget - self.credit.budget
 
 
 def make(kind: Kind = "receiver", *, ours: bool = False, capacity: int | None = None, **limits: int) -> Stream:
@@ -351,7 +345,7 @@ def test_credit_is_due_at_half_a_window_that_was_taken() -> None:
     for count in range(1, 9):
         assert take(stream) is not None
         assert notes.due == [stream, stream][: 2 * (count >= 8)]  # a taken count, and credit
-    assert stream.unreturned == 8 * 1_024
+    assert stream.window.unreturned == 8 * 1_024
 
 
 def test_less_than_half_a_window_is_given_back_when_the_next_message_needs_it() -> None:
@@ -362,7 +356,7 @@ def test_less_than_half_a_window_is_given_back_when_the_next_message_needs_it() 
     stream.arrived(message(bytes(16_300))[:50], 1_000.0)
     assert notes.due == []
     assert take(stream) == bytes(96)
-    assert stream.credit_needed
+    assert stream.window.needed
     assert notes.due == [stream]
 
 
@@ -383,11 +377,11 @@ def test_a_message_longer_than_the_window_borrows_the_rest_and_pays_it_back_firs
     assert isinstance(notes, Notes)
     data = message(bytes(100_000))
     stream.arrived(data[:100], 1_000.0)
-    assert notes.lent == [100_004 - 16_384]
+    assert notes.lent == stream.window.loan == 100_004 - 16_384
     stream.arrived(data[100:], 1_000.0)
     assert take(stream) == bytes(100_000)
-    assert notes.repaid == 100_004 - 16_384
-    assert (stream.lent, stream.unreturned) == (0, 16_384)
+    assert notes.lent == stream.window.loan == 0
+    assert stream.window.unreturned == 16_384
 
 
 def test_a_refused_stream_pays_back_at_once() -> None:
@@ -395,5 +389,6 @@ def test_a_refused_stream_pays_back_at_once() -> None:
     notes = stream._mux
     assert isinstance(notes, Notes)
     stream.arrived(message(bytes(100_000))[:100], 1_000.0)
+    assert notes.lent == 100_004 - 16_384
     stream.refuse(Reason("refused", "closed"))
-    assert notes.repaid == 100_004 - 16_384
+    assert notes.lent == 0
