@@ -8,6 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from .leaks import Leaks, nothing_left
+from .security.keys.programs import ssh_agent
+
+__all__ = ["ssh_agent"]
 
 # Processes that the tests start inherit what is ignored here: Ctrl-C, if the tests run in the background of a shell.
 for _number in (signal.SIGINT, signal.SIGHUP):

@@ -399,7 +399,6 @@ UNTESTED = {
     "printing.py",
     "security/keys/expected.py",
     "security/keys/files.py",
-    "security/keys/passphrase.py",
     "security/noise_stream.py",
     "session/arguments.py",
     "session/connecting.py",

@@ -26,11 +26,11 @@ from chanlink.command.problems import explain
 from chanlink.transport.address import parse_address
 from examples.rexec.cli.connecting import Destination, Disconnected, explain_client
 from tests.rexec.servers import until
-from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent
+from tests.security.keys.programs import AgentProcess, needs_ssh_agent
 
 from .commands import COMMAND, PATIENCE, ROOT, Call, assert_one_line, call, environment, make_keys, run
 
-__all__ = ["call", "ssh_agent"]
+__all__ = ["call"]
 
 needs_ssh_keygen = pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="openssh-client is not installed")
 ALICE, BOB = (Identity.generate(name).public_key for name in ("alice", "bob"))
@@ -207,7 +207,7 @@ def test_id_of_a_private_key_that_others_may_read_is_one_line(call: Call, tmp_pa
 
 
 @needs_ssh_agent
-def test_id_lists_the_keys_of_an_agent(ssh_agent: SshAgent, tmp_path: Path) -> None:
+def test_id_lists_the_keys_of_an_agent(ssh_agent: AgentProcess, tmp_path: Path) -> None:
     agent = {"SSH_AUTH_SOCK": str(ssh_agent.socket)}
     assert_one_line(run(tmp_path, "id", "--agent", status=1, **agent), "ssh-add")
     keys = [Identity.generate(name) for name in ("first", "second")]

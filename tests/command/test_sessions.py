@@ -25,11 +25,9 @@ from chanlink import Identity, KnownPeers
 from chanlink.command.actions.screen import report
 from chanlink.transport.address import parse_address
 from tests.rexec.servers import until
-from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent
+from tests.security.keys.programs import AgentProcess, needs_ssh_agent
 
 from .commands import COMMAND, MIB, PATIENCE, Keys, assert_one_line, environment, make_keys, run, serving
-
-__all__ = ["ssh_agent"]
 
 ANYWHERE = "tcp://127.0.0.1:0"
 
@@ -136,7 +134,7 @@ def test_a_pre_shared_key_is_needed_on_both_sides(keys: Keys) -> None:
 
 
 @needs_ssh_agent
-def test_keys_in_an_agent_are_used(keys: Keys, server: str, ssh_agent: SshAgent) -> None:
+def test_keys_in_an_agent_are_used(keys: Keys, server: str, ssh_agent: AgentProcess) -> None:
     ssh_agent.ssh_add("-q", keys.home / "client")
     agent = {"SSH_AUTH_SOCK": str(ssh_agent.socket)}
     words = ["ping", "-c1", "--agent", "--peer", keys.home / "server.pub", server]

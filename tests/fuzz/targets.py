@@ -186,7 +186,7 @@ class Answering(Bytes):
             prologue, item = item[:length], item[length:]
             name = secure.PROTOCOL_NAME.format("XX")
             self.noise = HandshakeState(name, False, prologue=prologue, s=self.static)
-        if self.noise.our_turn or self.noise.finished:
+        if self.noise.finished:
             return
         self.noise.read_message(item[2:])
         self.data += prefixed(self.noise.write_message(self.payload))

@@ -10,11 +10,9 @@ import chanlink
 from chanlink.command import main as chanlink_main
 from examples.rexec.cli.main import main as rexec_main
 from examples.rexec.cli.share.client import run_shared
-from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent
+from tests.security.keys.programs import AgentProcess, needs_ssh_agent
 
 from .programs import PATIENCE, Command, Place
-
-__all__ = ["ssh_agent"]
 
 MAIN = {"chanlink": chanlink_main, "rexec": rexec_main}
 
@@ -85,7 +83,7 @@ def test_an_event_loop_that_is_not_installed_is_one_line(loop: str, place: Place
 
 
 @needs_ssh_agent
-def test_an_agent_with_two_keys_is_one_line(place: Place, ssh_agent: SshAgent) -> None:
+def test_an_agent_with_two_keys_is_one_line(place: Place, ssh_agent: AgentProcess) -> None:
     for name in ("client", "stranger"):
         ssh_agent.add(chanlink.Identity.load(place.home / name))
     line = "chanlink ping --agent --peer {home}/server.pub {chanlink}"

@@ -102,10 +102,6 @@ class Certificate:
             raise HandshakeError(f"a static key has {DHLEN} bytes")
         return _SIGNED_MESSAGE.pack(_SIGNED_MESSAGE_VERSION, role, static, self.not_before, self.not_after)
 
-    def armored(self) -> str:
-        """The signature as ``ssh-keygen -Y verify -n chanlink-static-v1 -s FILE`` reads it."""
-        return openssh.armor_sshsig(self.sshsig)
-
 
 def which_clock() -> str:
     """For people, where two clocks may differ: what ours says."""

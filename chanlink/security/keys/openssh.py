@@ -44,7 +44,6 @@ _PRIVATE_BLOCK = 8  # the block size of the cipher "none"
 _SSHSIG_MAGIC = b"SSHSIG"
 _SSHSIG_VERSION = 1
 _SSHSIG_HASH = b"sha512"
-_SSHSIG_LABEL = "SSH SIGNATURE"
 _ARMOR_WIDTH = 70  # as ssh-keygen writes
 
 
@@ -237,7 +236,7 @@ def format_private_key(seed: bytes, public_key: PublicKey) -> str:
     )
     private += _padding(len(private), _PRIVATE_BLOCK)
     head = _PRIVATE_MAGIC + pack_string(b"none") + pack_string(b"none") + pack_string(b"") + _UINT32.pack(1)
-    return _armor(_PRIVATE_LABEL, head + pack_string(public_key.blob) + pack_string(private))
+    return _armor(head + pack_string(public_key.blob) + pack_string(private))
 
 
 def _padding(length: int, block: int) -> bytes:
@@ -279,11 +278,6 @@ def parse_sshsig(blob: bytes, namespace: bytes) -> tuple[PublicKey, bytes]:
     signature = reader.string()
     reader.end()
     return public_key, parse_signature(signature)
-
-
-def armor_sshsig(blob: bytes) -> str:
-    """The text form that ``ssh-keygen -Y verify`` reads (PROTOCOL.sshsig section 1)."""
-    return _armor(_SSHSIG_LABEL, blob)
 
 
 def parse_signature(blob: bytes) -> bytes:
@@ -345,10 +339,11 @@ def _decode_base64(text: str) -> bytes:
     return data
 
 
-def _armor(label: str, data: bytes) -> str:
+def _armor(data: bytes) -> str:
+    """The text of a private key file."""
     text = base64.b64encode(data).decode()
     lines = (text[at : at + _ARMOR_WIDTH] for at in range(0, len(text), _ARMOR_WIDTH))
-    return "\n".join((f"-----BEGIN {label}-----", *lines, f"-----END {label}-----", ""))
+    return "\n".join((f"-----BEGIN {_PRIVATE_LABEL}-----", *lines, f"-----END {_PRIVATE_LABEL}-----", ""))
 
 
 def _dearmor(data: bytes) -> bytes:

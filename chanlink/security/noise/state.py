@@ -187,11 +187,6 @@ class HandshakeState:
             self._symmetric_state.mix_hash(self._static_of(initiator=False))
 
     @property
-    def our_turn(self) -> bool:
-        """Whether `write_message` is the next call; false also when the handshake is over."""
-        return self._writes_next and not self._over and not self.finished
-
-    @property
     def finished(self) -> bool:
         """Whether all messages went through."""
         return not self._messages

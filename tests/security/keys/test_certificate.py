@@ -2,8 +2,6 @@
 
 import base64
 import hashlib
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +12,8 @@ import pytest
 from chanlink.errors import HandshakeError
 from chanlink.security.keys.certificate import Certificate, Role, certify
 from chanlink.security.keys.identity import Identity
-from tests.patience import PATIENCE
 
-needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+from .programs import armored, needs_ssh_keygen, ssh_keygen
 
 NAMESPACE = b"chanlink-static-v1"
 NOW = 1_700_000_000
@@ -261,16 +258,11 @@ def test_sshsig_of_the_largest_size_is_read_and_refused_as_what_it_is() -> None:
 # --- with OpenSSH -------------------------------------------------------------------------------
 
 
-def ssh_keygen(*args: str | Path, input: bytes = b"", check: bool = True) -> subprocess.CompletedProcess[bytes]:
-    command = ["ssh-keygen", *map(str, args)]
-    return subprocess.run(command, input=input, capture_output=True, check=check, timeout=PATIENCE)
-
-
 @needs_ssh_keygen
 def test_certificate_is_verified_by_ssh_keygen(tmp_path: Path) -> None:
     certificate = anyio.run(certify, ALICE, STATIC, Role.SERVER, NOW)
     (tmp_path / "allowed_signers").write_text(f"alice {ALICE.public_key}\n")
-    (tmp_path / "sig").write_text(certificate.armored())
+    (tmp_path / "sig").write_text(armored(certificate))
     verify: list[str | Path] = [
         "-Y",
         "verify",
@@ -294,8 +286,8 @@ def test_certificate_signed_by_ssh_keygen_is_verified(tmp_path: Path) -> None:
     ALICE.save(tmp_path / "key")
     message = Certificate(NOW, NOW + DAY, b"").signed_message(STATIC, Role.CLIENT)
     sign: list[str | Path] = ["-Y", "sign", "-f", tmp_path / "key", "-n", "chanlink-static-v1"]
-    armored = ssh_keygen(*sign, input=message).stdout.decode()
-    sshsig = base64.b64decode("".join(armored.splitlines()[1:-1]))
+    signed = ssh_keygen(*sign, input=message).stdout.decode()
+    sshsig = base64.b64decode("".join(signed.splitlines()[1:-1]))
     certificate = Certificate(NOW, NOW + DAY, sshsig)
     assert certificate.verify(STATIC, Role.CLIENT, NOW) == ALICE.public_key
-    assert certificate.armored() == armored
+    assert armored(certificate) == signed

@@ -1,7 +1,6 @@
 """OpenSSH's formats: public keys, private key files, signatures."""
 
 import base64
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +12,7 @@ from chanlink.security.keys.openssh import PublicKey, format_private_key, parse_
 from chanlink.security.noise.x25519 import FIELD_PRIME
 from tests.security.vectors import load
 
-needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+from .programs import needs_ssh_keygen
 
 # RFC 8032 section 7.1, test 1
 SEED = bytes.fromhex("9d61b19deffd5a60ba844af492ec2cc44449c5697b326919703bac031cae7f60")

@@ -2,12 +2,10 @@
 
 import os
 import re
-import shutil
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -27,71 +25,20 @@ from chanlink.transport.listen import listening_sockets
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
+from .programs import AgentProcess, armored, needs_ssh_agent, run
+
 pytestmark = pytest.mark.anyio
-needs_ssh_agent = pytest.mark.skipif(
-    not all(map(shutil.which, ("ssh-agent", "ssh-add", "ssh-keygen"))), reason="openssh-client is not installed"
-)
 
 ALICE, BOB, SERVER = (Identity.generate(name) for name in ("alice@laptop", "bob", "server"))
 NOW = 1_700_000_000
 STATIC = bytes(range(32))
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None, input: bytes = b"") -> bytes:
-    words = [str(word) for word in command]
-    done = subprocess.run(
-        words, env=os.environ | (env or {}), input=input, capture_output=True, check=True, timeout=PATIENCE
-    )
-    return done.stdout
-
-
-class SshAgent:
-    """A process of ssh-agent."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.socket = folder / "agent"
-        self.process = subprocess.Popen(["ssh-agent", "-D", "-a", self.socket], stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE
-        while not self._listens():
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-
-    def _listens(self) -> bool:
-        """Its socket is there before somebody listens at it."""
-        with socket.socket(socket.AF_UNIX) as probe:
-            return probe.connect_ex(str(self.socket)) == 0
-
-    def add(self, key: Identity | str, *options: str) -> Path:
-        """Add a key, or a new one of a type."""
-        path = self.folder / f"key{len(list(self.folder.iterdir()))}"
-        if isinstance(key, Identity):
-            key.save(path)
-        else:
-            run("ssh-keygen", "-q", "-t", key, "-N", "", "-C", key, "-f", path)
-        self.ssh_add("-q", *options, path)
-        return path
-
-    def ssh_add(self, *options: str | Path, env: dict[str, str] | None = None) -> None:
-        run("ssh-add", *options, env={"SSH_AUTH_SOCK": str(self.socket)} | (env or {}))
-
-    def stop(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-
-
-@pytest.fixture
-def ssh_agent(tmp_path: Path) -> Iterator[SshAgent]:
-    process = SshAgent(tmp_path)
-    yield process
-    process.stop()
-
-
 # --- a real agent -------------------------------------------------------------------------------
 
 
 @needs_ssh_agent
-async def test_key_in_the_agent_signs(ssh_agent: SshAgent, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_key_in_the_agent_signs(ssh_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     ssh_agent.add(ALICE)
     identity = await Identity.from_agent(socket=ssh_agent.socket)
     assert identity.public_key == ALICE.public_key
@@ -102,7 +49,7 @@ async def test_key_in_the_agent_signs(ssh_agent: SshAgent, monkeypatch: pytest.M
 
 
 @needs_ssh_agent
-async def test_key_is_chosen_among_several_of_all_types(ssh_agent: SshAgent) -> None:
+async def test_key_is_chosen_among_several_of_all_types(ssh_agent: AgentProcess) -> None:
     for key in ("rsa", "ecdsa", ALICE):
         ssh_agent.add(key)
     assert (await Identity.from_agent(socket=ssh_agent.socket)).public_key == ALICE.public_key
@@ -115,7 +62,7 @@ async def test_key_is_chosen_among_several_of_all_types(ssh_agent: SshAgent) -> 
 
 
 @needs_ssh_agent
-async def test_agent_without_a_key_for_us_is_an_error(ssh_agent: SshAgent) -> None:
+async def test_agent_without_a_key_for_us_is_an_error(ssh_agent: AgentProcess) -> None:
     with pytest.raises(AgentError, match="does not hold an ssh-ed25519 key now; run: ssh-add FILE"):
         await Identity.from_agent(socket=ssh_agent.socket)
     ssh_agent.add("ecdsa")
@@ -124,7 +71,7 @@ async def test_agent_without_a_key_for_us_is_an_error(ssh_agent: SshAgent) -> No
 
 
 @needs_ssh_agent
-async def test_agent_that_lost_the_key_or_has_gone_is_an_error_at_the_signature(ssh_agent: SshAgent) -> None:
+async def test_agent_that_lost_the_key_or_has_gone_is_an_error_at_the_signature(ssh_agent: AgentProcess) -> None:
     ssh_agent.add(ALICE)
     identity = await Identity.from_agent(socket=ssh_agent.socket)
     ssh_agent.ssh_add("-q", "-D")
@@ -138,7 +85,7 @@ async def test_agent_that_lost_the_key_or_has_gone_is_an_error_at_the_signature(
 
 
 @needs_ssh_agent
-async def test_use_that_is_not_confirmed_is_an_error(ssh_agent: SshAgent) -> None:
+async def test_use_that_is_not_confirmed_is_an_error(ssh_agent: AgentProcess) -> None:
     ssh_agent.add(ALICE, "-c")  # asks somebody who isn't there
     identity = await Identity.from_agent(socket=ssh_agent.socket)
     with pytest.raises(AgentError, match="was the use of the key not confirmed"):
@@ -146,20 +93,22 @@ async def test_use_that_is_not_confirmed_is_an_error(ssh_agent: SshAgent) -> Non
 
 
 @needs_ssh_agent
-async def test_certificate_signed_by_the_agent_is_verified_by_ssh_keygen(ssh_agent: SshAgent, tmp_path: Path) -> None:
+async def test_certificate_signed_by_the_agent_is_verified_by_ssh_keygen(
+    ssh_agent: AgentProcess, tmp_path: Path
+) -> None:
     ssh_agent.add(ALICE)
     identity = await Identity.from_agent(socket=ssh_agent.socket)
     certificate = await certify(identity, STATIC, Role.CLIENT, NOW)
     assert certificate.verify(STATIC, Role.CLIENT, NOW) == ALICE.public_key
     (tmp_path / "allowed_signers").write_text(f"alice {ALICE.public_key}\n")
-    (tmp_path / "sig").write_text(certificate.armored())
+    (tmp_path / "sig").write_text(armored(certificate))
     verify = ["ssh-keygen", "-Y", "verify", "-I", "alice", "-n", "chanlink-static-v1"]
     message = certificate.signed_message(STATIC, Role.CLIENT)
     run(*verify, "-f", tmp_path / "allowed_signers", "-s", tmp_path / "sig", input=message)
 
 
 @needs_ssh_agent
-async def test_both_sides_of_a_session_may_have_their_keys_in_the_agent(ssh_agent: SshAgent) -> None:
+async def test_both_sides_of_a_session_may_have_their_keys_in_the_agent(ssh_agent: AgentProcess) -> None:
     ssh_agent.add(ALICE)
     ssh_agent.add(SERVER)
     alice, server = [await Identity.from_agent(key.public_key, ssh_agent.socket) for key in (ALICE, SERVER)]
@@ -195,7 +144,7 @@ class Clock:
 
 @needs_ssh_agent
 async def test_certificate_is_renewed_at_half_life_and_live_sessions_go_on(
-    ssh_agent: SshAgent, monkeypatch: pytest.MonkeyPatch
+    ssh_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock = Clock(monkeypatch)
     ssh_agent.add(SERVER)
@@ -218,7 +167,7 @@ async def test_certificate_is_renewed_at_half_life_and_live_sessions_go_on(
 
 @needs_ssh_agent
 async def test_server_whose_agent_has_gone_works_until_its_certificate_expires(
-    ssh_agent: SshAgent, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ssh_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = Clock(monkeypatch)
     ssh_agent.add(SERVER)

@@ -16,7 +16,8 @@ from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.file import PolicyFile
 from examples.rexec.server.service import SERVICE, service
 from tests.busy import no_thread_is_free
-from tests.security.keys.test_ssh_agent import SshAgent, needs_ssh_agent, ssh_agent  # noqa: F401  # a fixture
+
+from .programs import AgentProcess, needs_ssh_agent
 
 pytestmark = pytest.mark.anyio
 
@@ -128,7 +129,7 @@ async def test_a_certificate_is_renewed_while_no_thread_is_free(monkeypatch: pyt
 
 @needs_ssh_agent
 async def test_an_agent_signs_while_no_thread_is_free(
-    ssh_agent: SshAgent,  # noqa: F811
+    ssh_agent: AgentProcess,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ssh_agent.add(ALICE)

@@ -52,7 +52,6 @@ def shake_hands(
 
 def assert_dead(handshake: HandshakeState) -> None:
     """No call is taken any more, and there are no keys."""
-    assert not handshake.our_turn
     for call in (handshake.write_message, lambda: handshake.read_message(bytes(96)), handshake.split):
         with pytest.raises(LocalProtocolError):
             call()
@@ -228,15 +227,19 @@ def test_ephemeral_keys_are_fresh_when_they_are_not_given() -> None:
 
 
 def test_the_turn_goes_back_and_forth_until_the_handshake_is_finished() -> None:
-    initiator, responder = xx_pair()
-    turns = []
-    writer, reader = initiator, responder
-    while not writer.finished:
-        turns.append((initiator.our_turn, responder.our_turn))
+    writer, reader = initiator, responder = xx_pair()
+    for _ in range(3):
+        with pytest.raises(LocalProtocolError, match="the next message is ours"):
+            writer.read_message(bytes(96))
+        with pytest.raises(LocalProtocolError, match="the next message is theirs"):
+            reader.write_message()
         reader.read_message(writer.write_message())
         writer, reader = reader, writer
-    assert turns == [(True, False), (False, True), (True, False)]
-    assert (initiator.our_turn, responder.our_turn) == (False, False)
+    for side in (initiator, responder):
+        assert side.finished
+        for call in (side.write_message, lambda side=side: side.read_message(bytes(96))):
+            with pytest.raises(LocalProtocolError, match="the handshake is over"):
+                call()
 
 
 def test_the_longest_handshake_message_passes() -> None:
@@ -353,7 +356,7 @@ def assert_handshake_fails(wire: Callable[[int, bytes], bytes], changed: int) ->
             assert index in ((0, 1) if changed == 0 else (changed,))
             assert_dead(reader)
             return
-        if reader.our_turn:
+        if not reader.finished:
             messages.append(reader.write_message(b"payload %d" % (index + 1)))
     pytest.fail("a changed message was not found")
 
