@@ -130,6 +130,33 @@ def test_nothing_imports_in_a_circle() -> None:
         done |= ready
 
 
+BARE = {
+    "channels/__init__.py",
+    "command/actions/__init__.py",
+    "command/commands/__init__.py",
+    "patterns/__init__.py",
+    "security/__init__.py",
+    "security/keys/__init__.py",
+    "session/__init__.py",
+    "session/ends/__init__.py",
+    "transport/__init__.py",
+    "wire/__init__.py",
+    "wire/h2/__init__.py",
+    "wire/messages/__init__.py",
+}
+"""Rooms whose ``__init__.py`` is still to say what the room is for: the list may only shrink."""
+FACES = {"command/__init__.py", "testing/__init__.py"}
+"""These are imported by users, and hand on what the files of their room define."""
+
+
+def test_a_room_opens_with_its_theory_and_imports_nothing() -> None:
+    """So that the import of one file is not that of its whole room."""
+    inits = {path_of(name) for name, path in MODULES.items() if path.name == "__init__.py" and name != "__init__"}
+    trees = {path_of(name): tree for name, tree in TREES.items()}
+    assert_only({path for path in inits if ast.get_docstring(trees[path]) is None}, BARE)
+    assert_only({path for path in inits if list(imports(trees[path], "chanlink"))}, FACES)
+
+
 # --- what stands above uses public names --------------------------------------------------------
 
 ABOVE = ("patterns", "testing", "command")
