@@ -137,7 +137,12 @@ def test_every_logger_is_printable() -> None:
     for logger in (
         *map(
             logging.getLogger,
-            ("chanlink.session.session", "chanlink.session.services", "chanlink.session.listening"),
+            (
+                "chanlink.session.session",
+                "chanlink.session.services",
+                "chanlink.session.listening",
+                "chanlink.session.greeter",
+            ),
         ),
         rexec_logger,
     ):

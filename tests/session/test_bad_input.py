@@ -87,7 +87,7 @@ async def serving(caplog: pytest.LogCaptureFixture, **options: Any) -> AsyncIter
         tasks = len(anyio.get_running_tasks())
         yield listener
         await ask(session)
-        await until(lambda: not listener._greeting and len(listener._sessions) == 1)
+        await until(lambda: not listener._greeter.admission and len(listener.sessions) == 1)
         await until(lambda: len(anyio.get_running_tasks()) <= tasks)
     assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.WARNING]
 
@@ -229,7 +229,7 @@ async def test_a_client_that_is_not_trusted_gets_the_reason_and_an_end_and_no_re
         payload = await client_payload(static.public, lambda static: certified(STRANGER, static))
         script = await speak_as_client(stream, static, payload)
         await stream.send(bytes(100_000))
-        await until(lambda: not listener._greeting)
+        await until(lambda: not listener._greeter.admission)
         with anyio.fail_after(PATIENCE):
             assert (await script.receive())[1]["code"] == "untrusted"
             assert await script.receive() == (CLOSE, {"code": "untrusted", "text": ""})
@@ -447,7 +447,7 @@ async def test_who_gives_no_credit_is_sent_no_more_than_its_windows_and_harms_no
         await until(lambda: poured() == [Limits().stream_window] * 50)
         await anyio.sleep(0.05)
         assert poured() == [Limits().stream_window] * 50
-        (other,) = (session for session in listener._sessions if session.peer.name == "bad")
+        (other,) = (session for session in listener.sessions if session.peer.name == "bad")
         queued = [stream.queued for stream in other._mux.streams.values()]
         assert max(queued) <= Limits().send_queue + 65_536
 
@@ -463,11 +463,11 @@ async def test_who_reads_nothing_is_given_up(talks: bool, caplog: Any) -> None:
         with suppress(SessionError):
             await peer.say(*(peer.script.window(number, 1_000_000) for number in streams))
         with anyio.fail_after(PATIENCE), suppress(SessionError):
-            while len(listener._sessions) == 2:
+            while len(listener.sessions) == 2:
                 if talks:
                     await peer.say(peer.script.window(1, 1))
                 await anyio.sleep(0.01)
-        await until(lambda: len(listener._sessions) == 1)
+        await until(lambda: len(listener.sessions) == 1)
     assert ("took nothing" if talks else "stopped for more than") in caplog.text
 
 

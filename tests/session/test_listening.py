@@ -1,127 +1,62 @@
-"""Endpoints: who gets a session with whom, what strangers get, and what is left when somebody leaves."""
+"""Listeners: who gets a session, and what is left when somebody leaves."""
 
 import asyncio
-import errno
 import logging
 import os
 import re
 import socket
-import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import anyio
-import msgpack
 import pytest
 import uvloop
-from anyio.abc import ByteStream, SocketAttribute, TaskStatus
+from anyio.abc import TaskStatus
 
 import chanlink
 from chanlink import (
-    ChannelRefused,
+    ChannelFailed,
     ConfigError,
     ConnectFailed,
-    ConnectionLost,
     HandshakeError,
-    HandshakeTimeout,
     Identity,
-    KnownPeers,
     Limits,
     Listener,
     Peer,
     Receiver,
+    RemoteProtocolError,
     Sender,
     Session,
     SessionClosed,
     SessionLost,
     Trust,
     UntrustedPeer,
-    WrongPeer,
 )
 from chanlink.errors import AddressError
-from chanlink.limits import Bucket
-from chanlink.security.handshake import Credentials, handshake_as_server
-from chanlink.security.keys.certificate import Role, certify
-from chanlink.security.keys.openssh import PublicKey
-from chanlink.security.keys.trust import Grant
-from chanlink.security.noise.x25519 import generate_keypair
-from chanlink.session import listening as endpoint
-from chanlink.transport.sockets import SocketTransport
+from chanlink.session import listening
 from tests.patience import PATIENCE, until
-from tests.security.wires import HELLO, prefixed, read_to_end, speak_as_client, wires
+from tests.security.wires import read_to_end
+from tests.session.endpoints import (
+    ALICE,
+    BOB,
+    EVERYBODY,
+    SERVER,
+    SERVICES,
+    TCP,
+    ask,
+    assert_empty,
+    connect,
+    dial,
+    greeter_of,
+    listen,
+    ping,
+    refusal,
+    serving,
+)
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_suite")]
 
-ALICE = Identity.generate("alice@laptop")
-BOB = Identity.generate("bob")
-SERVER = Identity.generate("server.example")
-EVERYBODY = Trust.of(ALICE.public_key, BOB.public_key)
-TCP = "tcp://127.0.0.1:0"
-"""A guard only: nothing waits for it."""
-
-
-@pytest.fixture(autouse=True)
-def _one_suite(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that the hello is the same everywhere; test_suites.py has the others."""
-    monkeypatch.setenv("CHANLINK_SUITES", "chachapoly")
-
-
-async def ping(requests: Receiver[Any], peer: Peer) -> None:
-    async for request in requests:
-        async with request["reply"] as reply:
-            await reply.send({"pong": request["ping"], "you": peer.name, "from": peer.address})
-
-
-async def ask(session: Session, service: str = "ping") -> Any:
-    requests: Sender[Any] = await session.open(service)
-    async with requests:
-        reply: Sender[Any]
-        replies: Receiver[Any]
-        reply, replies = chanlink.pipe()
-        await requests.send({"ping": 7, "reply": reply})
-        return await replies.receive()
-
-
-SERVICES = {"ping": ping}
-
-
-def listen(address: str = TCP, **options: Any) -> Any:
-    defaults: dict[str, Any] = {"identity": SERVER, "trust": EVERYBODY}
-    return chanlink.listen(address, **defaults | options)
-
-
-def connect(address: Any, **options: Any) -> Any:
-    defaults: dict[str, Any] = {"identity": ALICE, "peer": SERVER.public_key}
-    return chanlink.connect(address, **defaults | options)
-
-
-@asynccontextmanager
-async def serving(address: str = TCP, **options: Any) -> AsyncIterator[Listener]:
-    """A listener that serves, of which nothing is left afterwards."""
-    async with listen(address, **{"services": SERVICES} | options) as listener:
-        yield listener
-    assert_empty(listener)
-
-
-def assert_empty(listener: Listener) -> None:
-    assert not listener._sessions
-    assert not listener._greeting
-    assert not listener._accepted
-    assert not len(listener._accepting)
-    assert all(sock.fileno() == -1 for sock in listener._sockets.sockets)
-
-
-def port_of(listener: Listener) -> int:
-    return int(listener.addresses[0].rpartition(":")[2])
-
-
-async def dial(listener: Listener) -> ByteStream:
-    return await anyio.connect_tcp("127.0.0.1", port_of(listener))
-
-
-# --- a server and a client ------------------------------------------------------------------------------
 
 ADDRESSES = [TCP, pytest.param("tcp://[::1]:0", marks=pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6"))]
 
@@ -138,54 +73,6 @@ async def test_a_client_is_served_and_both_know_each_other(address: str, tmp_pat
     assert answer["from"] == "a local process" if where.startswith("unix:") else answer["from"].startswith(f"{host}:")
 
 
-@pytest.mark.parametrize("first", ["hangs up", "speaks another language", "busy"])
-async def test_another_address_of_a_name_is_tried_when_the_first_is_of_no_use(
-    first: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def strange(connection: ByteStream) -> None:
-        if first == "speaks another language":
-            await connection.send(b"220 welcome\r\n" * 100)
-        await connection.aclose()
-
-    async with (
-        serving() as good,
-        serving(limits=Limits(sessions=1)) as full,
-        connect(full.addresses[0]),
-        await anyio.create_tcp_listener(local_host="127.0.0.1") as stranger,
-        anyio.create_task_group() as tasks,
-    ):
-        tasks.start_soon(stranger.serve, strange)
-        port = port_of(full) if first == "busy" else stranger.extra(SocketAttribute.local_port)
-        named(monkeypatch, port, port_of(good))
-        async with connect("tcp://name") as session:
-            assert (await ask(session))["pong"] == 7
-        named(monkeypatch, port)
-        with pytest.raises((HandshakeError, SessionClosed)):
-            async with connect("tcp://name"):
-                pass
-        tasks.cancel_scope.cancel()
-
-
-async def test_a_server_with_another_key_is_an_error_whatever_else_its_name_stands_for(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    async with serving(identity=BOB) as wrong, serving() as good:
-        named(monkeypatch, port_of(wrong), port_of(good))
-        with pytest.raises(WrongPeer):
-            async with connect("tcp://name"):
-                pass
-        assert not good._greeting
-
-
-def named(monkeypatch: pytest.MonkeyPatch, *ports: int) -> None:
-    """Let every name stand for these ports of this machine."""
-
-    async def getaddrinfo(*args: object, **kwargs: object) -> list[Any]:
-        return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", ("127.0.0.1", port)) for port in ports]
-
-    monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
-
-
 async def test_many_clients_at_once_and_nothing_is_left_of_them() -> None:
     async with serving() as listener:
 
@@ -196,8 +83,8 @@ async def test_many_clients_at_once_and_nothing_is_left_of_them() -> None:
         async with anyio.create_task_group() as tasks:
             for _ in range(30):
                 tasks.start_soon(client)
-        await until(lambda: not listener._sessions)
-        assert not listener._greeting
+        await until(lambda: not listener.sessions)
+        assert not greeter_of(listener).admission
 
 
 async def test_either_side_may_serve() -> None:
@@ -260,375 +147,6 @@ async def test_bad_addresses_are_refused_before_anything_is_done() -> None:
             pass
 
 
-# --- connecting -----------------------------------------------------------------------------------------
-
-
-async def test_who_does_not_say_which_server_is_expected_does_not_connect(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))  # where there is no file of known peers
-    async with serving() as listener:
-        with pytest.raises(UntrustedPeer, match="known_peers"):
-            async with connect(listener.addresses[0], peer=None):
-                pass
-        assert os.listdir(tmp_path) == []
-        async with await dial(listener) as stream:
-            with pytest.raises(ConfigError, match="which server"):
-                async with connect(stream, peer=None):
-                    pass
-
-
-async def test_a_port_that_nobody_listens_on_is_a_failure() -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        with pytest.raises(ConnectFailed, match="refused"):
-            async with connect(f"tcp://127.0.0.1:{sock.getsockname()[1]}"):
-                pass
-
-
-async def test_a_host_that_does_not_exist_is_a_failure() -> None:
-    with pytest.raises(ConnectFailed, match="no such host"):
-        async with connect("tcp://no-such-host.invalid:80"):
-            pass
-
-
-async def test_the_next_address_of_a_name_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with serving() as listener:
-        with socket.socket() as closed:
-            closed.bind(("127.0.0.1", 0))
-            found = [closed.getsockname(), ("127.0.0.1", port_of(listener))]
-
-            async def getaddrinfo(*args: object, **kwargs: object) -> list[Any]:
-                return [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in found]
-
-            monkeypatch.setattr(anyio, "getaddrinfo", getaddrinfo)
-            async with connect("tcp://name:1") as session:
-                await ask(session)
-
-
-async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        with anyio.fail_after(PATIENCE), pytest.raises(HandshakeTimeout, match=r"within 0\.1 s"):
-            async with connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}", timeout=0.1):
-                pytest.fail("there is a session")
-        assert_closed_after(silent.accept()[0], HELLO)
-
-
-def assert_closed_after(sock: socket.socket, begin: bytes) -> None:
-    """The other side of this socket has sent something and closed its own."""
-    with sock:
-        sock.settimeout(PATIENCE)
-        data = b""
-        while chunk := sock.recv(65_536):
-            data += chunk
-        assert data.startswith(begin)
-
-
-async def test_a_server_that_cannot_be_reached_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def never(sock: socket.socket, sockaddr: Any) -> None:
-        await anyio.sleep_forever()
-
-    monkeypatch.setattr("chanlink.transport.dial._establish", never)
-    with anyio.fail_after(PATIENCE), pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s"):
-        async with connect(TCP, timeout=0.1):
-            pytest.fail("there is a session")
-
-
-async def test_the_time_is_for_the_whole_handshake_not_for_each_read() -> None:
-    async def dribble(stream: ByteStream) -> None:
-        async with stream:
-            with suppress(anyio.BrokenResourceError):
-                while True:
-                    await stream.send(b"\1")
-                    await anyio.sleep(0.02)
-
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as dribbler, anyio.create_task_group() as tasks:
-        tasks.start_soon(dribbler.serve, dribble)
-        port = dribbler.extra(anyio.abc.SocketAttribute.local_port)
-        with anyio.fail_after(PATIENCE), pytest.raises(HandshakeTimeout):
-            async with connect(f"tcp://127.0.0.1:{port}", timeout=0.2):
-                pytest.fail("there is a session")
-        tasks.cancel_scope.cancel()
-
-
-async def test_a_server_that_hangs_up_fails_the_handshake() -> None:
-    async with await anyio.create_tcp_listener(local_host="127.0.0.1") as rude, anyio.create_task_group() as tasks:
-        tasks.start_soon(rude.serve, anyio.aclose_forcefully)
-        with pytest.raises(HandshakeError) as caught:
-            async with connect(f"tcp://127.0.0.1:{rude.extra(anyio.abc.SocketAttribute.local_port)}"):
-                pytest.fail("there is a session")
-        assert type(caught.value) is HandshakeError
-        tasks.cancel_scope.cancel()
-
-
-async def test_cancelling_in_the_middle_of_the_handshake_closes_the_socket() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.setblocking(False)
-        async with anyio.create_task_group() as tasks:
-
-            async def client() -> None:
-                async with connect(f"tcp://127.0.0.1:{silent.getsockname()[1]}"):
-                    pytest.fail("there is a session")
-
-            tasks.start_soon(client)
-            await anyio.wait_readable(silent)
-            connection, _ = silent.accept()
-            await anyio.wait_readable(connection)
-            tasks.cancel_scope.cancel()
-        assert_closed_after(connection, HELLO)
-
-
-@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})])
-async def test_a_handshake_can_be_cancelled_at_any_moment_as_asyncio_does_it() -> None:
-    async with serving() as listener:
-
-        async def client() -> None:
-            async with connect(listener.addresses[0]) as session:
-                await session.wait_closed()
-
-        for turns in range(0, 60, 3):
-            task = asyncio.ensure_future(client())
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-        await until(lambda: not listener._greeting)
-
-
-async def test_a_handshake_can_be_cancelled_at_any_moment() -> None:
-    async with serving() as listener:
-
-        async def client() -> None:
-            async with connect(listener.addresses[0]) as session:
-                await session.wait_closed()
-
-        for turns in range(0, 60, 3):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(client)
-                for _ in range(turns):
-                    await anyio.lowlevel.checkpoint()
-                tasks.cancel_scope.cancel()
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-        await until(lambda: not listener._greeting)
-
-
-async def test_an_exception_of_the_block_leaves_it_as_it_is() -> None:
-    async with serving() as listener:
-        problems = [ZeroDivisionError("mine"), StopAsyncIteration(), anyio.EndOfStream(), ConnectionLost("mine")]
-        for problem in [*problems, ExceptionGroup("mine", [ValueError()])]:
-            with pytest.raises(type(problem)) as caught:
-                async with connect(listener.addresses[0]) as session:
-                    await ask(session)
-                    raise problem
-            assert caught.value is problem
-
-
-async def test_cancelling_the_block_ends_it_at_once_and_tells_the_peer() -> None:
-    async with listen() as listener:
-        with anyio.CancelScope() as scope:
-            async with connect(listener.addresses[0]) as session:
-                other = await listener.accept()
-                scope.cancel()
-                await session.wait_closed()
-        assert scope.cancelled_caught
-        cause = await other.wait_closed()
-        assert isinstance(cause, SessionClosed)
-        assert cause.code == "cancelled"
-
-
-async def test_the_death_of_the_session_does_not_cancel_the_block() -> None:
-    async with listen() as listener:
-        async with connect(listener.addresses[0]) as session:
-            other = await listener.accept()
-            other.abort()
-            assert isinstance(await session.wait_closed(), ConnectionLost)
-            await anyio.lowlevel.checkpoint()
-            with pytest.raises(ConnectionLost):
-                await session.open("ping")
-            left = "here"
-        assert left
-
-
-# --- connecting over something else ---------------------------------------------------------------------
-
-
-class Watched(ByteStream):
-    """A stream of the user's own."""
-
-    def __init__(self, stream: ByteStream) -> None:
-        self.stream = stream
-        self.closed = False
-
-    async def receive(self, max_bytes: int = 65_536) -> bytes:
-        return await self.stream.receive(max_bytes)
-
-    async def send(self, item: bytes) -> None:
-        await self.stream.send(item)
-
-    async def send_eof(self) -> None:
-        await self.stream.send_eof()
-
-    async def aclose(self) -> None:
-        self.closed = True
-        await self.stream.aclose()
-
-
-async def test_it_connects_over_a_stream_of_the_callers_and_closes_it() -> None:
-    async with serving() as listener:
-        stream = Watched(await dial(listener))
-        async with connect(stream) as session:
-            assert (await ask(session))["pong"] == 7
-            assert session.peer.address == "Watched"
-            assert not stream.closed
-        assert stream.closed
-
-
-async def test_a_stream_of_the_callers_is_closed_when_the_handshake_fails() -> None:
-    async with serving() as listener:
-        stream = Watched(await dial(listener))
-        with pytest.raises(WrongPeer):
-            async with connect(stream, peer=BOB.public_key):
-                pass
-        assert stream.closed
-
-
-async def test_it_connects_over_a_connectable() -> None:
-    async with serving() as listener, connect(anyio.TCPConnectable("127.0.0.1", port_of(listener))) as session:
-        assert (await ask(session))["pong"] == 7
-
-
-async def test_a_connectable_that_does_not_connect_is_a_failure() -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        with pytest.raises(ConnectFailed, match="TCPConnectable"):
-            async with connect(anyio.TCPConnectable("127.0.0.1", sock.getsockname()[1])):
-                pass
-
-
-# --- trust: of the server -------------------------------------------------------------------------------
-
-
-async def test_another_server_is_found_out_and_learns_nothing(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
-    async with serving() as listener:
-        with pytest.raises(WrongPeer) as caught:
-            async with connect(listener.addresses[0], peer=BOB.public_key):
-                pytest.fail("there is a session")
-        assert caught.value.expected == BOB.public_key.fingerprint
-        assert caught.value.actual == SERVER.public_key.fingerprint
-        await until(lambda: not listener._greeting)
-    assert ALICE.public_key.fingerprint not in caplog.text
-    assert "was closed: the peer closed the connection during the handshake" in caplog.text
-
-
-async def test_any_server_of_the_clients_trust_will_do_and_is_called_by_the_name_in_it() -> None:
-    async with serving() as listener:
-        key = PublicKey(SERVER.public_key.raw, "the good one")
-        async with connect(listener.addresses[0], peer=None, trust=Trust.of(BOB.public_key, key)) as session:
-            assert session.peer.name == "the good one"
-        with pytest.raises(UntrustedPeer) as caught:
-            async with connect(listener.addresses[0], peer=None, trust=Trust.of(BOB.public_key)):
-                pytest.fail("there is a session")
-        assert caught.value.fingerprint == SERVER.public_key.fingerprint
-
-
-async def test_of_a_key_and_a_trust_both_must_agree() -> None:
-    async with serving() as listener:
-        (where,) = listener.addresses
-        async with connect(where, trust=Trust.of(SERVER.public_key)) as session:
-            await ask(session)
-        with pytest.raises(UntrustedPeer):
-            async with connect(where, trust=Trust.nobody()):
-                pytest.fail("there is a session")
-        with pytest.raises(WrongPeer):
-            async with connect(where, peer=BOB.public_key, trust=Trust.of(SERVER.public_key)):
-                pytest.fail("there is a session")
-
-
-async def test_a_server_may_use_the_services_that_the_clients_trust_grants_it(tmp_path: Path) -> None:
-    path = tmp_path / "servers"
-    path.write_text(f'services="ping" {SERVER.public_key}\n')
-    async with listen() as listener, anyio.create_task_group() as tasks:
-
-        async def client() -> None:
-            services = {"ping": ping, "secret": ping}
-            async with connect(listener.addresses[0], trust=Trust.load(path), services=services) as session:
-                await session.wait_closed()
-
-        tasks.start_soon(client)
-        session = await listener.accept()
-        assert (await ask(session))["pong"] == 7
-        assert (await refusal(session, "secret")).code == "no-such-service"
-        await session.aclose()
-
-
-async def refusal(session: Session, service: str) -> ChannelRefused:
-    sender: Sender[Any] = await session.open(service)
-    with pytest.raises(ChannelRefused) as caught:
-        await sender.wait_closed()
-        await sender.send("anything")
-    sender.close()
-    return caught.value
-
-
-# --- trust: of the client -------------------------------------------------------------------------------
-
-
-async def test_a_client_that_is_not_trusted_always_learns_why_and_the_log_says_who(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, "chanlink")
-    async with serving(trust=Trust.of(BOB.public_key)) as listener:
-        for _ in range(50):
-            with pytest.raises(UntrustedPeer) as caught:
-                async with connect(listener.addresses[0]):
-                    pytest.fail("there is a session")
-            assert caught.value.fingerprint == ALICE.public_key.fingerprint
-        await until(lambda: not listener._greeting)
-        assert not listener._sessions
-    lines = [record.getMessage() for record in caplog.records if "was refused" in record.getMessage()]
-    assert len(lines) == 50
-    assert all(ALICE.public_key.fingerprint in line and line.startswith("127.0.0.1:") for line in lines)
-
-
-async def test_an_eager_client_that_is_not_trusted_learns_it_as_the_end_of_its_session() -> None:
-    async with serving(trust=Trust.of(BOB.public_key)) as listener:
-        for _ in range(10):
-            async with connect(listener.addresses[0], eager=True) as session:
-                requests: Sender[Any] = await session.open("ping")
-                with suppress(SessionLost):
-                    while True:  # what crosses the refusal does not eat it
-                        await requests.send("x" * 10_000)
-                cause = await session.wait_closed()
-            assert isinstance(cause, UntrustedPeer)
-            assert (cause.fingerprint, cause.remote) == (ALICE.public_key.fingerprint, True)
-
-
-async def test_each_side_says_who_does_not_trust_whom_and_what_to_do(tmp_path: Path) -> None:
-    async with serving(trust=Trust.of(BOB.public_key)) as listener:
-        with pytest.raises(UntrustedPeer) as caught:
-            async with connect(listener.addresses[0]):
-                pass
-        with pytest.raises(UntrustedPeer) as of_trust:
-            async with connect(listener.addresses[0], peer=None, trust=Trust.of(BOB.public_key)):
-                pass
-        with pytest.raises(UntrustedPeer) as unknown:
-            async with connect(listener.addresses[0], peer=None, trust=KnownPeers.load(tmp_path / "known")):
-                pass
-    ours, theirs = ALICE.public_key, SERVER.public_key
-    refused = f"the peer does not trust our key, {ours.fingerprint}: it has to add this line to its trust file: {ours}"
-    assert (caught.value.remote, str(caught.value)) == (True, refused)
-    assert caught.value.again().args == caught.value.args
-    distrust = f"this side does not trust the peer's key, {theirs.fingerprint}"
-    assert (of_trust.value.remote, str(of_trust.value)) == (False, distrust)
-    assert str(unknown.value).startswith(f"{distrust}: if it is the right one, add this line to {tmp_path}/known: ")
-    assert not unknown.value.remote
-
-
 @pytest.mark.parametrize("how", ["closed", "revoked", "aborted", "cut"])
 async def test_who_loses_a_channel_can_tell_an_orderly_end_of_the_session_from_all_others(how: str) -> None:
     """On both sides, and in words: it is what a server that is stopped looks like."""
@@ -658,29 +176,6 @@ async def test_who_loses_a_channel_can_tell_an_orderly_end_of_the_session_from_a
         receiver.close()
 
 
-async def test_an_eager_client_that_is_trusted_is_served() -> None:
-    async with serving() as listener, connect(listener.addresses[0], eager=True) as session:
-        assert (await ask(session))["you"] == "alice@laptop"
-
-
-async def test_a_refusal_is_logged_though_the_client_spins_out_its_time(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "chanlink")
-    static = generate_keypair()
-    async with serving(trust=Trust.nobody(), limits=Limits(handshake=0.2)) as listener:
-        stream = await dial(listener)
-        await speak_as_client(stream, static, await answer_of(ALICE, static.public))
-        await read_to_end(stream)
-        await until(lambda: not listener._greeting)
-        await stream.aclose()
-    assert f"was refused: its key {ALICE.public_key.fingerprint}" in caplog.text
-
-
-async def answer_of(identity: Identity, static: bytes) -> bytes:
-    certificate = await certify(identity, static, Role.CLIENT, int(time.time()))
-    answer: bytes = msgpack.packb({"certificate": certificate.to_map(), "peer": SERVER.public_key.raw, "limits": {}})
-    return answer
-
-
 async def test_nobody_is_let_in_when_nobody_is_trusted() -> None:
     async with listen(trust=Trust.nobody()) as listener:
         with pytest.raises(UntrustedPeer):
@@ -703,248 +198,6 @@ async def test_a_key_may_use_its_services_and_others_are_as_if_they_did_not_exis
             assert (await ask(session, "b"))["you"] == "bob"
 
 
-# --- strangers ------------------------------------------------------------------------------------------
-
-TLS_HELLO = bytes.fromhex("16030100f8010000f40303") + bytes(233)
-AT_ONCE = {
-    "http": b"GET / HTTP/1.1\r\nHost: example\r\n\r\n",
-    "tls": TLS_HELLO,
-    "ssh": b"SSH-2.0-OpenSSH_9.6\r\n",
-    "random": os.urandom(5_000),
-    "zeros": bytes(10_000),
-    "another version": b"chanlink\x02" + HELLO[9:],
-    "a long offer": HELLO[:9] + b"\xff\xff",
-    "a long message": HELLO + b"\xff\xff",
-    "a bad key": HELLO + prefixed(b"\xff" * 32),
-}
-LATER = {
-    "silence": b"",
-    "half a magic": b"chan",
-    "half a hello": HELLO[:15],
-    "half a message": HELLO + prefixed(bytes(32))[:20],
-    "a good first message": HELLO + prefixed(generate_keypair().public),
-}
-
-
-@pytest.mark.parametrize("said", AT_ONCE.values(), ids=AT_ONCE.keys())
-async def test_who_speaks_something_else_is_closed_at_once_and_told_nothing(said: bytes) -> None:
-    async with serving(limits=Limits(handshake=600)) as listener:
-        async with await dial(listener) as stream:
-            await stream.send(said)
-            with anyio.fail_after(PATIENCE):
-                assert await read_to_end(stream) == b""
-        await until(lambda: not listener._greeting)
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-
-
-async def test_who_is_slow_is_closed_at_the_end_of_its_time_and_others_are_served_meanwhile(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO, "chanlink")
-    async with serving(limits=Limits(handshake=1)) as listener, anyio.create_task_group() as tasks:
-        answers: dict[str, bytes] = {}
-
-        async def stranger(name: str, said: bytes) -> None:
-            async with await dial(listener) as stream:
-                await stream.send(said)
-                answers[name] = await read_to_end(stream)
-
-        async def dribbler() -> None:
-            async with await dial(listener) as stream:
-                with suppress(anyio.BrokenResourceError):
-                    for byte in HELLO + bytes(10_000):
-                        await stream.send(bytes([byte]))
-                        await anyio.sleep(0.05)
-                answers["dribbler"] = b""
-
-        for name, said in LATER.items():
-            tasks.start_soon(stranger, name, said)
-        tasks.start_soon(dribbler)
-        await until(lambda: len(listener._greeting) == len(LATER) + 1)
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-            assert len(listener._greeting) == len(LATER) + 1
-        with anyio.fail_after(PATIENCE):
-            await until(lambda: len(answers) == len(LATER) + 1)
-        assert [name for name, answer in answers.items() if answer] == ["a good first message"]
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-        await until(lambda: not listener._greeting)
-    assert caplog.text.count("no handshake within 1 s") == len(LATER) + 1
-
-
-class Signer:
-    """Holds the server's key elsewhere, and is slow or fails."""
-
-    def __init__(self) -> None:
-        self.asked = anyio.Event()
-        self.go = anyio.Event()
-        self.problem: Exception | None = None
-        self.identity = Identity(SERVER.public_key, self.sign)
-
-    async def sign(self, data: bytes) -> bytes:
-        self.asked.set()
-        await self.go.wait()
-        if self.problem is not None:
-            raise self.problem
-        return await SERVER.sign(data)
-
-
-async def test_a_stranger_who_floods_is_read_no_further_than_the_handshake_needs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    taken = 0
-
-    class Counted(SocketTransport):
-        async def receive(self, max_bytes: int = 65_536) -> bytes:
-            nonlocal taken
-            data = await super().receive(max_bytes)
-            taken += len(data)
-            return data
-
-    monkeypatch.setattr(endpoint, "SocketTransport", Counted)
-    signer = Signer()
-    async with serving(identity=signer.identity) as listener:
-        with socket.create_connection(("127.0.0.1", port_of(listener))) as stranger:
-            stranger.setblocking(False)
-            flood = HELLO + bytes(8_000_000)
-            sent = stranger.send(flood)
-            assert sent > 16_384
-            await signer.asked.wait()
-            with suppress(BlockingIOError):
-                while sent < len(flood):
-                    sent += stranger.send(flood[sent : sent + 65_536])
-                    await anyio.lowlevel.checkpoint()
-            assert taken == len(HELLO)
-            signer.go.set()
-            await until(lambda: not listener._greeting)
-    assert taken == len(HELLO) + 2  # the length of the first message is zero
-
-
-async def test_of_too_many_strangers_the_oldest_go_and_a_good_client_is_served() -> None:
-    async with serving(limits=Limits(unauthenticated=5, handshake=600)) as listener:
-        strangers = [await dial(listener) for _ in range(5)]
-        await until(lambda: len(listener._greeting) == 5)
-        for _ in range(15):
-            strangers.append(await dial(listener))
-        ended = [False] * 20
-
-        async def watch(number: int) -> None:
-            await read_to_end(strangers[number])
-            ended[number] = True
-
-        async with anyio.create_task_group() as tasks:
-            for number in range(20):
-                tasks.start_soon(watch, number)
-            await until(lambda: sum(ended) == 15)
-            assert ended == [True] * 15 + [False] * 5
-            assert len(listener._greeting) == 5
-            async with connect(listener.addresses[0]) as session:
-                await ask(session)
-            await until(lambda: ended[15])
-            assert sum(ended) == 16
-            tasks.cancel_scope.cancel()
-        for stream in strangers:
-            await stream.aclose()
-        await until(lambda: not listener._greeting)
-
-
-async def test_a_burst_of_strangers_never_makes_it_hold_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    held = most = 0
-
-    class Counted(SocketTransport):
-        def __init__(self, sock: socket.socket) -> None:
-            nonlocal held, most
-            super().__init__(sock)
-            held += 1
-            most = max(held, most)
-
-        async def aclose(self) -> None:
-            nonlocal held
-            held -= 1
-            await super().aclose()
-
-    monkeypatch.setattr(endpoint, "SocketTransport", Counted)
-    async with listen(limits=Limits(unauthenticated=5, handshake=600)) as listener:
-        burst = [socket.create_connection(("127.0.0.1", port_of(listener))) for _ in range(100)]
-        await until(lambda: held == 5 and next(iter(listener._greeting)) is not None)
-        await anyio.wait_all_tasks_blocked()
-        for sock in burst:
-            sock.close()
-        await until(lambda: not listener._greeting)
-    assert held == 0
-    assert most <= 8  # who has to go needs a turn of the loop for it
-
-
-async def test_accepting_goes_on_after_errors_of_the_system(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(endpoint, "Bucket", lambda burst, a_second: Bucket(burst, a_second / 10**9))  # a long second
-    async with serving() as listener:
-        (sock,) = listener._sockets.sockets
-        errors = [errno.EMFILE, errno.ENFILE, errno.ECONNABORTED, errno.EPROTO, errno.EINVAL, errno.ENOBUFS]
-
-        class Failing:
-            def __init__(self, sock: socket.socket) -> None:
-                self.sock = sock
-
-            def accept(self) -> Any:
-                if errors:
-                    raise OSError(errors[0], os.strerror(errors.pop(0)))
-                return self.sock.accept()
-
-            def fileno(self) -> int:
-                return self.sock.fileno()
-
-        failing: Any = Failing(sock)
-        listener._tasks.start_soon(listener._accept_loop, failing)
-        await until(lambda: not errors)
-        with anyio.fail_after(PATIENCE):
-            async with connect(listener.addresses[0]) as session:
-                await ask(session)
-    assert caplog.text.count("can't accept connections") == 1  # for as long as it lasts
-    assert os.strerror(errno.EMFILE) in caplog.text
-
-
-async def test_a_signer_that_fails_costs_the_connection_and_not_the_server(caplog: pytest.LogCaptureFixture) -> None:
-    signer = Signer()
-    signer.problem = RuntimeError("the agent is locked")
-    signer.go.set()
-    async with serving(identity=signer.identity) as listener:
-        with pytest.raises(HandshakeError):
-            async with connect(listener.addresses[0]):
-                pytest.fail("there is a session")
-        assert "the agent is locked" in caplog.text
-        signer.problem = None
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-
-
-async def test_a_client_that_resets_the_connection_once_it_is_trusted_costs_nothing_else() -> None:
-    clients: list[socket.socket] = []
-
-    class Resetting(Trust):
-        def check(self, key: PublicKey) -> Grant | None:
-            if clients:
-                client = clients.pop()
-                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-                client.close()
-            return super().check(key)
-
-    async with serving(trust=Resetting.of(ALICE.public_key)) as listener:
-        client = socket.create_connection(("127.0.0.1", port_of(listener)))
-        clients.append(client)
-        static = generate_keypair()
-        stream = SocketTransport(client)
-        with suppress(anyio.ClosedResourceError):
-            await speak_as_client(stream, static, await answer_of(ALICE, static.public))
-            await until(lambda: not clients)
-        await until(lambda: not listener._greeting and not listener._sessions)
-        async with connect(listener.addresses[0]) as session:
-            await ask(session)
-
-
 async def test_a_defect_in_one_session_does_not_end_the_others(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -958,7 +211,7 @@ async def test_a_defect_in_one_session_does_not_end_the_others(
             return await super().wait_closed()
 
     async with serving() as listener:
-        monkeypatch.setattr(endpoint, "Session", Broken)
+        monkeypatch.setattr(listening, "Session", Broken)
         async with connect(listener.addresses[0]) as session:
             await session.wait_closed()
         async with connect(listener.addresses[0]) as session:
@@ -976,7 +229,7 @@ async def test_no_secret_gets_into_the_log(caplog: pytest.LogCaptureFixture) -> 
             with pytest.raises(HandshakeError):
                 async with connect(listener.addresses[0], **options):
                     pass
-        static, _ = await listener._greeter._credentials.current()
+        static, _ = await greeter_of(listener).credentials.current()
     text += caplog.text
     assert "alice@laptop connected" in text
     for identity in ALICE, SERVER:
@@ -986,7 +239,7 @@ async def test_no_secret_gets_into_the_log(caplog: pytest.LogCaptureFixture) -> 
     assert static.private.hex() not in text
 
 
-# --- accepting sessions ---------------------------------------------------------------------------------
+# --- accepting sessions ------------------------------------------------------------------------------
 
 
 async def test_acceptors_get_one_session_each() -> None:
@@ -1038,10 +291,13 @@ async def test_a_session_that_is_over_before_it_was_accepted_is_forgotten() -> N
         for _ in range(3):
             async with connect(listener.addresses[0]):
                 await until(lambda: listener._accepted)
-            await until(lambda: not listener._sessions)
+            await until(lambda: not listener.sessions)
             assert not listener._accepted
         async with connect(listener.addresses[0], identity=BOB):
             assert (await listener.accept()).peer.name == "bob"
+
+
+# --- closing -----------------------------------------------------------------------------------------
 
 
 async def test_closing_the_listener_wakes_who_waits_and_closes_the_sessions() -> None:
@@ -1067,31 +323,31 @@ async def test_closing_the_listener_wakes_who_waits_and_closes_the_sessions() ->
             with pytest.raises(ConnectFailed):
                 async with connect(listener.addresses[0]):
                     pass
-        await until(lambda: not listener._sessions)
+        await until(lambda: not listener.sessions)
 
 
 async def test_closing_the_listener_closes_who_is_in_the_handshake() -> None:
     async with listen(limits=Limits(handshake=600)) as listener:
         async with await dial(listener) as stranger:
-            await until(lambda: listener._greeting)
+            await until(lambda: greeter_of(listener).admission)
             await listener.aclose()
             with anyio.fail_after(PATIENCE):
                 assert await read_to_end(stranger) == b""
-        await until(lambda: not listener._greeting)
+        await until(lambda: not greeter_of(listener).admission)
 
 
 async def test_who_passes_the_handshake_as_the_listener_closes_is_closed_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with listen() as listener:
-        greet = listener._greeter.greet
+        authenticate = greeter_of(listener).authenticate
 
-        async def greet_and_close(*args: Any) -> Any:
-            secured = await greet(*args)
+        async def authenticate_and_close(*args: Any) -> Any:
+            secured = await authenticate(*args)
             listener._stop()
             return secured
 
-        monkeypatch.setattr(listener._greeter, "greet", greet_and_close)
+        monkeypatch.setattr(greeter_of(listener), "authenticate", authenticate_and_close)
         async with connect(listener.addresses[0]) as session:
             cause = await session.wait_closed()
         assert isinstance(cause, SessionClosed)
@@ -1105,6 +361,9 @@ async def test_a_closed_listener_gives_out_no_session_that_waited() -> None:
         listener._stop()
         with pytest.raises(anyio.ClosedResourceError):
             await listener.accept()
+
+
+# --- handlers ----------------------------------------------------------------------------------------
 
 
 async def test_handlers_run_in_tasks_of_their_own() -> None:
@@ -1162,24 +421,7 @@ async def test_handlers_may_run_in_a_task_group_of_the_callers() -> None:
                 await listener.serve(broken_handler, tasks)
 
 
-# --- leaving --------------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def client_of(listener: Listener) -> AsyncIterator[list[Any]]:
-    """A client in a task of its own; the list gets the cause of the end of its session."""
-    causes: list[Any] = []
-    connected = anyio.Event()
-
-    async def client() -> None:
-        async with connect(listener.addresses[0]) as session:
-            connected.set()
-            causes.append(await session.wait_closed())
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(client)
-        await connected.wait()
-        yield causes
+# --- leaving -----------------------------------------------------------------------------------------
 
 
 async def test_leaving_a_listener_closes_its_sessions_in_order() -> None:
@@ -1255,7 +497,7 @@ async def test_leaving_a_listener_does_not_wait_for_strangers_or_for_services_th
                 tasks.start_soon(client, listener.addresses[0])
                 stranger = await dial(listener)
                 await started.wait()
-                await until(lambda: len(listener._greeting) == 1)
+                await until(lambda: len(greeter_of(listener).admission) == 1)
         assert cancelled.is_set()
         assert await read_to_end(stranger) == b""
         await stranger.aclose()
@@ -1305,33 +547,12 @@ async def test_cancelling_a_listener_leaves_nothing() -> None:
             for _ in range(3):
                 await tasks.start(client, listener.addresses[0])
             stranger = await dial(listener)
-            await until(lambda: len(listener._sessions) == 3 and len(listener._greeting) == 1)
+            await until(lambda: len(listener.sessions) == 3 and len(greeter_of(listener).admission) == 1)
             server_tasks.cancel_scope.cancel()
         assert_empty(listener)
         assert await read_to_end(stranger) == b""
         await stranger.aclose()
     assert [type(cause) for cause in causes] == [SessionClosed] * 3
-
-
-async def test_sessions_over_connections_in_memory_need_no_sockets() -> None:
-    """The handshake and the session over any stream: what `connect` does is not bound to sockets."""
-    near, far = wires(piece=1_000, patient=True)
-
-    async def server() -> None:
-        def admit(key: PublicKey) -> Grant:
-            return Grant("alice", None)
-
-        secured = await handshake_as_server(far, Credentials(SERVER, Role.SERVER), admit, Limits())
-        session = Session(
-            secured.stream, client_side=False, peer=Peer(secured.key, "alice", "memory"), services=SERVICES
-        )
-        async with session:
-            await session.wait_closed()
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(server)
-        async with connect(near) as session:
-            assert (await ask(session))["you"] == "alice"
 
 
 @pytest.mark.parametrize("make_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -1362,20 +583,6 @@ def test_a_program_of_asyncio_need_not_know_of_anyio(make_loop: Callable[[], asy
         runner.run(asyncio.wait_for(main(), PATIENCE))
 
 
-# --- blocks and tasks ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-async def kept_open() -> AsyncIterator[Session]:
-    """anyio's plugin enters and leaves a fixture in one task."""
-    async with serving() as listener, connect(listener.addresses[0]) as session:
-        yield session
-
-
-async def test_a_session_may_be_kept_open_by_a_fixture(kept_open: Session) -> None:
-    assert (await ask(kept_open))["you"] == "alice@laptop"
-
-
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -1398,10 +605,32 @@ async def test_what_is_of_another_kind_is_noticed_before_anybody_comes(options: 
                 pass
 
 
-@pytest.mark.parametrize(
-    "options", [{"peer": "server.pub"}, {"peer": SERVER}, {"trust": "known_peers"}], ids=["a path", "ours", "a file"]
-)
-async def test_a_server_is_expected_by_a_key_not_by_its_file(options: dict[str, Any]) -> None:
-    with pytest.raises(TypeError, match=r"(peer|trust) must be .* or None, not (str|Identity)"):
-        async with chanlink.connect("tcp://127.0.0.1:1", **{"identity": ALICE} | options):
-            pass
+# --- what is logged ---------------------------------------------------------------------------------
+
+
+def test_words_of_peers_stay_in_their_line() -> None:
+    for error in [
+        SessionClosed("code", "one\ntwo\x1b[31m"),
+        ChannelFailed("x\r\ny", "tab\there\u2028"),
+        RemoteProtocolError("h2 says: b'\n'"),
+    ]:
+        assert str(error).isprintable()
+    assert "\\n" in str(SessionClosed("code", "one\ntwo"))
+
+
+async def test_an_event_is_one_line_under_a_logger_of_ours(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "chanlink")
+    async with serving() as listener:
+        async with connect(listener.addresses[0]) as session:
+            await ask(session)
+        async with await dial(listener) as stranger:
+            await stranger.send(b"\n\x1b[31mGET / HTTP/1.1\r\n\r\n")
+            await read_to_end(stranger)
+    assert caplog.records
+    for record in caplog.records:
+        assert record.name.startswith("chanlink.")
+        assert record.getMessage().isprintable()
+    text = caplog.text
+    assert "alice@laptop connected from 127.0.0.1" in text
+    assert ALICE.public_key.fingerprint in text
+    assert "does not speak chanlink" in text

@@ -6,18 +6,17 @@ both sides copy. So what a key may reach is a matter of services, as all else in
 TCP: a half-close as a half-close, and whatever breaks on one side is a reset on the other one.
 """
 
-import errno
 import socket
 from collections.abc import Callable
 from typing import Any
 
 import anyio
-from anyio.lowlevel import checkpoint
 
 import chanlink
 from chanlink import ByteStream, Peer
 from chanlink.limits import Bucket
 from chanlink.printing import printable_logger
+from chanlink.transport.accepting import accept_each
 from chanlink.transport.address import Address
 from chanlink.transport.dial import connect_socket
 from chanlink.transport.sockets import SocketTransport
@@ -82,18 +81,15 @@ class Forwarder:
     async def accept_loop(self, sock: socket.socket, target: Address) -> None:
         """Runs until it is cancelled; nothing that a connection does ends it."""
         async with anyio.create_task_group() as tasks:
-            while True:
-                try:
-                    connection, _ = sock.accept()
-                except BlockingIOError:
-                    await anyio.wait_readable(sock)
-                except OSError as exc:
-                    if exc.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                        self._say(f"can't accept connections: {exc.strerror}")
-                        await anyio.sleep(PAUSE)
-                else:
-                    tasks.start_soon(self._carry, SocketTransport(connection), target)
-                await checkpoint()
+
+            def meet(connection: socket.socket, address: Any) -> None:
+                tasks.start_soon(self._carry, SocketTransport(connection), target)
+
+            await accept_each(sock, meet, self._rest)
+
+    def _rest(self, problem: OSError) -> float:
+        self._say(f"can't accept connections: {problem.strerror}")
+        return PAUSE
 
     async def _carry(self, connection: SocketTransport, target: Address) -> None:
         problem: Exception | str | None

@@ -153,10 +153,10 @@ async def test_certificate_is_renewed_at_half_life_and_live_sessions_go_on(
     async with chanlink.listen("tcp://127.0.0.1:0", **options) as listener:
         connect = partial(chanlink.connect, listener.addresses[0], identity=ALICE, peer=SERVER.public_key)
         async with connect() as session:
-            before = listener._greeter._credentials._current
+            before = listener._greeter.credentials._current
             clock.now += 12 * HOUR
             async with connect() as second:
-                after = listener._greeter._credentials._current
+                after = listener._greeter.credentials._current
                 assert before
                 assert after
                 assert after[0].public != before[0].public

@@ -172,7 +172,7 @@ async def listening(file: Path, services: Any, limits: Limits = QUICK) -> AsyncI
         "tcp://127.0.0.1:0", identity=SERVER, trust=Trust.load(file), services=services, limits=limits
     ) as listener:
         yield listener
-    assert not listener._sessions
+    assert not listener.sessions
 
 
 def connect(listener: Listener, identity: Identity = ALICE) -> Any:
@@ -356,15 +356,15 @@ async def test_key_taken_out_during_its_handshake_gets_no_session(file: Path, mo
     """The welcome is on its way when the file changes."""
     write(file, str(ALICE.public_key))
     async with listening(file, {}) as listener:
-        greet = listener._greeter.greet
+        authenticate = listener._greeter.authenticate
 
-        async def greet_slowly(*args: Any) -> Any:
-            secured = await greet(*args)
+        async def authenticate_slowly(*args: Any) -> Any:
+            secured = await authenticate(*args)
             write(file)
             await until(lambda: listener._greeter.trust.check(ALICE.public_key) is None)
             return secured
 
-        monkeypatch.setattr(listener._greeter, "greet", greet_slowly)
+        monkeypatch.setattr(listener._greeter, "authenticate", authenticate_slowly)
         with anyio.fail_after(PATIENCE):
             async with connect(listener) as session:
                 cause = await session.wait_closed()
