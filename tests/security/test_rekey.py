@@ -491,7 +491,7 @@ EPOCHS = int(os.environ.get("CHANLINK_REKEYS", "300"))
 @pytest.mark.timeout(600)
 async def test_keys_are_renewed_again_and_again_under_load_in_both_directions_and_nothing_is_lost() -> None:
     async with sessions(OFTEN) as (client, server):
-        keys = [session._stream._keys for session in (client, server)]  # type: ignore[attr-defined]
+        keys = [session._below._keys for session in (client, server)]  # type: ignore[attr-defined]
         secret = client.exporter("test", 32)
         for _ in range(1_000_000):
             if min(each.epoch for each in keys) >= EPOCHS:
@@ -508,7 +508,7 @@ async def test_idle_sessions_renew_their_keys_though_nobody_writes() -> None:
     """The answer of a side that has nothing to send wakes its writer."""
     thresholds = Thresholds(seconds=0.05, server_seconds=0.1)
     async with sessions(thresholds) as (client, server):
-        keys = [session._stream._keys for session in (client, server)]  # type: ignore[attr-defined]
+        keys = [session._below._keys for session in (client, server)]  # type: ignore[attr-defined]
         while min(each.epoch for each in keys) < 3:
             await client.ping()  # a word of one side, as keepalive has it
             await anyio.sleep(0.06)
@@ -658,7 +658,7 @@ async def test_a_session_over_a_stream_of_ones_own_has_nothing_to_export() -> No
 
 async def test_an_answer_wakes_the_writer_of_a_session_that_has_nothing_else_to_send() -> None:
     async with sessions(Thresholds(seconds=1e9, server_seconds=1e9)) as (client, server):
-        keys = [session._stream._keys for session in (client, server)]  # type: ignore[attr-defined]
+        keys = [session._below._keys for session in (client, server)]  # type: ignore[attr-defined]
         await client.ping()
         await anyio.sleep(0.05)  # nothing is under way any more
         keys[0]._queued = (START, keys[0]._start())

@@ -17,7 +17,7 @@ from chanlink.security import suites
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY, CipherState
+from chanlink.security.noise import AEGIS256, CHACHAPOLY, CipherState
 from tests.patience import PATIENCE, lines_run
 
 from .wires import wires
@@ -151,7 +151,7 @@ async def test_the_environment_of_two_processes_decides(tmp_path: Any) -> None:
             me = chanlink.Identity.load({str(tmp_path / "alice")!r})
             key = chanlink.PublicKey.parse({str(SERVER.public_key)!r})
             async with chanlink.connect(sys.argv[1], identity=me, peer=key) as session:
-                print(session._below.suite)
+                print(session.suite)
         anyio.run(main)
     """
     trust = chanlink.Trust.of(ALICE.public_key)
