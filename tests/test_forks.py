@@ -224,7 +224,7 @@ async def test_a_child_that_leaves_its_parents_blocks_says_nothing_to_the_peers(
 
 async def test_a_child_has_none_of_the_connections_and_of_the_listening_sockets() -> None:
     async with connected() as (client, server):
-        sockets = [records(session)._socket._sock for session in (client, server)]  # type: ignore[union-attr]
+        sockets = [records(session)._transport._sock for session in (client, server)]  # type: ignore[attr-defined]
         assert await in_child(lambda: [sock.fileno() for sock in sockets]) == "[-1, -1]"
         await still_there(client)
     listening = await listening_sockets(parse_address("tcp://127.0.0.1:0"))

@@ -362,7 +362,6 @@ Whose state it is should have a verb for that.
 SEAMS = ("NoiseStream", "PlainStream", "SocketTransport", "MemoryQueue", "MessageQueue", "ByteQueue")
 ASKED = {
     "channels/cases.py: MemoryQueue",
-    "security/noise_stream.py: SocketTransport",
     "session/ends/departure.py: ByteQueue",
     "session/ends/departure.py: MemoryQueue",
     "session/ends/departure.py: MessageQueue",
@@ -440,7 +439,6 @@ UNTESTED = {
     "testing/nesting.py",
     "testing/promises.py",
     "testing/sessions.py",
-    "transport/base.py",
     "transport/racing.py",
     "transport/tcp_info.py",
     "wire/h2/rules.py",

@@ -5,7 +5,6 @@ else. Its keys, and when they are renewed, are the business of `rekey.RecordKeys
 renewal of keys has to say waits for the next `send`, and `wake_writer` asks for one.
 """
 
-import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -33,10 +32,9 @@ from chanlink.limits import MAX_RECORD, Bucket
 from chanlink.printing import printable, printable_logger
 from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
-from chanlink.transport.base import BROKEN
-from chanlink.transport.sockets import SocketTransport
+from chanlink.transport.base import BROKEN, as_transport
 
-from .buffers import RECEIVE, Buffers
+from .buffers import Buffers
 from .payloads import CLOSED, WELCOMED, Table, read
 from .rekey import FORGOTTEN, FORKED, REKEY, RecordKeys, Secrets
 from .stream import Part, SecureStream
@@ -65,8 +63,7 @@ class NoiseStream(SecureStream):
     """
 
     def __init__(self, transport: ByteStream, keys: RecordKeys, secrets: Secrets, buffers: Buffers) -> None:
-        self._transport = transport
-        self._socket = transport if isinstance(transport, SocketTransport) else None
+        self._transport = as_transport(transport)
         self._keys = keys
         self.secrets = secrets.without_keys()
         """Of epoch 0, to derive others from."""
@@ -118,18 +115,15 @@ class NoiseStream(SecureStream):
 
     @property
     def can_send_now(self) -> bool:
-        """Whether `send_now` may be called: nothing else is being sent, over a socket."""
-        return not (self._socket is None or self._in_send or self._closed or self._unsent)
+        return not (self._in_send or self._closed or self._unsent)
 
     def send_now(self, parts: Iterable[Part]) -> bool:
-        """As `send_parts`, but without waiting.  False if not all has left: `send` must be called for the rest."""
-        assert self._socket is not None
         self._keys.check()
         self._unsealed.extend(parts)
         while True:
             sealed = self._seal_some()
             try:
-                sent = self._socket.send_now(sealed) if sealed else 0
+                sent = self._transport.send_now(sealed) if sealed else 0
             except BROKEN as exc:
                 raise ConnectionLost("the connection broke") from exc
             if sent < len(sealed):
@@ -140,8 +134,7 @@ class NoiseStream(SecureStream):
 
     @property
     def sent_at(self) -> float:
-        """When some of it left last (`clock.now`), over a socket: a slow link takes long for one `send`."""
-        return self._socket.sent_at if self._socket is not None else -math.inf
+        return self._transport.sent_at
 
     def has_output(self) -> bool:
         """Whether there is something to say beside data, to renew keys, or a rest: `send`, if only nothing."""
@@ -204,7 +197,7 @@ class NoiseStream(SecureStream):
     async def _transmit(self, sealed: bytes | memoryview) -> None:
         """Send records.  The buffer that they are in is others' as soon as this task waits."""
         try:
-            sent = self._socket.send_now(sealed) if self._socket is not None and sealed else 0
+            sent = self._transport.send_now(sealed) if sealed else 0
             if sent < len(sealed):
                 await self._transport.send(bytes(sealed[sent:]))
         except BROKEN as exc:
@@ -249,20 +242,11 @@ class NoiseStream(SecureStream):
         return body
 
     async def receive_all(self, take: Callable[[Iterable[bytes]], None]) -> NoReturn:
-        """Hand over what is received, all that one read brought at a time.  Raises as `receive`, or what `take` raises.
-
-        On asyncio it is the event loop that calls `take`, not this task.
-        """
-        while self._socket is None or self._bodies:
+        while self._bodies:
             take([await self.receive()])
-        socket = self._socket
 
         def look() -> None:
-            try:
-                data = self._read_now(socket)
-            except (anyio.EndOfStream, *BROKEN) as exc:
-                raise self._broken() from exc
-            self._open_arrived(data)
+            self._read()
             if self._bodies:
                 bodies, self._bodies = self._bodies, deque()
                 take(bodies)
@@ -270,7 +254,7 @@ class NoiseStream(SecureStream):
 
         self._check_receive()
         try:
-            await socket.each_time_readable(look)
+            await self._transport.each_time_readable(look)
         except BROKEN as exc:  # it was closed
             raise self._broken() from exc
 
@@ -278,28 +262,30 @@ class NoiseStream(SecureStream):
         """Wait for something, and open all records that are whole then."""
         self._check_receive()
         try:
-            if self._socket is not None:
-                await self._socket.wait_readable()
-                data = self._read_now(self._socket)
-            else:
-                data = memoryview(self._left + await self._transport.receive(RECEIVE))
-        except (anyio.EndOfStream, *BROKEN) as exc:
+            await self._transport.wait_readable()
+        except BROKEN as exc:
             raise self._broken() from exc
-        self._open_arrived(data)
+        self._read()
 
     def _check_receive(self) -> None:
         if self._over is not None:
             raise type(self._over)(*self._over.args) from self._over.__cause__
         self._look_at_keys(clock.now())
 
-    def _read_now(self, socket: SocketTransport) -> memoryview:
-        """What has arrived and was not opened yet, in the buffer of all: it must be used without waiting."""
+    def _read(self) -> None:
+        """Open all records that have arrived whole. What was not opened yet is in the buffer of all meanwhile."""
         arrived, begin = self._buffers.arrived, len(self._left)
-        size = socket.receive_now(arrived[begin:])
+        try:
+            size = self._transport.receive_now(arrived[begin:])
+        except BROKEN as exc:
+            raise self._broken() from exc
+        if size is None:
+            return
         if size == 0:
-            raise anyio.EndOfStream
+            raise self._broken()
         arrived[:begin] = self._left
-        return arrived[: begin + (size or 0)]
+        with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first
+            self._open_records(arrived[: begin + size])
 
     def _broken(self) -> SessionError:
         if self._keys.forgotten:
@@ -308,10 +294,6 @@ class NoiseStream(SecureStream):
             text = f"{_NO_WELCOME}: it closed the connection when it had our certificate; {which_clock()}"
             return self._fail(HandshakeError(text, code="clock"))
         return self._fail(ConnectionLost("the connection ended without a farewell"))
-
-    def _open_arrived(self, data: memoryview) -> None:
-        with suppress(anyio.EndOfStream, SessionError):  # `_over` has it; what was before it is received first
-            self._open_records(data)
 
     def _open_records(self, data: memoryview) -> None:
         at, size = 0, len(data)
@@ -377,8 +359,7 @@ class NoiseStream(SecureStream):
             raise self._fail(exc) from None
 
     def peer_acknowledges(self, seconds: float) -> bool:
-        """Whether the peer's machine is known to be there; see `SocketTransport.peer_acknowledges`."""
-        return self._socket is not None and self._socket.peer_acknowledges(seconds)
+        return self._transport.peer_acknowledges(seconds)
 
     def _fail(self, exc: SessionError) -> SessionError:
         """Every later `receive` raises the same."""

@@ -4,7 +4,6 @@ anyio's own streams on asyncio read before anyone receives (a stranger could mak
 asked to send what can be sent without waiting (docs/decisions/0011-sockets.md).
 """
 
-import math
 import os
 import socket
 import struct
@@ -14,13 +13,13 @@ from contextvars import copy_context
 from typing import Any, NoReturn
 
 import anyio
-from anyio.abc import ByteStream
 from anyio.lowlevel import checkpoint, current_token
 
 from chanlink import clock
 from chanlink.forks import forget_in_child, let_go
 
 from .address import Place
+from .base import Transport
 from .tcp_info import acknowledges
 
 try:
@@ -34,7 +33,7 @@ UNSENT = 128 * 1024
 _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
-class SocketTransport(ByteStream):
+class SocketTransport(Transport):
     """A connected socket, read only as far as asked."""
 
     def __init__(self, sock: socket.socket, place: Place | None = None) -> None:
@@ -51,27 +50,11 @@ class SocketTransport(ByteStream):
         self._sock = sock
         self._is_empty = True
         self._watch: _Watch | None = None
-        self.sent_at = -math.inf
-        """When something left last (`clock.now`)."""
         forget_in_child(self)
 
     def forget(self) -> None:
         """In a forked child: the connection is the parent's."""
         let_go(self._sock)
-
-    async def readable(self) -> bool:
-        """Wait until there is something to receive; False if that is the end."""
-        try:
-            while (first := self._peek()) is None:
-                await anyio.wait_readable(self._sock)
-        except OSError as exc:
-            raise self._problem() from exc
-        return bool(first)
-
-    def _peek(self) -> bytes | None:
-        with suppress(BlockingIOError):
-            return self._sock.recv(1, socket.MSG_PEEK)
-        return None
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         await checkpoint()  # there is always something to read from a peer that floods us
@@ -88,7 +71,6 @@ class SocketTransport(ByteStream):
             return data
 
     async def wait_readable(self) -> None:
-        """Wait until `receive_now` has something, or should be tried."""
         self._check_open()
         if not self._is_empty:
             await checkpoint()  # there is always something to read from a peer that floods us
@@ -98,16 +80,22 @@ class SocketTransport(ByteStream):
         except (OSError, ValueError) as exc:  # it was closed meanwhile
             raise self._problem() from exc
 
-    async def each_time_readable(self, look: Callable[[], None]) -> NoReturn:
-        """Call `look` each time that `receive_now` should be tried, until it raises.
+    async def readable(self) -> bool:
+        """As `wait_readable`; False if what has come is the end."""
+        await self.wait_readable()
+        try:
+            return self._sock.recv(1, socket.MSG_PEEK) != b""
+        except BlockingIOError:
+            return True
+        except OSError as exc:
+            raise self._problem() from exc
 
-        asyncio's event loop calls it by itself: for each time that saves two system calls and a switch to this task.
-        """
+    async def each_time_readable(self, look: Callable[[], None]) -> NoReturn:
+        """asyncio's event loop calls ``look`` by itself: for each time that saves two system calls and a switch to this
+        task."""
         loop: Any = current_token().native_token
         if not hasattr(loop, "add_reader") or os.name == "nt":  # trio; a loop that has it in name only
-            while True:
-                await self.wait_readable()
-                look()
+            await super().each_time_readable(look)
         self._check_open()
         self._watch = _Watch(loop, self._sock.fileno(), look)
         try:
@@ -116,7 +104,6 @@ class SocketTransport(ByteStream):
             self._watch = None
 
     def receive_now(self, buffer: memoryview) -> int | None:
-        """Receive into a buffer what is there: how many bytes, 0 at the end; None when it is nothing yet."""
         self._is_empty = True
         try:
             size = self._sock.recv_into(buffer)
@@ -128,7 +115,6 @@ class SocketTransport(ByteStream):
         return size
 
     def send_now(self, data: bytes | memoryview) -> int:
-        """Send as much as can be sent without waiting: how many bytes."""
         try:
             sent = self._sock.send(data)
         except BlockingIOError:
@@ -139,10 +125,7 @@ class SocketTransport(ByteStream):
         return sent
 
     def peer_acknowledges(self, seconds: float) -> bool:
-        """Whether the peer's machine is known to be there, though its process may say nothing.
-
-        A Unix socket has an end when its peer has; of TCP, see `tcp_info.acknowledges`.
-        """
+        """A Unix socket has an end when its peer has; of TCP, see `tcp_info.acknowledges`."""
         if self._sock.family == getattr(socket, "AF_UNIX", None):
             return self._sock.fileno() >= 0
         return acknowledges(self._sock, seconds)

@@ -1,0 +1,271 @@
+"""What records rely on below them: one set of checks for sockets, and for any other byte stream behind a buffer."""
+
+import math
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import anyio
+import pytest
+from anyio.abc import ByteStream
+
+from chanlink import byte_pipe, clock
+from chanlink.transport.base import BROKEN, BufferedTransport, Transport, as_transport
+from chanlink.transport.sockets import SocketTransport
+from tests.patience import PATIENCE
+
+pytestmark = pytest.mark.anyio
+
+Ends = tuple[Transport, ByteStream]
+"""One end to look at, and whatever is at its other side."""
+
+
+async def over_sockets() -> Ends:
+    near, far = socket.socketpair()
+    return SocketTransport(near), SocketTransport(far)
+
+
+async def over_a_pipe() -> Ends:
+    near, far = byte_pipe()
+    return as_transport(near), far
+
+
+async def over_streams_of_anyio() -> Ends:
+    near, far = socket.socketpair()
+    streams = [await anyio.abc.UNIXSocketStream.from_socket(sock) for sock in (near, far)]
+    return as_transport(streams[0]), streams[1]
+
+
+async def a_buffer_over_sockets() -> Ends:
+    near, far = await over_sockets()
+    return BufferedTransport(near), far
+
+
+every_transport = pytest.mark.parametrize(
+    "make", [over_sockets, over_a_pipe, over_streams_of_anyio, a_buffer_over_sockets]
+)
+Make = Callable[[], "AsyncIterator[Ends]"]
+
+
+@asynccontextmanager
+async def made(make: Make) -> AsyncIterator[Ends]:
+    near, far = await make()
+    try:
+        with anyio.fail_after(PATIENCE):
+            yield near, far
+    finally:
+        for end in near, far:
+            await anyio.aclose_forcefully(end)
+
+
+async def received(transport: Transport, piece: int = 1_000) -> bytes:
+    """All that comes until the end, by what needs no waiting."""
+    data, buffer = bytearray(), memoryview(bytearray(piece))
+    while True:
+        await transport.wait_readable()
+        size = transport.receive_now(buffer)
+        if size == 0:
+            return bytes(data)
+        data += buffer[: size or 0]
+
+
+# --- in -------------------------------------------------------------------------------------------------
+
+
+@every_transport
+@pytest.mark.parametrize("piece", [7, 1_000, 300_000])
+async def test_all_is_received_in_order_up_to_the_end_whatever_the_buffer_holds(make: Make, piece: int) -> None:
+    async with made(make) as (near, far):
+        data = os.urandom(10_000 if piece == 7 else 400_000)
+
+        async def send() -> None:
+            await far.send(data[:5])
+            await far.send(data[5:])
+            await far.send_eof()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            assert await received(near, piece) == data
+        for _ in range(2):  # the end stays
+            await near.wait_readable()
+            assert near.receive_now(memoryview(bytearray(10))) == 0
+
+
+@every_transport
+async def test_nothing_yet_is_not_the_end(make: Make) -> None:
+    async with made(make) as (near, far):
+        buffer = memoryview(bytearray(10))
+        assert near.receive_now(buffer) is None
+        await far.send(b"x")
+        await near.wait_readable()
+        assert near.receive_now(buffer) == 1
+        assert near.receive_now(buffer) is None
+
+
+@every_transport
+async def test_what_was_looked_at_in_part_can_be_received_by_waiting(make: Make) -> None:
+    async with made(make) as (near, far):
+        await far.send(b"0123456789")
+        await near.wait_readable()
+        assert near.receive_now(memoryview(bytearray(3))) == 3
+        assert await near.receive(2) == b"34"
+        assert await near.receive() == b"56789"
+        await far.send(b"more")
+        assert await near.receive() == b"more"
+
+
+@every_transport
+async def test_a_cancelled_wait_has_taken_nothing(make: Make) -> None:
+    async with made(make) as (near, far):
+        with anyio.move_on_after(0.01):
+            await near.wait_readable()
+        await far.send(b"x")
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await near.wait_readable()
+        assert await near.receive() == b"x"
+
+
+@every_transport
+async def test_each_time_that_something_comes_a_reader_is_called_until_it_raises(make: Make) -> None:
+    class Enough(Exception):
+        pass
+
+    async with made(make) as (near, far):
+        data, buffer = bytearray(), memoryview(bytearray(2))
+
+        def look() -> None:
+            data.extend(buffer[: near.receive_now(buffer) or 0])
+            if b"." in data:
+                raise Enough
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(far.send, b"more than fits.")
+            with pytest.raises(Enough):
+                await near.each_time_readable(look)
+        assert bytes(data) == b"more than fits."
+
+
+@every_transport
+async def test_others_run_while_there_is_always_something_to_look_at(make: Make) -> None:
+    class Enough(Exception):
+        pass
+
+    async with made(make) as (near, far):
+        turns, left, byte = 0, 1_000, memoryview(bytearray(1))
+        await far.send(bytes(left))
+
+        def look() -> None:
+            nonlocal left
+            left -= near.receive_now(byte) or 0
+            if not left:
+                raise Enough
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await anyio.lowlevel.checkpoint()
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(count)
+            with pytest.raises(Enough):
+                await near.each_time_readable(look)
+            tasks.cancel_scope.cancel()
+        assert turns > 500
+
+
+# --- out ------------------------------------------------------------------------------------------------
+
+
+@every_transport
+async def test_what_is_not_sent_now_is_sent_by_waiting(make: Make) -> None:
+    async with made(make) as (near, far):
+        data = os.urandom(1_000_000)
+        sent = near.send_now(data)
+        assert sent < len(data)
+        got = bytearray()
+
+        async def receive() -> None:
+            while len(got) < len(data):
+                got.extend(await far.receive())
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive)
+            await near.send(data[sent:])
+        assert bytes(got) == data
+
+
+@every_transport
+async def test_it_says_when_something_left_last(make: Make) -> None:
+    async with made(make) as (near, _):
+        assert near.sent_at == -math.inf
+        before = clock.now()
+        await near.send(b"x")
+        first = near.sent_at
+        assert before <= first <= clock.now()
+        await near.send(b"x")
+        assert first < near.sent_at
+
+
+@every_transport
+async def test_the_end_of_one_half_leaves_the_other(make: Make) -> None:
+    async with made(make) as (near, far):
+        await near.send_eof()
+        with pytest.raises(anyio.EndOfStream):
+            await far.receive()
+        await far.send(b"an answer")
+        assert await near.receive() == b"an answer"
+
+
+# --- a connection that is gone --------------------------------------------------------------------------
+
+
+@every_transport
+async def test_what_is_closed_here_is_broken_for_whoever_waits_and_whoever_comes(make: Make) -> None:
+    async with made(make) as (near, _):
+        problems: list[Exception] = []
+
+        async def wait() -> None:
+            try:
+                await near.each_time_readable(lambda: None)
+            except BROKEN as exc:
+                problems.append(exc)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(wait)
+            await anyio.wait_all_tasks_blocked()
+            await near.aclose()
+        assert problems
+        with pytest.raises(BROKEN):
+            await near.wait_readable()
+        with pytest.raises(BROKEN):
+            await near.send(b"x")
+
+
+@every_transport
+async def test_a_peer_that_is_gone_is_noticed_by_whoever_sends(make: Make) -> None:
+    async with made(make) as (near, far):
+        await anyio.aclose_forcefully(far)
+        with pytest.raises(BROKEN):
+            while True:
+                await near.send(bytes(100_000))
+
+
+# --- what it is -----------------------------------------------------------------------------------------
+
+
+def test_a_transport_stays_what_it_is() -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        transport = SocketTransport(near)
+        assert as_transport(transport) is transport
+    buffered = as_transport(byte_pipe()[0])
+    assert as_transport(buffered) is buffered
+
+
+async def test_attributes_are_those_of_the_stream_below() -> None:
+    async with made(over_streams_of_anyio) as (near, _):
+        assert near.extra(anyio.abc.SocketAttribute.family) == socket.AF_UNIX
+        assert not near.peer_acknowledges(10.0)
