@@ -17,7 +17,7 @@ from chanlink.security import suites
 from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
-from chanlink.security.noise import AEGIS256, CHACHAPOLY, CipherState
+from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY, CipherState
 from tests.patience import PATIENCE, lines_run
 
 from .wires import wires
