@@ -27,7 +27,7 @@ from chanlink.transport.address import parse_address
 from tests.rexec.servers import until
 from tests.security.keys.programs import AgentProcess, needs_ssh_agent
 
-from .commands import COMMAND, MIB, PATIENCE, Keys, assert_one_line, environment, make_keys, run, serving
+from .calls import COMMAND, MIB, PATIENCE, Keys, assert_one_line, environment, make_keys, run, serving
 
 ANYWHERE = "tcp://127.0.0.1:0"
 

@@ -19,7 +19,7 @@ from chanlink.transport.address import parse_address
 from examples.rexec.cli.hosts import load_hosts
 from examples.rexec.policy.file import PolicyError, PolicyFile
 from examples.rexec.policy.file import load as load_policy
-from tests.command.commands import Call, call  # noqa: F401  # a fixture
+from tests.command.calls import Call, call  # noqa: F401  # a fixture
 from tests.patience import PATIENCE
 
 ALICE, SERVER, OTHER = (Identity.generate(name) for name in ("alice", "server", "other"))

@@ -10,7 +10,7 @@ import pytest
 
 import chanlink
 from chanlink import Identity, Trust
-from tests.command.commands import ROOT, environment
+from tests.command.calls import ROOT, environment
 from tests.patience import PATIENCE
 
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyncio"])]

@@ -20,7 +20,7 @@ from chanlink import ConnectFailed, HandshakeError, Identity, SessionError, Trus
 from chanlink.command import cli as chanlink_cli
 from chanlink.transport import dial
 from examples.rexec.cli import main as rexec_cli
-from tests.command.commands import environment
+from tests.command.calls import environment
 from tests.patience import PATIENCE
 from tests.rexec.servers import Server
 

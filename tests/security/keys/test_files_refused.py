@@ -13,7 +13,7 @@ import pytest
 
 from chanlink import Identity, KnownPeers, PublicKey, Trust
 from chanlink.transport.address import parse_address
-from tests.command.commands import environment
+from tests.command.calls import environment
 from tests.patience import PATIENCE
 from tests.refusing import LINKS, MODES, needs_refusing, refusing
 
