@@ -86,6 +86,10 @@ class Limits:
             if not least <= getattr(self, name) <= most:
                 raise ConfigError(f"Limits.{name} must be {least} to {most}")
 
+    def announced(self) -> "PeerLimits":
+        """What the other side is told of them."""
+        return PeerLimits(**{name: getattr(self, name) for name in PeerLimits.__slots__})
+
 
 MAX_RECORD = 65_535
 """The longest record, without its length (protocol section 3)."""

@@ -50,6 +50,12 @@ def test_a_bound_can_be_as_wide_as_the_protocol_allows() -> None:
     Limits(message_size=2**31 - 1, message_depth=128, message_ends=128, stream_window=1_024)
 
 
+def test_the_other_side_is_told_its_own_values_of_what_concerns_it_and_no_more() -> None:
+    told = Limits(message_size=1_000, open_channels=7, keepalive=1.0).announced()
+    assert (told.message_size, told.open_channels, told.message_depth) == (1_000, 7, Limits().message_depth)
+    assert not hasattr(told, "keepalive")
+
+
 def test_a_bucket_is_emptied_at_once_and_fills_with_time() -> None:
     bucket = Bucket(3, 2)
     assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]

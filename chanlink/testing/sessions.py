@@ -11,7 +11,6 @@ from anyio.abc import ByteStream as AnyByteStream
 from anyio.lowlevel import checkpoint
 
 from chanlink import ByteStream, Limits, Peer, Session, byte_pipe
-from chanlink.limits import PeerLimits
 from chanlink.session.services import Services
 
 PEER = Peer(None, "the other side", "memory")
@@ -47,7 +46,7 @@ async def session_pair(
         client_side=True,
         peer=dataclasses.replace(PEER),
         limits=limits,
-        peer_limits=_announced(server_limits),
+        peer_limits=server_limits.announced(),
         services=client_services,
     )
     server = Session(
@@ -55,7 +54,7 @@ async def session_pair(
         client_side=False,
         peer=dataclasses.replace(PEER),
         limits=server_limits,
-        peer_limits=_announced(limits),
+        peer_limits=limits.announced(),
         services=services,
         allows=allows,
     )
@@ -78,11 +77,6 @@ async def _live(session: Session, ready: anyio.Event, done: anyio.Event) -> None
     async with session:
         ready.set()
         await done.wait()
-
-
-def _announced(limits: Limits) -> PeerLimits:
-    """What the handshake would have told the other side."""
-    return PeerLimits(**{name: getattr(limits, name) for name in PeerLimits.__dataclass_fields__})
 
 
 class FaultyStream(AnyByteStream):

@@ -15,7 +15,7 @@ from chanlink.wire.opening import Opening
 from tests.channels.pairs import PEER
 from tests.patience import PATIENCE
 from tests.security.wires import wires
-from tests.wire.muxes import Side, frames_of, message, peer_limits, read_all, take
+from tests.wire.muxes import Side, frames_of, message, read_all, take
 
 from .page_peer import PagePeer, drain
 
@@ -39,7 +39,7 @@ class Conversation:
 
     def __init__(self, *, ours_client: bool, window: int = WINDOW) -> None:
         limits = Limits(stream_window=window)
-        self.side = Side(client_side=ours_client, limits=limits, peer=peer_limits(limits))
+        self.side = Side(client_side=ours_client, limits=limits, peer=limits.announced())
         self.peer = PagePeer(client=not ours_client, window=window, peer_window=window)
         self.now = 1_000.0
 

@@ -11,7 +11,7 @@ from chanlink.errors import END, Reason, RemoteProtocolError
 from chanlink.limits import Limits
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
-from tests.wire.muxes import Side, frames_of, peer_limits
+from tests.wire.muxes import Side, frames_of
 
 from . import page_peer as page
 
@@ -131,7 +131,7 @@ class Reader:
     def __init__(self, case: Case, state: str, *, client_side: bool = False) -> None:
         limits = Limits()
         self.case = case
-        self.side = Side(client_side=client_side, limits=limits, peer=peer_limits(limits))
+        self.side = Side(client_side=client_side, limits=limits, peer=limits.announced())
         ours, theirs = (1, 2) if client_side else (2, 1)
         self.say(b"" if client_side else page.PREFACE, page.frame(page.SETTINGS, 0))
         self.say(page.headers(theirs, {"kind": "bytes", "service": "bystander"}))
@@ -256,7 +256,7 @@ SETTINGS = {
 @pytest.mark.parametrize("name", SETTINGS)
 def test_settings_may_come_late_with_few_entries_or_not_at_all(name: str) -> None:
     limits = Limits()
-    side = Side(client_side=False, limits=limits, peer=peer_limits(limits))
+    side = Side(client_side=False, limits=limits, peer=limits.announced())
     side.mux.receive_data(page.PREFACE + SETTINGS[name], 0.0)
     side.mux.receive_data(page.headers(1, {"kind": "bytes", "service": "service"}) + page.data(1, b"abc"), 0.0)
     assert side.opened[0].read(9) == b"abc"

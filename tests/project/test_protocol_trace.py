@@ -12,7 +12,7 @@ from chanlink.session.ends.departure import Carrier
 from chanlink.session.session import _make_end
 from chanlink.wire.opening import Opening
 from tests.security.wires import sealed_pair
-from tests.wire.muxes import Side, frames_of, peer_limits
+from tests.wire.muxes import Side, frames_of
 
 from . import page_peer as page
 
@@ -30,7 +30,7 @@ class Traced:
 
     def __init__(self, name: str, trace: list[str]) -> None:
         self.name, self.trace = name, trace
-        self.side = Side(client_side=name == "client", limits=LIMITS, peer=peer_limits(LIMITS))
+        self.side = Side(client_side=name == "client", limits=LIMITS, peer=LIMITS.announced())
         self.mux = self.side.mux
         self.mux.credit.measured(0.001)  # so that no PING is needed
         self.carrier = Carrier(

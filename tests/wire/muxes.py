@@ -33,10 +33,6 @@ def byte_by_byte(data: bytes) -> Iterator[bytes]:
         yield data[at : at + 1]
 
 
-def peer_limits(limits: Limits) -> PeerLimits:
-    return PeerLimits(**{name: getattr(limits, name) for name in PeerLimits.__slots__})
-
-
 def message(body: bytes, *entries: tuple[Kind, int]) -> bytes:
     """As protocol section 8 has it."""
     table = b"".join(bytes([ENTRY[kind]]) + stream_id.to_bytes(4, "big") for kind, stream_id in entries)
@@ -96,8 +92,8 @@ class Pair:
     ) -> None:
         limits = limits or Limits()
         server_limits = server_limits or limits
-        self.client = Side(client_side=True, limits=limits, peer=peer_limits(server_limits))
-        self.server = Side(client_side=False, limits=server_limits, peer=peer_limits(limits))
+        self.client = Side(client_side=True, limits=limits, peer=server_limits.announced())
+        self.server = Side(client_side=False, limits=server_limits, peer=limits.announced())
         self.cut = cut
         self.now = 1_000.0
         self.sent = 0
@@ -176,7 +172,7 @@ class Transcript:
     def __init__(self, limits: Limits | None = None, *, client_side: bool = False, greet: bool = True) -> None:
         """`client_side` is that of the mux which is tested."""
         limits = limits or Limits()
-        self.side = Side(client_side=client_side, limits=limits, peer=peer_limits(limits))
+        self.side = Side(client_side=client_side, limits=limits, peer=limits.announced())
         self.mux = self.side.mux
         self.now = 1_000.0
         self._encoder = hpack.Encoder()
