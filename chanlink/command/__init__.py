@@ -1,7 +1,18 @@
 """The ``chanlink`` command.
 
-`main` is in cli.py. Each subcommand is a module: ``add`` says what its arguments are, and the function that it sets
-as their action does the work. Imports wait until the arguments are clear, so that ``--help`` and mistakes are quick.
+It is a program above the library: it uses public names. What it takes of the inside nevertheless is listed, with a
+reason for each, in ``tests/test_layers.py``. Each subcommand is a module of commands/, which says what its arguments
+are (``add``) and what is done with them; how that is done, if it is more than some calls of the library, stands in a
+module of actions/: copying standard input and output, forwarding, a screen, files of peers and of keys. The
+library is imported whole before any of this; actions only when they are called, so that ``--help`` and mistakes are
+quick.
+
+    cli         arguments -> a subcommand -> an exit status; what was raised -> one line, by problems
+    options     the arguments that subcommands have in common
+    sessions    arguments -> an event loop, a session, a listener; keys: arguments -> an identity, a public key
+    output      standard output and error, whatever state they are in; interrupts: signals, and how to end by one
+
+rexec has the like of interrupts, output and `actions.stdio.Watch` once more: as an example it uses public names only.
 """
 
 from .cli import main, program

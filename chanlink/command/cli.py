@@ -11,6 +11,7 @@ from chanlink.printing import printable_traceback
 from .commands import bench, cat, completion, forward, identity, keygen, peers, ping, top
 from .interrupts import die_of, end_though_first, let_interrupts_end_us, let_interrupts_raise
 from .output import complain, finish, note, prepare, refuse_output
+from .problems import Usage, explain, first_of
 
 VERSION = "0.1.0"
 FAILED, USAGE = 1, 2
@@ -97,8 +98,6 @@ class _Parser(argparse.ArgumentParser):
 
 def _failed(error: BaseException, options: argparse.Namespace) -> int:
     """Say what went wrong, in one line; what is a defect of ours deserves its traceback."""
-    from .problems import Usage, explain, first_of
-
     error = first_of(error)
     if isinstance(error, KeyboardInterrupt):
         die_of(signal.SIGINT)

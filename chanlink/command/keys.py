@@ -2,33 +2,29 @@
 
 import argparse
 import os
-from typing import TYPE_CHECKING
+import sys
+
+import chanlink
 
 from .options import DEFAULT_IDENTITY
-
-if TYPE_CHECKING:
-    import chanlink
+from .output import note
+from .problems import Problem
 
 TRIES = 3
 """For a passphrase, as ssh has it."""
 
 
-def load_ours(options: argparse.Namespace) -> "chanlink.Identity | chanlink.PublicKey | None":
+def load_ours(options: argparse.Namespace) -> chanlink.Identity | chanlink.PublicKey | None:
     """Our identity; of one in an agent its public half, or None if there is only one there."""
     if options.agent:
         return None if options.identity is None else public_key(options.identity)
     return load_identity(options.identity) if options.identity is not None else default_identity()
 
 
-def default_identity() -> "chanlink.Identity":
+def default_identity() -> chanlink.Identity:
     """That of the user, made at first use."""
-    import chanlink
-    from chanlink.security.keys.files import expand
-
-    from .output import note
-
     path = default_path()
-    missing = not os.path.lexists(expand(path))
+    missing = not os.path.lexists(os.path.expanduser(path))
     identity = load_identity(path) if not missing else chanlink.Identity.default()
     if missing:
         note(f"made a key of our own: {path}")
@@ -39,10 +35,8 @@ def default_path() -> str:
     return os.environ.get("CHANLINK_IDENTITY") or DEFAULT_IDENTITY
 
 
-def load_identity(path: str) -> "chanlink.Identity":
+def load_identity(path: str) -> chanlink.Identity:
     """The key in a file; who sits at a terminal is asked for its passphrase."""
-    import chanlink
-
     try:
         return chanlink.Identity.load(path)
     except chanlink.KeyFormatError as exc:
@@ -51,12 +45,8 @@ def load_identity(path: str) -> "chanlink.Identity":
         return _ask(path, exc)
 
 
-def _ask(path: str, problem: Exception) -> "chanlink.Identity":
+def _ask(path: str, problem: Exception) -> chanlink.Identity:
     import getpass
-
-    import chanlink
-
-    from .problems import Problem
 
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
@@ -75,21 +65,13 @@ def _ask(path: str, problem: Exception) -> "chanlink.Identity":
     raise AssertionError("the last try returns or raises")
 
 
-async def our_identity(options: argparse.Namespace) -> "chanlink.Identity":
-    import chanlink
-
+async def our_identity(options: argparse.Namespace) -> chanlink.Identity:
     loaded = options.loaded
     return loaded if isinstance(loaded, chanlink.Identity) else await chanlink.Identity.from_agent(loaded)
 
 
-def public_key(text: str) -> "chanlink.PublicKey":
+def public_key(text: str) -> chanlink.PublicKey:
     """A key from the command line: itself, a .pub file, or ``-`` for standard input."""
-    import sys
-
-    import chanlink
-
-    from .problems import Problem
-
     if text.startswith("ssh-"):
         return chanlink.PublicKey.parse(text)
     if text == "-":

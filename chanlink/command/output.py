@@ -7,7 +7,7 @@ import sys
 from collections.abc import Collection
 from typing import Any, TextIO
 
-from chanlink.printing import printable
+from chanlink import printable
 
 from .interrupts import die_of
 

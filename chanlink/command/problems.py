@@ -2,9 +2,10 @@
 
 import argparse
 import errno
+import os
+from pathlib import Path
 
 import chanlink
-from chanlink.security.keys.files import expand
 
 
 class Usage(Exception):
@@ -63,7 +64,7 @@ def _explain_file(error: Exception, options: argparse.Namespace) -> str:
     if isinstance(error, chanlink.TrustFormatError) and trust is not None:
         return f"{error}; say who may connect with: chanlink peers add --trust {trust} KEY"
     psk = getattr(options, "psk", None)
-    if psk is not None and missing == str(expand(psk)):
+    if psk is not None and missing == str(Path(os.path.expanduser(psk))):
         return f"{error}; make a pre-shared key with: chanlink keygen --psk FILE"
     return f"{error}; make a key with: chanlink keygen FILE"
 

@@ -1,17 +1,25 @@
 """From the arguments to an event loop, and to a session or a listener."""
 
 import argparse
+import logging
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import anyio
+from anyio.lowlevel import checkpoint
+
+import chanlink
+from chanlink.transport.address import parse_address
 
 from .interrupts import ENDING, heeding, let_interrupts_end_us, let_interrupts_raise
 from .keys import load_ours, our_identity, public_key
+from .output import note
+from .problems import Problem
 
-if TYPE_CHECKING:
-    import chanlink
-    from chanlink.session.services import Services
+Services = Mapping[str, Any]
+"""Functions by the names under which they are served, as `chanlink.listen` takes them."""
 
 
 def in_event_loop(
@@ -20,13 +28,6 @@ def in_event_loop(
     """An action that is asynchronous.  Files are read before the loop starts, because that may ask for a passphrase."""
 
     def action(options: argparse.Namespace) -> int:
-        import anyio
-        from anyio.lowlevel import checkpoint
-
-        from chanlink.transport.address import parse_address
-
-        from .problems import Problem
-
         backend, backend_options = _backend()
         if getattr(options, "address", None) is not None:
             parse_address(options.address)  # before a key is made, or a passphrase asked for
@@ -45,8 +46,6 @@ def in_event_loop(
 
 
 def _backend() -> tuple[str, dict[str, Any]]:
-    from .problems import Problem
-
     name = os.environ.get("CHANLINK_EVENT_LOOP") or "asyncio"
     if name not in ("asyncio", "uvloop", "trio"):
         raise Problem(f"CHANLINK_EVENT_LOOP={name!r} is not known; set it to asyncio, uvloop or trio")
@@ -54,10 +53,8 @@ def _backend() -> tuple[str, dict[str, Any]]:
 
 
 @asynccontextmanager
-async def connected(options: argparse.Namespace) -> "AsyncGenerator[chanlink.Session, None]":
+async def connected(options: argparse.Namespace) -> AsyncGenerator[chanlink.Session, None]:
     """A session with the server at ``options.address``."""
-    import chanlink
-
     _silence()
     peer = public_key(options.peer) if options.peer is not None else None
     trust = chanlink.KnownPeers.load(options.known, first_use=options.first_use) if peer is None else None
@@ -75,15 +72,9 @@ async def connected(options: argparse.Namespace) -> "AsyncGenerator[chanlink.Ses
 
 @asynccontextmanager
 async def listening(
-    address: str, options: argparse.Namespace, services: "Services"
-) -> "AsyncGenerator[chanlink.Listener, None]":
+    address: str, options: argparse.Namespace, services: Services
+) -> AsyncGenerator[chanlink.Listener, None]:
     """A listener; it says on standard error where it listens, and with which key."""
-    import logging
-
-    import chanlink
-
-    from .output import note
-
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     for handler in logging.getLogger().handlers:
         handler.addFilter(chanlink.PrintableLog())  # what others than us log, too
@@ -99,12 +90,8 @@ async def listening(
 
 
 @asynccontextmanager
-async def asking(session: "chanlink.Session", service: str) -> "AsyncGenerator[chanlink.Sender[Any], None]":
+async def asking(session: chanlink.Session, service: str) -> AsyncGenerator[chanlink.Sender[Any], None]:
     """A channel to a service, for messages with ends; that it is refused is said for them, too."""
-    import anyio
-
-    import chanlink
-
     async with await session.open(service) as requests:
         try:
             yield requests
@@ -115,9 +102,8 @@ async def asking(session: "chanlink.Session", service: str) -> "AsyncGenerator[c
             raise
 
 
-async def serve_until_stopped(address: str, options: argparse.Namespace, services: "Services") -> None:
+async def serve_until_stopped(address: str, options: argparse.Namespace, services: Services) -> None:
     """Listen until interrupted; what is at work then is cut, because it may never end by itself."""
-    import anyio
 
     async def serve() -> None:
         async with listening(address, options, services):
@@ -128,8 +114,6 @@ async def serve_until_stopped(address: str, options: argparse.Namespace, service
 
 async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
     """Call a function that may go on for ever; somebody who interrupts us cancels it."""
-    import anyio
-
     # From the beginning: who has read that we are listening may interrupt us at once.
     with heeding(*ENDING) as signals:
         async with anyio.create_task_group() as tasks:
@@ -145,10 +129,6 @@ async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
 
 def _silence() -> None:
     """What the library logs would be a second line beside the one that says the same to the user."""
-    import logging
-
-    import chanlink
-
     logging.getLogger("chanlink").addHandler(logging.NullHandler())
     if logging.lastResort is not None:
         logging.lastResort.addFilter(chanlink.PrintableLog())

@@ -4,6 +4,7 @@ Each run is a message to the service, with the ends that it needs. What is count
 has taken, and time runs until it has said so: queues and buffers on the way don't count as sent.
 """
 
+import logging
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -13,14 +14,14 @@ import anyio
 
 import chanlink
 from chanlink import Peer, Receiver, Sender, Session
-from chanlink.printing import printable_logger
 
 SERVICE = "chanlink.bench"
 PIECE = 64 * 1024
 LONGEST = 3_600.0
 """Seconds of one run, for the service."""
 
-logger = printable_logger("chanlink.bench")
+logger = logging.getLogger("chanlink.bench")
+logger.addFilter(chanlink.PrintableLog())
 
 
 # --- the service --------------------------------------------------------------------------------

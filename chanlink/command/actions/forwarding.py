@@ -6,6 +6,7 @@ both sides copy. So what a key may reach is a matter of services, as all else in
 TCP: a half-close as a half-close, and whatever breaks on one side is a reset on the other one.
 """
 
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,12 @@ import anyio
 
 import chanlink
 from chanlink import ByteStream, Peer
+from chanlink.command.problems import Usage
 from chanlink.limits import Bucket
-from chanlink.printing import printable_logger
 from chanlink.transport.accepting import accept_each
-from chanlink.transport.address import Address
+from chanlink.transport.address import Address, parse_address
 from chanlink.transport.dial import connect_socket
+from chanlink.transport.listen import ListeningSockets, listening_sockets
 from chanlink.transport.sockets import SocketTransport
 
 PIECE = 64 * 1024
@@ -30,7 +32,16 @@ PAUSE = 0.1
 """Seconds without accepting when file descriptors have run out."""
 RESET = "reset"
 
-logger = printable_logger("chanlink.forward")
+logger = logging.getLogger("chanlink.forward")
+logger.addFilter(chanlink.PrintableLog())
+
+
+def parse_target(text: str) -> Address:
+    """An address with its port: the default one of chanlink is never meant.  Raises `AddressError` and `Usage`."""
+    address = parse_address(text)
+    if not address.path and (address.port == 0 or not text.rpartition(":")[2].isdigit()):
+        raise Usage(f"{text}: write the port, too: tcp://HOST:PORT")
+    return address
 
 
 def service_of(target: Address) -> str:
@@ -61,6 +72,11 @@ def forwarder(target: Address) -> chanlink.streams:
 
 
 # --- our side -----------------------------------------------------------------------------------
+
+
+async def local_sockets(text: str) -> ListeningSockets:
+    """Where local programs connect.  Raises `AddressError` and `ConnectFailed`."""
+    return await listening_sockets(parse_address(text))
 
 
 class Forwarder:

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 from chanlink import ConfigError, KeyFormatError, KnownPeers, PublicKey, TrustFormatError, WrongPeer
 from chanlink.command.problems import Problem
-from chanlink.security.keys import known_peers, trust
-from chanlink.security.keys.files import edit, expand, file_problem, read_kept
-from chanlink.security.keys.trust import TRUST_FILE_MAX, clean_line, decode_lines
+from chanlink.security.keys import files, known_peers, trust
 from chanlink.transport.address import parse_address
 
 REVOKED = "# revoked "
@@ -46,7 +44,7 @@ class PeerFile(abc.ABC):
     """A file of keys, one a line.  Everything raises `ConfigError` or `Problem`, and has changed nothing then."""
 
     def __init__(self, path: str) -> None:
-        self.path = expand(path)
+        self.path = files.expand(path)
 
     @abc.abstractmethod
     def parse(self, number: int, text: str) -> Entry | None:
@@ -61,11 +59,11 @@ class PeerFile(abc.ABC):
         """Take keys out, and see that they don't come back."""
 
     def read(self) -> list[Entry]:
-        return self.entries(decode_lines(self.path, self._contents()))
+        return self.entries(trust.decode_lines(self.path, self._contents()))
 
     def _contents(self) -> bytes:
         try:
-            return read_kept(self.path, TRUST_FILE_MAX)
+            return files.read_kept(self.path, trust.TRUST_FILE_MAX)
         except ConfigError as exc:
             raise TrustFormatError(str(exc)) from exc.__cause__
 
@@ -73,7 +71,7 @@ class PeerFile(abc.ABC):
         found = []
         for number, line in enumerate(lines, start=1):
             try:
-                entry = self.parse(number, clean_line(line))
+                entry = self.parse(number, trust.clean_line(line))
             except ConfigError as exc:
                 raise TrustFormatError(f"{self.path}:{number}: {exc}") from exc
             if entry is not None:
@@ -97,9 +95,9 @@ class PeerFile(abc.ABC):
         if exists:
             self._contents()
         try:
-            with edit(self.path) as file:
-                data = file.read(TRUST_FILE_MAX + 1)
-                lines = decode_lines(self.path, data)
+            with files.edit(self.path) as file:
+                data = file.read(trust.TRUST_FILE_MAX + 1)
+                lines = trust.decode_lines(self.path, data)
                 self._check_size(data)
                 yield lines
                 changed = "\n".join(lines).encode()
@@ -107,11 +105,11 @@ class PeerFile(abc.ABC):
                 if changed != data:
                     file.replace(changed)
         except OSError as exc:
-            raise TrustFormatError(file_problem(self.path, exc)) from exc
+            raise TrustFormatError(files.file_problem(self.path, exc)) from exc
 
     def _check_size(self, data: bytes) -> None:
-        if len(data) > TRUST_FILE_MAX:
-            raise TrustFormatError(f"{self.path}: larger than {TRUST_FILE_MAX} bytes")
+        if len(data) > trust.TRUST_FILE_MAX:
+            raise TrustFormatError(f"{self.path}: larger than {trust.TRUST_FILE_MAX} bytes")
 
     # --- which keys are meant ---
 
@@ -141,7 +139,7 @@ class PeerFile(abc.ABC):
         named = {entry.key for entry in entries if entry.key.comment == whom}
         if len(named) > 1:
             raise Problem(f"{self.path}: {whom!r} is the name of several keys; give a fingerprint (SHA256:...)")
-        if not expand(whom).is_file():
+        if not files.expand(whom).is_file():
             return named.pop() if named else None
         try:
             key = PublicKey.load(whom)
@@ -179,7 +177,7 @@ class TrustFile(PeerFile):
 
     def add(self, key: PublicKey, subject: str | None) -> bool:
         wanted = f'services="{subject}" {key}' if subject is not None else str(key)
-        added = self.parse(0, clean_line(wanted))
+        added = self.parse(0, trust.clean_line(wanted))
         assert added is not None
         if added.key != key:
             raise Problem(f"{subject!r} are no names of services; write --services NAME,NAME")

@@ -14,9 +14,9 @@ from typing import Any, Self
 
 import anyio
 
+from chanlink import printable
 from chanlink.command.interrupts import heeding
 from chanlink.command.output import duration, milliseconds, size, table
-from chanlink.printing import printable
 
 from .stdio import Watch
 

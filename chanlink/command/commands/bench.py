@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from chanlink.command.options import add_command, add_expectations, add_inspection, add_trust, positive
 from chanlink.command.output import add_json, milliseconds, print_json, size
+from chanlink.command.problems import Usage
 from chanlink.command.sessions import asking, connected, in_event_loop, serve_until_stopped
 
 if TYPE_CHECKING:
@@ -42,8 +43,6 @@ def _size(text: str) -> int:
 
 
 def _bench(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Usage
-
     if (options.address is None) == (options.listen is None):
         raise Usage("give the ADDRESS of a server, or --listen ADDRESS")
     return in_event_loop(_measure if options.listen is None else _serve)(options)

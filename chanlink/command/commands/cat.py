@@ -3,7 +3,9 @@
 import argparse
 from typing import Any
 
+import chanlink
 from chanlink.command.options import add_command, add_expectations, add_inspection, add_trust
+from chanlink.command.problems import Usage
 from chanlink.command.sessions import connected, in_event_loop, listening
 
 SERVICE = "cat"
@@ -36,8 +38,6 @@ def add(commands: Any) -> None:
 
 
 def _cat(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Usage
-
     if (options.address is None) == (options.listen is None):
         raise Usage("give the ADDRESS of a server, or --listen ADDRESS")
     names = [name for name in (options.service, options.name) if name is not None]
@@ -58,7 +58,6 @@ async def _connect(options: argparse.Namespace) -> int:
 
 
 async def _listen(options: argparse.Namespace) -> int:
-    import chanlink
     from chanlink.command.actions.stdio import Input, Output, exchange
 
     first, received = chanlink.pipe()

@@ -1,17 +1,22 @@
 """``chanlink forward``: a local port that leads to one at the far side."""
 
 import argparse
+import os
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import anyio
+from anyio.abc import TaskStatus
+
+import chanlink
 from chanlink.command.options import add_command, add_expectations, add_inspection, add_trust
 from chanlink.command.output import complain, note
+from chanlink.command.problems import Usage
 from chanlink.command.sessions import connected, in_event_loop, serve_until_stopped, until_stopped
 
 if TYPE_CHECKING:
-    from anyio.abc import TaskStatus
-
     from chanlink.command.actions.forwarding import Forwarder
-    from chanlink.transport.address import Address
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 """Seconds before connecting again."""
@@ -53,32 +58,21 @@ def add(commands: Any) -> None:
 
 
 def _forward(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Usage
+    from chanlink.command.actions.forwarding import parse_target
 
     if options.serve is not None:
         if options.address or options.listen or options.to:
             raise Usage("--serve goes with --allow, and without ADDRESS, --listen and --to")
         if not options.allow:
             raise Usage("say with --allow where clients may connect")
-        options.targets = [_target(text) for text in options.allow]
+        options.targets = [parse_target(text) for text in options.allow]
         return in_event_loop(_serve)(options)
     if options.address is None or options.allow:
         raise Usage("give the ADDRESS of a server, --listen and --to; or --serve and --allow")
     if not options.listen or len(options.listen) != len(options.to):
         raise Usage("give one --to for each --listen, and at least one of both")
-    options.targets = [_target(text) for text in options.to]
+    options.targets = [parse_target(text) for text in options.to]
     return in_event_loop(_connect)(options)
-
-
-def _target(text: str) -> "Address":
-    """An address with its port: the default one of chanlink is never meant."""
-    from chanlink.command.problems import Usage
-    from chanlink.transport.address import parse_address
-
-    address = parse_address(text)
-    if not address.path and (address.port == 0 or not text.rpartition(":")[2].isdigit()):
-        raise Usage(f"{text}: write the port, too: tcp://HOST:PORT")
-    return address
 
 
 async def _serve(options: argparse.Namespace) -> int:
@@ -90,9 +84,6 @@ async def _serve(options: argparse.Namespace) -> int:
 
 
 async def _connect(options: argparse.Namespace) -> int:
-    import os
-    from functools import partial
-
     os.umask(0o077)  # a Unix socket is for this user, as the port at the far side may be
     await until_stopped(partial(_listen, options))
     return 0
@@ -100,20 +91,14 @@ async def _connect(options: argparse.Namespace) -> int:
 
 async def _listen(options: argparse.Namespace) -> None:
     """Take local connections, as long as there can be a session for them."""
-    from contextlib import ExitStack
-
-    import anyio
-
-    from chanlink.command.actions.forwarding import Forwarder
-    from chanlink.transport.address import parse_address
-    from chanlink.transport.listen import listening_sockets
+    from chanlink.command.actions.forwarding import Forwarder, local_sockets
 
     forwarder = Forwarder(complain)
     with ExitStack() as stack:
         async with anyio.create_task_group() as tasks:
             await tasks.start(_keep_connected, options, forwarder)
             for local, target in zip(options.listen, options.targets, strict=True):
-                sockets = await listening_sockets(parse_address(local))
+                sockets = await local_sockets(local)
                 stack.callback(sockets.close)
                 for sock in sockets.sockets:
                     tasks.start_soon(forwarder.accept_loop, sock, target)
@@ -121,13 +106,9 @@ async def _listen(options: argparse.Namespace) -> None:
 
 
 async def _keep_connected(
-    options: argparse.Namespace, forwarder: "Forwarder", *, task_status: "TaskStatus[None]"
+    options: argparse.Namespace, forwarder: "Forwarder", *, task_status: TaskStatus[None]
 ) -> None:
     """Connect, and again when the session was lost.  Raises what goes wrong the first time, or will each time."""
-    import anyio
-
-    import chanlink
-
     pause, connected_before = FIRST_PAUSE, False
     while True:
         try:

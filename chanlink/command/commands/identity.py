@@ -2,15 +2,14 @@
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import chanlink
 from chanlink.command.keys import default_identity, default_path, load_identity
 from chanlink.command.options import DEFAULT_IDENTITY, add_command
 from chanlink.command.output import add_json, note, print_json
+from chanlink.command.problems import Problem, Usage
 from chanlink.command.sessions import in_event_loop
-
-if TYPE_CHECKING:
-    import chanlink
 
 NOTES = f"""\
 Prints the public key on standard output, as a trust file takes it, and its fingerprint on standard error.
@@ -39,8 +38,6 @@ def add(commands: Any) -> None:
 
 
 def _id(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Usage
-
     if options.agent:
         if options.file is not None:
             raise Usage("give a FILE or --agent, not both")
@@ -51,31 +48,26 @@ def _id(options: argparse.Namespace) -> int:
 
 
 async def _agent(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Problem
-    from chanlink.security.keys.ssh_agent import SshAgent
+    from chanlink.command.actions.key_files import agent_keys
 
-    agent = SshAgent()
-    keys = await agent.keys()
+    keys = await agent_keys()
     if not keys:
         raise Problem("the ssh-agent holds no Ed25519 key; add one with: ssh-add FILE")
     _show([(key, "ssh-agent") for key in keys], options)
     return 0
 
 
-def _read(file: str) -> "chanlink.PublicKey":
-    import chanlink
-    from chanlink.security.keys.files import read_limited
-    from chanlink.security.keys.openssh import KEY_FILE_MAX
+def _read(file: str) -> chanlink.PublicKey:
+    from chanlink.command.actions.key_files import holds_private_key
 
     if file == "-":
         return chanlink.PublicKey.parse(sys.stdin.readline(16_384))
-    # Which of the two it is, is seen in the file: a private key must not be read without a look at its mode.
-    if read_limited(file, KEY_FILE_MAX).lstrip().startswith(b"-----BEGIN"):
+    if holds_private_key(file):
         return load_identity(file).public_key
     return chanlink.PublicKey.load(file)
 
 
-def _show(keys: "list[tuple[chanlink.PublicKey, str]]", options: argparse.Namespace) -> None:
+def _show(keys: list[tuple[chanlink.PublicKey, str]], options: argparse.Namespace) -> None:
     if options.json:
         print_json(
             [

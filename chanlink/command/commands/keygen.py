@@ -1,12 +1,15 @@
 """``chanlink keygen``: make a key."""
 
 import argparse
+import socket
 import sys
 from typing import Any
 
+import chanlink
 from chanlink.command.keys import default_path
 from chanlink.command.options import DEFAULT_IDENTITY, add_command
 from chanlink.command.output import add_json, note, print_json
+from chanlink.command.problems import Usage
 
 NOTES = f"""\
 FILE gets the private key (mode 0600) and FILE.pub the public one, as ssh-keygen -t ed25519 writes them; with - the
@@ -35,8 +38,6 @@ def add(commands: Any) -> None:
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Usage
-
     if options.psk_file is not None:
         if options.file is not None or options.comment is not None:
             raise Usage("a pre-shared key has neither another FILE nor a --comment")
@@ -45,8 +46,6 @@ def _keygen(options: argparse.Namespace) -> int:
 
 
 def _make_identity(options: argparse.Namespace) -> int:
-    import chanlink
-
     file = options.file or default_path()
     comment = options.comment if options.comment is not None else _user()
     if file == "-":
@@ -64,22 +63,16 @@ def _make_identity(options: argparse.Namespace) -> int:
 
 
 def _print_key(comment: str) -> int:
-    import secrets
+    from chanlink.command.actions.key_files import make_private_key
 
-    import nacl.bindings
-
-    from chanlink.security.keys import openssh
-
-    seed = secrets.token_bytes(openssh.KEY_LENGTH)
-    key = openssh.PublicKey(nacl.bindings.crypto_sign_seed_keypair(seed)[0], comment)
-    print(openssh.format_private_key(seed, key), end="", flush=True)
-    note(str(key))
+    private, public = make_private_key(comment)
+    print(private, end="", flush=True)
+    note(str(public))
     return 0
 
 
 def _user() -> str:
     import getpass
-    import socket
 
     try:
         name = getpass.getuser()
@@ -89,20 +82,13 @@ def _user() -> str:
 
 
 def _make_psk(options: argparse.Namespace) -> int:
-    import base64
-    import secrets
+    from chanlink.command.actions.key_files import make_shared_secret, write_secret
 
-    text = base64.b64encode(secrets.token_bytes(32)).decode() + "\n"
+    text = make_shared_secret()
     if options.psk_file == "-":
         sys.stdout.write(text)
         return 0
-    import chanlink
-    from chanlink.security.keys.files import create, expand, file_problem
-
-    try:
-        create(options.psk_file, text.encode(), 0o600)
-    except OSError as exc:
-        raise chanlink.KeyFormatError(file_problem(expand(options.psk_file), exc)) from exc
+    write_secret(options.psk_file, text)
     if options.json:
         print_json({"file": options.psk_file})
     else:

@@ -3,10 +3,11 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from chanlink import printable
 from chanlink.command.keys import public_key
 from chanlink.command.options import KNOWN_PEERS, add_command
 from chanlink.command.output import add_json, note, print_json, table
-from chanlink.printing import printable
+from chanlink.command.problems import Usage
 
 if TYPE_CHECKING:
     from chanlink.command.actions.peer_files import Entry, PeerFile
@@ -100,8 +101,6 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _add(options: argparse.Namespace) -> int:
-    from chanlink.command.problems import Usage
-
     *address, key_text = options.what
     if options.trust is not None and address:
         raise Usage("a trust file has no addresses: give the key alone")

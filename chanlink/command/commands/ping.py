@@ -1,14 +1,17 @@
 """``chanlink ping``: is a server there, is it the right one, and how far is it?"""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import time
+from typing import Any
 
+import anyio
+
+import chanlink
 from chanlink.command.options import add_command, add_expectations, natural, positive
 from chanlink.command.output import add_json, milliseconds, print_json
+from chanlink.command.problems import Problem
 from chanlink.command.sessions import connected, in_event_loop
-
-if TYPE_CHECKING:
-    import chanlink
+from chanlink.security import suites
 
 SHORTEST = 0.05
 """Seconds between two pings: more of them are a flood to the other side."""
@@ -48,12 +51,6 @@ def _interval(text: str) -> float:
 
 
 async def _ping(options: argparse.Namespace) -> int:
-    import time
-
-    import anyio
-
-    from chanlink.security import suites
-
     suites.offer()  # finding out what this machine is fast with is no part of the handshake
     began = time.monotonic()
     async with connected(options) as session:
@@ -72,7 +69,7 @@ async def _ping(options: argparse.Namespace) -> int:
     return 0
 
 
-def _about(session: "chanlink.Session", handshake: float, options: argparse.Namespace) -> dict[str, Any]:
+def _about(session: chanlink.Session, handshake: float, options: argparse.Namespace) -> dict[str, Any]:
     key = session.peer.key
     assert key is not None
     return {
@@ -85,11 +82,7 @@ def _about(session: "chanlink.Session", handshake: float, options: argparse.Name
     }
 
 
-async def _measure(session: "chanlink.Session", options: argparse.Namespace, trips: list[float]) -> None:
-    import anyio
-
-    from chanlink.command.problems import Problem
-
+async def _measure(session: chanlink.Session, options: argparse.Namespace, trips: list[float]) -> None:
     while not options.count or len(trips) < options.count:
         if trips:
             await anyio.sleep(options.interval)

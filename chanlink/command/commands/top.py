@@ -1,14 +1,17 @@
 """``chanlink top``: what the sessions of a server are doing."""
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import sys
+import time
+from typing import Any
 
+import anyio
+
+import chanlink
 from chanlink.command.options import add_command, add_expectations, positive
 from chanlink.command.output import add_json, print_json
+from chanlink.command.problems import Problem
 from chanlink.command.sessions import asking, connected, in_event_loop
-
-if TYPE_CHECKING:
-    import chanlink
 
 LONGEST = 64 * 1024 * 1024
 """Bytes of a report: some two hundred sessions with a thousand channels each."""
@@ -42,8 +45,6 @@ def add(commands: Any) -> None:
 
 
 async def _top(options: argparse.Namespace) -> int:
-    import sys
-
     async with connected(options) as session, asking(session, options.service) as requests:
         if options.json:
             await _print_reports(session, requests, options)
@@ -56,13 +57,8 @@ async def _top(options: argparse.Namespace) -> int:
     return 0
 
 
-async def _ask(session: "chanlink.Session", requests: "chanlink.Sender[Any]") -> list[dict[str, Any]]:
+async def _ask(session: chanlink.Session, requests: chanlink.Sender[Any]) -> list[dict[str, Any]]:
     """What every session of the server is doing now."""
-    import anyio
-
-    import chanlink
-    from chanlink.command.problems import Problem
-
     sender, receiver = chanlink.pipe()
     found: list[dict[str, Any]] = []
     before = session.statistics().volume
@@ -81,12 +77,8 @@ async def _ask(session: "chanlink.Session", requests: "chanlink.Sender[Any]") ->
 
 
 async def _print_reports(
-    session: "chanlink.Session", requests: "chanlink.Sender[Any]", options: argparse.Namespace
+    session: chanlink.Session, requests: chanlink.Sender[Any], options: argparse.Namespace
 ) -> None:
-    import time
-
-    import anyio
-
     while True:
         print_json({"time": time.time(), "sessions": await _ask(session, requests)})
         if options.once:
@@ -94,10 +86,8 @@ async def _print_reports(
         await anyio.sleep(options.interval)
 
 
-async def _show(session: "chanlink.Session", requests: "chanlink.Sender[Any]", options: argparse.Namespace) -> None:
+async def _show(session: chanlink.Session, requests: chanlink.Sender[Any], options: argparse.Namespace) -> None:
     """Until q is pressed; the terminal is as it was afterwards, whatever happens."""
-    import anyio
-
     from chanlink.command.actions.screen import Screen
 
     problems: list[BaseException] = []
