@@ -90,3 +90,14 @@ def test_every_promise_names_tests_that_exist(page: Path, least: int) -> None:
                 named += 1
                 assert word in TESTS.get(file, set()), f"{file}: {word}"
     assert named > least
+
+
+def test_pages_and_sections_that_sources_name_are_there() -> None:
+    protocol = (ROOT / "docs" / "reference" / "protocol.md").read_text()
+    sections = set(re.findall(r"^#+ (\d+(?:\.\d+)?)\.? ", protocol, re.MULTILINE))
+    for source in (path for folder in ("chanlink", "examples", "tests") for path in (ROOT / folder).rglob("*.py")):
+        text = source.read_text()
+        for page in re.findall(r"\bdocs/[\w/.-]+\.md\b", text):
+            assert (ROOT / page).exists(), f"{source} names {page}"
+        for named in re.findall(r"\b[Pp]rotocol,? (?:sections? )?((?:\d+(?:\.\d+)?(?:, | and | to )?)+)", text):
+            assert set(re.findall(r"\d+(?:\.\d+)?", named)) <= sections, f"{source} names section {named}"
