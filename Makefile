@@ -109,7 +109,7 @@ fuzz: $(VENV)/.dev
 
 # A minute for ten: copies, with clients and servers killed at random moments, and what the next copy makes of that.
 copy-kills: $(VENV)/.dev
-	REXEC_COPY_KILLS=$(KILLS) $(BIN)/python -m pytest -q --timeout 3600 tests/rexec/test_copy_cli.py -k Killed
+	REXEC_COPY_KILLS=$(KILLS) $(BIN)/python -m pytest -q --timeout 3600 tests/rexec/cli/commands/test_cp.py -k Killed
 
 clean:
 	rm -rf .fuzz $(VENV) bench-results .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

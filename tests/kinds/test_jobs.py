@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.rexec.test_terminal import Screen, is_raw, needs, screen
+from tests.rexec.cli.screens import Screen, is_raw, needs, screen
 
 from .programs import PATIENCE, Command, Place
 

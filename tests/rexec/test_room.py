@@ -1,29 +1,9 @@
 """Descriptors that are left for others."""
 
-import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from examples.rexec.room import leave_room
-
-
-@contextmanager
-def crowded(most: int, lowest: int) -> Iterator[list[int]]:
-    """This process may have so many descriptors, and the next one has a number that is not below the lowest."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-    held = [os.open(os.devnull, os.O_RDONLY)]
-    try:
-        while held[-1] < lowest - 1:
-            held.append(os.dup(held[0]))
-        yield held
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in held:
-            os.close(descriptor)
+from tests.rexec.surroundings import crowded
 
 
 def test_beyond_a_share_of_those_that_there_may_be_it_is_the_error_of_the_system() -> None:

@@ -5,7 +5,7 @@ import pytest
 from examples.rexec.messages import CANNOT_START, StartError
 from examples.rexec.policy.order import Order
 from examples.rexec.server.starter import Starter
-from tests.rexec.test_room import crowded
+from tests.rexec.surroundings import crowded
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 TRUE = Order([b"/bin/true"], {})

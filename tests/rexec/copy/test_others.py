@@ -13,8 +13,7 @@ import pytest
 from examples.rexec.copy.client import copy
 from examples.rexec.copy.messages import CopyError
 from examples.rexec.copy.part import open_part_folder
-
-from .test_copy import LARGE, assert_copied, names, server
+from tests.rexec.copy.trees import LARGE, assert_copied, names, server
 
 pytestmark = [
     pytest.mark.anyio,

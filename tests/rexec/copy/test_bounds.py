@@ -24,8 +24,7 @@ from examples.rexec.words import LINE_MAX
 from tests.busy import no_thread_is_free
 from tests.leaks import Leaks
 from tests.patience import PATIENCE, until
-
-from .test_copy import LARGE, MIB, server, way
+from tests.rexec.copy.trees import LARGE, MIB, server, way
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 

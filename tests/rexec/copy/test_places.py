@@ -26,9 +26,8 @@ from examples.rexec.copy.place import Place, open_inner, opened_in
 from examples.rexec.copy.target import Target
 from examples.rexec.copy.walk import WRONG_SIZE
 from tests.refusing import LINKS, MODES, needs_refusing, refusing
-
-from .servers import COMMAND, ROOT, serving
-from .test_copy import LARGE, WAYS, all_ways, assert_copied, contents, names, part_of, server, way
+from tests.rexec.copy.trees import LARGE, WAYS, all_ways, assert_copied, contents, names, part_of, server, way
+from tests.rexec.servers import COMMAND, ROOT, serving
 
 pytestmark = pytest.mark.anyio
 leaving_nothing = pytest.mark.usefixtures("no_leaks")

@@ -18,8 +18,7 @@ from examples.rexec.copy.messages import CopyError
 from examples.rexec.copy.service import copy_service
 from tests.leaks import Leaks
 from tests.patience import PATIENCE
-
-from .test_copy import server, way
+from tests.rexec.copy.trees import server, way
 
 pytestmark = pytest.mark.anyio
 

@@ -13,8 +13,19 @@ from pathlib import Path
 import pytest
 
 import chanlink
-
-from .servers import FAMILY, MIB, PATIENCE, ROOT, Server, alive, assert_one_line, rexec_command, running, serving, until
+from tests.rexec.servers import (
+    FAMILY,
+    MIB,
+    PATIENCE,
+    ROOT,
+    Server,
+    alive,
+    assert_one_line,
+    rexec_command,
+    running,
+    serving,
+    until,
+)
 
 
 @pytest.fixture(scope="module")

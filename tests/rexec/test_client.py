@@ -4,8 +4,7 @@ import errno
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,33 +16,9 @@ import chanlink
 from examples.rexec import messages, pumps
 from examples.rexec.client import BadMessage, Completed, StartError, run, start
 from examples.rexec.server import process
-from examples.rexec.server.service import SERVICE, service
-
-from .servers import FAMILY, MIB, PATIENCE, alive, until
-
-
-@asynccontextmanager
-async def sessions(name: str = SERVICE, **options: Any) -> AsyncIterator[chanlink.Session]:
-    """A session with a server in this process."""
-    us, them = chanlink.Identity.generate("us"), chanlink.Identity.generate("them")
-    trust = chanlink.Trust.of(us.public_key)
-    async with (
-        service(**options) as rexec,
-        chanlink.listen("tcp://127.0.0.1:0", identity=them, trust=trust, services={name: rexec}) as listener,
-        chanlink.connect(listener.addresses[0], identity=us, peer=them.public_key) as session,
-    ):
-        yield session
-
-
-async def gone(pids: list[int]) -> None:
-    await anyio.to_thread.run_sync(until, lambda: not any(map(alive, pids)))
-
-
-async def read_line(stream: chanlink.ByteStream) -> bytes:
-    line = b""
-    while not line.endswith(b"\n"):
-        line += await stream.receive()
-    return line
+from examples.rexec.server.service import SERVICE
+from tests.rexec.servers import FAMILY, MIB, PATIENCE, alive, until
+from tests.rexec.sessions import gone, read_line, sessions
 
 
 @pytest.mark.anyio

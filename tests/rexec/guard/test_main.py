@@ -18,9 +18,8 @@ import pytest
 from examples.rexec import limits, messages
 from examples.rexec.client import StartError, run, start
 from examples.rexec.server.starter import PROGRAM, TIMES
-
-from .servers import FAMILY, PATIENCE, ROOT, alive, gone, until
-from .test_run import read_line, sessions
+from tests.rexec.servers import FAMILY, PATIENCE, ROOT, alive, gone, until
+from tests.rexec.sessions import read_line, sessions
 
 FOREVER = ["sleep", "1000"]
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pty
 import random
 import shutil
 import signal
@@ -14,16 +13,10 @@ from typing import Any
 
 import pytest
 
-import chanlink
-from examples.rexec.cli import progress
 from examples.rexec.cli.arguments import Parser
 from examples.rexec.cli.commands import cp
-from examples.rexec.copy import messages as copying
-from examples.rexec.copy.rules import may_copy
-from examples.rexec.policy.policy import Policy, Rule
-
-from .servers import COMMAND, MIB, PATIENCE, ROOT, Server, assert_one_line, rexec_command, serving, until
-from .test_copy import contents, make_tree, names
+from tests.rexec.copy.trees import contents, make_tree, names
+from tests.rexec.servers import COMMAND, MIB, PATIENCE, ROOT, Server, assert_one_line, rexec_command, serving, until
 
 KILLS = int(os.environ.get("REXEC_COPY_KILLS", "1"))
 """Of each of four kinds; ``make copy-kills`` does more of them."""
@@ -261,88 +254,3 @@ class TestPermission:
                     assert_one_line(done, "the rule all of the server's policy does not allow to copy files")
         events = [json.loads(line)["event"] for line in (tmp_path / "audit").read_text().splitlines()]
         assert events == ["copy-refused", *["copy-start", "copy-end"] * 2]
-
-    @pytest.mark.parametrize(
-        ("rule", "reason"),
-        [
-            (Rule("free", ("*",)), None),
-            (Rule("some", ("*",), commands=(("ls",),)), "the rule some of the server's policy does not allow"),
-            (Rule("some", ("*",), commands=(("ls",),), copy=True), None),
-            (Rule("none", ("*",), copy=False), "does not allow to copy"),
-            (Rule("others", ("bob",)), "names this key"),
-            (Rule("users", ("*",), users=("nobody",)), "" if os.geteuid() else "is for other users"),
-        ],
-    )
-    def test_what_a_rule_says_about_copies(self, rule: Rule, reason: str | None) -> None:
-        said = may_copy(Policy([rule]))(chanlink.Peer(None, "alice", ""), True, 1)
-        assert (said is None) == (not reason)
-        assert (reason or "") in (said or "")
-
-    def test_the_trust_file_is_not_read_for_each_copy(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A thousand keys take 10 ms, in which the server does nothing else; what is taken away is, a moment later."""
-        identity = chanlink.Identity.generate("alice")
-        peer = chanlink.Peer(identity.public_key, "alice", "")
-        (file := tmp_path / "trust").write_text(f"{identity.public_key}\n")
-        loads = []
-        load = chanlink.Trust.load
-        monkeypatch.setattr(chanlink.Trust, "load", lambda path: (loads.append(path), load(path))[1])
-        refusal = may_copy(None, trust=str(file))
-        for _ in range(1_000):
-            assert refusal(peer, True, 1) is None
-        assert len(loads) < 100
-        file.write_text(f'services="copy" {identity.public_key}\n')
-        until(lambda: refusal(peer, True, 1) is not None)
-        file.write_text("nonsense\n")
-        seen = len(loads)
-        until(lambda: refusal(peer, True, 1) is not None and len(loads) > seen)
-
-
-class TestProgress:
-    def on_terminal(self, words: list[Any], **kwargs: Any) -> bytes:
-        """What a command says on standard error, when that is a terminal."""
-        ours, theirs = pty.openpty()
-        with subprocess.Popen(words, cwd=ROOT, stderr=theirs, stdout=subprocess.DEVNULL, **kwargs) as process:
-            os.close(theirs)
-            said = b""
-            try:
-                while data := os.read(ours, 65536):
-                    said += data
-            except OSError:  # the terminal has no other end any more
-                pass
-            os.close(ours)
-        assert process.returncode == 0, said
-        return said
-
-    def test_a_bar_on_a_terminal_and_none_when_quiet(self, server: Server, tmp_path: Path) -> None:
-        pytest.importorskip("rich")
-        (tmp_path / "a file").write_bytes(DATA)
-        words = command(server, tmp_path / "a file", f":{tmp_path}/copy")
-        said = self.on_terminal(words)
-        assert b"12.6/12.6 MB" in said
-        assert b"MB/s" in said
-        assert self.on_terminal([*words, "--quiet"]) == b""
-
-    @pytest.mark.parametrize("name", ["\x1b]0;title\a", "two\nlines", "\u202egnp.exe", "x" * 10_000, "\udcff"])
-    def test_a_name_in_a_bar_is_printable_and_short(self, name: str) -> None:
-        assert progress._short(name).isprintable()
-        assert len(progress._short(name)) <= 30
-
-    def test_a_bar_for_a_pipe(self, server: Server, tmp_path: Path) -> None:
-        pytest.importorskip("rich")
-        (tmp_path / "file").write_bytes(DATA)
-        with (tmp_path / "file").open() as file:
-            assert b"12.6/12.6 MB" in self.on_terminal(server.command("cat", options=["--progress"]), stdin=file)
-        done = server.run("cat", input=b"data", options=["--progress"])
-        assert (done.stdout, done.stderr) == (b"data", b"")
-
-    def test_without_rich_there_is_a_hint_and_the_copy(self, server: Server, tmp_path: Path) -> None:
-        (tmp_path / "rich.py").write_text("raise ImportError('not here')")
-        (tmp_path / "file").write_bytes(DATA)
-        words = command(server, tmp_path / "file", f":{tmp_path}/copy")
-        said = self.on_terminal(words, env={**os.environ, "PYTHONPATH": f"{tmp_path}"})
-        assert (said.count(b"\n"), b"pip install" in said) == (1, True)
-        assert (tmp_path / "copy").read_bytes() == DATA
-
-
-def test_the_service_has_the_name_that_trust_files_say() -> None:
-    assert copying.SERVICE == "copy"

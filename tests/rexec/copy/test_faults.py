@@ -14,8 +14,7 @@ from examples.rexec.copy import messages as copying
 from examples.rexec.copy.client import copy
 from examples.rexec.copy.messages import CopyError
 from tests.leaks import descriptors_of
-
-from .test_copy import LARGE, contents
+from tests.rexec.copy.trees import LARGE, contents
 
 pytestmark = pytest.mark.anyio
 

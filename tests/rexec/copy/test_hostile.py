@@ -22,8 +22,7 @@ from examples.rexec.copy.target import stays_inside
 from examples.rexec.copy.threads import Threads
 from examples.rexec.messages import BadMessage
 from tests.patience import PATIENCE
-
-from .test_copy import LARGE, names, part_of, server
+from tests.rexec.copy.trees import LARGE, names, part_of, server
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
