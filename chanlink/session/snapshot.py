@@ -108,9 +108,8 @@ def snapshot(session: Session) -> SessionState:
 
 
 def _channel(stream: Stream) -> ChannelState:
-    # What a stream belongs to is known by whom it tells that something has changed.
-    sender, receiver = _owner(stream.on_writable), _owner(stream.on_readable)
-    sending = len(sender.senders) if isinstance(sender, SendCore) else 0
+    sending = _sending(stream)
+    receiver = _owner(stream.on_readable)
     receiving = len(receiver.receivers) if isinstance(receiver, ReceiveCore) else 0
     taken = receiver.bytes if isinstance(receiver, ReceiveCore) else 0
     return ChannelState(
@@ -120,10 +119,7 @@ def _channel(stream: Stream) -> ChannelState:
         "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver",
         stream.ours,
         stream.capacity,
-        stream.sent_bytes if stream.is_bytes else stream.sent,
-        0 if stream.is_bytes else stream.sent - stream.peer_taken,
-        stream.queued,
-        max(0, stream.credit - stream.queued) if stream.carries_out else 0,
+        *_out(stream),
         taken if stream.is_bytes else stream.taken_count,
         stream.waiting,
         stream.window.size if stream.carries_in else 0,
@@ -134,17 +130,34 @@ def _channel(stream: Stream) -> ChannelState:
     )
 
 
+def _sending(stream: Stream) -> int:
+    """Who waits to send on it."""
+    owner = stream.outgoing.owner if stream.carries_out else None
+    return len(owner.senders) if isinstance(owner, SendCore) else 0
+
+
+def _out(stream: Stream) -> tuple[int, int, int, int]:
+    """What was sent, was not taken, is queued, and may still leave."""
+    if not stream.carries_out:
+        return 0, 0, 0, 0
+    out = stream.outgoing
+    sent, untaken = (out.sent_bytes, 0) if stream.is_bytes else (out.sent, out.sent - out.peer_taken)
+    return sent, untaken, out.queued, max(0, out.credit - out.queued)
+
+
 def _owner(callback: Any) -> object:
     owner = getattr(callback, "__self__", None)
     return owner.core if isinstance(owner, MessageFeed | ByteFeed) else owner
 
 
 def _waits(stream: Stream, sending: int, receiving: int) -> Iterator[Wait]:
-    full = stream.capacity is not None and stream.sent - stream.peer_taken >= max(stream.capacity, 1)
-    if full and (sending or stream.capacity == 0):  # who has sent at a rendezvous waits until that is taken
-        yield "capacity"
-    elif sending and not stream.room():
-        yield "credit"
+    if stream.carries_out:
+        out = stream.outgoing
+        full = out.capacity is not None and out.sent - out.peer_taken >= max(out.capacity, 1)
+        if full and (sending or out.capacity == 0):  # whoever has sent at a rendezvous waits until that is taken
+            yield "capacity"
+        elif sending and not out.can_write():
+            yield "credit"
     if receiving and not stream.waiting and stream.in_reason is None:
         yield "peer-sends"
     if stream.waiting and not receiving and stream.in_reason is None:

@@ -52,6 +52,7 @@ TURN_BYTES = 4 * frames.FULL
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
+_NO_PARTS: list[bytes | memoryview] = []
 
 
 class Mux:
@@ -127,8 +128,10 @@ class Mux:
 
     # --- 2. streams that have something to say ----------------------------------------------------
 
-    def activate(self, stream: Stream) -> None:
-        """`stream` has data or last words."""
+    def activate(self, stream: Stream, *, has_message: bool = False) -> None:
+        """`stream` has data (a message, perhaps) or last words."""
+        if has_message:
+            self.has_message = True
         # Who was not mentioned yet keeps its last words, and its place among the open channels with them: else a peer
         # could open and end any number of streams, each with a full inbox, that wait to be mentioned.
         if stream not in self._is_active and not stream.out_ended and stream.id not in self.nested.waiting:
@@ -162,7 +165,7 @@ class Mux:
         """Whether accepted messages, last words or openings have not left yet, for want of credit or of a turn."""
         if self._opening:
             return True
-        return any((s.queued or s.has_output()) and s.id not in self.nested.waiting for s in self.streams.values())
+        return any(s.has_unsent() and s.id not in self.nested.waiting for s in self.streams.values())
 
     def _send_openings(self) -> None:
         opening, self._opening = self._opening, []
@@ -208,9 +211,12 @@ class Mux:
         """One DATA frame, or the last words, of one stream; returns about how many bytes that made."""
         if stream.out_ended:
             return 0
-        had_room, queued = stream.room(), stream.queued
-        parts = stream.pull(size)
-        pulled = queued - stream.queued
+        pulled, parts, was_full = 0, _NO_PARTS, False
+        if stream.carries_out:
+            outgoing = stream.outgoing
+            was_full, queued = not outgoing.can_write(), outgoing.queued
+            parts = outgoing.pull(size)
+            pulled = queued - outgoing.queued
         last = stream.last_words()
         if not pulled and last is None:
             return 0  # it waits for credit
@@ -224,8 +230,8 @@ class Mux:
         if last is not None:
             stream.out_ended = True
             self._reap(stream)
-        elif not had_room and stream.room():
-            stream.on_writable()
+        elif was_full and outgoing.can_write():
+            outgoing.owner.writable()
         return pulled + 64
 
     def ping(self, payload: bytes) -> None:
@@ -304,7 +310,9 @@ class Mux:
 
     def _window_updated(self, event: ev.WindowUpdated, now: float) -> None:
         if event.stream_id:
-            self.streams[event.stream_id].credited(event.delta)
+            stream = self.streams[event.stream_id]
+            if stream.carries_out:  # else it may only say last words, which need no credit
+                stream.outgoing.credited(event.delta)
 
     def _extension_received(self, frame: frames.Extension, now: float) -> None:
         kind, stream_id, body = frame
@@ -326,7 +334,7 @@ class Mux:
     def _taken_received(self, stream: Stream | None, count: int, now: float) -> None:
         if stream is not None and (stream.is_bytes or not stream.carries_out):
             raise RemoteProtocolError(f"TAKEN on stream {stream.id}: the other side sends no messages on it")
-        if stream is None or not stream.peer_took(count):
+        if stream is None or not stream.outgoing.peer_took(count):
             self._h2.waste()
 
     def _stop_received(self, stream: Stream | None, reason: Reason) -> None:
@@ -384,16 +392,16 @@ class Mux:
     def _sender_told(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         """The last words of a receiver."""
         try:
-            stream.peer_took(headers.number(fields[b"taken"]))
+            stream.outgoing.peer_took(headers.number(fields[b"taken"]))
         except (KeyError, ValueError) as exc:
             raise RemoteProtocolError(f"HEADERS on stream {stream.id}: no count of what was taken") from exc
         stream.in_ended = True
         if b"code" in fields or b"lost" in fields:
             stream.refused(headers.reason("refused", fields))
-        elif not stream.out_ended or stream.peer_taken < stream.sent:
+        elif not stream.out_ended or stream.outgoing.peer_taken < stream.outgoing.sent:
             stream.refused(Reason("refused", "closed"))
         else:
-            stream.on_writable()
+            stream.outgoing.owner.writable()
 
     def _stream_reset(self, event: ev.StreamReset, now: float) -> None:
         if not event.remote_reset:

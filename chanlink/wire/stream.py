@@ -16,33 +16,30 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 `on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from chanlink.channels.values import Kind
 from chanlink.errors import END, Reason, not_taken
-from chanlink.limits import Limits, PeerLimits
 from chanlink.wire.messages.framing import HAS_TABLE
-from chanlink.wire.messages.pieces import Pieces, cut
+from chanlink.wire.messages.pieces import Pieces
 
+from . import outgoing
 from .credit import Credit, Window
 from .inbox import Inbox
 from .opening import Fields, Opening, last_words_fields
+from .outgoing import Outgoing
 
 
 def _nothing() -> None:
     """The place of a callback that nobody has set yet."""
 
 
-class Scheduler(Protocol):
+class Scheduler(outgoing.Scheduler, Protocol):
     """What a stream asks of its mux, which has the docstrings."""
 
-    limits: Limits
     credit: Credit
-    peer_limits: PeerLimits
-    has_message: bool
 
-    def activate(self, stream: "Stream") -> None: ...
     def credit_due(self, stream: "Stream") -> None: ...
     def forsake(self, streams: "Iterable[Stream]", text: str) -> None: ...
 
@@ -55,14 +52,11 @@ class Stream:
         "_head",
         "_inbox",
         "_mux",
-        "_outbox",
         "_to_send_last",
         "accepted",
-        "capacity",
         "carries_in",
         "carries_out",
         "children",
-        "credit",
         "gone",
         "held",
         "id",
@@ -70,25 +64,19 @@ class Stream:
         "in_reason",
         "is_bytes",
         "on_readable",
-        "on_writable",
         "opened_at",
         "opening",
         "ours",
         "out_ended",
         "out_reason",
-        "peer_taken",
+        "outgoing",
         "progress_at",
-        "queued",
-        "returned",
         "root_service",
         "said",
-        "sent",
-        "sent_bytes",
         "stop_due",
         "taken_count",
         "taken_due",
         "window",
-        "withheld",
     )
 
     def __init__(
@@ -102,7 +90,6 @@ class Stream:
     ) -> None:
         self._mux, self.id = mux, stream_id
         self.opening, self.ours, self.opened_at = opening, ours, opened_at
-        self.capacity = opening.capacity
         self.is_bytes = opening.kind == "bytes"
         self.carries_out = self.is_bytes or (opening.kind == "receiver") == ours
         self.carries_in = self.is_bytes or not self.carries_out
@@ -110,23 +97,17 @@ class Stream:
         self.children: dict[int, Stream] | None = None
         """Streams with this one as parent that no message has mentioned yet, also such that are over."""
         self.on_readable: Callable[[], None] = _nothing
-        self.on_writable: Callable[[], None] = _nothing
 
         # What goes out.
+        if self.carries_out:
+            self.outgoing = Outgoing(mux, self, opening.capacity)
         self.accepted = ours
         """Whether our first HEADERS frame is out (protocol section 6)."""
         self.out_reason: Reason | None = None
         self.out_ended = False
         self.gone: Reason | None = None
-        self.credit = mux.peer_limits.stream_window
-        self.queued = self.sent = self.sent_bytes = self.peer_taken = 0
         self.said: Reason | None = None
         """Our own last words, as long as the other side has said nothing else."""
-        self.returned = 0
-        """Credit that came, all in all."""
-        self.withheld = mux.peer_limits.stream_window // 2
-        """So much may have been taken without credit for it (protocol section 7)."""
-        self._outbox: list[bytes | memoryview] | None = None  # made when it is needed: most channels are idle
         self._to_send_last: Fields | None = None
 
         # What comes in.
@@ -149,36 +130,14 @@ class Stream:
         return self.opening.kind
 
     @property
+    def capacity(self) -> int | None:
+        return self.opening.capacity
+
+    @property
     def parent(self) -> int | None:
         return self.opening.parent
 
     # --- going out --------------------------------------------------------------------------------
-
-    def room(self) -> bool:
-        """Whether the next message or piece of bytes would be accepted (protocol section 7)."""
-        if self.credit <= self.queued or self.queued >= self._mux.limits.send_queue:
-            return False
-        return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
-
-    def write(self, data: bytes, more: Sequence[bytes | memoryview] = ()) -> None:
-        """Queue one message, or some bytes.  The caller has seen `room`, or bears the overdraft (a backlog).
-
-        A long message comes in several parts, so that nobody has to copy them together.
-        """
-        size = len(data)
-        if self._outbox:  # it is active, or waits for credit or to be mentioned
-            self._outbox.append(data)
-        else:
-            self._outbox = [data]
-            self._mux.activate(self)
-        if more:
-            self._outbox += more
-            size += sum(map(len, more))
-        self.queued += size
-        self.sent += 1
-        self.sent_bytes += size
-        if not self.is_bytes:
-            self._mux.has_message = True
 
     def finish(self, reason: Reason) -> None:
         """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
@@ -192,48 +151,22 @@ class Stream:
             self._to_send_last = last_words
             self._mux.activate(self)
 
-    def pull(self, size: int) -> list[bytes | memoryview]:
-        """The next bytes for a DATA frame: what was queued, in parts, up to `size` and the credit."""
-        size = min(size, self.credit, self.queued)
-        outbox = self._outbox or []
-        if self.queued > size:
-            parts = cut(outbox, size)
-        else:
-            parts, self._outbox = outbox, None
-        self.credit -= size
-        self.queued -= size
-        return parts
-
     def has_output(self) -> bool:
         """Whether `Mux.data_to_send` could make a frame of this stream now."""
-        if self._outbox:
-            return self.credit > 0
+        if self.carries_out and self.outgoing.outbox:
+            return self.outgoing.credit > 0
         return self._to_send_last is not None
+
+    def has_unsent(self) -> bool:
+        """Whether there are data that have not left, perhaps for want of credit, or last words."""
+        return self._to_send_last is not None or (self.carries_out and bool(self.outgoing.outbox))
 
     def last_words(self) -> Fields | None:
         """The fields with which our half ends now (an empty list: DATA), or None while it goes on."""
-        if self._outbox:
+        if self.carries_out and self.outgoing.outbox:
             return None
         last, self._to_send_last = self._to_send_last, None
         return last
-
-    def credited(self, increment: int) -> None:
-        """The peer gave credit for `increment` bytes."""
-        had_room = self.room()
-        self.credit += increment
-        self.returned += increment
-        if self._outbox:
-            self._mux.activate(self)
-        if self.room() and (self.is_bytes or not had_room):  # of bytes, it also says what was taken
-            self.on_writable()
-
-    def peer_took(self, count: int) -> bool:
-        """The far application has taken `count` messages in all.  A count that falls or lies is left alone."""
-        news = self.peer_taken < count <= self.sent
-        if news:
-            self.peer_taken = count
-            self.on_writable()
-        return news
 
     def refused(self, reason: Reason) -> None:
         """The peer reads no more: drop what is queued, and end our half at once (protocol section 6)."""
@@ -241,12 +174,11 @@ class Stream:
         ours = self.out_reason is None or self.out_reason is self.said
         if ours or self.out_reason.kind not in ("refused", "lost"):  # type: ignore[union-attr]
             self.out_reason = reason
-        self._outbox = None
-        self.queued = 0
+        self.outgoing.drop()
         if not self.out_ended:
             self._to_send_last = []
             self._mux.activate(self)
-        self.on_writable()
+        self.outgoing.owner.writable()
 
     # --- coming in --------------------------------------------------------------------------------
 
@@ -416,13 +348,13 @@ class Stream:
             self.on_readable()
         if self.carries_out and self.out_reason is None:
             self._finish(lost, last_words_fields(Reason("failed", code)))
-            self.on_writable()
+            self.outgoing.owner.writable()
 
     def over(self) -> None:
         """Both halves are over."""
         if self.is_bytes and self.gone is None:
             self.gone = Reason("refused", "closed")
-            self.on_writable()
+            self.outgoing.owner.writable()
 
     def reset(self) -> None:
         """The peer broke off: both halves are over at once (protocol section 4.1).
@@ -453,9 +385,9 @@ class Stream:
             self.in_reason = inward
         self.gone = outward
         self.in_ended = self.out_ended = True
-        self._outbox = None
         self._to_send_last = None
-        self.queued = 0
         self._release()
         self.on_readable()
-        self.on_writable()
+        if self.carries_out:
+            self.outgoing.drop()
+            self.outgoing.owner.writable()

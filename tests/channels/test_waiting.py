@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import anyio
@@ -12,6 +13,7 @@ from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 from tests.conformance.routes import Route, memory
 from tests.patience import PATIENCE
+from tests.wire.muxes import Look
 
 from .pairs import settle
 from .test_cancellation import (
@@ -66,18 +68,17 @@ def how(request: pytest.FixtureRequest, anyio_backend: Any) -> Any:
 
 def when_woken(core: Any, victim: Victim) -> None:
     """Over a session: cancel it right after the reader task has woken it."""
-    stream, name = (
-        (core.outlet.stream, "on_writable")
-        if hasattr(core, "outlet")
-        else (next(iter(core.feeds)).stream, "on_readable")
-    )
-    look = getattr(stream, name)
+    if not hasattr(core, "outlet"):
+        stream = next(iter(core.feeds)).stream
+        stream.on_readable = partial(look_and_cancel, stream.on_readable, victim)
+        return
+    half = core.outlet.stream.outgoing
+    half.belongs_to(Look(partial(look_and_cancel, half.owner.writable, victim)))
 
-    def look_and_cancel() -> None:
-        look()
-        victim.cancel()
 
-    setattr(stream, name, look_and_cancel)
+def look_and_cancel(look: Callable[[], None], victim: Victim) -> None:
+    look()
+    victim.cancel()
 
 
 @each_core

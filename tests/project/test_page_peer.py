@@ -74,11 +74,11 @@ class Channel:
     def send(self, sizes: deque[int]) -> bool:
         """The next message, if there is credit for it."""
         peer = self.conversation.peer
-        if not sizes or not (self.ours.room() if self.we_send else peer.may_send(self.ours.id)):
+        if not sizes or not (self.ours.outgoing.can_write() if self.we_send else peer.may_send(self.ours.id)):
             return False
         size = sizes.popleft()
         body = bytes(size)
-        self.ours.write(message(body)) if self.we_send else peer.send(self.ours.id, body)
+        self.ours.outgoing.write(message(body)) if self.we_send else peer.send(self.ours.id, body)
         self.sent.append(size)
         return True
 
@@ -150,9 +150,9 @@ def test_bytes_both_ways_get_through_by_the_rules_of_the_page(ours_client: bool)
         if sent < 200_000 and conversation.peer.may_send(stream):
             sent += (size := min(random.randrange(1, 9_000), 200_000 - sent))
             conversation.peer.send(stream, bytes(size))
-        if written < 200_000 and ours.room():
+        if written < 200_000 and ours.outgoing.can_write():
             written += (size := min(random.randrange(1, 9_000), 200_000 - written))
-            ours.write(bytes(size))
+            ours.outgoing.write(bytes(size))
         moved = conversation.carry()
         got += (came := len(read_all(ours)))
         back += (went := len(conversation.peer.read(stream)))

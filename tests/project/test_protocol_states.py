@@ -139,7 +139,7 @@ class Reader:
         if state != "never opened":
             self.stream = self.open()
             if self.stream.carries_out:
-                self.stream.write(MESSAGE)
+                self.stream.outgoing.write(MESSAGE)
             self.write()
         if state == "its sender's half is over":
             self.end_of_sender()
@@ -266,7 +266,7 @@ def test_settings_may_come_late_with_few_entries_or_not_at_all(name: str) -> Non
 def test_a_count_that_can_not_be_changes_nothing_and_is_counted(count: int) -> None:
     one = reader("receiver", by_reader=True)
     assert one.outcome(page.taken(2, count)) == "counted"
-    assert one.stream.peer_taken == 0
+    assert one.stream.outgoing.peer_taken == 0
     assert one.outcome(page.taken(2, 1)) == "fine"
     assert one.outcome(page.taken(2, 1)) == "counted"  # nothing new
 

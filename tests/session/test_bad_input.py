@@ -448,7 +448,7 @@ async def test_who_gives_no_credit_is_sent_no_more_than_its_windows_and_harms_no
         await anyio.sleep(0.05)
         assert poured() == [Limits().stream_window] * 50
         (other,) = (session for session in listener.sessions if session.peer.name == "bad")
-        queued = [stream.queued for stream in other._mux.streams.values()]
+        queued = [stream.outgoing.queued for stream in other._mux.streams.values() if stream.carries_out]
         assert max(queued) <= Limits().send_queue + 65_536
 
 

@@ -336,7 +336,7 @@ async def progress() -> None:
         assert isinstance(lost.value.cause, ConnectionLost)
     async with limited(progress=0.2) as (_, _, sender, receiver):
         stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
-        stream.write((100).to_bytes(4, "big") + b"\xc4")  # an honest peer would send the rest
+        stream.outgoing.write((100).to_bytes(4, "big") + b"\xc4")  # an honest peer would send the rest
         with pytest.raises(ChannelFailed) as failed:
             await receiver.receive()
         assert failed.value.code == "too-slow"

@@ -587,7 +587,9 @@ async def test_a_message_whose_table_lies_fails_its_channel_and_the_session_goes
         sender = await client.open("service")
         receiver = (await server.accept()).end
         # A table that names a stream which nobody opened: kind 1, stream 99.
-        sender.send_core.outlet.stream.write(b"\x80\x00\x00\x0a" + b"\x01\x01\x00\x00\x00\x63" + b"\xc7\x01\x01\x00")
+        sender.send_core.outlet.stream.outgoing.write(
+            b"\x80\x00\x00\x0a" + b"\x01\x01\x00\x00\x00\x63" + b"\xc7\x01\x01\x00"
+        )
         with pytest.raises(chanlink.DecodeError):
             await receiver.receive()
         with pytest.raises(ChannelFailed):
@@ -604,7 +606,7 @@ async def test_a_message_over_the_limit_fails_its_channel_and_the_session_goes_o
     async with session_pair(Limits(message_size=1_000)) as (client, server):
         sender = await client.open("service")
         receiver = (await server.accept()).end
-        sender.send_core.outlet.stream.write((1_001).to_bytes(4, "big") + bytes(10))
+        sender.send_core.outlet.stream.outgoing.write((1_001).to_bytes(4, "big") + bytes(10))
         with pytest.raises(ChannelFailed) as caught:
             await receiver.receive()
         assert caught.value.code == "too-large"

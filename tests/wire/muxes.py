@@ -84,6 +84,13 @@ class Side:
         assert mux.credit.budget == mux.limits.session_budget
 
 
+class Look:
+    """Whom a stream belongs to, as far as it cares: it calls something."""
+
+    def __init__(self, look: Callable[[], object]) -> None:
+        self.readable = self.writable = look
+
+
 class Pair:
     """h11's ConnectionPair: what one makes is given to the other."""
 
@@ -134,7 +141,7 @@ class Pair:
 
 def send(stream: Stream, *bodies: bytes) -> None:
     for body in bodies:
-        stream.write(message(body))
+        stream.outgoing.write(message(body))
 
 
 def frames_of(mux: Mux, now: float) -> bytes:

@@ -23,6 +23,7 @@ from chanlink.wire.stream import Stream
 
 from .muxes import (
     KINDS,
+    Look,
     Pair,
     Transcript,
     byte_by_byte,
@@ -90,9 +91,9 @@ def test_a_stream_is_opened_before_the_message_that_mentions_it() -> None:
     script = Transcript(client_side=True)
     parent = script.mux.open(Opening("receiver", service="service"))
     script.answers()
-    parent.write(message(b"first"))
+    parent.outgoing.write(message(b"first"))
     child = script.mux.open(Opening("sender", parent=parent.id))
-    parent.write(message(b"\xd4\1\0", ("sender", child.id)))
+    parent.outgoing.write(message(b"\xd4\1\0", ("sender", child.id)))
     assert [(one[0], one[1]) for one in script.heard()] == [("HEADERS", 3), ("DATA", 1)]
 
 
@@ -221,7 +222,7 @@ def test_an_end_comes_after_the_messages_and_is_confirmed(pair: Pair, channel: t
     assert take_all(receiver) == [b"1", b"2", b"3"]
     assert receiver.exhausted() == END
     pair.turn()
-    assert sender.peer_taken == 3
+    assert sender.outgoing.peer_taken == 3
     assert sender.out_reason == END
     pair.check_empty()
 
@@ -251,7 +252,7 @@ def test_a_failure_after_data_has_left_is_the_same(pair: Pair, channel: tuple[St
 def test_an_idle_sender_learns_at_once_that_it_is_refused(pair: Pair, channel: tuple[Stream, Stream]) -> None:
     sender, receiver = channel
     told: list[str] = []
-    sender.on_writable = lambda: told.append("look")
+    sender.outgoing.belongs_to(Look(lambda: told.append("look")))
     receiver.refuse(Reason("refused", "closed", "no more, please"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "closed", "no more, please")
@@ -278,8 +279,8 @@ def test_a_refusal_reaches_a_sender_whose_messages_wait_for_credit(pair: Pair, c
     receiver.refuse(Reason("refused", "closed"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "closed")
-    assert sender.peer_taken == 1
-    assert sender.queued == 0
+    assert sender.outgoing.peer_taken == 1
+    assert sender.outgoing.queued == 0
     pair.check_empty()
 
 
@@ -292,7 +293,7 @@ def test_a_sender_that_has_ended_still_learns_that_it_was_refused(pair: Pair, ch
     receiver.refuse(Reason("refused", "handler-failed"))
     pair.turn()
     assert sender.out_reason == Reason("refused", "handler-failed")
-    assert sender.peer_taken == 1
+    assert sender.outgoing.peer_taken == 1
     pair.check_empty()
 
 
@@ -370,12 +371,12 @@ def test_last_words_are_cut_to_what_the_protocol_allows(pair: Pair) -> None:
 @pytest.mark.parametrize("by_server", [False, True])
 def test_the_halves_of_a_byte_stream_end_each_by_itself(pair: Pair, by_server: bool) -> None:
     near, far = pair.open("bytes", by_server=by_server)
-    near.write(b"there")
+    near.outgoing.write(b"there")
     near.finish(END)
     pair.turn()
     assert read_all(far) == b"there"
     assert far.exhausted() == END
-    far.write(b"and back")
+    far.outgoing.write(b"and back")
     far.finish(Reason("failed", "oops"))
     pair.turn()
     assert read_all(near) == b"and back"
@@ -388,14 +389,14 @@ def test_stop_drops_what_is_queued_and_leaves_the_other_half_alone(pair: Pair, e
     near, far = pair.open("bytes")
     if ended:
         near.finish(END)  # our own half; STOP is about the other one
-    far.write(bytes(3 * WINDOW))
+    far.outgoing.write(bytes(3 * WINDOW))
     pair.turn()
     near.refuse(Reason("refused", "closed", "enough"))
     pair.turn()
     assert far.out_reason == Reason("refused", "closed", "enough")
-    assert far.queued == 0
+    assert far.outgoing.queued == 0
     if not ended:
-        near.write(b"still")
+        near.outgoing.write(b"still")
         near.finish(END)
         pair.turn()
         assert read_all(far) == b"still"
@@ -405,7 +406,7 @@ def test_stop_drops_what_is_queued_and_leaves_the_other_half_alone(pair: Pair, e
 
 def test_stop_of_a_stream_that_was_opened_in_the_same_turn_follows_its_opening(pair: Pair) -> None:
     near = pair.client.mux.open(Opening("bytes", service="service"))
-    near.write(b"only this")
+    near.outgoing.write(b"only this")
     near.finish(END)
     near.refuse(Reason("refused", "closed"))
     pair.turn()
@@ -447,8 +448,8 @@ def test_a_stop_that_crosses_our_end_is_noted() -> None:
 
 def test_both_sides_may_stop_both_halves_at_the_same_time(pair: Pair) -> None:
     near, far = pair.open("bytes")
-    near.write(bytes(WINDOW))
-    far.write(bytes(WINDOW))
+    near.outgoing.write(bytes(WINDOW))
+    far.outgoing.write(bytes(WINDOW))
     for stream in (near, far):
         stream.refuse(Reason("refused", "closed"))
         stream.finish(END)
@@ -460,10 +461,10 @@ def test_a_byte_stream_with_unread_bytes_gives_its_budget_back_when_they_are_rea
     near, far = pair.open("bytes")
     far.finish(END)
     for _ in range(20):  # quick: the window grows
-        near.write(bytes(WINDOW))
+        near.outgoing.write(bytes(WINDOW))
         pair.turn()
         read_all(far)
-    near.write(bytes(WINDOW))
+    near.outgoing.write(bytes(WINDOW))
     near.finish(END)
     pair.turn()
     budget = pair.server.mux.limits.session_budget
@@ -481,21 +482,21 @@ def test_credit_returns_when_something_is_taken_and_not_before() -> None:
     pair = Pair()
     sender, receiver = pair.channel()
     bodies = 0
-    while sender.room():
+    while sender.outgoing.can_write():
         send(sender, bytes(1_020))
         bodies += 1
     for _ in range(3):
         pair.turn()
         pair.now += 10
     assert bodies == 16
-    assert not sender.room()
+    assert not sender.outgoing.can_write()
     for _ in range(7):
         assert take(receiver) is not None
     pair.turn()
-    assert not sender.room()
+    assert not sender.outgoing.can_write()
     assert take(receiver) is not None  # half of the window
     pair.turn()
-    assert sender.credit == WINDOW // 2
+    assert sender.outgoing.credit == WINDOW // 2
 
 
 def test_data_beyond_the_window_ends_the_connection() -> None:
@@ -510,7 +511,7 @@ def test_a_message_longer_than_the_window_arrives(size: int) -> None:
     sender, receiver = pair.channel()
     body = bytes(range(256)) * (size // 256)
     send(sender, body)
-    assert not sender.room()
+    assert not sender.outgoing.can_write()
     pair.turn()
     assert take(receiver) == body
     sender.finish(END)
@@ -599,7 +600,7 @@ def test_messages_of_any_size_arrive_in_order_as_long_as_the_application_takes(
     plan = [list(one) for one in queued]
     for _ in range(20 * len(sizes) + 20):
         for (sender, _), waiting in zip(channels, plan, strict=True):
-            while waiting and sender.room():
+            while waiting and sender.outgoing.can_write():
                 send(sender, waiting.pop(0))
         pair.turn()
         readers = data.draw(st.sampled_from([[0, 1, 2], [0], [1, 2]])) if any(plan) else [0, 1, 2]
@@ -614,8 +615,8 @@ def test_messages_of_any_size_arrive_in_order_as_long_as_the_application_takes(
 
 def pump(pair: Pair, near: Stream, far: Stream, turns: int, piece: int, *, seconds: float = 0.0) -> None:
     for _ in range(turns):
-        while near.room():
-            near.write(bytes(piece))
+        while near.outgoing.can_write():
+            near.outgoing.write(bytes(piece))
         pair.turn()
         read_all(far)
         pair.now += seconds
@@ -691,17 +692,17 @@ def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> No
     near, far = pair.open("bytes")
     while far.window.size < 1024 * 1024:
         pump(pair, near, far, 1, 64_000)
-    assert near.credit > CALM_BYTES
+    assert near.outgoing.credit > CALM_BYTES
     sender, receiver = pair.channel()
     send(sender, b"talk")
     pair.turn()
     assert take(receiver) == b"talk"
     for _ in range(40):
         pump(pair, near, far, 1, 64_000)
-    assert 0 < near.credit <= CALM_BYTES
+    assert 0 < near.outgoing.credit <= CALM_BYTES
     pair.now += CALM_FOR
     pump(pair, near, far, 2, 64_000)
-    assert near.credit > CALM_BYTES
+    assert near.outgoing.credit > CALM_BYTES
 
 
 @pytest.mark.parametrize(("round_trip", "times"), [(0.001, 1), (0.1, 10)])
@@ -718,10 +719,10 @@ def test_a_window_grows_while_others_exchange_messages_by_as_much_as_the_way_is_
         pair.turn()
         assert take(receiver) == b"talk"
         pump(pair, near, far, 1, 64_000)
-    while near.queued:
+    while near.outgoing.queued:
         pump_out(pair, far)
     pump_out(pair, far)
-    assert times * CALM_BYTES // 2 <= near.credit <= times * CALM_BYTES
+    assert times * CALM_BYTES // 2 <= near.outgoing.credit <= times * CALM_BYTES
 
 
 def test_of_pings_that_measure_one_is_under_way_at_a_time() -> None:
@@ -745,7 +746,7 @@ def test_a_round_trip_that_no_handshake_has_measured_is_measured() -> None:
     pair = Pair()
     near, far = pair.open("bytes")
     assert pair.server.mux.credit.round_trip == 0
-    near.write(bytes(WINDOW))
+    near.outgoing.write(bytes(WINDOW))
     pair.turn()
     pair.now += 0.1  # what comes is never quick, as long as nobody knows that the way is long
     read_all(far)
@@ -775,7 +776,7 @@ def test_the_memory_of_all_windows_together_is_bounded() -> None:
     streams = [pair.open("bytes") for _ in range(count // 2)] + [pair.channel() for _ in range(count // 2)]
     for turn in range(60):
         for near, far in streams:
-            while near.room():
+            while near.outgoing.can_write():
                 send(near, bytes(30_000))
             if turn < 40:  # after that nobody takes anything any more
                 read_all(far) if far.is_bytes else take_all(far)
@@ -788,7 +789,7 @@ def test_a_channel_that_nobody_reads_slows_no_other() -> None:
     pair = Pair()
     stuck = [pair.channel()[0] for _ in range(10)]
     for sender in stuck:
-        while sender.room():
+        while sender.outgoing.can_write():
             send(sender, bytes(1_000))
     sender, receiver = pair.channel()
     for _ in range(200):
@@ -802,7 +803,7 @@ def test_the_first_turn_waits_for_the_window_of_the_connection() -> None:
     pair = Pair(start=False)
     streams = [pair.client.mux.open(Opening("bytes", service="service")) for _ in range(10)]
     for stream in streams:
-        stream.write(bytes(WINDOW))
+        stream.outgoing.write(bytes(WINDOW))
     data = b""
     while more := frames_of(pair.client.mux, pair.now):
         data += more
@@ -820,7 +821,7 @@ def test_more_than_the_window_of_the_connection_gets_through() -> None:
     near, far = pair.open("bytes")
     for _ in range(5):
         for _ in range(16):
-            near.write(bytes(2**16))
+            near.outgoing.write(bytes(2**16))
         pair.turn()
         assert len(read_all(far)) == 2**20
 
@@ -835,14 +836,14 @@ def test_bulk_and_small_messages_take_turns() -> None:
     small = script.mux.open(Opening("receiver", service="small"))
     for _ in range(20):
         for stream in bulk:
-            stream.write(bytes(65_509))
+            stream.outgoing.write(bytes(65_509))
     frames_of(script.mux, 0.0)
     for _ in range(10):
         send(small, b"x")
         data = frames_of(script.mux, 0.0)
         assert len(data) <= TURN_BYTES + frames.MAX_FRAME_SIZE + 1_000
         assert message(b"x") in data
-    assert abs(bulk[0].queued - bulk[1].queued) <= 65_509
+    assert abs(bulk[0].outgoing.queued - bulk[1].outgoing.queued) <= 65_509
 
 
 def test_a_turn_of_bulk_is_as_many_records_as_leave_at_a_time_whatever_the_suite() -> None:
@@ -850,7 +851,7 @@ def test_a_turn_of_bulk_is_as_many_records_as_leave_at_a_time_whatever_the_suite
     script.say(script.window(0, 2**29))
     stream = script.mux.open(Opening("bytes", service="bulk"))
     for _ in range(20):
-        stream.write(bytes(65_536))
+        stream.outgoing.write(bytes(65_536))
     frames_of(script.mux, 0.0)
     longest = frames_of(script.mux, 0.0)
     assert len(longest) >= TURN_BYTES
@@ -875,7 +876,7 @@ def test_thousands_of_streams_that_wait_for_credit_do_not_stop_the_others() -> N
     pair.turn()
     sender, receiver = pair.channel()
     for stream in blocked:
-        stream.write(message(b"overdraft"))  # as a backlog does
+        stream.outgoing.write(message(b"overdraft"))  # as a backlog does
     send(sender, b"x")
     pair.turn()
     assert take(receiver) == b"x"
@@ -893,7 +894,7 @@ def test_a_writer_is_woken_for_everything_that_it_has_to_say() -> None:
 
     sender, _ = pair.channel()
     near, far = pair.open("bytes", by_server=True)
-    near.write(bytes(WINDOW))
+    near.outgoing.write(bytes(WINDOW))
     assert wakes(lambda: send(sender, b"x"))
     assert wakes(lambda: read_all(far))
     assert wakes(lambda: side.mux.open(Opening("bytes", service="service")))
@@ -923,13 +924,13 @@ def test_a_capacity_bounds_what_is_under_way_and_each_take_is_told(pair: Pair) -
     for capacity in (0, 1, 3):
         sender, receiver = pair.channel(capacity=capacity)
         for number in range(10):
-            while sender.room():
+            while sender.outgoing.can_write():
                 send(sender, b"x")
             pair.turn()
-            assert sender.sent - sender.peer_taken == max(capacity, 1)
+            assert sender.outgoing.sent - sender.outgoing.peer_taken == max(capacity, 1)
             assert take(receiver) == b"x"
             pair.turn()
-            assert sender.peer_taken == number + 1
+            assert sender.outgoing.peer_taken == number + 1
 
 
 def taken_frames(script: Transcript) -> list[Any]:
@@ -964,11 +965,11 @@ def test_what_is_taken_after_the_end_is_still_told() -> None:
     pair.turn()
     assert take(receiver) == b"1"
     pair.turn()
-    assert sender.peer_taken == 1
+    assert sender.outgoing.peer_taken == 1
     lost = SessionClosed()
     pair.client.mux.lose(lost)
     assert sender.out_reason is not None
-    error = sender.out_reason.error(sender.peer_taken)
+    error = sender.out_reason.error(sender.outgoing.peer_taken)
     assert isinstance(error, SessionLost)
     assert error.taken == 1
 
@@ -980,7 +981,7 @@ def test_a_taken_count_that_falls_or_lies_changes_nothing() -> None:
     script.answers()
     for count, known in ((2, 2), (1, 2), (0, 2), (2**64 - 1, 2), (4, 2), (3, 3)):
         script.say(script.taken(1, count))
-        assert sender.peer_taken == known
+        assert sender.outgoing.peer_taken == known
 
 
 # --- DRAIN --------------------------------------------------------------------------------------
@@ -1067,7 +1068,7 @@ def check_not_taken(child: Stream, text: str) -> None:
 
 def test_a_child_of_a_refused_parent_is_not_taken(pair: Pair) -> None:
     sender, receiver, child, _ = nest(pair)
-    sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
+    sender.outgoing.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     receiver.refuse(Reason("refused", "tired", "of this"))
     pair.turn()
@@ -1109,7 +1110,7 @@ def test_a_message_that_mentions_a_child_too_late_holds_an_end_that_is_over() ->
     sender, receiver, child, far = nest(pair)
     pair.now += 10
     pair.server.mux.tick(overdue_at(pair.now))
-    sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
+    sender.outgoing.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     assert receiver.next_message() is not None
     assert pair.server.mux.claim(receiver, "bytes", child.id) is far
@@ -1120,10 +1121,10 @@ def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
     """Behind others, or for credit that has just left for the sender."""
     pair = Pair()
     sender, receiver = pair.channel()
-    while sender.room():
+    while sender.outgoing.can_write():
         send(sender, bytes(1_020))
     child = pair.client.mux.open(Opening("bytes", parent=sender.id))
-    sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
+    sender.outgoing.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     pair.now += 60
     pair.server.mux.tick(overdue_at(pair.now))
@@ -1143,7 +1144,7 @@ def test_a_child_of_a_child_that_was_not_taken_is_not_taken() -> None:
     sender, _ = pair.channel()
     child = pair.client.mux.open(Opening("receiver", parent=sender.id))
     grandchild = pair.client.mux.open(Opening("bytes", parent=child.id))
-    child.write(message(b"\xd4\1\0", ("bytes", grandchild.id)))
+    child.outgoing.write(message(b"\xd4\1\0", ("bytes", grandchild.id)))
     pair.turn()
     pair.now += 10
     pair.server.mux.tick(overdue_at(pair.now))
@@ -1155,11 +1156,11 @@ def test_a_child_of_a_child_that_was_not_taken_is_not_taken() -> None:
 def test_an_end_that_was_over_before_it_was_mentioned_arrives_so(pair: Pair) -> None:
     sender, receiver = pair.channel()
     child = pair.client.mux.open(Opening("bytes", parent=sender.id))
-    child.write(b"all of it")
+    child.outgoing.write(b"all of it")
     child.finish(END)
     child.refuse(Reason("refused", "closed"))
     pair.turn()
-    sender.write(message(b"\xd4\1\0", ("bytes", child.id)))
+    sender.outgoing.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
     assert receiver.next_message() is not None
     far = pair.server.mux.claim(receiver, "bytes", child.id)
@@ -1178,7 +1179,7 @@ def test_streams_that_wait_to_be_mentioned_are_among_the_open_ones() -> None:
     sender, receiver = pair.channel()
     for _ in range(9):
         child = pair.client.mux.open(Opening("bytes", parent=sender.id))
-        child.write(bytes(WINDOW))
+        child.outgoing.write(bytes(WINDOW))
         child.finish(END)
         child.refuse(Reason("refused", "closed"))
         pair.turn()
@@ -1196,7 +1197,7 @@ def test_streams_that_wait_to_be_mentioned_are_among_the_open_ones() -> None:
 def test_a_part_of_a_message_that_makes_no_progress_fails_its_channel() -> None:
     pair = Pair()
     sender, receiver = pair.channel()
-    sender.write(message(b"first") + message(bytes(100))[:50])
+    sender.outgoing.write(message(b"first") + message(bytes(100))[:50])
     pair.turn()
     assert take(receiver) == b"first"
     pair.now += 29
@@ -1232,9 +1233,9 @@ def test_a_message_that_waited_for_our_credit_has_its_time_from_then_on() -> Non
 def test_what_waits_for_the_application_never_stalls(waiting: bytes) -> None:
     pair = Pair()
     sender, receiver = pair.channel()
-    sender.write(waiting)
+    sender.outgoing.write(waiting)
     near, far = pair.open("bytes")
-    near.write(b"x")
+    near.outgoing.write(b"x")
     pair.turn()
     pair.now += 1_000
     pair.server.mux.tick(overdue_at(pair.now))
@@ -1253,14 +1254,16 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
     refused, refuser = pair.channel()
     nested = pair.client.mux.open(Opening("receiver", parent=sender.id))
     send(sender, b"1", b"2")
-    near.write(b"abc")
+    near.outgoing.write(b"abc")
     settled.finish(END)
     refuser.refuse(Reason("refused", "closed"))
     pair.turn()
     send(sender, b"it never leaves")
     told: list[Stream] = []
     for stream in (sender, receiver, near, far, nested):
-        stream.on_readable = stream.on_writable = lambda stream=stream: told.append(stream)
+        stream.on_readable = look = lambda stream=stream: told.append(stream)
+        if stream.carries_out:
+            stream.outgoing.belongs_to(Look(look))
     cause = SessionClosed("gone")
     lost = Reason("lost", cause=cause)
     pair.client.mux.lose(cause)
@@ -1286,7 +1289,7 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
 def test_an_end_in_a_message_that_arrived_can_be_taken_after_the_session_and_is_lost(pair: Pair) -> None:
     sender, receiver = pair.channel()
     child = pair.client.mux.open(Opening("receiver", parent=sender.id))
-    sender.write(message(b"\xd4\1\0", ("receiver", child.id)))
+    sender.outgoing.write(message(b"\xd4\1\0", ("receiver", child.id)))
     send(child, b"inside")
     pair.turn()
     pair.server.mux.lose(SessionClosed())
@@ -1321,9 +1324,9 @@ def a_life(pair: Pair) -> list[Any]:
     sender, receiver = pair.channel(capacity=3)
     near, far = pair.open("bytes", by_server=True)
     send(sender, b"a", b"b")
-    near.write(bytes(40_000))
+    near.outgoing.write(bytes(40_000))
     child = pair.client.mux.open(Opening("sender", parent=sender.id))
-    sender.write(message(b"\xd4\1\0", ("sender", child.id)))
+    sender.outgoing.write(message(b"\xd4\1\0", ("sender", child.id)))
     pair.turn()
     seen += [take(receiver), take(receiver), receiver.next_message()]
     claimed = pair.server.mux.claim(receiver, "sender", child.id)
@@ -1335,7 +1338,7 @@ def a_life(pair: Pair) -> list[Any]:
     pair.turn()
     seen += [take(child), read_all(far)]
     pair.turn()
-    seen += [take(child), child.exhausted(), read_all(far), sender.peer_taken]
+    seen += [take(child), child.exhausted(), read_all(far), sender.outgoing.peer_taken]
     far.refuse(Reason("refused", "closed"))
     far.finish(END)
     sender.finish(END)

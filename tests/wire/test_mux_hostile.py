@@ -270,7 +270,7 @@ def test_a_receiver_that_claims_more_than_was_sent_is_not_believed() -> None:
     sender.finish(END)
     script.answers()
     script.say(script.headers(1, {"taken": 2}, end=True))
-    assert sender.peer_taken == 0
+    assert sender.outgoing.peer_taken == 0
     assert sender.out_reason == Reason("refused", "closed")
 
 
@@ -373,7 +373,7 @@ def test_a_reset_stream_is_over_on_both_halves(kind: str, ours: bool, state: str
     script.side.check_empty()
     if stream.carries_out:
         assert stream.out_reason == Reason("refused", "reset")
-        assert not stream.room() or stream.queued == 0
+        assert not stream.outgoing.can_write() or stream.outgoing.queued == 0
     if stream.carries_in:  # what was not taken is dropped: the stream has no place among the open ones any more
         assert stream.waiting == 0
         assert stream.exhausted() == (settled or Reason("failed", "reset"))
@@ -585,8 +585,8 @@ def an_application(mux: Any, stream: Stream, act: random.Random) -> None:
                     stream.taken(len(got[1]))
                 else:
                     stream.reject("bad-message", "")
-        case 2 if stream.carries_out and stream.out_reason is None and stream.room():
-            stream.write(message(bytes(act.choice([1, 100, 20_000]))))
+        case 2 if stream.carries_out and stream.out_reason is None and stream.outgoing.can_write():
+            stream.outgoing.write(message(bytes(act.choice([1, 100, 20_000]))))
         case 3 if act.random() < 0.1:
             stream.discard("not-taken")
         case 4 if act.random() < 0.2 and stream.carries_out:
@@ -685,7 +685,7 @@ def test_two_honest_sides_never_raise_whatever_their_applications_do(seed: int) 
                 child = side.mux.open(Opening(kind, parent=parent.id))
                 streams.append(child)
                 if parent.out_reason is None and act.random() < 0.8:
-                    parent.write(message(b"\xd4\1\0", (kind, child.id)))
+                    parent.outgoing.write(message(b"\xd4\1\0", (kind, child.id)))
             else:
                 streams.append(side.mux.open(Opening(act.choice(KINDS), service="x", capacity=None)))
         for one in (pair.client, pair.server):
@@ -719,8 +719,8 @@ def honest(stream: Stream, act: random.Random, streams: list[Stream]) -> None:
                 streams.append(child)
             stream.taken(len(payload))
     if stream.carries_out and stream.out_reason is None:
-        if stream.room():
-            stream.write(message(bytes(act.choice([0, 10, 1_000, 9_000, 30_000, 59_000]))))
+        if stream.outgoing.can_write():
+            stream.outgoing.write(message(bytes(act.choice([0, 10, 1_000, 9_000, 30_000, 59_000]))))
         if act.random() < 0.1:
             stream.finish(END) if act.random() < 0.5 else stream.finish(Reason("failed", "oops"))
     if stream.carries_in and act.random() < 0.05:

@@ -238,7 +238,7 @@ def test_a_message_of_an_open_channel_may_mention_what_was_opened_while_the_othe
     pair.server.mux.drain()
     life = pair.client.mux
     child = life.open(sender.opening._replace(kind=kind, service=None, parent=sender.id))  # type: ignore[arg-type]
-    sender.write(message(b"\xd4\1\0", (kind, child.id)))  # type: ignore[arg-type]
+    sender.outgoing.write(message(b"\xd4\1\0", (kind, child.id)))  # type: ignore[arg-type]
     pair.turn()
     assert take(receiver) is not None
     far = pair.server.mux.claim(receiver, kind, child.id)  # type: ignore[arg-type]

@@ -128,7 +128,7 @@ class Carrier:
         outermost, self._shipping = not self._shipping, True
         try:
             entries = [(one.end.kind, self._ship(one, stream).id) for one in shipments]
-            stream.write(*frame(body, entries))
+            stream.outgoing.write(*frame(body, entries))
             # Only now: they may open more streams. A list, no recursion: each may begin with messages with ends.
             while outermost and self._relays:
                 Relay(*self._relays.popleft())
@@ -170,14 +170,14 @@ class Carrier:
                 self._write(stream, body, inner)
             if isinstance(queue, ByteQueue):
                 for data in queue.items:
-                    stream.write(bytes(data))
+                    stream.outgoing.write(bytes(data))
             queue.receiver = None
             sender.rebind(outlet, self.loop)
         if core.reason is not None:  # it is over already
             sender.failure = _as_failure(core.reason)
         else:
             sender.failure = core.failure or sender.failure
-        stream.on_writable = sender.writable
+        stream.outgoing.belongs_to(sender)
         feeds = [feed for feed in core.feeds if isinstance(feed, MessageFeed | ByteFeed)]
         sender.shares += len(feeds)
         for feed in feeds:
@@ -219,7 +219,7 @@ class Carrier:
         send_core = receive_core = None
         if stream.carries_out:
             send_core = SendCore(self.outlet(stream), self.loop)
-            stream.on_writable = send_core.writable
+            stream.outgoing.belongs_to(send_core)
         if stream.carries_in:
             receive_core = ReceiveCore(self.loop, stream.capacity)
             feed = self.feed(stream)
@@ -315,9 +315,9 @@ def _revoke(stream: Stream) -> None:
 def _write_body(stream: Stream, body: bytes | Pieces) -> None:
     """Write a message without ends."""
     if type(body) is bytes and len(body) < LONG:
-        stream.write(MESSAGE_HEADER.pack(len(body)) + body)
+        stream.outgoing.write(MESSAGE_HEADER.pack(len(body)) + body)
     else:
-        stream.write(*frame(body))
+        stream.outgoing.write(*frame(body))
 
 
 def _nothing_to_claim(kind: Kind, stream_id: int) -> None:

@@ -191,7 +191,7 @@ class Relay:
         room = self._core.senders
         turn, self._has_turn = self._has_turn, False
         while self._source.ready():
-            has_room = outlet.room()
+            has_room = outlet.outgoing.can_write()
             if not has_room or (room and not turn):
                 if self._turn not in room:
                     if has_room:
@@ -212,7 +212,7 @@ class Relay:
         reason = self._source.over()
         if reason is not None:
             self._release(reason)
-        if outlet.room():
+        if outlet.outgoing.can_write():
             room.wake()  # the wake-up may have been for somebody else
 
     def _release(self, reason: Reason) -> None:

@@ -35,12 +35,12 @@ class Messages(Protocol):
 
 
 class _StreamOutlet:
-    __slots__ = ("capacity", "room", "stream")
+    __slots__ = ("capacity", "outgoing", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.capacity = stream.capacity
-        self.room = stream.room
+        self.outgoing = stream.outgoing
 
     @property
     def reason(self) -> Reason | None:
@@ -55,19 +55,19 @@ class _StreamOutlet:
 
     @property
     def sent(self) -> int:
-        return self.stream.sent
+        return self.outgoing.sent
 
     @property
     def taken(self) -> int:
-        return self.stream.peer_taken
+        return self.outgoing.peer_taken
 
     @property
     def queued(self) -> int:
-        return self.stream.queued
+        return self.outgoing.queued
 
     @property
     def credit(self) -> int:
-        return self.stream.credit - self.stream.queued
+        return self.outgoing.credit - self.outgoing.queued
 
     def stand(self, offer: Any, waiter: Waiter) -> None:
         """As an `Outlet`; the far side does not take from here."""
@@ -86,8 +86,8 @@ class _StreamOutlet:
         if stream.out_reason is not None and stream.out_reason is stream.said:
             raise ChannelClosed("this end has said that nothing more comes")
         if self.reason is not None:
-            raise self.reason.error(stream.peer_taken)
-        return stream.room()
+            raise self.reason.error(self.outgoing.peer_taken)
+        return self.outgoing.can_write()
 
 
 class MessageOutlet(_StreamOutlet):
@@ -101,7 +101,7 @@ class MessageOutlet(_StreamOutlet):
 
     def post(self, value: Any) -> bool:
         stream = self.stream
-        if self.capacity == 0 or stream.out_reason is not None or not stream.room():
+        if self.capacity == 0 or stream.out_reason is not None or not self.outgoing.can_write():
             return False
         return self.messages.post(value, stream)
 
@@ -129,12 +129,12 @@ class MessageOutlet(_StreamOutlet):
     @property
     def position(self) -> int:
         """For a relay: where what was written last ends."""
-        return self.stream.sent
+        return self.outgoing.sent
 
     @property
     def progress(self) -> int:
         """For a relay: up to where the far application has taken."""
-        return self.stream.peer_taken
+        return self.outgoing.peer_taken
 
 
 class ByteOutlet(_StreamOutlet):
@@ -151,18 +151,18 @@ class ByteOutlet(_StreamOutlet):
     def commit(self, offer: bytes) -> bool:
         if not self._accepts():
             return False
-        self.stream.write(offer)
+        self.outgoing.write(offer)
         return True
 
     @property
     def position(self) -> int:
         """As of a `MessageOutlet`."""
-        return self.stream.sent_bytes
+        return self.outgoing.sent_bytes
 
     @property
     def progress(self) -> int:
         """As of a `MessageOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
-        return self.stream.returned + self.stream.withheld
+        return self.outgoing.returned + self.outgoing.uncredited
 
 
 # --- feeds ----------------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class ByteFeed(_StreamFeed):
 
     def forward(self, outlet: ByteOutlet) -> int:
         data = self.stream.read(PIECE)
-        outlet.stream.write(data)
+        outlet.outgoing.write(data)
         return len(data)
 
     def forwarded(self, count: int) -> None:

@@ -18,6 +18,7 @@ from chanlink.limits import Limits, PeerLimits
 from chanlink.security.noise.cipher import CipherState
 from chanlink.security.suites import suite
 from chanlink.wire import mux
+from chanlink.wire.h2 import connection as h2_connection
 from chanlink.wire.h2 import frames
 from chanlink.wire.h2.connection import Connection as OurConnection
 from chanlink.wire.h2.connection import settings
@@ -192,13 +193,14 @@ def bulk(frame_size: int, turn: int) -> float:
     """A byte stream through everything but sockets."""
     largest = max(frame_size, frames.MAX_FRAME_SIZE)
     sizes = mock.patch.multiple(frames, FULL=frame_size, MAX_FRAME_SIZE=largest)
-    with sizes, mock.patch.object(mux, "TURN_BYTES", turn):
+    settings = mock.patch.object(h2_connection, "MAX_FRAME_SIZE", largest)
+    with sizes, settings, mock.patch.object(mux, "TURN_BYTES", turn):
         wire = _Wire("bytes")
         piece = bytes(65_536)
         began = time.perf_counter()
         for _ in range(BULK // (4 * len(piece))):
             for _ in range(4):
-                wire.stream.write(piece)
+                wire.stream.outgoing.write(piece)
             wire.turn()
             while data := wire.far_stream.read(65_536):
                 wire.far_stream.consumed(len(data))
@@ -212,7 +214,7 @@ def joined(count: int) -> float:
     began = time.perf_counter()
     for _ in range(MESSAGES // count):
         for _ in range(count):
-            wire.stream.write(body)
+            wire.stream.outgoing.write(body)
         wire.turn()
         while (message := wire.far_stream.next_message()) is not None:
             wire.far_stream.taken(len(message[1]))

@@ -78,7 +78,7 @@ class Relayed:
     def held(self) -> int:
         """Bytes that the relay has of all its streams: arrived and not moved, moved and not gone."""
         streams = [*self.relay_near._mux.streams.values(), *self.relay_far._mux.streams.values()]
-        return sum(one.waiting + one.queued for one in streams)
+        return sum(one.waiting + (one.outgoing.queued if one.carries_out else 0) for one in streams)
 
 
 @asynccontextmanager
@@ -325,7 +325,7 @@ async def test_a_table_that_lies_fails_its_channel_on_both_sides_and_nothing_els
         sender, receiver = await link.channel()
         other, other_there = await link.channel()
         await sender.send("honest")
-        sender.send_core.outlet.stream.write(frame)  # type: ignore[union-attr]
+        sender.send_core.outlet.stream.outgoing.write(frame)  # type: ignore[union-attr]
         with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
@@ -348,7 +348,7 @@ async def test_an_end_beside_one_that_is_a_lie_is_told() -> None:
         sender, receiver = await link.channel()
         stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
         honest = link.near._mux.open(Opening("receiver", parent=stream.id))
-        stream.write(message(b"\xc0", ("receiver", honest.id), ("receiver", 99)))
+        stream.outgoing.write(message(b"\xc0", ("receiver", honest.id), ("receiver", 99)))
         with pytest.raises(ChannelFailed, match="bad-message"):
             await receiver.receive()
         await settle()
@@ -365,7 +365,7 @@ async def test_ends_without_a_body_do_not_pass() -> None:
         sender, receiver = await link.channel()
         stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
         child = link.near._mux.open(Opening("receiver", parent=stream.id))
-        stream.write(message(b"", ("receiver", child.id)))
+        stream.outgoing.write(message(b"", ("receiver", child.id)))
         with pytest.raises(ChannelFailed, match="bad-message"):
             await receiver.receive()
         await settle()
@@ -376,7 +376,7 @@ async def test_a_body_that_is_no_message_passes_unread_and_fails_where_it_is_rea
     async with relayed() as link:
         await link.begin()
         sender, receiver = await link.channel()
-        sender.send_core.outlet.stream.write(message(b"\xc1"))  # type: ignore[union-attr]
+        sender.send_core.outlet.stream.outgoing.write(message(b"\xc1"))  # type: ignore[union-attr]
         with pytest.raises(chanlink.DecodeError):
             await receiver.receive()
         with anyio.fail_after(PATIENCE):
@@ -432,8 +432,8 @@ async def test_what_a_relay_remembers_of_single_bytes_is_not_each_of_them() -> N
         (passed,) = [stream for stream in link.relay_far.streams() if stream.is_bytes]
         for number in range(2_000):
             await writer.send(b"x")
-            await eventually(lambda number=number: passed.sent_bytes > number)  # type: ignore[misc]
-        core = passed.on_writable.__self__  # type: ignore[attr-defined]
+            await eventually(lambda number=number: passed.outgoing.sent_bytes > number)  # type: ignore[misc]
+        core = passed.outgoing.owner
         assert len(core.under_way._runs) < 5
         await writer.send_eof()
         assert b"".join([data async for data in reader]) == b"x" * 2_000
@@ -468,7 +468,7 @@ async def test_the_type_of_an_end_goes_where_the_end_goes(kind: Any) -> None:
         await link.begin()
         mux, carrier = link.near._mux, link.carriers[0][0].send_core.outlet.stream
         opened = mux.open(Opening(kind, parent=carrier.id, item_type=b"\x00\xffint"))
-        carrier.write(message(b"\xd4\1\0", (kind, opened.id)))
+        carrier.outgoing.write(message(b"\xd4\1\0", (kind, opened.id)))
         (sender, _), (_, receiver) = link.carriers[1], link.carriers[0]
         await sender.send(await receiver.receive())
         arrived = await link.carriers[1][1].receive()
@@ -495,9 +495,11 @@ async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number
                 senders.append(await at_near.receive())
                 await senders[-1].send(bytes([number % 256]) * (WINDOW - 7 if waiting else 1))
             core, stream = shared.send_core, shared.send_core.outlet.stream
-            await eventually(lambda: (stream.sent, len(core.senders)) == ((1, clones - 1) if waiting else (clones, 0)))
-            found = [lines_run(lambda: stream.credited(1)), lines_run(lambda: stream.peer_took(1))]
-            stream.credit -= 1  # which was none of the far side's
+            await eventually(
+                lambda: (stream.outgoing.sent, len(core.senders)) == ((1, clones - 1) if waiting else (clones, 0))
+            )
+            found = [lines_run(lambda: stream.outgoing.credited(1)), lines_run(lambda: stream.outgoing.peer_took(1))]
+            stream.outgoing.credit -= 1  # which was none of the far side's
             assert sorted([(await receiver.receive())[0] for _ in senders]) == sorted(n % 256 for n in range(clones))
             for end in (*senders, shared, receiver, to_relay, at_relay, to_near, at_near):
                 await end.aclose()
