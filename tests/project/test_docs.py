@@ -92,6 +92,12 @@ def test_every_promise_names_tests_that_exist(page: Path, least: int) -> None:
     assert named > least
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_sources_that_pages_name_are_there(page: Path) -> None:
+    for name in re.findall(r"`([\w/]+\.py)`", page.read_text()):
+        assert (ROOT / name).exists() or (ROOT / "chanlink" / name).exists(), name
+
+
 def test_pages_and_sections_that_sources_name_are_there() -> None:
     protocol = (ROOT / "docs" / "reference" / "protocol.md").read_text()
     sections = set(re.findall(r"^#+ (\d+(?:\.\d+)?)\.? ", protocol, re.MULTILINE))
