@@ -315,7 +315,7 @@ async def _receive_hello(transport: ByteStream, pattern: str) -> tuple[bytes, Su
 
 
 def _verified(payload: dict[str, Any], static: bytes, role: Role) -> PublicKey:
-    certificate = Certificate.from_map(payload["certificate"])
+    certificate = Certificate(**payload["certificate"])
     return certificate.verify(static, role, int(time.time()))
 
 

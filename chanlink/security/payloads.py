@@ -13,6 +13,8 @@ import msgpack
 from chanlink.errors import HandshakeError
 from chanlink.limits import PEER_RANGES
 
+_SSHSIG_MAX = 1_024
+"""Bytes of a certificate's signature. Ours have 187."""
 _MAX_ITEMS = 256
 """Of a list or map."""
 _MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
@@ -35,7 +37,7 @@ class Entry(NamedTuple):
 
 Table = Mapping[str, Entry]
 
-CERTIFICATE: Table = {"not_before": Entry(int), "not_after": Entry(int), "sshsig": Entry(bytes, most=1_024)}
+CERTIFICATE: Table = {"not_before": Entry(int), "not_after": Entry(int), "sshsig": Entry(bytes, most=_SSHSIG_MAX)}
 LIMITS: Table = {name: Entry(int, least, most, optional=True) for name, (least, most) in PEER_RANGES.items()}
 _CERTIFIED: Table = {
     "certificate": Entry(dict, entries=CERTIFICATE),

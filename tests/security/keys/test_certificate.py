@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgpack
 import pytest
 
 from chanlink.errors import HandshakeError
 from chanlink.security.keys.certificate import Certificate, Role, certify
 from chanlink.security.keys.identity import Identity
+from chanlink.security.payloads import CERTIFICATE, Entry, read
 
 from .programs import armored, needs_ssh_keygen, ssh_keygen
 
@@ -65,6 +67,12 @@ def made(not_before: int = NOW, not_after: int = NOW + DAY, message_version: int
     return Certificate(not_before, not_after, sshsig(bytes([message_version, Role.CLIENT]) + STATIC + times, **fields))
 
 
+def received(value: object) -> Certificate:
+    """What is made of an entry of a peer's payload."""
+    table = {"certificate": Entry(dict, entries=CERTIFICATE)}
+    return Certificate(**read(msgpack.packb({"certificate": value}), table)["certificate"])
+
+
 GOOD = made()
 
 
@@ -73,9 +81,8 @@ GOOD = made()
 async def test_certificate_says_whose_static_key_it_is(role: Role) -> None:
     certificate = await certify(ALICE, STATIC, role, NOW)
     assert (certificate.not_before, certificate.not_after) == (NOW - 300, NOW - 300 + DAY)
-    received = Certificate.from_map(certificate.to_map())
-    assert received == certificate
-    assert received.verify(STATIC, role, NOW) == ALICE.public_key
+    assert received(certificate.to_map()) == certificate
+    assert certificate.verify(STATIC, role, NOW) == ALICE.public_key
 
 
 @pytest.mark.anyio
@@ -211,29 +218,27 @@ def test_certificate_cut_anywhere_does_not_verify() -> None:
 
 
 def test_unknown_entries_of_a_certificate_are_ignored() -> None:
-    assert Certificate.from_map(GOOD.to_map() | {"colour": "blue", 7: None}) == GOOD
+    assert received(GOOD.to_map() | {"colour": "blue", "shape": None}) == GOOD
 
 
 @pytest.mark.parametrize(
     ("entry", "value"),
     [
         ("not_before", -1),
-        ("not_before", 2**64),
         ("not_before", True),
         ("not_before", float(NOW)),
         ("not_before", None),
-        ("not_after", 2**64),
         ("not_after", str(NOW)),
         ("not_after", False),
         ("sshsig", bytes(1025)),
         ("sshsig", "SSHSIG"),
-        ("sshsig", bytearray(187)),
+        ("sshsig", [0] * 187),
         ("sshsig", None),
     ],
 )
 def test_certificate_with_an_entry_of_a_wrong_type_or_size_is_refused(entry: str, value: object) -> None:
     with pytest.raises(HandshakeError):
-        Certificate.from_map(GOOD.to_map() | {entry: value})
+        received(GOOD.to_map() | {entry: value})
 
 
 @pytest.mark.parametrize("entry", ["not_before", "not_after", "sshsig"])
@@ -241,18 +246,18 @@ def test_certificate_without_an_entry_is_refused(entry: str) -> None:
     entries = GOOD.to_map()
     del entries[entry]
     with pytest.raises(HandshakeError, match=entry):
-        Certificate.from_map(entries)
+        received(entries)
 
 
 @pytest.mark.parametrize("value", [None, [], b"", 1, [NOW, NOW + DAY, b""]])
 def test_certificate_that_is_no_map_is_refused(value: object) -> None:
-    with pytest.raises(HandshakeError, match="not a map"):
-        Certificate.from_map(value)
+    with pytest.raises(HandshakeError, match="certificate is no dict"):
+        received(value)
 
 
 def test_sshsig_of_the_largest_size_is_read_and_refused_as_what_it_is() -> None:
     with pytest.raises(HandshakeError, match="not SSHSIG"):
-        Certificate.from_map(GOOD.to_map() | {"sshsig": bytes(1024)}).verify(STATIC, Role.CLIENT, NOW)
+        received(GOOD.to_map() | {"sshsig": bytes(1024)}).verify(STATIC, Role.CLIENT, NOW)
 
 
 # --- with OpenSSH -------------------------------------------------------------------------------

@@ -255,7 +255,7 @@ async def test_a_client_of_another_implementation_is_let_in_by_a_listener(other:
             offer = msgpack.unpackb(side.read(await read_prefixed(stream)))
             assert offer["suite"] == "chachapoly"
             now = int(time.time())
-            assert Certificate.from_map(offer["certificate"])
+            assert Certificate(**offer["certificate"])
             certificate = await certify(ALICE, static.public, Role.CLIENT, now)
             answer = {"certificate": certificate.to_map(), "peer": SERVER.public_key.raw}
             await stream.send(prefixed(side.write(msgpack.packb(answer))))
