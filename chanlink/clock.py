@@ -8,7 +8,7 @@ import sys
 import time
 from functools import partial
 
-# Linux has a clock of its own for this; on macOS the one that does is not that of `time.monotonic`.
 _ID: int | None = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC if sys.platform == "darwin" else None)
+"""Linux has a clock of its own for this; on macOS the one that does is not that of `time.monotonic`."""
 
 now = time.monotonic if _ID is None else partial(time.clock_gettime, _ID)

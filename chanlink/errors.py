@@ -1,4 +1,4 @@
-"""The errors of chanlink.  The class says what can still be used afterwards.
+"""The errors of chanlink. The class says what can still be used afterwards.
 
     ChanlinkError
     |- ChannelError                                  the channel is gone, the session goes on
@@ -29,9 +29,8 @@
     `- ConfigError         (also ValueError)         what was configured can't be used
        `- KeyFormatError | AgentError | TrustFormatError | AddressError
 
-The codes that travel are short words (``"abandoned"``, ``"no-such-service"``); the tables of them stand
-in docs/reference/protocol.md.  Texts that come from the other side are the peer's words: show them,
-never act on them.
+The codes that travel are short words (``"abandoned"``, ``"no-such-service"``); docs/reference/protocol.md has the
+tables of them. Texts that come from the other side are the peer's words: show them, never act on them.
 """
 
 import dataclasses
@@ -70,7 +69,7 @@ class ChannelBroken(ChannelError, anyio.BrokenResourceError):
 
 
 class ChannelFailed(ChannelBroken):
-    """The sender gave up.  ``code`` is a short word, ``text`` an explanation that may be empty."""
+    """The sender gave up. ``code`` is a short word, ``text`` an explanation that may be empty."""
 
     def __init__(self, code: str, text: str = "") -> None:
         super().__init__(code, text)
@@ -82,7 +81,7 @@ class ChannelFailed(ChannelBroken):
 
 
 class ChannelRefused(ChannelBroken):
-    """The receiver is gone, or there never was one.  ``code`` is a short word, ``reason`` may be empty."""
+    """The receiver is gone, or there never was one. ``code`` is a short word, ``reason`` may be empty."""
 
     def __init__(self, code: str, reason: str = "") -> None:
         super().__init__(code, reason)
@@ -128,7 +127,7 @@ MAX_CODE = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reason:
-    """Why a channel is over: one of the four ways of DESIGN 3.1.  Kept at an end, and raised as often as asked."""
+    """Why a channel is over: one of four ways. Kept at an end, and raised as often as asked."""
 
     kind: Literal["end", "failed", "refused", "lost"]
     code: str = ""
@@ -137,7 +136,7 @@ class Reason:
     cause: BaseException | None = None
 
     def error(self, taken: int = 0) -> ChannelError:
-        """A new exception each time: one that is raised twice would carry the tracebacks of both."""
+        """A new exception each time: one that is raised twice would carry the tracebacks of both times."""
         match self.kind:
             case "end":
                 return EndOfChannel("the sender closed the channel")
@@ -163,7 +162,7 @@ def lost_beyond(words: str) -> Reason:
 
 
 def not_taken(carrier: Reason | None) -> str:
-    """Why nobody took an end, for who has the other one: what became of the channel that carried it, if known."""
+    """Why nobody took an end, for whoever holds the other one: what became of the channel that carried it, if known."""
     match carrier:
         case None | Reason(kind="end"):
             return "no message mentioned it"
@@ -183,7 +182,7 @@ class MessageError(ChanlinkError):
 
 
 class EncodeError(MessageError):
-    """The message holds something that can't be sent.  ``path`` says where: ``args[2].body``."""
+    """The message holds something that can't be sent. ``path`` says where: ``args[2].body``."""
 
     def __init__(self, problem: str, path: str = "") -> None:
         super().__init__(problem, path)
@@ -236,7 +235,7 @@ class SessionError(ChanlinkError):
         return printable(super().__str__())  # h2's texts quote the peer
 
     def again(self) -> Self:
-        """A copy to raise: one exception that is raised twice would carry the tracebacks of both."""
+        """A copy to raise: one exception that is raised twice would carry the tracebacks of both times."""
         copy = type(self)(*self.args)
         copy.code = self.code
         copy.__cause__ = self.__cause__
@@ -255,7 +254,7 @@ class ConnectionLost(SessionError):
 
 
 class SessionClosed(SessionError):
-    """One side closed the session.  ``code`` is empty for an ordinary end."""
+    """One side closed the session. ``code`` is empty for an ordinary end."""
 
     def __init__(self, code: str = "", text: str = "") -> None:
         super().__init__(code, text, code=code)
@@ -284,7 +283,7 @@ class HandshakeTimeout(HandshakeError):
 
 
 class WrongPeer(HandshakeError):
-    """The server has another key than expected.  Both are fingerprints (``SHA256:...``)."""
+    """The server has another key than expected. Both are fingerprints (``SHA256:...``)."""
 
     def __init__(self, expected: str, actual: str) -> None:
         super().__init__(expected, actual)
@@ -311,8 +310,8 @@ class UntrustedPeer(HandshakeError):
         self.key = key
 
     def __str__(self) -> str:
-        who = "the peer does not trust our key" if self.remote else "this side does not trust the peer's key"
-        return printable(f"{who}, {self.fingerprint}" + (f": {self.advice}" if self.advice else ""))
+        start = "the peer does not trust our key" if self.remote else "this side does not trust the peer's key"
+        return printable(f"{start}, {self.fingerprint}" + (f": {self.advice}" if self.advice else ""))
 
 
 class LocalProtocolError(SessionError):

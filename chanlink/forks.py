@@ -17,7 +17,7 @@ class Forgetful(Protocol):
     """What has a state that only one process may have."""
 
     def forget(self) -> None:
-        """This process is a child: be of no use any more, or begin afresh.  Never waits, never raises."""
+        """This process is a child: be of no use any more, or begin afresh. Never waits, never raises."""
 
 
 _held: WeakSet[Forgetful] = WeakSet()

@@ -1,4 +1,4 @@
-"""Every bound that a peer can reach, by name (SECURITY: "Bad input, and what it gets")."""
+"""Every bound that a peer can reach, by name (docs/explanation/security.md, "Bad input, and what it gets")."""
 
 import dataclasses
 import math
@@ -8,30 +8,30 @@ from .errors import ConfigError
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """The bounds of a session.  Sizes are in bytes, times in seconds.  Raises `ConfigError` for what can't be.
+    """The bounds of a session. Sizes are in bytes, times in seconds. Raises `ConfigError` for what can't be.
 
     Both sides have their own; what concerns the other side (what begins with ``message_``, ``open_channels``,
     ``stream_window``) travels in the handshake, so that a sender can check before it sends.
     """
 
     handshake: float = 10.0
-    """From the first byte to the welcome, all in all."""
+    """From the first byte to the welcome, in total."""
     unauthenticated: int = 1_000
     """Connections of one listener that are still in their handshake."""
     source_failures: int = 100
     """Handshakes of one source (an IPv4 address, an IPv6 /64) that may fail, and one more a second; then it comes last.
 
-    127.0.0.1, ::1 and Unix sockets are not charged, nor who said nothing.
+    127.0.0.1, ::1 and Unix sockets are not charged, nor is a source that said nothing.
     """
     suspect_handshakes: int = 50
-    """Handshakes that a source which comes last may begin a second; more are told ``busy``.  All such sources together
+    """Handshakes that a source which comes last may begin a second; more are told ``busy``. All such sources together
     may begin ten times as many."""
     sessions: int = 4_096
     """Sessions of one listener; one more client is told ``busy``."""
     sessions_per_key: int = 256
     """Sessions of one listener that one key may have; one more client with it is told ``busy``.
 
-    Where `Trust.anyone` lets everybody in, so many of one source: an IPv4 address, or an IPv6 /64.
+    Where `Trust.anyone` lets everybody in, as many of one source: an IPv4 address, or an IPv6 /64.
     """
     message_size: int = 4 * 1024 * 1024
     """The longest message that we take, as it is on the wire, without its header."""
@@ -72,7 +72,7 @@ class Limits:
     Over a socket whatever leaves is progress; over a byte stream of your own, each write, of up to half a megabyte.
     """
     trust_interval: float = 1.0
-    """How often a listener looks at its trust file; one that has changed and been the same for so long is read."""
+    """How often a listener looks at its trust file, and how long one that has changed must stay the same to be read."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -129,7 +129,7 @@ class PeerLimits:
 
 
 class Bucket:
-    """So many of something at once, and so many more a second."""
+    """A token bucket: a burst of something at once, and a rate a second."""
 
     __slots__ = ("_a_second", "_at", "_burst", "_left")
 

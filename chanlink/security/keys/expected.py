@@ -25,7 +25,7 @@ class Expected:
 
     @classmethod
     async def of(cls, address: Address | None, peer: PublicKey | None, trust: Trust | KnownPeers | None) -> Self:
-        """With neither, the default file of known peers decides.  Raises `ConfigError`."""
+        """With neither, the default file of known peers decides. Raises `ConfigError`."""
         if peer is None and trust is None and address is not None:
             trust = await run_apart(KnownPeers.load, abandon=True)
         elif isinstance(trust, KnownPeers):
@@ -37,7 +37,7 @@ class Expected:
         return cls(address, peer, trust)
 
     def admit(self, key: PublicKey) -> Grant:
-        """What the server with this key may do.  Raises `WrongPeer` or `UntrustedPeer`."""
+        """What the server with this key may do. Raises `WrongPeer` or `UntrustedPeer`."""
         if self._peer is not None and key != self._peer:
             raise WrongPeer(self._peer.fingerprint, key.fingerprint)
         if self._trust is None:
@@ -64,11 +64,11 @@ class Expected:
         return Grant(key.fingerprint, None)
 
     async def remember(self) -> None:
-        """Add the key of a server that was met for the first time to the file.  Raises as `KnownPeers.add`."""
+        """Add the key of a server that was met for the first time to the file. Raises as `KnownPeers.add`."""
         if self._new is None:
             return
         assert isinstance(self._trust, KnownPeers)
         assert self._address is not None
-        # Another process may hold the lock: who does not wait any more must not hang.
+        # Another process may hold the lock: a caller that is cancelled must not hang.
         await run_apart(self._trust.add, self._address, self._new, abandon=True)
         logger.warning("%s has the key %s from now on, by first use", self._address, self._new.fingerprint)

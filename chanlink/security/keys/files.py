@@ -27,12 +27,13 @@ from chanlink.printing import printable_logger
 logger = printable_logger(__name__)
 
 _CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK)
-"""What file systems say that have no hard links, no modes, no owners or no locks: FAT, SMB, some by FUSE or NFS."""
+"""What file systems without hard links, modes, owners or locks say: FAT, SMB, some by FUSE or NFS."""
 _NEVER_WAITS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+"""To open a pipe waits for whoever writes into it, without this."""
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
-    """The path with ``~`` expanded.  Raises `KeyFormatError` when there is no home folder."""
+    """The path with ``~`` expanded. Raises `KeyFormatError` when there is no home folder."""
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
@@ -84,7 +85,7 @@ def _is_exposed(status: os.stat_result) -> bool:
 
 
 def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
-    """Make a file, complete and only where nothing is.  Raises `OSError`."""
+    """Make a file, complete and only where nothing is. Raises `OSError`."""
     file = expand(path)
     make_private_directory(file.parent)
     with written(file.parent, data, mode) as new:
@@ -94,7 +95,7 @@ def create(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
 def write_pair(file: Path, private: bytes, public: bytes) -> None:
     """Make ``file`` and ``file.pub``, complete and only where nothing is.
 
-    The name of the private file decides between processes that race, so it comes first.  A public file in the way is
+    The name of the private file decides between processes that race, so it comes first. A public file in the way is
     found before: no other process should load a key that is taken back.
     """
     public_file = file.with_name(f"{file.name}.pub")
@@ -116,17 +117,18 @@ def write_pair(file: Path, private: bytes, public: bytes) -> None:
 
 
 def wait_until_written(file: Path) -> None:
-    """Another process makes it. Without hard links, it has the name before it has the contents, for a moment."""
+    """For a second at most: without hard links, a file that another process makes has its name before its contents."""
     for _ in range(100):
-        if file.exists() and not file.stat().st_size:
-            sleep(0.01)
+        if not file.exists() or file.stat().st_size:
+            return
+        sleep(0.01)
 
 
 # --- files that say whom to trust -----------------------------------------------------------------
 
 
 def read_kept(path: str | os.PathLike[str], limit: int) -> bytes:
-    """Read at most ``limit`` bytes of such a file; never waits.  Raises `KeyFormatError`."""
+    """Read at most ``limit`` bytes of such a file; never waits. Raises `KeyFormatError`."""
     file = expand(path)
     try:
         with open(file, "rb", opener=lambda name, flags: os.open(name, flags | _NEVER_WAITS)) as stream:
@@ -161,12 +163,12 @@ class Edit:
         self._stream = stream
 
     def read(self, limit: int) -> bytes:
-        """At most ``limit`` bytes of what it holds.  Raises `OSError`."""
+        """At most ``limit`` bytes of what it holds. Raises `OSError`."""
         self._stream.seek(0)
         return self._stream.read(limit)
 
     def replace(self, data: bytes) -> None:
-        """Let it hold this instead, with the mode and the owner that it has.  Raises `OSError`."""
+        """Let it hold this instead, with the mode and the owner that it has. Raises `OSError`."""
         status = os.fstat(self._stream.fileno())
         if is_null_device(status):
             return
@@ -176,7 +178,7 @@ class Edit:
 
 @contextmanager
 def edit(path: str | os.PathLike[str]) -> Iterator[Edit]:
-    """Lock a file, and make it with mode 0600 if it is missing; who does the same waits.  Raises `OSError`."""
+    """Lock a file, and make it with mode 0600 if it is missing; whoever does the same waits. Raises `OSError`."""
     import fcntl  # not on Windows, where everything else here works
 
     file = Path(os.path.realpath(path))  # a link stays one
@@ -203,7 +205,7 @@ def _is_at(file: Path, stream: IO[bytes]) -> bool:
 
 @contextmanager
 def written(directory: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> Iterator[Path]:
-    """A complete file with a random name, which is gone after the block unless it got another one.  Raises `OSError`.
+    """A complete file with a random name, which is gone after the block unless it got another one. Raises `OSError`.
 
     It has this mode and owner where they can be had, and nobody else's eyes before that.
     """
@@ -226,13 +228,13 @@ def written(directory: Path, data: bytes, mode: int, owner: tuple[int, int] | No
 
 
 def place(new: Path, file: Path) -> None:
-    """Give a complete file its name, if nothing has that yet.  Raises `OSError`, and `FileExistsError` if so."""
+    """Give a complete file its name, if nothing has that yet. Raises `OSError`, and `FileExistsError` if so."""
     try:
         os.link(new, file)
     except OSError as exc:
         if exc.errno not in _CANNOT:
             raise
-        # Without hard links, who makes the name has it. For a moment nothing is in it: see `Identity.default`.
+        # Without hard links, whoever makes the name has it. For a moment nothing is in it: see `wait_until_written`.
         os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
             os.replace(new, file)

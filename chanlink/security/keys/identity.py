@@ -1,7 +1,7 @@
 """Identities: our own key, which signs.
 
 The identity never does Diffie-Hellman: Noise wants a static key to be used for nothing else, and an agent or a
-hardware key can only sign.  So each process makes an X25519 static key of its own, and a `Certificate` ties that key
+hardware key can only sign. So each process makes an X25519 static key of its own, and a `Certificate` ties that key
 to the identity, for one role and for at most a day (docs/reference/protocol.md, section 2.1).
 
 Opening and reading files is synchronous: key files are small, local, and read before anything is served. Only a
@@ -32,7 +32,7 @@ class Identity:
     """Our own key: a public key, and something that can sign for it.
 
     `generate`, `load` and `default` make identities whose secret key is in this process, `from_agent` one whose key
-    stays in an ssh-agent.  For a secret that is kept elsewhere, give ``signer``: an async callable that takes data
+    stays in an ssh-agent. For a secret that is kept elsewhere, give ``signer``: an async callable that takes data
     and returns its 64 bytes of Ed25519 signature.
     """
 
@@ -44,7 +44,7 @@ class Identity:
 
     @classmethod
     def generate(cls, comment: str = "") -> Self:
-        """Make a new key.  ``comment`` says whose it is; `KeyFormatError` when it is not one line of printable text."""
+        """Make a new key. ``comment`` says whose it is; `KeyFormatError` when it is not one line of printable text."""
         seed = secrets.token_bytes(openssh.KEY_LENGTH)
         public, _ = nacl.bindings.crypto_sign_seed_keypair(seed)
         return cls(PublicKey(public, comment), _SeedSigner(seed))
@@ -90,8 +90,8 @@ class Identity:
     def default(cls) -> Self:
         """Load the identity of this user; make it at first use (synchronously).
 
-        It is the file that ``$CHANLINK_IDENTITY`` names, else ``~/.config/chanlink/id_ed25519``.  Processes that race
-        for the first use end with the same key.  Raises `KeyFormatError` as `load` and `save` do.
+        It is the file that ``$CHANLINK_IDENTITY`` names, else ``~/.config/chanlink/id_ed25519``. Processes that race
+        for the first use end with the same key. Raises `KeyFormatError` as `load` and `save` do.
         """
         path = files.expand(os.environ.get("CHANLINK_IDENTITY") or "~/.config/chanlink/id_ed25519")
         if not os.path.lexists(path):
@@ -109,13 +109,13 @@ class Identity:
         return self._public_key
 
     async def sign(self, data: bytes) -> bytes:
-        """Sign ``data`` with Ed25519 (RFC 8032): 64 bytes.  Raises what the signer raises; a key in memory nothing."""
+        """Sign ``data`` with Ed25519 (RFC 8032): 64 bytes. Raises what the signer raises; a key in memory nothing."""
         return await self._signer(data)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the secret key to ``path`` (mode 0600) and the public key to ``path.pub`` (0644), synchronously.
 
-        Missing directories are made with mode 0700, and ``~`` is expanded.  Both files appear complete or not at all.
+        Missing directories are made with mode 0700, and ``~`` is expanded. Both files appear complete or not at all.
         On a file system that keeps no modes, a warning is logged when others may be able to read the key.
         Raises `KeyFormatError` when either exists already (a key is never overwritten), when they can't be written,
         and when the secret key is not in this process.
@@ -135,7 +135,7 @@ class Identity:
 
 
 class _SeedSigner:
-    """Signs with a secret key in this process.  The default `repr` says nothing of it."""
+    """Signs with a secret key in this process. The default `repr` says nothing of it."""
 
     __slots__ = ("_secret_key", "seed")
 

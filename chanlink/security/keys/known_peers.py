@@ -32,8 +32,10 @@ PATTERN_MAX = 300
 WILDCARDS_MAX = 64
 """Patterns with wildcards in a file, but for a lone ``*``: each may take 2 ms to compare."""
 
-_HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")  # HMAC-SHA1: salt and hash of 20 bytes
+_HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")
+"""Salt and HMAC-SHA1, of 20 bytes each."""
 _WRITABLE = re.compile(r"[^\s,*?!|#@\"]+")
+"""Names that mean themselves in such a file."""
 
 
 class Line(NamedTuple):
@@ -52,7 +54,7 @@ class Line(NamedTuple):
 
 
 class KnownPeers:
-    """Which keys servers have, by their addresses.  Made by `load`; it does not change afterwards."""
+    """Which keys servers have, by their addresses. Made by `load`; it does not change afterwards."""
 
     __slots__ = ("_lines", "first_use", "path")
 
@@ -80,7 +82,7 @@ class KnownPeers:
         return cls(file, parse(file, data), first_use)
 
     def read_again(self) -> Self:
-        """What the file says now.  Raises as `load`."""
+        """What the file says now. Raises as `load`."""
         return self.load(self.path, self.first_use)
 
     def find(self, address: Address, key: PublicKey) -> Grant | None:
@@ -136,7 +138,7 @@ def names_of(address: Address) -> tuple[str, ...]:
 
 
 def parse(path: Path, data: bytes) -> tuple[Line, ...]:
-    """The lines of a file's contents.  Raises `TrustFormatError`."""
+    """The lines of a file's contents. Raises `TrustFormatError`."""
     if len(data) > TRUST_FILE_MAX:
         raise TrustFormatError(f"{path}: larger than {TRUST_FILE_MAX} bytes")
     lines, wildcards = [], 0
@@ -154,7 +156,7 @@ def parse(path: Path, data: bytes) -> tuple[Line, ...]:
 
 
 def parse_line(text: str) -> Line | None:
-    """What `clean_line` left; None for a line without one of our keys.  Raises `ConfigError`."""
+    """What `clean_line` left; None for a line without one of our keys. Raises `ConfigError`."""
     if not text:
         return None
     marker = ""

@@ -11,7 +11,7 @@ forgives is a second spelling of the same thing:
 `PublicKey` guarantees 32 bytes in one spelling, and `PublicKey.verify` is the only way from here to libsodium's
 verification, which by itself checks the length of neither key nor signature.
 
-What can't be read is a `KeyFormatError`, of one line and without the name of the file: who opened it adds that.
+What can't be read is a `KeyFormatError`, of one line and without the name of the file: whoever opened it adds that.
 """
 
 import base64
@@ -34,17 +34,20 @@ from .passphrase import BLOCK, Encryption, check_method
 KEY_TYPE = "ssh-ed25519"
 KEY_LENGTH = 32
 SIGNATURE_LENGTH = 64
-KEY_FILE_MAX = 64 * 1024  # a key file has about 400 bytes; more is some other file
+KEY_FILE_MAX = 64 * 1024
+"""Bytes. A key file has about 400; more is some other file."""
 HOW_TO_MAKE_ONE = 'make a key with: ssh-keygen -t ed25519 -N "" -f FILE'
 
 _UINT32 = Struct(">I")
 _PRIVATE_MAGIC = b"openssh-key-v1\0"
 _PRIVATE_LABEL = "OPENSSH PRIVATE KEY"
-_PRIVATE_BLOCK = 8  # the block size of the cipher "none"
+_PRIVATE_BLOCK = 8
+"""The block size of the cipher "none"."""
 _SSHSIG_MAGIC = b"SSHSIG"
 _SSHSIG_VERSION = 1
 _SSHSIG_HASH = b"sha512"
-_ARMOR_WIDTH = 70  # as ssh-keygen writes
+_ARMOR_WIDTH = 70
+"""As ssh-keygen writes."""
 
 
 # --- public keys --------------------------------------------------------------------------------
@@ -54,7 +57,7 @@ _ARMOR_WIDTH = 70  # as ssh-keygen writes
 class PublicKey:
     """An Ed25519 public key: 32 bytes, and a comment that says whose it is.
 
-    Two keys are equal when their bytes are; the comment does not count.  Raises `KeyFormatError` when ``raw`` is not
+    Two keys are equal when their bytes are; the comment does not count. Raises `KeyFormatError` when ``raw`` is not
     32 bytes or not the one spelling of its point, or when the comment is not one line of printable text.
     """
 
@@ -97,7 +100,7 @@ class PublicKey:
 
     @classmethod
     def from_blob(cls, blob: bytes, comment: str = "") -> Self:
-        """Read the wire form (RFC 8709 section 4).  Raises `KeyFormatError`."""
+        """Read the wire form (RFC 8709 section 4). Raises `KeyFormatError`."""
         reader = Reader(blob)
         key_type = reader.string()
         if key_type != KEY_TYPE.encode():
@@ -151,7 +154,7 @@ def _other_type(key_type: str) -> str:
 def parse_private_key(text: bytes, passphrase: bytes = b"") -> tuple[bytes, PublicKey]:
     """Read the contents of a private key file: the seed of the key (32 bytes), and its public half (PROTOCOL.key).
 
-    A passphrase that is not needed is ignored.  Raises `KeyFormatError`, and `ConfigError` as `Encryption.decrypt`.
+    A passphrase that is not needed is ignored. Raises `KeyFormatError`, and `ConfigError` as `Encryption.decrypt`.
     """
     reader = Reader(_dearmor(text))
     if reader.take(len(_PRIVATE_MAGIC)) != _PRIVATE_MAGIC:
@@ -281,7 +284,7 @@ def parse_sshsig(blob: bytes, namespace: bytes) -> tuple[PublicKey, bytes]:
 
 
 def parse_signature(blob: bytes) -> bytes:
-    """The 64 bytes of an ``ssh-ed25519`` signature (RFC 8709 section 6).  Raises `KeyFormatError`."""
+    """The 64 bytes of an ``ssh-ed25519`` signature (RFC 8709 section 6). Raises `KeyFormatError`."""
     reader = Reader(blob)
     if reader.string() != KEY_TYPE.encode():
         raise KeyFormatError("a signature of another type")

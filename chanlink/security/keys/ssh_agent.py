@@ -36,7 +36,7 @@ _LENGTH = Struct(">I")
 
 
 class SshAgent:
-    """An ssh-agent at a Unix socket, that of ``$SSH_AUTH_SOCK`` if none is given.  Raises `AgentError`."""
+    """An ssh-agent at a Unix socket, that of ``$SSH_AUTH_SOCK`` if none is given. Raises `AgentError`."""
 
     def __init__(self, socket: str | os.PathLike[str] | None = None) -> None:
         path = os.fspath(socket) if socket is not None else os.environ.get("SSH_AUTH_SOCK")
@@ -45,14 +45,14 @@ class SshAgent:
         self.path = os.fspath(expand(path))
 
     async def keys(self) -> list[PublicKey]:
-        """The Ed25519 keys that the agent holds now.  Raises `AgentError`."""
+        """The Ed25519 keys that the agent holds now. Raises `AgentError`."""
         try:
             return parse_identities(await self._ask(bytes([REQUEST_IDENTITIES]), LIST_TIME))
         except KeyFormatError as exc:
             raise self._problem(f"a malformed list of keys: {exc}") from exc
 
     async def find(self, public_key: PublicKey | None = None) -> PublicKey:
-        """The agent's entry for this key; without one, the only Ed25519 key that it holds.  Raises `AgentError`."""
+        """The agent's entry for this key; without one, the only Ed25519 key that it holds. Raises `AgentError`."""
         found = [key for key in await self.keys() if public_key is None or key == public_key]
         if not found:
             missing = f"an {KEY_TYPE} key" if public_key is None else f"the key {public_key.fingerprint}"
@@ -62,7 +62,7 @@ class SshAgent:
         return found[0]
 
     async def sign(self, public_key: PublicKey, data: bytes) -> bytes:
-        """The agent's Ed25519 signature of ``data``, verified: 64 bytes.  Raises `AgentError`."""
+        """The agent's Ed25519 signature of ``data``, verified: 64 bytes. Raises `AgentError`."""
         no_flags = bytes(4)
         request = bytes([SIGN_REQUEST]) + pack_string(public_key.blob) + pack_string(data) + no_flags
         try:
@@ -108,7 +108,7 @@ async def _receive_exactly(stream: ByteStream, length: int) -> bytes:
 
 
 def parse_identities(reply: bytes) -> list[PublicKey]:
-    """The Ed25519 keys of an identities answer; other types are passed over.  Raises `KeyFormatError`."""
+    """The Ed25519 keys of an identities answer; other types are passed over. Raises `KeyFormatError`."""
     reader = Reader(reply)
     if reader.take(1)[0] != IDENTITIES_ANSWER:
         raise KeyFormatError("another reply than the one that was asked for")
@@ -125,7 +125,7 @@ def parse_identities(reply: bytes) -> list[PublicKey]:
 
 
 def parse_sign_response(reply: bytes) -> bytes:
-    """The 64 bytes of an Ed25519 signature.  Raises `KeyFormatError`."""
+    """The 64 bytes of an Ed25519 signature. Raises `KeyFormatError`."""
     reader = Reader(reply)
     if reader.take(1)[0] != SIGN_RESPONSE:
         raise KeyFormatError("another reply than the one that was asked for")

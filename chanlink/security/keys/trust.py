@@ -6,7 +6,7 @@ The file is in ``authorized_keys`` syntax (sshd(8)), one key a line:
     ssh-ed25519 AAAA... alice@laptop
     services="rexec,ping" ssh-ed25519 AAAA... bob@laptop
 
-Whoever writes such a line wants to allow something *and no more*.  So a line that is not understood to its last
+Whoever writes such a line wants to allow something *and no more*. So a line that is not understood to its last
 character is an error and never a grant: unknown options (``from=``, ``expiry-time=``, a misspelt ``service=``), other
 types of keys, the same key twice.
 """
@@ -27,8 +27,10 @@ from .openssh import PublicKey
 
 logger = printable_logger(__name__)
 
-TRUST_FILE_MAX = 1024 * 1024  # ten thousand keys
-LINE_MAX = 8 * 1024  # a line of one mebibyte took 0.4 s to refuse
+TRUST_FILE_MAX = 1024 * 1024
+"""Ten thousand keys."""
+LINE_MAX = 8 * 1024
+"""A line of one mebibyte took 0.4 s to refuse."""
 
 OTHER_TYPES = {
     "ssh-rsa",
@@ -39,16 +41,17 @@ OTHER_TYPES = {
     "sk-ssh-ed25519@openssh.com",
     "sk-ecdsa-sha2-nistp256@openssh.com",
 }
-"""By name: of any other, `@revoked` might be meant for an Ed25519 key with its type misspelt."""
+"""Listed by name: with any other type, `@revoked` might be meant for an Ed25519 key whose type is misspelt."""
 
-# Inside the quotes a backslash stands for itself, unless a quote follows (sshd(8), AUTHORIZED_KEYS FILE FORMAT).
 _OPTION = re.compile(r'(?P<name>[A-Za-z0-9-]+)(?:="(?P<value>(?:\\"|[^"\\]|\\(?!"))*)")?(?P<after>[, ])')
-_KEY_TYPE = re.compile(r"(ssh|ecdsa|sk)-\S+ ")  # no option of sshd's begins like this
+"""Inside the quotes a backslash stands for itself, unless a quote follows (sshd(8), AUTHORIZED_KEYS FILE FORMAT)."""
+_KEY_TYPE = re.compile(r"(ssh|ecdsa|sk)-\S+ ")
+"""No option of sshd's begins like this."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Grant:
-    """What a trusted key may do.  ``name`` is for people: the key's comment in the trust file, or its fingerprint."""
+    """What a trusted key may do. ``name`` is for people: the key's comment in the trust file, or its fingerprint."""
 
     name: str
     services: frozenset[str] | None
@@ -60,7 +63,7 @@ class Grant:
 
 
 class Trust:
-    """Who may connect.  Make one with `of`, `load`, `anyone` or `nobody`; it does not change afterwards."""
+    """Who may connect. Make one with `of`, `load`, `anyone` or `nobody`; it does not change afterwards."""
 
     __slots__ = ("_for_anyone", "grants", "path")
 
@@ -82,7 +85,7 @@ class Trust:
 
     @classmethod
     def anyone(cls, services: Iterable[str]) -> Self:
-        """Trust whoever connects, for these services only.  Raises `TrustFormatError` when there are none."""
+        """Trust whoever connects, for these services only. Raises `TrustFormatError` when there are none."""
         if isinstance(services, str):  # else each of its letters would be a service
             raise TrustFormatError(f"services are a collection of names, not one string: [{services!r}]")
         return cls({}, _check_services(services))
@@ -146,7 +149,7 @@ def _read_lines(path: str | os.PathLike[str]) -> list[str]:
 
 
 def decode_lines(path: str | os.PathLike[str], data: bytes) -> list[str]:
-    """The lines of a file's contents.  Raises `TrustFormatError` when they are not UTF-8."""
+    """The lines of a file's contents. Raises `TrustFormatError` when they are not UTF-8."""
     try:
         return data.decode().split("\n")
     except UnicodeDecodeError as exc:
@@ -155,7 +158,7 @@ def decode_lines(path: str | os.PathLike[str], data: bytes) -> list[str]:
 
 
 def clean_line(line: str) -> str:
-    """A line without what does not count; empty for an empty line and a comment.  Raises `TrustFormatError`."""
+    """A line without what does not count; empty for an empty line and a comment. Raises `TrustFormatError`."""
     text = line.removesuffix("\r").replace("\t", " ").strip(" ")
     if text.startswith("#"):
         return ""
@@ -179,12 +182,12 @@ def _add_line(grants: dict[PublicKey, Grant], line: str) -> None:
 
 
 def parse_line(text: str) -> tuple[frozenset[str] | None, PublicKey] | None:
-    """The services (None: all of them) and the key of what `clean_line` left.  Raises `ConfigError`."""
+    """The services (None: all of them) and the key of what `clean_line` left. Raises `ConfigError`."""
     if not text:
         return None
     services, key_text = _split_options(text)
     key_type = key_text.lstrip(" ").partition(" ")[0]
-    if key_type in OTHER_TYPES:  # not passed over: who is let in by it would be locked out without a word
+    if key_type in OTHER_TYPES:  # not passed over: whoever it lets in today would be locked out without a word
         raise TrustFormatError(
             f"a key of type {key_type!r}, and only ssh-ed25519 is used; make a trust file of its own: "
             "grep '^ssh-ed25519 ' ~/.ssh/authorized_keys"
@@ -224,7 +227,7 @@ class TrustWatch:
         self._read: object = None
 
     def look(self) -> Trust | None:
-        """The trust that is in force from now on, if it is another one.
+        """The trust that is in force from now on, if it has changed.
 
         A file is read once it has been the same at two looks: whoever writes it may not be done yet. Raises
         `TrustFormatError`, once for each state that can't be read; the old trust stays in force then.
@@ -240,7 +243,7 @@ class TrustWatch:
         return trust
 
     def _state(self) -> object:
-        """What is another one after each change; also when there is no such file."""
+        """Something that differs after each change, also when there is no such file."""
         try:
             status = os.stat(expand(self._path))
         except (OSError, ValueError) as exc:
@@ -249,7 +252,7 @@ class TrustWatch:
 
 
 async def watch(trust: Trust, interval: float, changed: Callable[[Trust], None]) -> None:
-    """Call ``changed`` with what the trust's file says now, whenever that has changed.  Runs until cancelled."""
+    """Call ``changed`` with what the trust's file says now, whenever that has changed. Runs until cancelled."""
     if trust.path is None:
         return
     file, thread = TrustWatch(trust), anyio.CapacityLimiter(1)  # its own: others' must not keep a key in force

@@ -33,7 +33,7 @@ CryptInto = Callable[[memoryview, memoryview, bytes, bytes], None]
 
 
 class Cipher(NamedTuple):
-    """The functions of an AEAD, and what differs between two of them.  Keys have 32 bytes in all of them."""
+    """The functions of an AEAD, and what differs between two of them. Keys have 32 bytes in all of them."""
 
     encrypt: Crypt
     """message, associated data, nonce, key -> ciphertext with tag"""
@@ -79,7 +79,7 @@ AEGIS256 = Cipher(
     encrypt_into=_into(bindings.crypto_aead_aegis256_encrypt),
     decrypt_into=_into(bindings.crypto_aead_aegis256_decrypt),
 )
-"""For records only.  It is no cipher of the Noise specification, so no protocol name has it."""
+"""For records only. It is no cipher of the Noise specification, so no protocol name has it."""
 
 
 class CipherState:
@@ -126,7 +126,7 @@ class CipherState:
     def decrypt_with_ad(self, ad: bytes, ciphertext: bytes) -> bytes:
         """Decrypt the next message (DecryptWithAd).
 
-        Raises `RemoteProtocolError` for a message that is not the peer's next one, unchanged.  The counter then
+        Raises `RemoteProtocolError` for a message that is not the peer's next one, unchanged. The counter then
         stands where it was, as the specification wants it; over an ordered connection there is no use in going on.
         """
         if self.k is None:

@@ -41,7 +41,7 @@ class HandshakePattern(NamedTuple):
 
 
 class ProtocolName(NamedTuple):
-    """A protocol name, taken apart (section 8).  The names of functions are looked up by who has the functions."""
+    """A protocol name, taken apart (section 8). The names of functions are looked up where the functions are."""
 
     name: str
     pattern: HandshakePattern
@@ -107,7 +107,7 @@ PATTERNS = {
     "IK": _pattern("<- s", "e es s ss", "e ee se"),
     "XX": _pattern("", "e", "e ee s es", "s se"),
     "IX": _pattern("", "e s", "e ee se s es"),
-    # Interactive, deferred (sections 7.6 and 18.1).  A 1 puts off the authentication of the side whose letter it
+    # Interactive, deferred (sections 7.6 and 18.1). A 1 puts off the authentication of the side whose letter it
     # follows by one message.
     "NK1": _pattern("<- s", "e", "e ee es"),
     "NX1": _pattern("", "e", "e ee s", "es"),

@@ -3,13 +3,13 @@
 Two objects on top of `cipher.CipherState`, each owning the one before it, under the names that the specification gives
 them:
 
-`SymmetricState` (5.2) is a CipherState whose key changes, with two hashes.  ``h`` runs over everything that either
-side saw: the name of the protocol, the prologue, public keys, ciphertexts.  It is the associated data of each
-encryption, so peers whose transcripts differ in one bit fail at the next encrypted field.  ``h`` is public.  ``ck``,
+`SymmetricState` (5.2) is a CipherState whose key changes, with two hashes. ``h`` runs over everything that either
+side saw: the name of the protocol, the prologue, public keys, ciphertexts. It is the associated data of each
+encryption, so peers whose transcripts differ in one bit fail at the next encrypted field. ``h`` is public. ``ck``,
 the chaining key, runs over every secret that the sides agree on; each new secret gives a new ``k``, so what is
 encrypted later is protected by all secrets so far.
 
-`HandshakeState` (5.3) is a SymmetricState with the keys of both sides.  It walks through the messages of a pattern,
+`HandshakeState` (5.3) is a SymmetricState with the keys of both sides. It walks through the messages of a pattern,
 token by token, and each side does for a token what the other does:
 
     e                   send a fresh public key, in the clear
@@ -17,7 +17,7 @@ token by token, and each side does for a token what the other does:
     ee es se ss         mix in the Diffie-Hellman of two keys: the initiator's is the first letter
     psk                 mix in a pre-shared key
 
-and then encrypts the payload in the same way.  After the last message, Split (5.2) turns ``ck`` into the two
+and then encrypts the payload in the same way. After the last message, Split (5.2) turns ``ck`` into the two
 transport keys, and we take a third output as the exporter secret: unlike ``h`` it is known to the two peers alone.
 
 What a peer sends is never trusted to be of a size: see `x25519.dh`. A handshake that failed can't be resumed: see
@@ -56,7 +56,7 @@ def hkdf(hash_name: str, chaining_key: bytes, input_key_material: bytes, num_out
 
 
 class SymmetricState:
-    """The hashes and the key of a handshake under way.  ``exporter_secret`` is empty until `split`."""
+    """The hashes and the key of a handshake under way. ``exporter_secret`` is empty until `split`."""
 
     def __init__(self, protocol: ProtocolName) -> None:
         """Raises `LocalProtocolError` if ``protocol`` names a function that is not known."""
@@ -114,10 +114,10 @@ class SymmetricState:
         return plaintext
 
     def split(self) -> tuple[CipherState, CipherState]:
-        """Split: the states for messages of the initiator, and of the responder.  Call it once."""
+        """Split: the states for messages of the initiator, and of the responder. Call it once."""
         # The specification asks for two outputs; a third one leaves those as they are.
         temp_k1, temp_k2, self.exporter_secret = self._hkdf(b"", 3)
-        # Forward secrecy: who gets hold of this object later can't derive the transport keys again.
+        # Forward secrecy: whoever gets hold of this object later can't derive the transport keys again.
         self._ck = b""
         self._cipher_state.initialize_key(None)
         return self._transport(temp_k1), self._transport(temp_k2)
@@ -138,8 +138,8 @@ class SymmetricState:
 class HandshakeState:
     """One side of one handshake: call `write_message` and `read_message` in turn until `finished`, then `split`.
 
-    A call out of turn raises `LocalProtocolError` and changes nothing.  Any other failure, of writing or reading,
-    leaves the object dead: every later call raises `LocalProtocolError`.  There is nothing to go back to.  Over an
+    A call out of turn raises `LocalProtocolError` and changes nothing. Any other failure, of writing or reading,
+    leaves the object dead: every later call raises `LocalProtocolError`. There is nothing to go back to. Over an
     ordered connection a bad message has no better successor, and a side that reads on after a failure would let a
     stranger try many messages against one ephemeral key.
     """
@@ -159,7 +159,7 @@ class HandshakeState:
 
         ``s`` is our static key pair, ``rs`` the peer's static public key, ``psks`` the pre-shared keys in the order
         of their tokens; each must be given if the pattern needs it, and must not if the pattern has no use for it
-        (who gives ``rs`` to XX believes that it is checked).  ``e`` is for tests: it is generated otherwise.
+        (a caller that gives ``rs`` to XX believes that it is checked). ``e`` is for tests: it is generated otherwise.
         Raises `LocalProtocolError` for an unknown protocol and for wrong keys, `HandshakeError` for an ``rs`` that
         is no public key.
         """
@@ -198,7 +198,7 @@ class HandshakeState:
 
     @property
     def handshake_hash(self) -> bytes:
-        """Names this one handshake; equal on both sides, no secret.  `LocalProtocolError` before it is finished."""
+        """Names this one handshake; equal on both sides, no secret. `LocalProtocolError` before it is finished."""
         if not self.finished:
             raise LocalProtocolError("the handshake is not finished")
         return self._symmetric_state.get_handshake_hash()
@@ -261,7 +261,7 @@ class HandshakeState:
         del self._symmetric_state  # nobody gets that far any more
 
     def _begin(self, *, writing: bool) -> MessagePattern:
-        """Check that it is the time for this call.  The object is dead from here to `_end`, if that is reached."""
+        """Check that it is the time for this call. The object is dead from here to `_end`, if that is reached."""
         if self._over or self.finished:
             raise LocalProtocolError("the handshake is over")
         if writing != self._writes_next:

@@ -34,7 +34,7 @@ def generate_keypair() -> KeyPair:
 def check_public_key(public_key: bytes) -> bytes:
     """Return ``public_key`` if it is the canonical encoding of a coordinate, else raise `HandshakeError`.
 
-    X25519 itself ignores the high bit and reduces modulo p, which would give one key several encodings.  Keys are
+    X25519 itself ignores the high bit and reduces modulo p, which would give one key several encodings. Keys are
     compared as bytes, so there must be one.
     """
     if len(public_key) != DHLEN or int.from_bytes(public_key, "little") >= FIELD_PRIME:

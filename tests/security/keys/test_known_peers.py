@@ -2,22 +2,19 @@
 
 import multiprocessing
 import os
-import shutil
 import stat
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import chanlink
-from chanlink import ConfigError, Identity, KnownPeers, PublicKey, Trust, TrustFormatError, UntrustedPeer, WrongPeer
+from chanlink import ConfigError, Identity, KnownPeers, PublicKey, TrustFormatError, UntrustedPeer, WrongPeer
 from chanlink.security.keys.known_peers import PATTERN_MAX, WILDCARDS_MAX
 from chanlink.transport.address import parse_address
-from tests.patience import PATIENCE, processor_time
+from tests.patience import processor_time
 
-needs_ssh_keygen = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="ssh-keygen is not installed")
+from .programs import needs_ssh_keygen, ssh_keygen
 
 ALICE = Identity.generate("alice")
 SERVER = Identity.generate("server.example")
@@ -280,11 +277,6 @@ def test_processes_that_add_at_the_same_time_lose_nothing_and_nobody_reads_half_
 # --- with OpenSSH -------------------------------------------------------------------------------
 
 
-def ssh_keygen(*args: str | Path) -> str:
-    run = subprocess.run(["ssh-keygen", *map(str, args)], capture_output=True, text=True, check=True, timeout=PATIENCE)
-    return run.stdout
-
-
 @needs_ssh_keygen
 def test_names_hashed_by_ssh_keygen_are_read(file: Path) -> None:
     file.write_text(f"{NAME} {KEY}\nbuild.example {OTHER}\n@revoked {NAME} {THIRD}\n")
@@ -304,128 +296,4 @@ def test_names_hashed_by_ssh_keygen_are_read(file: Path) -> None:
 @needs_ssh_keygen
 def test_what_we_add_is_found_by_ssh_keygen(file: Path) -> None:
     KnownPeers.load(file).add(parse_address(ADDRESS), KEY)
-    assert str(BARE) in ssh_keygen("-F", NAME, "-f", file)
-
-
-# --- connecting ---------------------------------------------------------------------------------
-
-
-async def echo(requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
-    async for reply in requests:
-        async with reply:
-            await reply.send(peer.name)
-
-
-def listen(**options: Any) -> Any:
-    defaults: dict[str, Any] = {"identity": SERVER, "trust": Trust.of(ALICE.public_key), "services": {"echo": echo}}
-    return chanlink.listen("tcp://127.0.0.1:0", **defaults | options)
-
-
-async def try_to_connect(address: str, **options: Any) -> chanlink.Peer:
-    async with chanlink.connect(address, **{"identity": ALICE} | options) as session:
-        await session.ping()
-        return session.peer
-
-
-def name_in_file(address: str) -> str:
-    host, _, port = address.removeprefix("tcp://").rpartition(":")
-    return f"[{host}]:{port}"
-
-
-@pytest.mark.anyio
-async def test_known_server_is_connected_to_and_another_is_not(file: Path) -> None:
-    async with listen() as listener:
-        (address,) = listener.addresses
-        peers = known(file, f"{name_in_file(address)} {BARE} it\n")
-        assert await try_to_connect(address, trust=peers) == chanlink.Peer(KEY, "it", address)
-        file.write_text(f"{name_in_file(address)} {OTHER}\n")  # the file is read for each connection
-        with pytest.raises(WrongPeer) as caught:
-            await try_to_connect(address, trust=peers)
-    assert (caught.value.expected, caught.value.actual) == (OTHER.fingerprint, KEY.fingerprint)
-
-
-@pytest.mark.anyio
-async def test_unknown_server_is_refused_with_the_line_that_would_allow_it(file: Path) -> None:
-    async with listen() as listener:
-        (address,) = listener.addresses
-        with pytest.raises(UntrustedPeer) as caught:
-            await try_to_connect(address, trust=KnownPeers.load(file))
-        assert not file.exists()
-        assert caught.value.fingerprint == KEY.fingerprint
-        assert "\n" not in str(caught.value)
-        line = str(caught.value).partition(f"add this line to {file}: ")[2]
-        assert line == f"{name_in_file(address)} {BARE}"
-        file.write_text(line)
-        await try_to_connect(address, trust=KnownPeers.load(file))
-
-
-@pytest.mark.anyio
-async def test_first_use_adds_the_key_and_from_then_on_it_is_the_only_one(file: Path) -> None:
-    async with listen() as listener:
-        (address,) = listener.addresses
-        peers = KnownPeers.load(file, first_use=True)
-        for _ in range(2):
-            assert (await try_to_connect(address, trust=peers)).name == KEY.fingerprint
-        assert file.read_text() == f"{name_in_file(address)} {BARE}\n"
-        file.write_text(f"{name_in_file(address)} {OTHER}\n")
-        with pytest.raises(WrongPeer):
-            await try_to_connect(address, trust=peers)
-
-
-@pytest.mark.anyio
-async def test_first_use_remembers_a_server_that_refuses_us(file: Path) -> None:
-    async with listen(trust=Trust.nobody()) as listener:
-        (address,) = listener.addresses
-        with pytest.raises(UntrustedPeer) as caught:
-            await try_to_connect(address, trust=KnownPeers.load(file, first_use=True))
-        assert caught.value.fingerprint == ALICE.public_key.fingerprint
-        assert file.read_text() == f"{name_in_file(address)} {BARE}\n"
-
-
-@pytest.mark.anyio
-async def test_there_is_no_session_when_the_key_of_first_use_cannot_be_kept(tmp_path: Path) -> None:
-    (tmp_path / "dangling").symlink_to(tmp_path / "file" / "peers")
-    async with listen() as listener:
-        peers = KnownPeers.load(tmp_path / "dangling", first_use=True)
-        (tmp_path / "file").touch()
-        with pytest.raises(TrustFormatError):
-            await try_to_connect(listener.addresses[0], trust=peers)
-
-
-@pytest.mark.anyio
-async def test_default_file_decides_when_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    async with listen() as listener:
-        (address,) = listener.addresses
-        with pytest.raises(UntrustedPeer, match="known_peers"):
-            await try_to_connect(address)
-        KnownPeers.load().add(parse_address(address), KEY)
-        assert (await try_to_connect(address)).key == KEY
-
-
-@pytest.mark.anyio
-async def test_of_a_key_and_a_file_both_must_agree(file: Path) -> None:
-    async with listen() as listener:
-        (address,) = listener.addresses
-        peers = known(file, f"{name_in_file(address)} {KEY}\n")
-        await try_to_connect(address, peer=KEY, trust=peers)
-        with pytest.raises(WrongPeer):
-            await try_to_connect(address, peer=OTHER, trust=peers)
-        with pytest.raises(UntrustedPeer):
-            await try_to_connect(address, peer=KEY, trust=known(file, ""))
-
-
-@pytest.mark.anyio
-async def test_who_has_no_address_must_be_expected_by_key(file: Path) -> None:
-    here, _ = chanlink.byte_pipe()
-    for options in ({}, {"trust": KnownPeers.load(file, first_use=True)}):
-        with pytest.raises(ConfigError, match="which server"):
-            await try_to_connect(here, **options)  # type: ignore[arg-type]
-
-
-@pytest.mark.anyio
-async def test_file_that_cannot_be_read_is_an_error_before_anything_is_done(file: Path) -> None:
-    peers = KnownPeers.load(file)
-    file.write_text("nonsense")
-    with pytest.raises(TrustFormatError, match="known_peers:1"):
-        await try_to_connect("tcp://127.0.0.1:1", trust=peers)
+    assert str(BARE) in ssh_keygen("-F", NAME, "-f", file).stdout.decode()

@@ -69,7 +69,7 @@ def test_trust_file_is_read(file: Path) -> None:
 {ALICE}
    # indented
   services="rexec,ping" {BOB}\t
-\tservices="ping"\t{str(BARE).replace(" ", "  ")}
+\tservices="ping"\t{str(BARE).replace(" ", " ")}
 """
     )
     trust = Trust.load(file)

@@ -80,7 +80,7 @@ def side_of(vector: dict[str, Any], side: str) -> HandshakeState:
 
 
 def senders(vector: dict[str, Any], messages_of_handshake: int) -> Iterator[bool]:
-    """For each message, whether the initiator sends it.  One convention of these files has no ``sender``."""
+    """For each message, whether the initiator sends it. One convention of these files has no ``sender``."""
     for index, message in enumerate(vector["messages"]):
         if "sender" in message:
             yield message["sender"] == "init"
