@@ -1,4 +1,4 @@
-"""``python -m tests.bench.hostile [name ...]``: floods, and what they cost (SECURITY, "Bad input, and what it gets").
+"""``python -m tests.bench.hostile [name ...]``: floods, and what they cost (docs/explanation/security.md).
 
 The server is a process of its own, on a core of its own. A good client is another one, which connects anew (against
 strangers) or calls on an open session (against peers that passed the handshake) all the while. Printed for each: closed

@@ -1,4 +1,4 @@
-"""Byte streams and large messages, over every route (DESIGN 3.1, 3.2, 3.6)."""
+"""Byte streams and large messages, over every route."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Cancellation at every await (DESIGN 3.3): by anyio's scopes, and by asyncio itself.  Over every route.
+"""Cancellation at every await: by anyio's scopes, and by asyncio itself. Over every route.
 
 An operation runs in a task of its own and is cancelled after 0, 1, 2, ... turns of the event loop, while the other
 side does its part, until it has once been left time to be done.

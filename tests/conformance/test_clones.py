@@ -1,4 +1,4 @@
-"""Clones of senders: one receiver, fed from many places (DESIGN 2; issue 3, point 3).  Over every route."""
+"""Clones of senders: one receiver, fed from many places. Over every route."""
 
 from typing import Any
 

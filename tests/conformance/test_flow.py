@@ -1,4 +1,4 @@
-"""Flow (DESIGN 3.2): credit follows what is taken, capacity and rendezvous are exact, nobody slows another."""
+"""Flow: credit follows what is taken, capacity and rendezvous are exact, nobody slows another."""
 
 import socket
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""The four ways in which a channel is over (DESIGN 3.1): end, failed, refused, lost.  The same over every route."""
+"""The four ways in which a channel is over: end, failed, refused, lost. The same over every route."""
 
 import gc
 import warnings

@@ -1,4 +1,4 @@
-"""Ends in messages (DESIGN 3.5): lent until the message is accepted, moved then, given back when it is not."""
+"""Ends in messages: lent until the message is accepted, moved then, given back when it is not."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Select (DESIGN 3.4): exactly one case commits, the others have no effect; the same over every route."""
+"""Select: exactly one case commits, the others have no effect; the same over every route."""
 
 import random
 from typing import Any

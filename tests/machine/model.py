@@ -1,4 +1,4 @@
-"""What the machine knows: the ends, the flows between them, and what each side may see (DESIGN section 3).
+"""What the machine knows: the ends, the flows between them, and what each side may see.
 
 A **flow** goes from its senders to one receiver; a channel has one, a byte stream two. An **end** is held at a site,
 or it moves: it lies in a message that was accepted and that nobody has received yet. Each end remembers the **lines**
