@@ -11,7 +11,7 @@ from chanlink.errors import END, ChannelClosed, ChannelError, EndOfChannel, Reas
 
 from .channel import failure
 from .cores import ReceiveCore, SendCore
-from .handle import Handle
+from .handle import ReceiveHandle, SendHandle
 from .memory import ByteQueue
 from .values import Kind
 from .waiting import Loop
@@ -43,20 +43,19 @@ def byte_pipe(size: int | None = None) -> "tuple[ByteStream, ByteStream]":
 
     Either may be sent to another process inside a message, also after some bytes were written to the other.
 
-    With `size`, exactly so many bytes have to flow from the left end to the right one: sending more, or ending with
+    With `size`, exactly this many bytes have to flow from the left end to the right one: sending more, or ending with
     less, fails on both sides with code ``wrong-size``. The other direction has no size.
     """
     if size is not None and size < 0:
         raise ValueError("size must be None or at least 0")
     loop = Loop()
-    there, back = ByteQueue(loop), ByteQueue(loop)
-    left, right = ByteStream(there.sender, back.receiver), ByteStream(back.sender, there.receiver)
+    there, back = ByteQueue(loop, size), ByteQueue(loop)
     assert there.receiver is not None
-    there.sender.bytes_left = there.receiver.bytes_left = size
-    return left, right
+    assert back.receiver is not None
+    return ByteStream(there.sender, back.receiver), ByteStream(back.sender, there.receiver)
 
 
-class ByteStream(Handle, AnyByteStream):
+class ByteStream(SendHandle, ReceiveHandle, AnyByteStream):
     """A two-way path for raw bytes with half-close; an `anyio.abc.ByteStream`.
 
     Leaving ``async with stream`` closes both directions; by an exception, what it sends *fails*. One that is garbage
@@ -64,6 +63,15 @@ class ByteStream(Handle, AnyByteStream):
     """
 
     kind: Kind = "bytes"
+    """What the peer gets when this end is sent to it."""
+
+    def __init__(self, send_core: SendCore, receive_core: ReceiveCore) -> None:
+        self._send_core = send_core
+        self._receive_core = receive_core
+        super().__init__()
+
+    def _cores(self) -> tuple[SendCore, ReceiveCore]:
+        return self._send_core, self._receive_core
 
     async def send(self, item: bytes) -> None:
         """Send bytes, or what has a buffer of them; returns when they were accepted, all of them.
@@ -76,26 +84,24 @@ class ByteStream(Handle, AnyByteStream):
         if not data:
             await checkpoint()
             return
-        core = self.send_core
-        assert core is not None
+        core = self._send_core
         if core.bytes_left is None:
-            await self.put(data)
+            await self._put(data)
         else:
             await self._send_sized(core, data)
-        core.bytes += len(data)
+        core.count(len(data))
 
     async def _send_sized(self, core: SendCore, data: bytes) -> None:
-        assert core.bytes_left is not None
         size = len(data)
-        if size > core.bytes_left - core.waiting_bytes:
-            self.check_open()
-            raise self._wrong_size(f"{size + core.waiting_bytes - core.bytes_left} bytes more than were said")
-        core.waiting_bytes += size
+        if more := core.reserve(size):
+            self._check_open()
+            raise self._wrong_size(f"{more} bytes more than were said")
+        sent = False
         try:
-            await self.put(data)
-            core.bytes_left -= size
+            await self._put(data)
+            sent = True
         finally:
-            core.waiting_bytes -= size
+            core.release_reserved(size, sent=sent)
 
     async def receive(self, max_bytes: int = 65_536) -> bytes:
         """At least one byte, at most `max_bytes`: of what has arrived as many frames (64 KiB at most) as fit.
@@ -106,16 +112,15 @@ class ByteStream(Handle, AnyByteStream):
         """
         if max_bytes < 1:
             raise ValueError("max_bytes must be at least 1")
-        core = self.receive_core
-        assert core is not None
-        data: bytes = await (self.get(max_bytes) if core.bytes_left is None else self._receive_sized(core, max_bytes))
-        core.bytes += len(data)
+        core = self._receive_core
+        data: bytes = await (self._get(max_bytes) if core.bytes_left is None else self._receive_sized(core, max_bytes))
+        core.count(len(data))
         return data
 
     async def _receive_sized(self, core: ReceiveCore, max_bytes: int) -> bytes:
         assert core.bytes_left is not None
         try:
-            data: bytes = await self.get(max_bytes)
+            data: bytes = await self._get(max_bytes)
         except EndOfChannel:
             if not core.bytes_left:
                 raise
@@ -124,7 +129,6 @@ class ByteStream(Handle, AnyByteStream):
             failed = Reason("failed", WRONG_SIZE, "the other side sent another number of bytes than it said")
             core.fail(failed)
             raise failed.error()
-        core.bytes_left -= len(data)
         return data
 
     def _wrong_size(self, text: str) -> ChannelError:
@@ -137,42 +141,37 @@ class ByteStream(Handle, AnyByteStream):
 
         Raises `ChannelFailed` (``wrong-size``) when less was sent than the size that the stream was made for.
         """
-        self.check_open()
-        core = self.send_core
-        assert core is not None
-        if core.bytes_left and self.sends():
+        self._check_open()
+        core = self._send_core
+        if core.bytes_left and core.shares:
             raise self._wrong_size(f"{core.bytes_left} bytes less than were said")
         self._finish(END)
         await checkpoint()
 
     def fail(self, code: str, text: str = "") -> None:
         """Give up sending: the other side gets the bytes sent before, then `ChannelFailed(code, text)`."""
-        self.check_open()
+        self._check_open()
         self._finish(Reason("failed", code, text))
 
     def _finish(self, reason: Reason) -> None:
-        core = self.send_core
-        assert core is not None
-        if self.sends():  # the first reason stays
-            core.release(reason)
-        core.wake_all()
+        self._finish_sending(reason)
+        self._send_core.wake_all()
 
-    def sends(self) -> bool:
-        return self.send_core is not None and self.send_core.shares > 0
+    def _finish_sending(self, reason: Reason) -> None:
+        if self._send_core.shares:  # the first reason stays
+            self._send_core.release(reason)
 
     def refuse(self, code: str = "closed", reason: str = "") -> None:
         """Read no more; the other side's `send` raises `ChannelRefused` from now on.  This side can still send."""
-        self.check_open()
-        assert self.receive_core is not None
-        self.receive_core.refuse(Reason("refused", code, reason))
+        self._check_open()
+        self._receive_core.refuse(Reason("refused", code, reason))
 
     def close(self) -> None:
         """End what this side sends, unless that is over, and read no more.  Closing twice is harmless.
 
         A stream that has not sent its whole size fails instead.
         """
-        assert self.send_core is not None
-        early = Reason("failed", WRONG_SIZE, "closed early") if self.send_core.bytes_left else END
+        early = Reason("failed", WRONG_SIZE, "closed early") if self._send_core.bytes_left else END
         self._close(early, Reason("refused", "closed"))
 
     async def aclose(self) -> None:
@@ -181,29 +180,33 @@ class ByteStream(Handle, AnyByteStream):
         await checkpoint()
 
     def _close(self, sending: Reason, receiving: Reason) -> None:
-        if self.void(ChannelClosed):
+        if self._make_void(ChannelClosed):
             self._release(sending, receiving)
+
+    def _release(self, sending: Reason, receiving: Reason) -> None:
+        self._finish_sending(sending)
+        self._receive_core.refuse(receiving)
 
     async def wait_closed(self) -> ChannelError:
         """Return, with the reason, when the other side reads no more, though nothing is being sent."""
-        return await self.until_refused()
+        return await self._until_refused()
 
     def statistics(self) -> ByteStreamStatistics:
-        sending, receiving = self.send_core, self.receive_core
-        assert sending is not None
-        assert receiving is not None
+        """What it is doing now."""
+        sending, receiving = self._send_core, self._receive_core
         return ByteStreamStatistics(
             sending.bytes,
             sending.outlet.queued,
             sending.outlet.credit,
             receiving.bytes,
-            sum(feed.queued for feed in receiving.feeds),
+            receiving.queued,
             len(sending.senders),
             len(receiving.receivers),
         )
 
     @property
     def extra_attributes(self) -> Any:
+        """As of anyio's streams; there are none."""
         return {}
 
     async def __aexit__(

@@ -4,7 +4,7 @@ A case that waits is registered at the core of its end like a task; there is no 
 select looks at its cases and commits to one of them without awaiting, so exactly one happens. At a rendezvous in
 memory the other side may commit a case; the select returns that one then, whatever else has happened.
 
-A wake-up that a case got and did not use goes to the next one who waits there.
+A wake-up that a case got and did not use goes to the next waiter there.
 """
 
 import abc
@@ -16,10 +16,10 @@ import anyio
 from chanlink.errors import ChanlinkError, ChannelClosed, ChannelError, DecodeError
 
 from .channel import Receiver, Sending
+from .cores import ReceiveCore, SendCore
 from .handle import Closing, Handle
-from .memory import MemoryQueue
 from .offers import Offer
-from .waiting import EMPTY, Loop, Waiters
+from .waiting import EMPTY, Waiters
 
 
 class Selected(NamedTuple):
@@ -40,37 +40,33 @@ Case = Receiver[Any] | Sending | Closing
 
 
 class BaseCase(abc.ABC):
-    """A case of one select."""
+    """A case of one select, about one core of its end."""
 
-    queue: Waiters | None = None
-    """Where it waits, while it does, or did last."""
     once = True
     """Whether a `Selector` forgets it when it has happened."""
+    core: SendCore | ReceiveCore
 
-    def __init__(self, index: int, end: Handle, selection: "Selection") -> None:
+    def __init__(self, index: int, end: Handle, selection: "Selection", queue: Waiters) -> None:
         self.index = index
         self.end = end
         self.selection = selection
         self.woken = False
         """Whether it had a wake-up that it has not used."""
+        self._queue = queue  # where it waits
 
     @abc.abstractmethod
     def poll(self) -> Any:
         """Commit if that is possible now: the value; else `EMPTY`.  Raises why the end is over."""
 
-    @abc.abstractmethod
     def wait(self) -> None:
         """Register at the core."""
-
-    @property
-    @abc.abstractmethod
-    def loop(self) -> Loop: ...
+        self._queue.add(self)
 
     def look(self) -> Selected | None:
         """Let it happen if it is ready."""
-        self.loop.watch()
+        self.core.loop.watch()
         try:
-            self.end.check_open()
+            self.end._check_open()
             value = self.poll()
         except (ChannelError, DecodeError) as exc:
             return self.over(exc)
@@ -91,8 +87,7 @@ class BaseCase(abc.ABC):
 
     def leave(self) -> None:
         """Wait no more."""
-        if self.queue is not None:
-            self.queue.discard(self)
+        self._queue.discard(self)
 
     def close(self) -> None:  # noqa: B027  (only a message to send has something to give back)
         """It is not a case any more."""
@@ -103,12 +98,15 @@ class BaseCase(abc.ABC):
         self.woken = True
         self.selection.wake(self)
 
+    def use(self) -> None:
+        """It has looked: that is what its wake-up was for."""
+        self.woken = False
+
     def pass_on(self) -> None:
         """A wake-up that was not used is for the next one."""
         if self.woken:
             self.woken = False
-            assert self.queue is not None
-            self.queue.wake()
+            self._queue.wake()
 
     def takes(self) -> bool:
         return False
@@ -118,21 +116,16 @@ class BaseCase(abc.ABC):
 
 
 class ReceiveCase(BaseCase):
+    """A message is taken."""
+
     once = False
 
+    def __init__(self, index: int, end: Receiver[Any], selection: "Selection") -> None:
+        self.core: ReceiveCore = end._receive_core
+        super().__init__(index, end, selection, self.core.receivers)
+
     def poll(self) -> Any:
-        return self._core().take(0)
-
-    def wait(self) -> None:
-        self.queue = self._core().receivers
-        self.queue.add(self)
-
-    def _core(self) -> Any:
-        return self.end.receive_core
-
-    @property
-    def loop(self) -> Loop:
-        return self._core().loop  # type: ignore[no-any-return]
+        return self.core.take(0)
 
     def takes(self) -> bool:
         return self.selection.free
@@ -142,45 +135,45 @@ class ReceiveCase(BaseCase):
 
 
 class SendCase(BaseCase):
+    """A message is sent."""
+
     def __init__(self, index: int, case: Sending, selection: "Selection") -> None:
-        super().__init__(index, case.end, selection)
-        assert case.end.send_core is not None
-        self._core = case.end.send_core
+        self.core: SendCore = case.end._send_core
+        super().__init__(index, case.end, selection, self.core.senders)
         self._offer: Offer | None = None
         self._error: ChannelError | None = None
         try:
-            case.end.check_open()
-            self._offer = self._core.outlet.prepare(case.value)
-            self._offer.by = case.end
-            self._offer.decider = self
+            case.end._check_open()
+            self._offer = self.core.outlet.prepare(case.value)
+            self._offer.made_by(case.end, decider=self)
         except ChannelError as exc:
             if not case.end.is_void:
                 raise  # an end in the message is closed: a fault of the caller's
             self._error = exc
 
     @property
-    def is_rendezvous(self) -> bool:
-        """Whether a receiver in this process takes the message from the offer."""
-        outlet = self._core.outlet
-        return outlet.capacity == 0 and isinstance(outlet, MemoryQueue)
+    def meets(self) -> ReceiveCore | None:
+        """At a rendezvous in this process: whose receivers take the message from the offer."""
+        return self.core.outlet.meets
 
     def poll(self) -> Any:
         if self._error is not None:
             raise self._error
         assert self._offer is not None
-        if not self._offer.settled() and not self._core.outlet.commit(self._offer):
+        if not self._offer.settled() and not self.core.outlet.commit(self._offer):
             return EMPTY
         self._offer = None
         return None
 
     def wait(self) -> None:
-        self._core.outlet.stand(self._offer, self)
-        self.queue = self._core.senders
-        self.queue.add(self)
+        assert self._offer is not None
+        self.core.outlet.stand(self._offer, self)
+        super().wait()
 
     def leave(self) -> None:
         super().leave()
-        self._core.outlet.withdraw(self._offer)
+        if self._offer is not None:
+            self.core.outlet.withdraw(self._offer)
 
     def close(self) -> None:
         if self._offer is not None:
@@ -203,36 +196,23 @@ class SendCase(BaseCase):
         self._offer = None
         return self.selected(None)
 
-    @property
-    def loop(self) -> Loop:
-        return self._core.loop
-
 
 class CloseCase(BaseCase):
+    """The end is over: of a byte stream, its sending half."""
+
+    def __init__(self, index: int, end: Handle, selection: "Selection") -> None:
+        self.core = end._cores()[0]
+        super().__init__(index, end, selection, self.core.watchers)
+
     def poll(self) -> Any:
-        sending, receiving = self.end.send_core, self.end.receive_core
-        if sending is not None:
-            if sending.outlet.reason is not None:
-                raise sending.outlet.reason.error(sending.taken)
-        elif receiving is not None and (reason := receiving.ended()) is not None:
-            raise reason.error(receiving.taken)
-        return EMPTY
-
-    def wait(self) -> None:
-        core = self.end.send_core or self.end.receive_core
-        assert core is not None
-        self.queue = core.watchers
-        self.queue.add(self)
-
-    @property
-    def loop(self) -> Loop:
-        core = self.end.send_core or self.end.receive_core
-        assert core is not None
-        return core.loop
+        reason = self.core.over()
+        if reason is None:
+            return EMPTY
+        raise reason.error(self.core.taken)
 
 
 class Selection:
-    """Who waits for several cases and commits to one."""
+    """What waits for several cases and commits to one: a call of `select`, a `Selector`."""
 
     def __init__(self) -> None:
         self._event: anyio.Event | None = None

@@ -10,10 +10,10 @@ from anyio.lowlevel import checkpoint
 from chanlink.errors import END, MAX_CODE, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
 
 from .cores import ReceiveCore, SendCore
-from .handle import YIELD_AFTER, Handle
+from .handle import ReceiveHandle, SendHandle
 from .memory import MessageQueue
 from .values import Kind
-from .waiting import EMPTY
+from .waiting import EMPTY, YIELD_AFTER
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -69,10 +69,15 @@ def pipe(capacity: int | None = None, *, item_type: object = Any) -> "tuple[Send
     the byte window holds over a session, ``0`` for a rendezvous (`send` returns when the message was taken).
     Either end may be sent to another process inside a message. `item_type` is for type checkers.
     """
+    check_capacity(capacity)
+    queue = MessageQueue(capacity)
+    assert queue.receiver is not None
+    return Sender(queue.sender), Receiver(queue.receiver)
+
+
+def check_capacity(capacity: int | None) -> None:
     if capacity is not None and capacity < 0:
         raise ValueError("capacity must be None or at least 0")
-    queue = MessageQueue(capacity)
-    return Sender(queue.sender, None), Receiver(None, queue.receiver)
 
 
 class Sending(NamedTuple):
@@ -82,7 +87,7 @@ class Sending(NamedTuple):
     value: Any
 
 
-class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
+class Sender(SendHandle, ObjectSendStream[T_contra], Generic[T_contra]):
     """The end of a channel that sends.  Many tasks may use it at the same time.
 
     Leaving ``async with sender`` closes it: the receiver gets what was sent before, then the end. If the block is
@@ -94,9 +99,16 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
     """
 
     kind: Kind = "sender"
-
+    """What the peer gets when this end is sent to it."""
     tell_text: bool = False
     """Whether the receiver also gets the text of the exception that the block was left by.  It may hold internals."""
+
+    def __init__(self, send_core: SendCore) -> None:
+        self._send_core = send_core
+        super().__init__()
+
+    def _cores(self) -> tuple[SendCore]:
+        return (self._send_core,)
 
     async def send(self, item: T_contra) -> None:
         """Send one message; returns when it was accepted (with capacity 0: taken).
@@ -108,20 +120,19 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         (this sender, or an end in the message), `ChannelRefused` (the receiver is gone), `SessionLost`. Cancelled:
         it was accepted whole or not at all, and the channel is usable.
         """
-        await self.put(item)
+        await self._put(item)
 
     def send_nowait(self, item: T_contra) -> None:
         """As `send`, but raises `anyio.WouldBlock` instead of waiting."""
-        self.put_nowait(item)
+        self._put_nowait(item)
 
     async def flush(self) -> None:
         """Return once the far application has taken everything that was sent.
 
         Also after `close`. Raises `ChannelRefused` or `SessionLost` when that can't happen any more.
         """
-        assert self.send_core is not None
         await checkpoint()
-        await self._until_taken(self.send_core, self.send_core.sent, wherever=False)
+        await self._until_taken(self._send_core, self._send_core.sent, wherever=False)
 
     def sending(self, item: T_contra) -> Sending:
         """A case for `select`: ready when `item` would be accepted at once; committed, it is sent as by `send`."""
@@ -136,18 +147,16 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
 
         Raises `ChannelClosed`.
         """
-        self.check_open()
-        assert self.send_core is not None
-        self.send_core.shares += 1
-        clone = type(self)(self.send_core, None)
+        self._check_open()
+        self._send_core.share()
+        clone = type(self)(self._send_core)
         clone.tell_text = self.tell_text
         return clone
 
     @property
     def taken(self) -> int:
         """How many messages the far application is known to have taken."""
-        assert self.send_core is not None
-        return self.send_core.taken
+        return self._send_core.taken
 
     def close(self) -> None:
         """End the channel (with its last clone); the receiver first gets everything sent before.  Twice is harmless."""
@@ -163,16 +172,19 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         self._finish(Reason("failed", code, text))
 
     def _finish(self, reason: Reason) -> None:
-        if self.void(ChannelClosed):
-            self._release(reason, reason)
+        if self._make_void(ChannelClosed):
+            self._send_core.release(reason)
+
+    def _release(self, sending: Reason, receiving: Reason) -> None:
+        self._send_core.release(sending)
 
     async def wait_closed(self) -> ChannelError:
         """Return, with the reason, when the receiver is gone, though nothing is being sent."""
-        return await self.until_refused()
+        return await self._until_refused()
 
     def statistics(self) -> SenderStatistics:
-        core = self.send_core
-        assert core is not None
+        """What it is doing now."""
+        core = self._send_core
         failure = core.failure.error(core.taken) if core.failure is not None else None
         outlet = core.outlet
         return SenderStatistics(
@@ -188,13 +200,21 @@ class Sender(Handle, ObjectSendStream[T_contra], Generic[T_contra]):
         self._finish(failure(exc_type, exc if self.tell_text else None) or END)
 
 
-class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
+class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
     """The end of a channel that receives.  Many tasks may use it; each message goes to one of them.
 
     Iterating stops at the orderly end, and raises `ChannelFailed` or `SessionLost` at any other.
     """
 
     kind: Kind = "receiver"
+    """What the peer gets when this end is sent to it."""
+
+    def __init__(self, receive_core: ReceiveCore) -> None:
+        self._receive_core = receive_core
+        super().__init__()
+
+    def _cores(self) -> tuple[ReceiveCore]:
+        return (self._receive_core,)
 
     async def receive(self) -> T_co:
         """The next message.
@@ -203,11 +223,11 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         `DecodeError` when the peer sent what is no message (its sender is refused, the channel is over).
         Cancelled: no message is lost.
         """
-        return await self.get()  # type: ignore[no-any-return]
+        return await self._get()  # type: ignore[no-any-return]
 
     def receive_nowait(self) -> T_co:
         """As `receive`, but raises `anyio.WouldBlock` instead of waiting."""
-        return self.get_nowait()  # type: ignore[no-any-return]
+        return self._get_nowait()  # type: ignore[no-any-return]
 
     async def receive_many(self, limit: int = 1_000) -> list[T_co]:
         """At least one message, and as many more as are there already, up to `limit`; fewer if they are long.
@@ -215,10 +235,9 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         Raises as `receive`.
         """
         items = [await self.receive()]
-        core = self.receive_core
-        assert core is not None
+        core = self._receive_core
         try:
-            while len(items) < limit and core.turn < YIELD_AFTER and (item := core.take(0)) is not EMPTY:
+            while len(items) < limit and core.steps < YIELD_AFTER and (item := core.take(0)) is not EMPTY:
                 items.append(item)
         except (ChannelError, DecodeError):
             pass  # a reason is sticky: the next call raises it, also that of a message which could not be read
@@ -226,7 +245,7 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
 
     async def __anext__(self) -> T_co:
         try:
-            return await self.get()  # type: ignore[no-any-return]
+            return await self._get()  # type: ignore[no-any-return]
         except EndOfChannel:
             raise StopAsyncIteration from None
 
@@ -236,9 +255,11 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
 
     def refuse(self, code: str, reason: str = "") -> None:
         """As `close`, with a code of your own."""
-        if self.void(ChannelClosed):
-            refused = Reason("refused", code, reason)
-            self._release(refused, refused)
+        if self._make_void(ChannelClosed):
+            self._receive_core.refuse(Reason("refused", code, reason))
+
+    def _release(self, sending: Reason, receiving: Reason) -> None:
+        self._receive_core.refuse(receiving)
 
     async def aclose(self) -> None:
         """As `close`."""
@@ -246,11 +267,10 @@ class Receiver(Handle, ObjectReceiveStream[T_co], Generic[T_co]):
         await checkpoint()
 
     def statistics(self) -> ReceiverStatistics:
-        core = self.receive_core
-        assert core is not None
+        """What it is doing now."""
+        core = self._receive_core
         failure = core.failure.error(core.taken) if core.failure is not None else None
-        queued = sum(feed.queued for feed in core.feeds)
-        return ReceiverStatistics(core.taken, queued, len(core.receivers), len(core.feeds), failure)
+        return ReceiverStatistics(core.taken, core.queued, len(core.receivers), len(core.feeds), failure)
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
@@ -273,8 +293,3 @@ def _as_code(name: str) -> str:
     """The name of a class as codes are written (protocol section 6): ``TimeoutError`` is ``timeout-error``."""
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
     return "-".join(words).lower()[:MAX_CODE].rstrip("-") or "exception"
-
-
-def make_channel_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:
-    """The handle for cores that arrived."""
-    return Sender(send_core, None) if kind == "sender" else Receiver(None, receive_core)

@@ -1,4 +1,4 @@
-"""Queues in memory: what joins two cores of one process (cores.py).  The outlet of one, a feed of the other."""
+"""Queues in memory: what joins two cores of one process, the outlet of one and a feed of the other."""
 
 import abc
 from bisect import bisect
@@ -11,7 +11,7 @@ from typing import Any
 from chanlink.errors import ChanlinkError, ChannelClosed, Reason, not_taken
 from chanlink.limits import PeerLimits
 
-from .cores import ReceiveCore, SendCore
+from .cores import Onward, ReceiveCore, SendCore
 from .offers import Offer
 from .values import End, find_ends, is_plain, replace_ends
 from .waiting import EMPTY, Loop, Waiter
@@ -25,34 +25,36 @@ MEMORY_BYTES = 64 * 1024
 class MemoryQueue(abc.ABC):
     """What joins two cores of one process: the outlet of one, a feed of the other."""
 
-    def __init__(self, capacity: int | None, loop: Loop) -> None:
+    def __init__(self, loop: Loop, *, capacity: int | None = None, size: int | None = None) -> None:
         self.capacity = capacity
         self.items: deque[Any] = deque()
-        self.sender = SendCore(self, loop)
-        self.receiver: ReceiveCore | None = ReceiveCore(loop, capacity)
+        self.sender = SendCore(self, loop, size=size)
+        self.receiver: ReceiveCore | None = ReceiveCore(loop, capacity, size=size)
         """The core that receives; None once it has been bound to something else."""
-        self.receiver.add(self)
+        self.receiver.also_from(self)
         self.reason: Reason | None = None
         self.finished: Reason | None = None
         self.sent = 0
         self.taken = 0
         self._after: deque[tuple[int, Callable[[], None]]] = deque()
 
+    # --- as an outlet ---
+
+    @abc.abstractmethod
+    def can_accept(self) -> bool:
+        """Whether nothing is over, and there is room."""
+
     @abc.abstractmethod
     def post(self, value: Any) -> bool:
         """As an `Outlet`."""
 
     @abc.abstractmethod
-    def prepare(self, value: Any) -> Any:
+    def prepare(self, value: Any) -> Offer:
         """As an `Outlet`."""
 
     @abc.abstractmethod
-    def commit(self, offer: Any) -> bool:
+    def commit(self, offer: Offer) -> bool:
         """As an `Outlet`."""
-
-    @abc.abstractmethod
-    def take(self, limit: int) -> Any:
-        """As a `Feed`."""
 
     @property
     @abc.abstractmethod
@@ -64,14 +66,15 @@ class MemoryQueue(abc.ABC):
     def credit(self) -> int:
         """As an `Outlet`."""
 
-    def stand(self, offer: Any, waiter: Waiter) -> None:  # noqa: B027  (only a rendezvous needs it)
+    @property
+    def meets(self) -> ReceiveCore | None:
+        return None
+
+    def stand(self, offer: Offer, waiter: Waiter) -> None:  # noqa: B027  (only a rendezvous needs it)
         """As an `Outlet`."""
 
-    def withdraw(self, offer: Any) -> None:  # noqa: B027
+    def withdraw(self, offer: Offer) -> None:  # noqa: B027
         """As an `Outlet`."""
-
-    def drop(self, item: Any) -> None:  # noqa: B027  (most items need nothing)
-        """An item will not be taken."""
 
     def check_open(self) -> None:
         """Raise why nothing can be sent any more, if so."""
@@ -83,20 +86,24 @@ class MemoryQueue(abc.ABC):
     def accept(self, item: Any) -> None:
         self.items.append(item)
         self.sent += 1
-        self.readable()
-
-    def readable(self) -> None:
         if self.receiver is not None:
             self.receiver.readable(self)
 
     def failing(self, reason: Reason) -> None:
-        if self.receiver is not None and self.receiver.failure is None:
-            self.receiver.failure = reason
+        if self.receiver is not None:
+            self.receiver.failing(reason)
 
     def finish(self, reason: Reason) -> None:
         if self.finished is None:
             self.finished = reason
-            self.readable()
+            if self.receiver is not None:
+                self.receiver.readable(self)
+
+    # --- as a feed ---
+
+    @abc.abstractmethod
+    def take(self, limit: int) -> Any:
+        """As a `Feed`."""
 
     def over(self) -> Reason | None:
         return None if self.items else self.finished
@@ -113,6 +120,20 @@ class MemoryQueue(abc.ABC):
         self.items.clear()
         self.sender.wake_all()
 
+    def drop(self, item: Any) -> None:  # noqa: B027  (most items need nothing)
+        """An item will not be taken."""
+
+    # --- when ends leave ---
+
+    @abc.abstractmethod
+    def backlog(self) -> list[Any]:
+        """The messages, or the bytes, that wait here, for a stream that takes over."""
+
+    def leave_by(self, outlet: Onward, loop: Loop) -> None:
+        """The receiver has left: what is sent goes there from now on, where the backlog has gone already."""
+        self.receiver = None
+        self.sender.leave_by(outlet, loop)
+
     def after(self, then: Callable[[], None]) -> None:
         """Call `then` once everything that was sent until now has been taken."""
         if self.taken == self.sent:
@@ -121,10 +142,19 @@ class MemoryQueue(abc.ABC):
             self._after.append((self.sent, then))
 
     def note_taken(self) -> None:
-        """One more item was taken."""
         self.taken += 1
         while self._after and self._after[0][0] <= self.taken:
             self._after.popleft()[1]()
+
+
+def queue_behind(core: SendCore) -> MemoryQueue | None:
+    """The queue that a core sends to, if it sends to one."""
+    return core.outlet if isinstance(core.outlet, MemoryQueue) else None
+
+
+def queue_before(core: ReceiveCore) -> MemoryQueue | None:
+    """The queue that a core takes from, if it takes from one."""
+    return next((feed for feed in core.feeds if isinstance(feed, MemoryQueue)), None)
 
 
 class _Parcel:
@@ -148,16 +178,19 @@ class MessageQueue(MemoryQueue):
     """
 
     def __init__(self, capacity: int | None) -> None:
-        super().__init__(capacity, Loop())
-        self._room = MEMORY_MESSAGES if capacity is None else capacity
+        super().__init__(Loop(), capacity=capacity)
+        self._places = MEMORY_MESSAGES if capacity is None else capacity
         self._offers: dict[Offer, None] = {}
         self._given_back: list[int] = []
-        """Of a rendezvous: which of the messages sent are in `items`, because those who had them were cancelled."""
+        """Of a rendezvous: which of the messages sent are in `items`, as the tasks that had them were cancelled."""
+        self._onward: Onward | None = None
+        """Where messages go since the receiver has left."""
+
+    def can_accept(self) -> bool:
+        return self.reason is None and self.finished is None and len(self.items) < self._places
 
     def post(self, value: Any) -> bool:
-        if self.reason is not None or self.finished is not None or len(self.items) >= self._room:
-            return False
-        if not is_plain(value):
+        if not (self.can_accept() and is_plain(value)):
             return False
         self.accept(value)
         return True
@@ -166,29 +199,31 @@ class MessageQueue(MemoryQueue):
         ends = find_ends(value, _NO_LIMITS, None)
         if ends:
             with suppress(RuntimeError):  # there is no event loop, and so nobody who waits
-                self.sender.loop.watch()  # who forgets the receiver drops them, though nobody may wait here
+                # If the receiver is garbage collected, the ends in this message must be dropped even if no task waits.
+                self.sender.loop.watch()
         return Offer(value, ends)
 
     def commit(self, offer: Offer) -> bool:
+        if self._places and self.can_accept():
+            self.accept(self._move(offer))
+            return True
         self.check_open()
-        if self._room == 0:
-            return self._give(offer)
-        if len(self.items) >= self._room:
-            return False
-        self.accept(self._move(offer))
-        return True
+        return self._places == 0 and self._give(offer)
 
     def _move(self, offer: Offer) -> Any:
         """The commit of a message: the old handles of its ends are void from now on."""
         if not offer.ends:
             return offer.value
         for end, path in offer.ends.values():
-            end.check_movable(self.receiver, path)
-        new = {identity: end.moved() for identity, (end, _) in offer.ends.items()}
-        offer.ends = {}
+            end._check_movable(self.receiver, path)
+        new = {identity: end._moved() for identity, (end, _) in offer.take_ends().items()}
         return _Parcel(replace_ends(offer.value, new), list(new.values()))
 
     # --- rendezvous ---
+
+    @property
+    def meets(self) -> ReceiveCore | None:
+        return self.receiver if self._places == 0 else None
 
     def _give(self, offer: Offer) -> bool:
         """Give the message to a receiver that waits for one."""
@@ -200,7 +235,7 @@ class MessageQueue(MemoryQueue):
             self.receiver.receivers.add(taker, first=True)
             raise
         self._offers.pop(offer, None)
-        offer.taken = True
+        offer.take()
         self.sent += 1
         self.note_taken()
         taker.give(_value(item), partial(self._take_back, item, self.sent))
@@ -210,26 +245,29 @@ class MessageQueue(MemoryQueue):
         """The task that it was given to was cancelled: it is the next one's, as a message that was sent."""
         if self.reason is not None:
             self.drop(item)  # the receiver was closed meanwhile
-            return
-        if self.receiver is None:  # it was sent away meanwhile: the message goes there
-            outlet: Any = self.sender.outlet
-            try:
-                outlet.write(_value(item))
-            except ChanlinkError as exc:
-                self.drop(item)
-                outlet.spoil(Reason("failed", "not-sent", str(exc)))
-            return
-        self.taken -= 1
-        at = bisect(self._given_back, position)
-        self._given_back.insert(at, position)
-        self.items.insert(at, item)
-        self.receiver.readable(self, first=True)
+        elif self._onward is not None:  # it was sent away meanwhile: the message goes there
+            self._send_onward(item, self._onward)
+        else:
+            assert self.receiver is not None
+            self.taken -= 1
+            at = bisect(self._given_back, position)
+            self._given_back.insert(at, position)
+            self.items.insert(at, item)
+            self.receiver.readable(self, first=True)
+
+    def _send_onward(self, item: Any, outlet: Onward) -> None:
+        try:
+            outlet.write(_value(item))
+        except ChanlinkError as exc:
+            self.drop(item)
+            outlet.spoil(Reason("failed", "not-sent", str(exc)))
 
     def stand(self, offer: Offer, waiter: Waiter) -> None:
-        if self._room == 0:
-            offer.waiter = waiter
+        if self._places == 0:
+            offer.stand(waiter)
             self._offers[offer] = None
-            self.readable()
+            if self.receiver is not None:
+                self.receiver.readable(self)
 
     def withdraw(self, offer: Offer) -> None:
         self._offers.pop(offer, None)
@@ -240,12 +278,12 @@ class MessageQueue(MemoryQueue):
             del self._offers[offer]
             try:
                 item = self._move(offer)
-                offer.taken = True
+                offer.take()
             except ChanlinkError as exc:
-                offer.error = exc  # its sender's fault, and its sender's error
+                offer.fail(exc)  # its sender's fault, and its sender's error
             assert offer.waiter is not None
-            self.sender.senders.discard(offer.waiter)
-            offer.waiter.set()  # only the sender of this offer goes on
+            self.sender.senders.discard(offer.waiter)  # only the sender of this offer goes on
+            offer.waiter.set()
             if offer.taken:
                 self.sent += 1
                 return item
@@ -266,11 +304,14 @@ class MessageQueue(MemoryQueue):
     def drop(self, item: Any) -> None:
         if type(item) is _Parcel:
             for end in item.ends:
-                end.forsake("not-taken", not_taken(self.reason))
+                end._forsake("not-taken", not_taken(self.reason))
 
-    def values(self) -> list[Any]:
-        """What waits here, for a stream that takes over."""
+    def backlog(self) -> list[Any]:
         return [_value(item) for item in self.items]
+
+    def leave_by(self, outlet: Onward, loop: Loop) -> None:
+        self._onward = outlet
+        super().leave_by(outlet, loop)
 
     @property
     def queued(self) -> int:
@@ -278,7 +319,7 @@ class MessageQueue(MemoryQueue):
 
     @property
     def credit(self) -> int:
-        return self._room - len(self.items)
+        return self._places - len(self.items)
 
 
 def _value(item: Any) -> Any:
@@ -288,23 +329,26 @@ def _value(item: Any) -> Any:
 class ByteQueue(MemoryQueue):
     """One direction of a byte pipe in memory."""
 
-    def __init__(self, loop: Loop) -> None:
-        super().__init__(None, loop)
-        self._size = 0
+    def __init__(self, loop: Loop, size: int | None = None) -> None:
+        super().__init__(loop, size=size)
+        self._bytes = 0
+
+    def can_accept(self) -> bool:
+        return self.reason is None and self.finished is None and self._bytes < MEMORY_BYTES
 
     def post(self, value: bytes) -> bool:
-        return self.reason is None and self.finished is None and self.commit(value)
-
-    def prepare(self, value: Any) -> Any:
-        return value
-
-    def commit(self, offer: bytes) -> bool:
-        self.check_open()
-        if self._size >= MEMORY_BYTES:
+        if not self.can_accept():
             return False
-        self._size += len(offer)
-        self.accept(offer)
+        self._bytes += len(value)
+        self.accept(value)
         return True
+
+    def prepare(self, value: bytes) -> Offer:
+        return Offer(value, {})
+
+    def commit(self, offer: Offer) -> bool:
+        self.check_open()
+        return self.post(offer.value)
 
     def take(self, limit: int) -> Any:
         if not self.items:
@@ -315,17 +359,20 @@ class ByteQueue(MemoryQueue):
         else:
             self.items.popleft()
             self.note_taken()
-        self._size -= len(item)
+        self._bytes -= len(item)
         self.sender.writable()
         return bytes(item)
 
     def drop(self, item: bytes) -> None:
-        self._size -= len(item)
+        self._bytes -= len(item)
+
+    def backlog(self) -> list[Any]:
+        return [bytes(item) for item in self.items]
 
     @property
     def queued(self) -> int:
-        return self._size
+        return self._bytes
 
     @property
     def credit(self) -> int:
-        return MEMORY_BYTES - self._size
+        return MEMORY_BYTES - self._bytes

@@ -1,4 +1,9 @@
-"""Offers: messages on their way out that have not been accepted yet."""
+"""Offers: messages on their way out that have not been accepted yet.
+
+An offer **lends** the ends in its message: nobody else can send them meanwhile. They are kept when the offer comes to
+nothing, and moved when it is accepted. At a rendezvous in memory an offer may **stand**: its sender waits, and a
+receiver that comes takes the message from it.
+"""
 
 from typing import Any, Protocol
 
@@ -14,25 +19,22 @@ class Decider(Protocol):
 
 
 class Offer:
-    """A message on its way out: what is to be sent, and the ends that it lends until it is accepted."""
+    """What is to be sent, and the ends that it lends until it is accepted.  Of a byte stream: some bytes."""
 
-    __slots__ = ("body", "by", "decider", "ends", "error", "taken", "value", "waiter")
+    __slots__ = ("_by", "_decider", "_error", "body", "ends", "taken", "value", "waiter")
 
     def __init__(self, value: Any, ends: Attachments, *, body: Any = None) -> None:
         self.value = value
         self.ends = ends
         self.body = body
         """The encoded value, once it is clear that it leaves the process."""
-        self.by: End | None = None
-        """Of a rendezvous: the handle that offers; once it is void, so is the offer."""
-        self.waiter: Waiter | None = None
-        """Of a rendezvous: who is to be told that it was taken."""
-        self.decider: Decider | None = None
-        """Of a rendezvous: the select that it is a case of."""
         self.taken = False
         """Of a rendezvous: a receiver has it."""
-        self.error: Exception | None = None
-        """Of a rendezvous: why it could not be given to the receiver that came, such as an end closed meanwhile."""
+        self.waiter: Waiter | None = None
+        """Of a rendezvous: who is to be told that a receiver has it, or could not be given it."""
+        self._by: End | None = None
+        self._decider: Decider | None = None
+        self._error: Exception | None = None
         if ends:
             self._lend()
 
@@ -40,26 +42,53 @@ class Offer:
         lent = []
         try:
             for end, _ in self.ends.values():
-                end.lend()
+                end._lend()
                 lent.append(end)
         except BaseException:
             for end in lent:
-                end.keep()
+                end._keep()
             raise
-
-    def stands(self) -> bool:
-        """Of a rendezvous: whether a receiver may take it now."""
-        if self.by is not None and self.by.is_void:
-            return False  # its task has been woken, and will say why
-        return self.decider is None or self.decider.claim(self)
-
-    def settled(self) -> bool:
-        """Of a rendezvous: whether a receiver has it.  Whatever became of the sender since then, it was sent."""
-        if self.error is not None:
-            raise self.error
-        return self.taken
 
     def keep(self) -> None:
         """It was not sent: the ends are their owner's again."""
         for end, _ in self.ends.values():
-            end.keep()
+            end._keep()
+
+    def take_ends(self) -> Attachments:
+        """It is accepted: these ends move now."""
+        ends, self.ends = self.ends, {}
+        return ends
+
+    def encoded(self, ends: Attachments, body: Any) -> None:
+        """It was offered in memory, and leaves the process now."""
+        self.ends, self.body = ends, body
+
+    # --- a rendezvous ---
+
+    def made_by(self, end: End, decider: Decider | None = None) -> None:
+        """It is this handle's, and void once that is; perhaps a case of a select."""
+        self._by, self._decider = end, decider
+
+    def stand(self, waiter: Waiter) -> None:
+        """From now on a receiver may take it, and wakes this waiter then."""
+        self.waiter = waiter
+
+    def stands(self) -> bool:
+        """Whether a receiver may take it now."""
+        if self._by is not None and self._by.is_void:
+            return False  # its task has been woken, and will say why
+        return self._decider is None or self._decider.claim(self)
+
+    def take(self) -> None:
+        """A receiver has it."""
+        self.taken = True
+
+    def fail(self, error: Exception) -> None:
+        """It could not be given to the receiver that came, because an end in it was closed, say."""
+        self._error = error
+
+    def settled(self) -> bool:
+        """Whether a receiver has it.  Whatever became of the sender since then, it was sent."""
+        if self._error is not None:
+            raise self._error
+        return self.taken

@@ -3,15 +3,14 @@
 import random
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import anyio
-from anyio.lowlevel import checkpoint, checkpoint_if_cancelled
 
 from chanlink.errors import ChannelError
 
 from .cases import BaseCase, Case, ReceiveCase, Selected, Selection, SendCase, make_case
-from .handle import YIELD_AFTER, let_others_run
+from .waiting import Loop, Steps
 
 # --- once ---
 
@@ -76,13 +75,12 @@ class _Once(Selection):
         return None
 
     async def choose(self) -> Selected:
-        ends = [case.end for case in self._cases]
-        cores = [core for end in ends for core in (end.send_core, end.receive_core) if core is not None]
-        await let_others_run(max(cores, key=lambda core: core.turn))  # one may have had a long message
+        cores = (core for case in self._cases for core in case.end._cores())
+        await max(cores, key=lambda core: core.steps).step()  # one may have had a long message
         while (selected := self.look()) is None:
             # Offers first: they must not wake a case of this very select.
             for case in sorted(self._cases, key=lambda case: not isinstance(case, SendCase)):
-                case.woken = False
+                case.use()
                 case.wait()
             try:
                 selected = await self.wait()
@@ -157,7 +155,7 @@ class _Again(Selection):
         self._ready: dict[BaseCase, None] = {}
         self._woken: list[BaseCase] = []  # whose wake-ups were not passed on yet
         self._count = 0
-        self._turn = 0
+        self._steps = Steps(Loop())
 
     def add(self, case: Case) -> int:
         index = self._count
@@ -169,7 +167,7 @@ class _Again(Selection):
         self.cases[index] = made
         self._count += 1
         self._ready[made] = None
-        if isinstance(made, SendCase) and made.is_rendezvous:
+        if isinstance(made, SendCase) and made.meets is not None:
             self._sends[made] = None
         super().wake(made)
         return index
@@ -189,14 +187,13 @@ class _Again(Selection):
     def wake(self, case: BaseCase) -> None:
         self._ready[case] = None
         if self._event is None:
-            case.pass_on()  # who knows when there is a next turn
+            case.pass_on()  # there may be no next turn for long
         else:
             self._woken.append(case)
             self._event.set()
 
     async def turn(self) -> Selected | None:
-        self._turn = (self._turn + 1) % YIELD_AFTER
-        await (checkpoint_if_cancelled() if self._turn else checkpoint())
+        await self._steps.step()
         self._ready.update(self._sends)
         try:
             while self.cases:
@@ -216,7 +213,7 @@ class _Again(Selection):
             selected = case.look()
             if selected is not None:
                 return selected
-            case.woken = False
+            case.use()
             if case not in self._sends:
                 case.wait()
         return None
@@ -232,12 +229,10 @@ class _Again(Selection):
             self._ready.update(self._sends)
 
     def _happened(self, selected: Selected) -> Selected:
-        core = selected.channel.receive_core
-        if core is not None and core.turn >= YIELD_AFTER:  # that was a long message
-            core.turn, self._turn = 0, -1
         case = self.cases.get(selected.index)
         if case is not None:
-            case.woken = False
+            self._steps.takes_over(case.core)  # it may have been a long message
+            case.use()
             if case.once or isinstance(selected.error, ChannelError):
                 self.remove(selected.index)
             else:
@@ -246,10 +241,7 @@ class _Again(Selection):
 
 
 def _face_each_other(one: BaseCase, other: BaseCase) -> bool:
-    for send, receive in ((one, other), (other, one)):
-        if isinstance(send, SendCase) and isinstance(receive, ReceiveCase) and send.is_rendezvous:
-            assert send.end.send_core is not None
-            outlet: Any = send.end.send_core.outlet
-            if outlet.receiver is receive.end.receive_core:
-                return True
-    return False
+    return any(
+        isinstance(send, SendCase) and isinstance(receive, ReceiveCase) and send.meets is receive.core
+        for send, receive in ((one, other), (other, one))
+    )

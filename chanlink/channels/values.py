@@ -37,23 +37,23 @@ class End(abc.ABC):
         """Whether this handle was closed or sent away."""
 
     @abc.abstractmethod
-    def check_movable(self, receiver: object, path: str) -> None:
+    def _check_movable(self, receiver: object, path: str) -> None:
         """Raise unless it can be handed, within this process, to the core that receives: closed, or its own channel."""
 
     @abc.abstractmethod
-    def lend(self) -> None:
-        """It is about to be sent: `keep` or `moved` follows.  Raises when it is closed, or lent already."""
+    def _lend(self) -> None:
+        """It is about to be sent: `_keep` or `_moved` follows.  Raises when it is closed, or lent already."""
 
     @abc.abstractmethod
-    def keep(self) -> None:
+    def _keep(self) -> None:
         """It was not sent after all."""
 
     @abc.abstractmethod
-    def moved(self) -> Self:
+    def _moved(self) -> Self:
         """It is sent: this handle is void from now on, the returned one stands for the end."""
 
     @abc.abstractmethod
-    def forsake(self, code: str, text: str = "") -> None:
+    def _forsake(self, code: str, text: str = "") -> None:
         """Nobody took the message that holds it."""
 
 

@@ -1,10 +1,10 @@
-"""Those who wait at a core: tasks, cases of a select, relays; and the ends that nobody closes any more.
+"""What waits at a core: tasks, cases of a select, relays; and the ends that nobody closes any more.
 
 The rules of waiting (DESIGN 3.3):
 
 - A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
   if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.
-- Who looked and found nothing keeps its place: those who come later don't overtake it for ever.
+- A task that looked and found nothing keeps its place: those that come later don't overtake it for ever.
 - A handle that was closed or sent away is void. Its tasks are woken and see that; those of other handles of the
   same core look, and wait on.
 """
@@ -16,19 +16,21 @@ from typing import Any, Protocol
 
 import anyio
 from anyio import CancelScope
-from anyio.lowlevel import checkpoint_if_cancelled, current_token
+from anyio.lowlevel import checkpoint, checkpoint_if_cancelled, current_token
 
 from .values import End
 
+YIELD_AFTER = 128
+"""After this many steps that did not have to wait, a task lets the others run."""
 _STEPS = 10
-"""Time for a peer goes by in so many steps: one in which our event loop stood still is one, however long it was."""
+"""Time for a peer goes by in this many steps: one in which our event loop stood still is one, however long it was."""
 _order = count(1)
 EMPTY: Any = object()
 """What a feed returns while it has nothing."""
 
 
 class Waiter(Protocol):
-    """Who waits: a task (`Ticket`), a case of a select, a relay."""
+    """What waits: a task (`Ticket`), a case of a select, a relay."""
 
     def set(self) -> None:
         """Look: something may have changed."""
@@ -48,7 +50,7 @@ class Ticket:
     def __init__(self, order: int | None = None) -> None:
         self._event = anyio.Event()
         self.order = next(_order) if order is None else order
-        """Its place among those that wait; who was woken and found nothing keeps it."""
+        """Its place among those that wait; one that was woken and found nothing keeps it."""
         self.given = EMPTY
         self._undo: Callable[[], None] | None = None
 
@@ -76,15 +78,15 @@ class Ticket:
 
 
 class Waiters(dict[Waiter, int]):
-    """Who waits for the same thing, and its place: the one that came first is at the front.
+    """All that wait for the same thing, each with its place: the one that came first is at the front.
 
-    A dict, so that to ask whether anybody waits costs next to nothing: it is asked for each message.
+    A dict, so that it costs next to nothing to ask whether anybody waits: it is asked for each message.
     """
 
     __slots__ = ()
 
     def add(self, waiter: Waiter, *, first: bool = False) -> None:
-        """At the end, or in front of all; who is here already stays where it is."""
+        """At the end, or in front of all; one that is here already stays where it is."""
         if waiter not in self:
             self._place(waiter, next(iter(self.values()), 0) - 1 if first else next(_order))
 
@@ -134,7 +136,7 @@ class Waiters(dict[Waiter, int]):
 
 
 def _nothing() -> bool:
-    """The place of a callback that nobody has set."""
+    """What is done before a wait in memory."""
     return False
 
 
@@ -145,13 +147,13 @@ class Loop:
     loop of those who wait; the rest is done there.
     """
 
-    __slots__ = ("_ends", "_poke", "before_wait", "check_cancelled")
+    __slots__ = ("_before_wait", "_ends", "_poke", "check_cancelled")
 
-    def __init__(self) -> None:
+    def __init__(self, before_wait: Callable[[], bool] = _nothing) -> None:
+        """`before_wait` does what else is to be done before somebody waits here; True if there was something."""
         self.check_cancelled: Callable[[], Awaitable[None]] = checkpoint_if_cancelled
         """anyio's function; once somebody has waited, that of its event loop, which is not looked up each time then."""
-        self.before_wait: Callable[[], bool] = _nothing
-        """What else is to be done before somebody waits here.  True if something was: look again."""
+        self._before_wait = before_wait
         self._ends: list[End] = []
         self._poke: Callable[[Callable[[], object]], object] | None = None
 
@@ -175,15 +177,53 @@ class Loop:
         return True
 
     def about_to_wait(self) -> bool:
-        """As `watch`, for who has looked and found nothing."""
-        return self.watch() or self.before_wait()
+        """As `watch`, for a task that has looked and found nothing."""
+        return self.watch() or self._before_wait()
 
     def settle(self) -> bool:
-        """For the event loop, or who runs in its place.  True if there was something."""
+        """For the event loop, or a task that runs in its place.  True if there was something."""
         found = bool(self._ends)
         while self._ends:
-            self._ends.pop().forsake("abandoned")
+            self._ends.pop()._forsake("abandoned")
         return found
+
+
+class Steps:
+    """Counts the steps of those that use a core, or select, so that one that never has to wait lets the others run."""
+
+    __slots__ = ("loop", "steps")
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.steps = 0
+
+    def step(self) -> Awaitable[None]:
+        """Await it: it notices a cancellation each time, and yields now and then (each time would double the cost)."""
+        self.steps += 1
+        if self.steps < YIELD_AFTER:
+            return self.loop.check_cancelled()
+        self.steps = 0
+        return checkpoint()
+
+    def worked(self, steps: int) -> None:
+        """Something took as long as this many steps: a long message."""
+        self.steps += steps
+
+    def wait_in(self, loop: Loop) -> None:
+        """Tasks that wait here look after the ends that are abandoned there, from now on."""
+        self.loop = loop
+
+    def takes_over(self, other: "Steps") -> None:
+        """What took long there counts here."""
+        if other.was_long():
+            self.steps = YIELD_AFTER
+
+    def was_long(self) -> bool:
+        """Whether it is time for others to run; the caller lets them, so that it is none here any more."""
+        long = self.steps >= YIELD_AFTER
+        if long:
+            self.steps = 0
+        return long
 
 
 class Countdown:

@@ -40,4 +40,4 @@ def withdraw(
     """Nobody will accept these, but for services that the peer may still use."""
     for incoming in [one for one in waiting if allows is None or not allows(one.service)]:
         waiting.remove(incoming)
-        incoming.end.forsake(code, text)
+        incoming.end._forsake(code, text)

@@ -104,10 +104,10 @@ class Serving:
                     await handler(end, self._peer)
         except SessionLost:
             logger.info("the service %r for %s ended with a session", service, self._peer.name)
-            end.forsake("handler-failed", f"the service {_name(service)} lost a session that it needed")
+            end._forsake("handler-failed", f"the service {_name(service)} lost a session that it needed")
         except (ChannelFailed, DecodeError) as exc:  # the peer's doing: no traceback for each of its messages
             logger.info("the service %r for %s ended: %s", service, self._peer.name, str(exc))
-            end.forsake("handler-failed", f"the service {_name(service)} ended because of what it received")
+            end._forsake("handler-failed", f"the service {_name(service)} ended because of what it received")
         except (Exception, SystemExit):  # argparse, say: what a peer has asked for must not end us
             self._failed(service, end)
         except BaseExceptionGroup as group:
@@ -116,7 +116,7 @@ class Serving:
             self._failed(service, end)
         except anyio.get_cancelled_exc_class():
             if anyio.current_effective_deadline() == -math.inf:
-                end.forsake("cancelled", f"the service {_name(service)} was stopped")
+                end._forsake("cancelled", f"the service {_name(service)} was stopped")
                 raise
             # It leaked from a task that the service cancelled by itself: asyncio would take it for ours.
             self._failed(service, end)
@@ -124,7 +124,7 @@ class Serving:
             if isinstance(end, ByteStream):
                 end.close()
             else:
-                end.forsake("done")
+                end._forsake("done")
         finally:
             del self._running[scope]
 
@@ -132,7 +132,7 @@ class Serving:
         """It raised.  What, is for our log only: it may quote what is nobody's business."""
         logger.exception("the service %r failed for %s", service, self._peer.name)
         _forget_locals(sys.exception())
-        end.forsake(
+        end._forsake(
             "handler-failed", f"the service {_name(service)} raised an exception; the log over there says which"
         )
 

@@ -24,8 +24,7 @@ from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
 from chanlink.channels.bytestream import ByteStream
-from chanlink.channels.channel import Sender, failure, make_channel_end
-from chanlink.channels.cores import ReceiveCore, SendCore
+from chanlink.channels.channel import Sender, check_capacity, failure
 from chanlink.channels.handle import Handle
 from chanlink.channels.values import Kind
 from chanlink.channels.waiting import Waiters, within
@@ -117,11 +116,10 @@ class Session(AsyncContextManagerMixin):
             self._mux,
             self._limits,
             peer_limits,
-            make_end=_make_end,
             wrap=foreign.wrap,
             start=self._start_pump,
+            before_wait=self._flush,
         )
-        self._carrier.loop.before_wait = self._flush
         self._serving: Serving | None = None
         if services is not None:
             limit = self._limits.open_channels
@@ -188,8 +186,7 @@ class Session(AsyncContextManagerMixin):
         self._check()
         if not 0 < len(service.encode()) <= 255:
             raise ValueError("the name of a service has 1 to 255 bytes")
-        if capacity is not None and capacity < 0:
-            raise ValueError("capacity must be None or at least 0")
+        check_capacity(capacity)
         return self._carrier.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
 
     async def accept(self) -> Incoming:
@@ -480,7 +477,3 @@ class Session(AsyncContextManagerMixin):
     def suite(self) -> str:
         """The name of the record suite (protocol section 3.1); empty over a byte stream of your own."""
         return self._below.suite
-
-
-def _make_end(kind: Kind, send_core: SendCore | None, receive_core: ReceiveCore | None) -> Handle:
-    return ByteStream(send_core, receive_core) if kind == "bytes" else make_channel_end(kind, send_core, receive_core)

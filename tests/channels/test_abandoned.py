@@ -398,7 +398,7 @@ async def test_what_is_over_or_has_moved_is_forgotten_in_silence(route: Route) -
                 await near.send_eof()
                 await far.send_eof()
             else:
-                sender.lend()
+                sender._lend()
                 sender.close()
                 receiver.close()
                 near.close()

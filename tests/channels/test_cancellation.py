@@ -291,7 +291,7 @@ async def test_who_waits_for_the_far_side_is_told_though_another_was_cancelled(
                     receiver.close()
                 await cancel(lambda: wait("who goes"), turns)
             assert "who stays" in told
-            assert len(sender.send_core.watchers) <= (route is one_relay)
+            assert len(sender._send_core.watchers) <= (route is one_relay)
             return "who goes" in told
 
         await at_each_turn(attempt)

@@ -754,7 +754,7 @@ async def test_receive_many_gives_what_came_before_a_message_that_is_none() -> N
         receiver = (await server.accept()).end
         await sender.send(1)
         await sender.send(2)
-        sender.send_core.outlet.stream.outgoing.write(b"\0\0\0\1\xc1")  # 0xc1 is never used in msgpack
+        sender._send_core.outlet.stream.outgoing.write(b"\0\0\0\1\xc1")  # 0xc1 is never used in msgpack
         await settle()
         assert await receiver.receive_many() == [1, 2]
         with pytest.raises(ChannelFailed):

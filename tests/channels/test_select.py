@@ -239,8 +239,8 @@ async def test_a_selector_refuses_both_ends_of_a_rendezvous_and_gives_the_messag
         with pytest.raises(ValueError, match="both ends"):
             selector.add(sender.sending(one))
         assert len(selector) == 1
-        one.lend()  # nobody else has it
-        one.keep()
+        one._lend()  # nobody else has it
+        one._keep()
     other.close()
 
 
@@ -257,7 +257,7 @@ async def test_select_nowait_without_a_ready_case_leaves_nothing_behind(capacity
     with pytest.raises(anyio.WouldBlock):
         select_nowait(idle, sender.sending({"end": one}), quiet.closing(), idle.closing())
     assert sender.statistics().waiting == idle.statistics().waiting == 0
-    assert len(quiet.send_core.watchers) == len(idle.receive_core.watchers) == 0  # type: ignore[union-attr]
+    assert len(quiet._send_core.watchers) == len(idle._receive_core.watchers) == 0
     one.send_nowait("still ours")
     assert other.receive_nowait() == "still ours"
     if capacity:
@@ -288,8 +288,8 @@ async def test_a_message_that_cannot_be_sent_raises_and_no_case_has_happened() -
         await settle()
         with pytest.raises(anyio.WouldBlock):
             there.receive_nowait()
-        one.lend()
-        one.keep()
+        one._lend()
+        one._keep()
         one.close()
 
 

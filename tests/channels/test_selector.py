@@ -55,7 +55,7 @@ async def test_a_turn_costs_the_same_however_many_ends_are_idle(idle: int, monke
         tasks.cancel_scope.cancel()
     for one, other in pairs:
         assert other.statistics().waiting == 0
-        assert len(one.send_core.watchers) == 0  # type: ignore[union-attr]
+        assert len(one._send_core.watchers) == 0
         one.close()
     busy.close()
 
@@ -86,8 +86,8 @@ async def test_cases_are_added_and_removed_while_another_task_iterates() -> None
         assert seen == [(second, "two")]
         selector.remove(third)
         assert drain.receive_nowait() == "fills it"
-        end.lend()  # ours again
-        end.keep()
+        end._lend()  # ours again
+        end._keep()
         selector.remove(second)
         two.send_nowait("left alone")
         one.send_nowait("one")

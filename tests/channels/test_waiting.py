@@ -100,7 +100,7 @@ async def test_a_message_goes_to_the_next_one_if_who_was_woken_is_cancelled(
             sender.send_nowait("the only one")
             victim.cancel()
         else:
-            when_woken(receiver.receive_core, victim)
+            when_woken(receiver._receive_core, victim)
             sender.send_nowait("the only one")
         await eventually(lambda: victim.results + other.results)
         if how == "task":
@@ -130,7 +130,7 @@ async def test_room_goes_to_the_next_one_if_who_was_woken_is_cancelled(
             assert receiver.receive_nowait() == "fills it"
             victim.cancel()
         else:
-            when_woken(sender.send_core, victim)
+            when_woken(sender._send_core, victim)
             assert await receiver.receive() == "fills it"
         await eventually(lambda: victim.results + other.results)
         await places.settle()

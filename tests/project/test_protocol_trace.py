@@ -9,7 +9,6 @@ import pytest
 import chanlink
 from chanlink.limits import Limits
 from chanlink.session.ends.departure import Carrier
-from chanlink.session.session import _make_end
 from chanlink.wire.opening import Opening
 from tests.security.wires import sealed_pair
 from tests.wire.muxes import Side, frames_of
@@ -37,9 +36,9 @@ class Traced:
             self.mux,
             LIMITS,
             self.mux.peer_limits,
-            make_end=_make_end,
             wrap=lambda value: None,
             start=lambda end: None,
+            before_wait=lambda: False,
         )
 
     def open(self, service: str, **options: Any) -> Any:

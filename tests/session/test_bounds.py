@@ -184,7 +184,7 @@ async def unmentioned() -> None:
         stray_end = (await server.accept()).end
         one, other = chanlink.pipe()
         await sender.send(other)  # mentioned, and not taken for long
-        parent = stray_parent.send_core.outlet.stream.id  # type: ignore[union-attr]
+        parent = stray_parent._send_core.outlet.stream.id
         stray = client._mux.open(Opening("receiver", parent=parent))  # an honest peer never does that
         with anyio.fail_after(PATIENCE):
             await eventually(lambda: stray.out_reason is not None)
@@ -201,7 +201,7 @@ async def fill(sender: Any, message: bytes) -> int:
             if isinstance(sender, Sender):
                 sender.send_nowait(message)
             else:
-                sender.put_nowait(message)
+                sender._put_nowait(message)
             count += 1
         except anyio.WouldBlock:
             if count == before:
@@ -335,7 +335,7 @@ async def progress() -> None:
                 await sender.send(bytes(1_000))
         assert isinstance(lost.value.cause, ConnectionLost)
     async with limited(progress=0.2) as (_, _, sender, receiver):
-        stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
+        stream = sender._send_core.outlet.stream
         stream.outgoing.write((100).to_bytes(4, "big") + b"\xc4")  # an honest peer would send the rest
         with pytest.raises(ChannelFailed) as failed:
             await receiver.receive()

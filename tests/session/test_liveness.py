@@ -459,7 +459,7 @@ async def test_who_writes_to_a_stopped_client_waits_and_keeps_no_more_than_it_ma
             await silent_for(session, 5 * QUICK.peer_timeout)
             assert not session.closed
             assert math.isfinite(session._liveness.writing_since) == (window > QUICK.stream_window)
-            assert sender.send_core.outlet.stream.outgoing.queued < QUICK.send_queue + 20_000  # type: ignore[union-attr]
+            assert sender._send_core.outlet.stream.outgoing.queued < QUICK.send_queue + 20_000
             tasks.cancel_scope.cancel()
         process.send_signal(signal.SIGCONT)
         with anyio.fail_after(PATIENCE):

@@ -151,7 +151,7 @@ async def test_what_waits_for_a_peer_that_takes_nothing_is_dropped() -> None:
         with contextlib.suppress(anyio.WouldBlock):
             while True:
                 sender.send_nowait(bytes(1_000))
-                body.put_nowait(bytes(1_000))
+                body._put_nowait(bytes(1_000))
         assert sum(one.outgoing.queued for one in server.streams() if one.carries_out) > WINDOW
         sender.close()  # an end that has not left is none
         server.regrant(KEPT)

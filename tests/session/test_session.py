@@ -485,7 +485,7 @@ async def test_a_chain_of_nested_streams_ends_without_recursion() -> None:
     async with session_pair() as (client, server):
         top = await client.open("service")
         await server.accept()
-        parent = top.send_core.outlet.stream.id
+        parent = top._send_core.outlet.stream.id
         for _ in range(3_000):
             parent = client._mux.open(Opening("receiver", parent=parent)).id
         top.close()
@@ -506,7 +506,7 @@ async def test_a_byte_stream_below_that_raises_something_else_ends_the_session_i
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     here, _there = chanlink.byte_pipe()
-    broken = BrokenBelow(here.send_core, here.receive_core)
+    broken = BrokenBelow(here._send_core, here._receive_core)
     async with Session(broken, client_side=True, peer=PEER) as session:
         assert isinstance(await session.wait_closed(), ConnectionLost)
     assert "unforeseen" in caplog.text
@@ -522,7 +522,7 @@ async def test_a_byte_stream_below_that_raises_something_else_when_the_session_e
             except BaseException as exc:
                 raise OSError("unforeseen") from exc
 
-    async with Session(BrokenLater(here.send_core, here.receive_core), client_side=True, peer=PEER) as session:
+    async with Session(BrokenLater(here._send_core, here._receive_core), client_side=True, peer=PEER) as session:
         await anyio.wait_all_tasks_blocked()
         session.abort()
         assert (await session.wait_closed()).args == SessionClosed("aborted").args
@@ -587,7 +587,7 @@ async def test_a_message_whose_table_lies_fails_its_channel_and_the_session_goes
         sender = await client.open("service")
         receiver = (await server.accept()).end
         # A table that names a stream which nobody opened: kind 1, stream 99.
-        sender.send_core.outlet.stream.outgoing.write(
+        sender._send_core.outlet.stream.outgoing.write(
             b"\x80\x00\x00\x0a" + b"\x01\x01\x00\x00\x00\x63" + b"\xc7\x01\x01\x00"
         )
         with pytest.raises(chanlink.DecodeError):
@@ -606,7 +606,7 @@ async def test_a_message_over_the_limit_fails_its_channel_and_the_session_goes_o
     async with session_pair(Limits(message_size=1_000)) as (client, server):
         sender = await client.open("service")
         receiver = (await server.accept()).end
-        sender.send_core.outlet.stream.outgoing.write((1_001).to_bytes(4, "big") + bytes(10))
+        sender._send_core.outlet.stream.outgoing.write((1_001).to_bytes(4, "big") + bytes(10))
         with pytest.raises(ChannelFailed) as caught:
             await receiver.receive()
         assert caught.value.code == "too-large"

@@ -285,7 +285,7 @@ async def note_the_end(end: Proxy) -> None:
 async def swallow_bytes(end: Proxy, item: bytes) -> None:
     await checkpoint()
     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
-        end.inner.put_nowait(item)
+        end.inner._put_nowait(item)
 
 
 async def forget(end: Proxy, item: bytes) -> None:

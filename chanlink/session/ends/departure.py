@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
+from chanlink.channels.bytestream import ByteStream
+from chanlink.channels.channel import Receiver, Sender
 from chanlink.channels.cores import ReceiveCore, SendCore
-from chanlink.channels.handle import Handle
-from chanlink.channels.memory import ByteQueue, MemoryQueue, MessageQueue
+from chanlink.channels.handle import Handle, ReceiveHandle, SendHandle
+from chanlink.channels.memory import MemoryQueue, queue_before, queue_behind
 from chanlink.channels.offers import Offer
 from chanlink.channels.values import Attachments, End, Kind, Wrap, find_ends
 from chanlink.channels.waiting import Loop
@@ -32,14 +34,12 @@ from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
 from .relay import Relay
-from .remote import ByteFeed, ByteOutlet, MessageFeed, MessageOutlet
+from .remote import ByteFeed, ByteOutlet, MessageFeed, MessageOutlet, StreamFeed, StreamOutlet
 
 LONG = 8 * 1024
 """From this size on the body of a message is not copied behind its header."""
 MAX_BACKLOGS = 32
 """How deep ends may wait in the messages of ends that leave."""
-
-MakeEnd = Callable[[Kind, SendCore | None, ReceiveCore | None], Handle]
 
 
 class Shipment(NamedTuple):
@@ -52,8 +52,8 @@ class Shipment(NamedTuple):
 class Carrier:
     """Moves ends between this process and one session.
 
-    `make_end` makes the handle for cores; `wrap` makes an end of a foreign stream (None for anything else) and
-    `start` is called once such an end has left.
+    `wrap` makes an end of a foreign stream (None for anything else), and `start` is called once such an end has left;
+    `before_wait` is called before somebody waits at one of the ends.
     """
 
     def __init__(
@@ -62,18 +62,17 @@ class Carrier:
         limits: Limits,
         peer_limits: PeerLimits,
         *,
-        make_end: MakeEnd,
         wrap: Wrap,
         start: Callable[[Handle], None],
+        before_wait: Callable[[], bool],
     ) -> None:
         self.mux = mux
         self.limits = limits
         self.peer_limits = peer_limits
-        self.loop = Loop()
+        self.loop = Loop(before_wait)
         self._encode_plain = PlainEncoder(peer_limits).encode
         self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
         self._shipping = False
-        self._make_end = make_end
         self._wrap = wrap
         self._start = start
 
@@ -99,13 +98,13 @@ class Carrier:
     def send(self, offer: Offer, stream: Stream) -> None:
         """Write a message to its stream; the ends in it move."""
         if offer.body is None:  # it was offered to a channel in memory, whose receiver has left since then
-            offer.ends, offer.body = self._encode(offer.value)
+            offer.encoded(*self._encode(offer.value))
         if not offer.ends:
             _write_body(stream, offer.body)
             return
         shipments = self._plan(offer.ends)
         self.mux.check_open(_count(shipments))
-        offer.ends = {}
+        offer.take_ends()
         self._write(stream, offer.body, shipments)
 
     def _plan(self, ends: Attachments, depth: int = 0) -> list[Shipment]:
@@ -115,11 +114,11 @@ class Carrier:
         assert isinstance(end, Handle)
         if depth > MAX_BACKLOGS:
             raise EncodeError("messages wait in ends in messages that wait in ends, too deep", path)
-        end.check_open()
+        end._check_open()
         backlog = []
-        queue = _queue(end.receive_core)
-        if isinstance(queue, MessageQueue):
-            for value in queue.values():
+        queue = queue_before(end._receive_core) if isinstance(end, Receiver) else None
+        if queue is not None:
+            for value in queue.backlog():
                 ends, body = self._encode(value)
                 backlog.append((body, self._plan(ends, depth + 1)))
         return Shipment(end, backlog)
@@ -131,78 +130,76 @@ class Carrier:
             stream.outgoing.write(*frame(body, entries))
             # Only now: they may open more streams. A list, no recursion: each may begin with messages with ends.
             while outermost and self._relays:
-                Relay(*self._relays.popleft())
+                _relay(*self._relays.popleft())
         finally:
             if outermost:
                 self._shipping = False
 
     def _ship(self, shipment: Shipment, parent: Stream) -> Stream:
         end = shipment.end
-        for core in (end.send_core, end.receive_core):
-            if core is not None:
-                core.loop.settle()  # nobody looks there any more
+        sending = end._send_core if isinstance(end, SendHandle) else None
+        receiving = end._receive_core if isinstance(end, ReceiveHandle) else None
+        for core in end._cores():
+            core.loop.settle()  # nobody looks there any more
         opening = Opening(
             end.kind,
             parent=parent.id,
             capacity=end.capacity,
-            size=end.receive_core.bytes_left if end.receive_core is not None else None,
-            answer_size=end.send_core.bytes_left if end.send_core is not None else None,
+            size=receiving.bytes_left if receiving is not None else None,
+            answer_size=sending.bytes_left if sending is not None else None,
             item_type=_item_type(end),
         )
         stream = self.mux.open(opening, parent.root_service)
-        if end.receive_core is not None:
-            self._receiver_left(end.receive_core, shipment, stream)
-        if end.send_core is not None:
-            self._sender_left(end, end.send_core, stream)
-        end.void(ChannelMoved)
+        if receiving is not None:
+            self._receiver_left(receiving, shipment, stream)
+        if sending is not None:
+            self._sender_left(sending, stream)
+        end._make_void(ChannelMoved)
         self._start(end)
         return stream
 
     def _receiver_left(self, core: ReceiveCore, shipment: Shipment, stream: Stream) -> None:
         """The receiver goes away: its senders here, and what comes from other sessions, are bound to the stream."""
         outlet = self.outlet(stream)
-        queue = _queue(core)
+        queue = queue_before(core)
         if queue is None:
             sender = SendCore(outlet, self.loop, shares=0)
         else:
             sender = queue.sender
             for body, inner in shipment.backlog:
                 self._write(stream, body, inner)
-            if isinstance(queue, ByteQueue):
-                for data in queue.items:
-                    stream.outgoing.write(bytes(data))
-            queue.receiver = None
-            sender.rebind(outlet, self.loop)
-        if core.reason is not None:  # it is over already
-            sender.failure = _as_failure(core.reason)
-        else:
-            sender.failure = core.failure or sender.failure
+            if stream.is_bytes:
+                for data in queue.backlog():
+                    outlet.write(data)
+            queue.leave_by(outlet, self.loop)
         stream.outgoing.belongs_to(sender)
         feeds = [feed for feed in core.feeds if isinstance(feed, MessageFeed | ByteFeed)]
-        sender.shares += len(feeds)
+        sender.stand_for(core, relays=len(feeds))
         for feed in feeds:
             self._relays.append((feed, sender))
         sender.settle()
 
-    def _sender_left(self, end: Handle, core: SendCore, stream: Stream) -> None:
+    def _sender_left(self, core: SendCore, stream: Stream) -> None:
         """A sender goes away: what it will send comes in by the stream."""
         feed = self.feed(stream)
-        if not end.sends():
+        queue = queue_behind(core)
+        if not core.shares:
             feed.refuse(Reason("refused", "closed"))  # it has said before that nothing more comes
-        elif not isinstance(core.outlet, MemoryQueue):
+        elif queue is None:
             self._relays.append((feed, core))  # which has the share of the handle now
         else:
-            self._receive_from(core, core.outlet, feed)
+            self._receive_from(core, queue, feed)
 
     def _receive_from(self, core: SendCore, queue: MemoryQueue, feed: "MessageFeed | ByteFeed") -> None:
         """A clone of the sender of a queue sends by a stream from now on."""
         receiver = queue.receiver
         assert receiver is not None
-        receiver.loop = core.loop = self.loop
+        receiver.wait_in(self.loop)
+        core.wait_in(self.loop)
         if queue.reason is not None:
             feed.refuse(queue.reason)  # it arrives as it is: over
         else:
-            receiver.feeds[feed] = None
+            receiver.also_from(feed)
             queue.after(partial(feed.feed, receiver))  # what the clone sent before comes first
         core.release(END)
 
@@ -216,22 +213,22 @@ class Carrier:
 
     def adopt(self, stream: Stream) -> Handle:
         """Make the end that a stream is for: of one that the peer opened, or of a top-level one of ours."""
-        send_core = receive_core = None
-        if stream.carries_out:
-            send_core = SendCore(self.outlet(stream), self.loop)
-            stream.outgoing.belongs_to(send_core)
-        if stream.carries_in:
-            receive_core = ReceiveCore(self.loop, stream.capacity)
-            feed = self.feed(stream)
-            receive_core.feeds[feed] = None
-            feed.feed(receive_core)
-        if stream.is_bytes:
-            assert send_core is not None
-            assert receive_core is not None
-            sizes = stream.opening.size, stream.opening.answer_size
-            send_core.bytes_left, receive_core.bytes_left = sizes if stream.ours else reversed(sizes)
-        kind: Kind = "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver"
-        return self._make_end(kind, send_core, receive_core)
+        if not stream.is_bytes:
+            return Sender(self._sends(stream)) if stream.carries_out else Receiver(self._receives(stream))
+        sizes = stream.opening.size, stream.opening.answer_size
+        size, answer_size = sizes if stream.ours else reversed(sizes)
+        return ByteStream(self._sends(stream, size), self._receives(stream, answer_size))
+
+    def _sends(self, stream: Stream, size: int | None = None) -> SendCore:
+        core = SendCore(self.outlet(stream), self.loop, size=size)
+        stream.outgoing.belongs_to(core)
+        return core
+
+    def _receives(self, stream: Stream, size: int | None = None) -> ReceiveCore:
+        core, feed = ReceiveCore(self.loop, stream.capacity, size=size), self.feed(stream)
+        core.also_from(feed)
+        feed.feed(core)
+        return core
 
     def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object:
         """The value of a message of `stream`.  Raises `DecodeError`; none of its ends is left then."""
@@ -256,7 +253,7 @@ class Carrier:
             value = decode(head, payload, self.limits, claim)
         except DecodeError as exc:
             for end in made:
-                end.forsake("bad-message", str(exc))
+                end._forsake("bad-message", str(exc))
             _discard(unmade.values(), "bad-message", str(exc))
             raise
         _discard(unmade.values(), "not-taken", "the message does not refer to it")
@@ -324,24 +321,20 @@ def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
     return None
 
 
-def _queue(core: ReceiveCore | None) -> MemoryQueue | None:
-    """The queue in memory that a core takes from, if any."""
-    return next((feed for feed in core.feeds if isinstance(feed, MemoryQueue)), None) if core is not None else None
+def _relay(feed: MessageFeed | ByteFeed, core: SendCore) -> None:
+    match feed, core.outlet:
+        case MessageFeed(), MessageOutlet() as messages:
+            Relay(feed, core, messages)
+        case ByteFeed(), ByteOutlet() as bytes_:
+            Relay(feed, core, bytes_)
 
 
 def _item_type(end: Handle) -> bytes | None:
     """What the process that made this end has said of its items, if it has come by a stream."""
-    ways: list[Any] = [end.send_core.outlet] if end.send_core is not None else []
-    ways += end.receive_core.feeds if end.receive_core is not None else []
-    types = (way.stream.opening.item_type for way in ways if not isinstance(way, MemoryQueue))
-    return next((found for found in types if found is not None), None)
-
-
-def _as_failure(reason: Reason) -> Reason | None:
-    """The reason of a receiver that is over already, for who receives it."""
-    if reason.kind == "refused":  # by its owner until now
-        return Reason("failed", reason.code, reason.text)
-    return None if reason.kind == "end" else reason
+    ways: list[object] = [end._send_core.outlet] if isinstance(end, SendHandle) else []
+    ways += end._receive_core.feeds if isinstance(end, ReceiveHandle) else []
+    streams = (way.stream for way in ways if isinstance(way, StreamOutlet | StreamFeed))
+    return next((stream.opening.item_type for stream in streams if stream.opening.item_type is not None), None)
 
 
 def _discard(streams: Iterable[Stream], code: str, text: str) -> None:

@@ -38,6 +38,7 @@ class ForeignStream(ByteStream):
 
     def inner(self) -> ByteStream:
         """The end of the pipe that stays."""
+        assert self.there.receiver is not None
         return ByteStream(self.back.sender, self.there.receiver)
 
     def __del__(self) -> None:
@@ -53,6 +54,7 @@ def wrap(source: object) -> ForeignStream | None:
         return None
     loop = Loop()
     there, back = ByteQueue(loop), ByteQueue(loop)
+    assert back.receiver is not None
     end = ForeignStream(there.sender, back.receiver)
     end.source, end.there, end.back = file, there, back
     return end

@@ -14,29 +14,52 @@ What it owes both sides (protocol section 10):
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
-from chanlink.channels.cores import SendCore
+from chanlink.channels.cores import Outlet, SendCore
 from chanlink.channels.waiting import Waiter
 from chanlink.errors import END, ChanlinkError, DecodeError, LimitReached, MessageTooLarge, Reason
 
 CODES = ((MessageTooLarge, "too-large"), (LimitReached, "limit-reached"), (DecodeError, "bad-message"))
 """What both sides are told when something can't be passed on."""
-SHORT = 1_024
+RUN_BYTES = 1_024
 """Pieces of bytes that follow each other are remembered as one up to this size: each costs us a hundred more."""
 
 
-class Source(Protocol):
-    """A feed that can be passed on."""
+class RelayOutlet(Outlet, Protocol):
+    """An outlet that a relay can move to."""
+
+    @property
+    def position(self) -> int:
+        """Where what was written last ends: a count of messages or bytes."""
+
+    @property
+    def progress(self) -> int:
+        """Up to where the far application has taken."""
+
+    @property
+    def is_estimate(self) -> bool:
+        """Whether `progress` is no more than an estimate, as it is of bytes."""
+
+    def has_room(self) -> bool:
+        """Whether there is room for the next message or piece of bytes."""
+
+
+O_contra = TypeVar("O_contra", bound=RelayOutlet, contravariant=True)
+O = TypeVar("O", bound=RelayOutlet)  # noqa: E741  (as in Outlet)
+
+
+class Source(Protocol[O_contra]):
+    """A feed that can be passed on, to an outlet of the same kind."""
 
     def ready(self) -> bool:
         """Whether `forward` has something."""
 
-    def forward(self, outlet: Any) -> int:
+    def forward(self, outlet: O_contra) -> int:
         """Move one message, or some bytes; returns how many of what the outlet counts.  Raises `ChanlinkError`."""
 
     def forwarded(self, count: int) -> None:
-        """The far side has taken so many messages, in turn, or bytes."""
+        """The far side has taken this many messages, in turn, or bytes."""
 
     def dropped(self) -> None:
         """The far side will not take what is under way."""
@@ -58,30 +81,33 @@ class UnderWay:
     reports concerns the first ones of these, and nobody else looks.
     """
 
-    def __init__(self, core: SendCore) -> None:
-        self.relays: dict[Relay, None] = {}
+    def __init__(self, outlet: RelayOutlet) -> None:
+        self.relays: dict[Relay[Any], None] = {}
         """Those that are not done."""
-        self._core = core
+        self._outlet = outlet
         self._runs: deque[_Run] = deque()
 
     @staticmethod
-    def of(core: SendCore) -> "UnderWay":
-        if core.under_way is None:
-            core.under_way = UnderWay(core)
-        assert isinstance(core.under_way, UnderWay)
-        return core.under_way
+    def of(core: SendCore, outlet: RelayOutlet) -> "UnderWay":
+        found = core.under_way
+        if found is None:
+            found = UnderWay(outlet)
+            core.has_relays(found)
+        assert isinstance(found, UnderWay)
+        return found
 
-    def add(self, position: int, count: int, relay: "Relay") -> None:
-        """So much, up to this position in the outlet."""
+    def add(self, count: int, relay: "Relay[Any]") -> None:
+        """This much was written to the outlet last."""
+        position = self._outlet.position
         begin = position - count
         if self._runs and self._runs[-1].goes_on(begin, relay):
             self._runs[-1].end = position
         else:
-            self._runs.append(_Run(begin, position, relay, whole=self._core.outlet.stream.is_bytes))  # type: ignore[attr-defined]
+            self._runs.append(_Run(begin, position, relay, whole=self._outlet.is_estimate))
 
     def look(self) -> None:
         """Give back what was taken; if nothing more will be, everybody stops."""
-        outlet: Any = self._core.outlet
+        outlet = self._outlet
         while self._runs and (count := self._runs[0].taken_at(outlet.progress)):
             run = self._runs[0]
             run.begin += count
@@ -98,17 +124,17 @@ class UnderWay:
 class _Run:
     """What one relay has passed on, one after the other: from where to where in the outlet.
 
-    Bytes count as taken when the whole of it was: what the far side reports of them is no more than an estimate.
+    Of bytes it counts as taken when the whole of it was: what the far side reports of them is no more than an estimate.
     """
 
     __slots__ = ("begin", "end", "relay", "whole")
 
-    def __init__(self, begin: int, end: int, relay: "Relay", *, whole: bool) -> None:
+    def __init__(self, begin: int, end: int, relay: "Relay[Any]", *, whole: bool) -> None:
         self.begin, self.end, self.relay, self.whole = begin, end, relay, whole
 
-    def goes_on(self, begin: int, relay: "Relay") -> bool:
+    def goes_on(self, begin: int, relay: "Relay[Any]") -> bool:
         """Whether what begins there is a part of this."""
-        short = not self.whole or self.end - self.begin < SHORT
+        short = not self.whole or self.end - self.begin < RUN_BYTES
         return short and self.end == begin and self.relay is relay
 
     def taken_at(self, progress: int) -> int:
@@ -118,13 +144,14 @@ class _Run:
         return 0 if self.whole else max(progress - self.begin, 0)
 
 
-class Relay:
-    """Moves what comes from `source` to `core`, of which it has a share."""
+class Relay(Generic[O]):
+    """Moves what comes from `source` to `core`, of which it has a share, and which sends by `outlet` for good."""
 
-    def __init__(self, source: Source, core: SendCore) -> None:
+    def __init__(self, source: Source[O], core: SendCore, outlet: O) -> None:
         self._source = source
         self._core = core
-        self._all = UnderWay.of(core)
+        self._outlet = outlet
+        self._all = UnderWay.of(core, outlet)
         self._all.relays[self] = None
         self._under_way = 0
         """How much of what is under way is of this one."""
@@ -133,7 +160,7 @@ class Relay:
         self._looking = False
         self._again = False
         self._turn: Waiter = _Listener(self._turn_came)
-        """It waits in the core's room as one of those that have something to send."""
+        """It waits at the core as one of those that have something to send."""
         self._has_turn = False
         source.watch(self.arrived)
         self.arrived()
@@ -176,9 +203,8 @@ class Relay:
         self._release(END)
 
     def _look(self) -> None:
-        outlet: Any = self._core.outlet
-        if outlet.reason is None and not self._released:
-            self._move(outlet)
+        if self._outlet.reason is None and not self._released:
+            self._move()
         self._all.look()  # bytes may be as good as taken already
         self._finish()
 
@@ -187,16 +213,16 @@ class Relay:
             self._done = True
             self._all.relays.pop(self, None)
 
-    def _move(self, outlet: Any) -> None:
-        room = self._core.senders
+    def _move(self) -> None:
+        outlet, senders = self._outlet, self._core.senders
         turn, self._has_turn = self._has_turn, False
         while self._source.ready():
-            has_room = outlet.outgoing.can_write()
-            if not has_room or (room and not turn):
-                if self._turn not in room:
+            has_room = outlet.has_room()
+            if not has_room or (senders and not turn):
+                if self._turn not in senders:
                     if has_room:
-                        room.wake()  # who waits in front of us shall look
-                    room.add(self._turn, first=turn)
+                        senders.wake()  # the one in front of us shall look
+                    senders.add(self._turn, first=turn)
                 return
             turn = False
             try:
@@ -207,13 +233,13 @@ class Relay:
                 self._source.refuse(Reason("refused", code, str(exc)))
                 break
             self._under_way += count
-            self._all.add(outlet.position, count, self)
-        room.discard(self._turn)
+            self._all.add(count, self)
+        senders.discard(self._turn)
         reason = self._source.over()
         if reason is not None:
             self._release(reason)
-        if outlet.outgoing.can_write():
-            room.wake()  # the wake-up may have been for somebody else
+        if outlet.has_room():
+            senders.wake()  # the wake-up may have been for another one
 
     def _release(self, reason: Reason) -> None:
         """Nothing more comes from here. What is under way may still be taken, and is the source's until then."""

@@ -12,7 +12,7 @@ from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.stream import Stream
 
-PIECE = 64 * 1024
+RELAYED_BYTES = 64 * 1024
 """What a relay moves at a time of a byte stream."""
 MAX_UNDER_WAY = 4_096
 """Messages that a relay has passed on and that were not taken: of each the size is remembered, however short it is."""
@@ -34,12 +34,13 @@ class Messages(Protocol):
 # --- outlets --------------------------------------------------------------------------------------
 
 
-class _StreamOutlet:
-    __slots__ = ("capacity", "outgoing", "stream")
+class StreamOutlet:
+    """What both kinds of outlets have in common."""
+
+    __slots__ = ("outgoing", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
-        self.capacity = stream.capacity
         self.outgoing = stream.outgoing
 
     @property
@@ -50,8 +51,13 @@ class _StreamOutlet:
         return self._gone()
 
     def _gone(self) -> Reason | None:
-        # A sender whose last message was taken has lost nothing, but whoever waits for a byte stream's reader has.
+        # Losing the session matters to a byte stream even after its last byte; to a channel, only before its last
+        # message was taken.
         return self.stream.gone if self.stream.is_bytes else None
+
+    @property
+    def capacity(self) -> int | None:
+        return self.stream.capacity
 
     @property
     def sent(self) -> int:
@@ -69,10 +75,14 @@ class _StreamOutlet:
     def credit(self) -> int:
         return self.outgoing.credit - self.outgoing.queued
 
-    def stand(self, offer: Any, waiter: Waiter) -> None:
+    @property
+    def meets(self) -> None:
+        return None
+
+    def stand(self, offer: Offer, waiter: Waiter) -> None:
         """As an `Outlet`; the far side does not take from here."""
 
-    def withdraw(self, offer: Any) -> None:
+    def withdraw(self, offer: Offer) -> None:
         """As an `Outlet`."""
 
     def failing(self, reason: Reason) -> None:
@@ -81,16 +91,29 @@ class _StreamOutlet:
     def finish(self, reason: Reason) -> None:
         self.stream.finish(reason)
 
-    def _accepts(self) -> bool:
-        stream = self.stream
-        if stream.out_reason is not None and stream.out_reason is stream.said:
+    def spoil(self, reason: Reason) -> None:
+        """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left."""
+        if not self.stream.out_ended:
+            self.stream.out_reason = None
+            self.stream.finish(reason)
+
+    def has_room(self) -> bool:
+        """As a `RelayOutlet`."""
+        return self.outgoing.can_write()
+
+    def can_accept(self) -> bool:
+        """Whether nothing is over, and there is room."""
+        return self.stream.out_reason is None and self.outgoing.can_write()
+
+    def check_open(self) -> None:
+        """Raise why nothing can be sent any more, if so."""
+        if self.stream.out_reason is not None and self.stream.out_reason is self.stream.said:
             raise ChannelClosed("this end has said that nothing more comes")
         if self.reason is not None:
             raise self.reason.error(self.outgoing.peer_taken)
-        return self.outgoing.can_write()
 
 
-class MessageOutlet(_StreamOutlet):
+class MessageOutlet(StreamOutlet):
     """Messages to a stream."""
 
     __slots__ = ("messages",)
@@ -100,16 +123,16 @@ class MessageOutlet(_StreamOutlet):
         self.messages = messages
 
     def post(self, value: Any) -> bool:
-        stream = self.stream
-        if self.capacity == 0 or stream.out_reason is not None or not self.outgoing.can_write():
+        if self.stream.capacity == 0 or not self.can_accept():
             return False
-        return self.messages.post(value, stream)
+        return self.messages.post(value, self.stream)
 
     def prepare(self, value: Any) -> Offer:
         return self.messages.offer(value)
 
     def commit(self, offer: Offer) -> bool:
-        if not self._accepts():
+        if not self.can_accept():
+            self.check_open()
             return False
         self.messages.send(offer, self.stream)
         return True
@@ -120,55 +143,68 @@ class MessageOutlet(_StreamOutlet):
             raise self.reason.error(self.taken)
         self.messages.send(self.prepare(value), self.stream)
 
-    def spoil(self, reason: Reason) -> None:
-        """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left."""
-        if not self.stream.out_ended:
-            self.stream.out_reason = None
-            self.stream.finish(reason)
-
     @property
     def position(self) -> int:
-        """For a relay: where what was written last ends."""
+        """As a `RelayOutlet`."""
         return self.outgoing.sent
 
     @property
     def progress(self) -> int:
-        """For a relay: up to where the far application has taken."""
+        """As a `RelayOutlet`."""
         return self.outgoing.peer_taken
 
+    @property
+    def is_estimate(self) -> bool:
+        return False
 
-class ByteOutlet(_StreamOutlet):
+
+class ByteOutlet(StreamOutlet):
     """Bytes to a stream."""
 
     __slots__ = ()
 
     def post(self, value: bytes) -> bool:
-        return self.stream.out_reason is None and self.stream.gone is None and self.commit(value)
-
-    def prepare(self, value: bytes) -> bytes:
-        return value
-
-    def commit(self, offer: bytes) -> bool:
-        if not self._accepts():
+        if not self.can_accept():
             return False
-        self.outgoing.write(offer)
+        self.outgoing.write(value)
         return True
+
+    def can_accept(self) -> bool:
+        stream = self.stream
+        return stream.out_reason is None and stream.gone is None and self.outgoing.can_write()
+
+    def prepare(self, value: bytes) -> Offer:
+        return Offer(value, {})
+
+    def commit(self, offer: Offer) -> bool:
+        self.check_open()
+        return self.post(offer.value)
+
+    def write(self, value: bytes) -> None:
+        """Send bytes that were accepted before this was the outlet."""
+        self.outgoing.write(value)
 
     @property
     def position(self) -> int:
-        """As of a `MessageOutlet`."""
+        """As a `RelayOutlet`."""
         return self.outgoing.sent_bytes
 
     @property
     def progress(self) -> int:
-        """As of a `MessageOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
+        """As a `RelayOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
         return self.outgoing.returned + self.outgoing.uncredited
+
+    @property
+    def is_estimate(self) -> bool:
+        return True
 
 
 # --- feeds ----------------------------------------------------------------------------------------
 
 
-class _StreamFeed:
+class StreamFeed:
+    """What both kinds of feeds have in common."""
+
     __slots__ = ("core", "stream")
 
     def __init__(self, stream: Stream) -> None:
@@ -207,7 +243,7 @@ class _StreamFeed:
         self.stream.on_readable = look
 
 
-class MessageFeed(_StreamFeed):
+class MessageFeed(StreamFeed):
     """Messages from a stream."""
 
     __slots__ = ("_messages", "_passed")
@@ -232,7 +268,7 @@ class MessageFeed(_StreamFeed):
             self.stream.reject("bad-message", str(exc))
             raise
         if size >= BYTES_A_STEP:
-            self.core.turn += size // BYTES_A_STEP + int((clock.now() - began) * STEPS_A_SECOND)
+            self.core.worked(size // BYTES_A_STEP + int((clock.now() - began) * STEPS_A_SECOND))
         self.stream.taken(size)
         return value
 
@@ -268,7 +304,7 @@ class MessageFeed(_StreamFeed):
             self.stream.let_go()
 
 
-class ByteFeed(_StreamFeed):
+class ByteFeed(StreamFeed):
     """Bytes from a stream."""
 
     __slots__ = ()
@@ -286,7 +322,7 @@ class ByteFeed(_StreamFeed):
         return self.stream.waiting > 0
 
     def forward(self, outlet: ByteOutlet) -> int:
-        data = self.stream.read(PIECE)
+        data = self.stream.read(RELAYED_BYTES)
         outlet.outgoing.write(data)
         return len(data)
 

@@ -325,7 +325,7 @@ async def test_a_table_that_lies_fails_its_channel_on_both_sides_and_nothing_els
         sender, receiver = await link.channel()
         other, other_there = await link.channel()
         await sender.send("honest")
-        sender.send_core.outlet.stream.outgoing.write(frame)  # type: ignore[union-attr]
+        sender._send_core.outlet.stream.outgoing.write(frame)
         with anyio.fail_after(PATIENCE):
             reason = await sender.wait_closed()
         assert isinstance(reason, ChannelRefused)
@@ -346,7 +346,7 @@ async def test_an_end_beside_one_that_is_a_lie_is_told() -> None:
         await link.begin()
         before = link.books()
         sender, receiver = await link.channel()
-        stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
+        stream = sender._send_core.outlet.stream
         honest = link.near._mux.open(Opening("receiver", parent=stream.id))
         stream.outgoing.write(message(b"\xc0", ("receiver", honest.id), ("receiver", 99)))
         with pytest.raises(ChannelFailed, match="bad-message"):
@@ -363,7 +363,7 @@ async def test_ends_without_a_body_do_not_pass() -> None:
         await link.begin()
         before = link.books()
         sender, receiver = await link.channel()
-        stream = sender.send_core.outlet.stream  # type: ignore[union-attr]
+        stream = sender._send_core.outlet.stream
         child = link.near._mux.open(Opening("receiver", parent=stream.id))
         stream.outgoing.write(message(b"", ("receiver", child.id)))
         with pytest.raises(ChannelFailed, match="bad-message"):
@@ -376,7 +376,7 @@ async def test_a_body_that_is_no_message_passes_unread_and_fails_where_it_is_rea
     async with relayed() as link:
         await link.begin()
         sender, receiver = await link.channel()
-        sender.send_core.outlet.stream.outgoing.write(message(b"\xc1"))  # type: ignore[union-attr]
+        sender._send_core.outlet.stream.outgoing.write(message(b"\xc1"))
         with pytest.raises(chanlink.DecodeError):
             await receiver.receive()
         with anyio.fail_after(PATIENCE):
@@ -422,7 +422,7 @@ async def test_what_a_relay_remembers_of_short_messages_is_no_more_than_the_wind
         assert sum(one.size for one in taken.filter_traces(here).statistics("filename")) < 2 * WINDOW * len(channels)
         for sender, receiver in channels:
             sender.close()
-            assert [one async for one in receiver] == [None] * sender.send_core.sent  # type: ignore[union-attr]
+            assert [one async for one in receiver] == [None] * sender._send_core.sent
 
 
 async def test_what_a_relay_remembers_of_single_bytes_is_not_each_of_them() -> None:
@@ -466,7 +466,7 @@ async def test_the_type_of_an_end_goes_where_the_end_goes(kind: Any) -> None:
     """Opaque to us and to relays (protocol section 5)."""
     async with relayed() as link:
         await link.begin()
-        mux, carrier = link.near._mux, link.carriers[0][0].send_core.outlet.stream
+        mux, carrier = link.near._mux, link.carriers[0][0]._send_core.outlet.stream
         opened = mux.open(Opening(kind, parent=carrier.id, item_type=b"\x00\xffint"))
         carrier.outgoing.write(message(b"\xd4\1\0", (kind, opened.id)))
         (sender, _), (_, receiver) = link.carriers[1], link.carriers[0]
@@ -494,7 +494,7 @@ async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number
                 await to_near.send(shared.clone())
                 senders.append(await at_near.receive())
                 await senders[-1].send(bytes([number % 256]) * (WINDOW - 7 if waiting else 1))
-            core, stream = shared.send_core, shared.send_core.outlet.stream
+            core, stream = shared._send_core, shared._send_core.outlet.stream
             await eventually(
                 lambda: (stream.outgoing.sent, len(core.senders)) == ((1, clones - 1) if waiting else (clones, 0))
             )

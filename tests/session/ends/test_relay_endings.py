@@ -106,7 +106,7 @@ async def test_a_peer_that_sends_more_than_the_size_is_found_out_beyond_the_rela
     async with relayed() as link:
         await link.begin()
         near, there = await link.byte_stream(10)
-        near.send_core.bytes_left = None  # type: ignore[union-attr]
+        near._send_core.bytes_left = None
         await near.send(bytes(15))
         with pytest.raises(ChannelFailed, match="wrong-size"):
             while True:

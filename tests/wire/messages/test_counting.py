@@ -380,7 +380,7 @@ async def test_who_sends_too_many_all_the_same_is_told_which_limit(limit: str, b
             await sender.send(msgpack.unpackb(body, strict_map_key=False))
         await sender.send("goes on")
         assert await receiver.receive() == "goes on"
-        sender.send_core.outlet.stream.outgoing.write(len(body).to_bytes(4, "big") + body)  # type: ignore[union-attr]
+        sender._send_core.outlet.stream.outgoing.write(len(body).to_bytes(4, "big") + body)
         with pytest.raises(DecodeError, match=limit):
             await receiver.receive()
         reason = await sender.wait_closed()
