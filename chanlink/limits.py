@@ -14,6 +14,8 @@ class Limits:
     ``stream_window``) travels in the handshake, so that a sender can check before it sends.
     """
 
+    # Whole: a bound is an attribute, and users set them in one place.
+
     handshake: float = 10.0
     """From the first byte to the welcome, in total."""
     unauthenticated: int = 1_000
@@ -31,7 +33,7 @@ class Limits:
     sessions_per_key: int = 256
     """Sessions of one listener that one key may have; one more client with it is told ``busy``.
 
-    Where `Trust.anyone` lets everybody in, as many of one source: an IPv4 address, or an IPv6 /64.
+    Where `Trust.anyone` lets everybody in, it counts for one source: an IPv4 address, or an IPv6 /64.
     """
     message_size: int = 4 * 1024 * 1024
     """The longest message that we take, as it is on the wire, without its header."""

@@ -37,7 +37,7 @@ import struct
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from enum import Enum
+from enum import Enum, auto
 from functools import partial
 from typing import Any
 
@@ -53,8 +53,21 @@ LONGEST = 3_600_000
 """Milliseconds: longer we do not wait at a time, whatever the time of a command is. The system can't count further than
 24 days."""
 FAILURE_MAX = 200
-Stage = Enum("Stage", "ORDERED STARTING RUNNING ENDED STOPPING")
 Reader = Callable[[], object]
+
+
+class Stage(Enum):
+    """How far a command is."""
+
+    ORDERED = auto()
+    """Its line is there, and its order is still to come."""
+    STARTING = auto()
+    """A child has the order, and is not yet the command."""
+    RUNNING = auto()
+    ENDED = auto()
+    """By itself. It is not reaped: that takes a word of the other side."""
+    STOPPING = auto()
+    """It got TERM, and gets KILL when the grace is over; its jobs, too."""
 
 
 class Guard:
