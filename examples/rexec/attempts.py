@@ -11,8 +11,8 @@ T = TypeVar("T")
 class Attempt(Generic[T]):
     """A call in a task whose error is looked at afterwards.
 
-    One that fails does not cancel the others: what has already arrived is still written when the connection breaks.
-    And its error is not wrapped in an ExceptionGroup.
+    An attempt that fails does not cancel the others, so that what has already arrived is still written when the
+    connection breaks. And its error is not wrapped in an ExceptionGroup.
     """
 
     def __init__(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> None:
@@ -27,11 +27,11 @@ class Attempt(Generic[T]):
             self._error = exc
 
     def check(self) -> None:
-        """Raises what it raised; one that was cancelled has raised nothing."""
+        """Raise what it raised; an attempt that was cancelled has raised nothing."""
         if self._error is not None:
             raise self._error
 
     def result(self) -> T:
-        """What it returned.  Raises what it raised; it must not have been cancelled."""
+        """What it returned. Raises what it raised; it must not have been cancelled."""
         self.check()
         return self._value[0]

@@ -56,7 +56,7 @@ __all__ = [
 
 
 class Settings(TypedDict, total=False):
-    """What may be said of a command beside its words."""
+    """What may be said of a command besides its words."""
 
     directory: Word | None
     """Where to run it."""
@@ -81,7 +81,7 @@ class Completed(NamedTuple):
 
 
 class Command:
-    """A command that runs on the other side.  Made by `start`."""
+    """A command that runs on the other side. Made by `start`."""
 
     note = ""
     """After `wait`: why the server has stopped it, if it has."""
@@ -95,7 +95,7 @@ class Command:
         control: chanlink.Sender[Any] | None,
     ) -> None:
         self.stdio = stdio
-        """Its standard input and output. Send to it; `send_eof` is the end of file for the command.  Receive from it,
+        """Its standard input and output. Send to it; `send_eof` is the end of file for the command. Receive from it,
         to its end."""
         self.stderr = stderr
         """Receive from it, to its end."""
@@ -141,7 +141,7 @@ async def start(
     control: bool = True,
     **settings: Unpack[Settings],
 ) -> AsyncGenerator[Command, None]:
-    """Start a command: an async context manager that gives a `Command`.  Nothing waits for the server.
+    """Start a command: an async context manager that gives a `Command`. Nothing waits for the server.
 
     ``argv`` is the program and its arguments, exactly; there is no shell. With a ``terminal`` of some size, that is its
     input and both outputs; all that it writes is in ``stdio`` then. Read both outputs: a command waits when nobody
@@ -293,7 +293,7 @@ async def kill(session: chanlink.Session, name: str, signal: str | None = None) 
 
 
 async def listing(session: chanlink.Session) -> list[Listed]:
-    """Our detached commands: those that run, and the last that have ended.  Raises as `Command.wait`."""
+    """Our detached commands: those that run, and the last that have ended. Raises as `Command.wait`."""
     return read_list(await _ask(session, lambda status: {"request": "list", "status": status}))
 
 

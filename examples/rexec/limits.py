@@ -8,7 +8,7 @@ NAMES = {
     "processor": SECONDS,  # of each of its processes; then XCPU, and KILL after the grace
     "memory": BYTES,  # of address space of each of its processes
     "files": COUNT,  # open at a time in each of its processes
-    "processes": COUNT,  # of the user that it runs as, all in all; the system does not hold root to it
+    "processes": COUNT,  # of the user that it runs as, in total; the system does not hold root to it
     "time": SECONDS,  # from its start; then it is stopped
 }
 UNITS = {
@@ -17,11 +17,11 @@ UNITS = {
     COUNT: {"": 1},
 }
 MOST = {SECONDS: 3650 * 86400, BYTES: 2**60, COUNT: 2**31 - 1}
-"""By the unit.  The system counts the nanoseconds of a processor in 64 bits, and overflows in silence."""
+"""By the unit. The system counts the nanoseconds of a processor in 64 bits, and overflows in silence."""
 
 
 def checked(name: str, most: int) -> int:
-    """A limit, which comes from outside.  Raises `ValueError` with a line for whoever wrote it."""
+    """A limit, which comes from outside. Raises `ValueError` with a line for whoever wrote it."""
     unit = _unit(name)
     if not 1 <= most <= MOST[unit]:
         raise ValueError(f"a limit of {name} has to be 1 to {MOST[unit]} {unit}")
@@ -29,7 +29,7 @@ def checked(name: str, most: int) -> int:
 
 
 def read_limit(name: str, text: str) -> int:
-    """A limit as people write it: ``512M``, ``10m``, ``100``.  Raises `ValueError` with a line for them."""
+    """A limit as people write it: ``512M``, ``10m``, ``100``. Raises `ValueError` with a line for them."""
     units = UNITS[_unit(name)]
     match = re.fullmatch(r"([0-9]{1,15})([A-Za-z]?)", text)
     if match is None or match[2] not in units:
@@ -45,7 +45,7 @@ def _unit(name: str) -> str:
 
 
 def lowered(limits: Mapping[str, int], asked: Mapping[str, int]) -> dict[str, int]:
-    """``limits`` with the lower ones that were asked for.  Raises `ValueError` when one is higher."""
+    """``limits`` with the lower ones that were asked for. Raises `ValueError` when one is higher."""
     for name, most in asked.items():
         if most > limits.get(name, most):
             raise ValueError(f"the limit of {name} is {limits[name]} {NAMES[name]} at most")

@@ -46,7 +46,7 @@ from .words import Word, one_line
 
 SERVICE = "rexec"
 LIMITS = chanlink.Limits(message_size=1024 * 1024)
-"""Of sessions that run commands.  It is half of what Linux takes of words and variables of a program."""
+"""Of sessions that run commands. It is half of what Linux takes of words and variables of a program."""
 
 NOT_FOUND = "not-found"
 NOT_PERMITTED = "not-permitted"
@@ -73,7 +73,7 @@ T = TypeVar("T")
 
 
 class StartError(Exception):
-    """The command was not run.  ``code`` is one of the constants of this module, ``text`` the server's explanation.
+    """The command was not run. ``code`` is one of the constants of this module, ``text`` the server's explanation.
 
     Both are one line of bounded length that can be printed, whoever's words they are.
     """
@@ -130,7 +130,7 @@ def run_message(
 
 
 class Streams(NamedTuple):
-    """What connects a command to whoever asked for it."""
+    """What connects a command with the caller."""
 
     stdio: chanlink.ByteStream
     stderr: chanlink.ByteStream
@@ -138,7 +138,7 @@ class Streams(NamedTuple):
 
 
 class Run(NamedTuple):
-    """A command to run.  It has streams, or a name to run detached under."""
+    """A command to run. It has streams, or a name to run detached under."""
 
     argv: list[bytes]
     status: Status
@@ -151,7 +151,7 @@ class Run(NamedTuple):
     terminal: Size | None
 
     def forget_words(self) -> None:
-        """When it runs: that may be for days, and nobody needs the mebibyte again that its words may be."""
+        """Call this once it runs: that may be for days, and its words, perhaps a mebibyte, are not needed again."""
         self.argv.clear()
         self.environment.clear()
 
@@ -183,7 +183,7 @@ Request = Run | Listing | Attach | Kill
 
 
 def read_request(message: object) -> Request:
-    """Read what the other side sent.  Raises `BadMessage`."""
+    """Read what the other side sent. Raises `BadMessage`."""
     if not isinstance(message, dict):
         raise BadMessage("a request is a map")
     status = _instance(message.get("status"), chanlink.Sender, "status")
@@ -229,7 +229,7 @@ def _read_run(message: dict[object, object], status: Status) -> Run:
 
 
 def _outgoing(word: Word) -> Word:
-    """A str stays one if it is UTF-8; what the command line holds beside that are undecodable bytes."""
+    """A str stays a str if it is UTF-8; whatever else the command line holds are bytes that can't be decoded."""
     if isinstance(word, str):
         try:
             word.encode()
@@ -331,7 +331,7 @@ def ends_in(value: object) -> Iterator[chanlink.Sender[Any] | chanlink.Receiver[
 
 
 def read_control(message: object) -> int | Size:
-    """The number of a signal, or a new size.  Raises `BadMessage`."""
+    """The number of a signal, or a new size. Raises `BadMessage`."""
     match message:
         case {"signal": name}:
             return signal_number(name)
@@ -341,7 +341,7 @@ def read_control(message: object) -> int | Size:
 
 
 def signal_number(name: object) -> int:
-    """The number here of a signal ("TERM" or "SIGTERM").  Raises `BadMessage`."""
+    """The number here of a signal ("TERM" or "SIGTERM"). Raises `BadMessage`."""
     text = _instance(name, str, "signal").removeprefix("SIG")
     try:
         return signal.Signals[f"SIG{text}"]
@@ -377,7 +377,7 @@ def error_message(error: StartError) -> dict[str, Any]:
 
 
 def read_status(message: object) -> tuple[int, str]:
-    """The return code in a status message, and its note.  Raises `StartError` when it says so, else `BadMessage`."""
+    """The return code in a status message, and its note. Raises `StartError` when it says so, else `BadMessage`."""
     match message:
         case {"exit": int(code)} if 0 <= code <= 255 and code is not True and code is not False:
             return code, _note(message)
@@ -392,7 +392,7 @@ def _note(message: Any) -> str:
 
 
 def read_name(message: object, entry: str) -> str:
-    """The name in an answer.  Raises as `read_status`."""
+    """The name in an answer. Raises as `read_status`."""
     match message:
         case {"detached": str(name)} if entry == "detached" and is_name(name):
             return name
@@ -402,7 +402,7 @@ def read_name(message: object, entry: str) -> str:
 
 
 def read_list(message: object) -> list[Listed]:
-    """The detached commands.  Raises as `read_status`."""
+    """The detached commands. Raises as `read_status`."""
     match message:
         case {"commands": [*commands]}:
             return [_read_listed(command) for command in commands]

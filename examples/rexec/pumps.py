@@ -7,8 +7,8 @@ regular files and ``/dev/null``) need no special case.
 The descriptors are non-blocking, which for the pipes of our own processes is a flag. Our standard input and output are
 another matter: the flag belongs to the open file, which we share with the shell and whoever else has it, and a
 terminal that is left non-blocking breaks the programs after us. `open_standard_input` and `open_standard_output`
-say what is done instead. Who waits for such a descriptor does it by way of a `Watch`, because an event loop may set
-that flag of whatever it is given (libuv does).
+say what is done instead. Such a descriptor is waited for by way of a `Watch`, because an event loop may set that flag
+on whatever it is given (libuv does).
 """
 
 import fcntl
@@ -30,7 +30,7 @@ PIECE = 4 * 65_493
 """What is read and written at a time: a turn of the session's writer, in frames that are a record each. A piece costs a
 turn of the event loop, and often a switch to the command and back."""
 PIPE_SIZE = 1024 * 1024
-"""So much fits into a pipe while the event loop is elsewhere: the command need not wait for its next turn."""
+"""Bytes that a pipe holds while the event loop is busy, so that the command need not wait for its next turn."""
 
 
 class ReadableFile(Protocol):
@@ -60,7 +60,7 @@ class FileSource(ByteReceiveStream):
         self._file = file
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
-        """At least one byte.  Raises `anyio.EndOfStream` at the end of the file, or an `OSError`."""
+        """At least one byte. Raises `anyio.EndOfStream` at the end of the file, or an `OSError`."""
         while (data := self._file.read(max_bytes)) is None:
             await self.wait()
         if not data:
@@ -85,7 +85,7 @@ class FileSink(ByteSendStream):
         self._file = file
 
     async def send(self, item: bytes) -> None:
-        """Write it all.  Raises `anyio.BrokenResourceError` when nobody reads any more, or an `OSError`."""
+        """Write it all. Raises `anyio.BrokenResourceError` when nobody reads any more, or an `OSError`."""
         rest = memoryview(item)
         try:
             while rest:
@@ -199,7 +199,7 @@ def _mode(access: int) -> str:
 
 
 class _Terminal(FileSource):
-    """To read from the background, though nothing was typed, would stop us."""
+    """Waits before it reads: reading from the background would stop us even if nothing was typed."""
 
     async def receive(self, max_bytes: int = PIECE) -> bytes:
         await self.wait()
@@ -207,7 +207,7 @@ class _Terminal(FileSource):
 
 
 class Watch:
-    """Waits for a descriptor that others have, too: the event loop gets a selector, and the selector the descriptor."""
+    """Waits for a descriptor that others have as well: the event loop gets a selector, which gets the descriptor."""
 
     def __init__(self, descriptor: int, events: int) -> None:
         self._selector = selectors.DefaultSelector()

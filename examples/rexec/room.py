@@ -1,4 +1,4 @@
-"""Descriptors of files are left for others: those who want many stop before there are none."""
+"""Descriptors are left for others: a part of the program that may want many stops before there are none."""
 
 import errno
 import os

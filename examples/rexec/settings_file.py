@@ -1,4 +1,4 @@
-"""Files that say what may be done, or where to connect: read as what they are, or not at all."""
+"""Files that say what may be done, or where to connect, and the paths of files as people write them."""
 
 import errno
 import os
@@ -8,7 +8,7 @@ SIZE_MAX = 1024 * 1024
 
 
 def expanded(path: str) -> str:
-    """The path with ``~`` expanded.  Raises `OSError` when there is no home folder."""
+    """The path with ``~`` expanded. Raises `OSError` when there is no home folder."""
     file = os.path.expanduser(path)
     if file.startswith("~"):  # it would be a folder of that name, wherever we are
         raise OSError(errno.EINVAL, "there is no such home folder; set HOME, or write the whole path", path)
@@ -16,7 +16,7 @@ def expanded(path: str) -> str:
 
 
 def read_settings(path: str) -> str:
-    """The text of such a file; never waits.  Raises `OSError`, or `ValueError` in words for people.
+    """The text of such a file; never waits. Raises `OSError`, or `ValueError` in words for people.
 
     It has to be a regular file, since it is read again, and one that not everybody may write.
     """

@@ -13,17 +13,17 @@ Word = str | bytes
 
 
 def text_of(word: bytes) -> str:
-    """As text, in whatever locale we run; bytes that are no UTF-8 can be told apart, and `bytes_of` gives them back."""
+    """As text, whatever our locale is; bytes that are not UTF-8 stay distinct, and `bytes_of` gives them back."""
     return word.decode(errors="surrogateescape")
 
 
 def bytes_of(text: str) -> bytes:
-    """What `text_of` was made of, and what a text is in a file of ours."""
+    """What `text_of` was given; also what a text in one of our own files stands for."""
     return text.encode(errors="surrogateescape")
 
 
 def beginning(words: Sequence[bytes]) -> list[str]:
-    """The first words, `LINE_MAX` bytes of them: they may be a mebibyte, of somebody who may not run them."""
+    """The first words, `LINE_MAX` bytes of them: they may be a mebibyte, from a caller who may not even run them."""
     shown, room = [], LINE_MAX
     for word in words:
         if room <= 0:
@@ -39,5 +39,7 @@ def shell_line(words: Sequence[bytes]) -> str:
 
 
 def one_line(text: str) -> str:
-    """One line, not too long a one, for logs and terminals: it may be the words of the other side."""
+    """One line, and not too long, for logs and terminals: the text may come from the other side.
+
+    Not `chanlink.printable`, which cuts nothing."""
     return chanlink.printable(text[:LINE_MAX])[:LINE_MAX]

@@ -43,7 +43,7 @@ def gone(pids: list[int]) -> None:
 
 
 class Server:
-    """With files for a client that it trusts.  ``inside`` is a command that runs it, in a surrounding of its own."""
+    """With files for a client that it trusts. ``inside`` is a command that runs it, in a surrounding of its own."""
 
     def __init__(self, directory: Path, *options: Any, inside: Sequence[str] = (), **kwargs: Any) -> None:
         self.directory = directory

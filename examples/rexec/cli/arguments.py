@@ -1,4 +1,4 @@
-"""What the parsers of all commands share.  It imports next to nothing."""
+"""What the parsers of all commands share. It imports next to nothing."""
 
 import argparse
 import math

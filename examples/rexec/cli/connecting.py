@@ -28,7 +28,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         type=seconds,
         default=0.0,
-        help="while nobody listens there, try again for so long (default: not at all)",
+        help="while nobody listens there, try again for this long (default: not at all)",
     )
     parser.set_defaults(ask=ask_on_terminal)
     unknown = parser.add_mutually_exclusive_group()
@@ -58,7 +58,7 @@ class Destination(NamedTuple):
 
 
 def destination(options: Options, name: str) -> Destination:
-    """What the options say about the server called ``name``.  Raises `chanlink.ConfigError`."""
+    """What the options say about the server called ``name``. Raises `chanlink.ConfigError`."""
     import chanlink
 
     from .hosts import find_host
@@ -83,7 +83,7 @@ class Disconnected(Exception):
 
 @asynccontextmanager
 async def connected(options: Options, name: str = "") -> "AsyncGenerator[chanlink.Session, None]":
-    """A session with the server called ``name``, or else as ``options.address`` says.  Raises as `connected_to`."""
+    """A session with the server called ``name``, or else as ``options.address`` says. Raises as `connected_to`."""
     async with connected_to(destination(options, name or options.address), options) as session:
         yield session
 
@@ -144,7 +144,7 @@ def our_identity(where: Destination) -> "chanlink.Identity":
 
 
 async def meet(where: Destination, key: "chanlink.PublicKey", options: Options) -> None:
-    """Have somebody decide whether this is the key of a server that is not known, and has proved to have it.
+    """Let the user decide whether this is the right key of a server that is not known, and that has proved to have it.
 
     Raises `chanlink.UntrustedPeer` if not.
     """

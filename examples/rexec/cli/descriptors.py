@@ -1,4 +1,4 @@
-"""Standard input, output and error, in whatever state the caller has left them.  Imports next to nothing."""
+"""Standard input, output and error, in whatever state the caller has left them. Imports next to nothing."""
 
 import os
 import signal
@@ -33,16 +33,16 @@ def fill_standard_descriptors() -> None:
 
 
 def empty(descriptor: int) -> None:
-    """An input that nobody wants to read: from now on there is nothing in it, for us."""
+    """Nobody wants to read this input: from now on it is empty, for us."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, descriptor)
     os.close(null)
 
 
 def in_background(descriptor: int) -> bool:
-    """Whether a terminal is at another job's service: who changes its modes then is stopped.
+    """Whether a terminal is at another job's service: a process that changes its modes then is stopped.
 
-    One that does not control us has no jobs of ours.
+    A terminal that does not control us has no jobs of ours.
     """
     try:
         return os.tcgetpgrp(descriptor) != os.getpgrp()
@@ -51,13 +51,13 @@ def in_background(descriptor: int) -> bool:
 
 
 def refuse_output() -> None:
-    """If standard output was closed, let what is printed there be an error: nobody gets it."""
+    """If standard output was closed, make printing an error, since nobody would get the output."""
     if sys.stdout is None:
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)  # noqa: SIM115 - writing is EBADF
 
 
 def complain(problem: str) -> None:
-    """Say on standard error, in a line, what is wrong; there may be no such thing."""
+    """Say in a line on standard error what is wrong; there may be no standard error."""
     if sys.stderr is not None:
         try:
             print(f"rexec: {problem}", file=sys.stderr, flush=True)
@@ -97,7 +97,7 @@ def _forget(stream: "TextIO") -> None:
 
 
 def has_room() -> bool:
-    """Whether there may be `ROOM` more.  Else not even an event loop comes about, and how that fails is no help."""
+    """Whether `ROOM` more can be opened. Else not even an event loop can be made, and how that fails helps nobody."""
     opened: list[int] = []
     try:
         while len(opened) < ROOM:

@@ -1,7 +1,7 @@
 """The first process of a container, which has a duty: it inherits what others leave behind, and has to reap it.
 
-It gets no signal either that it has not asked for. So what is started there is not the first process any more but a
-child of it: the first process passes signals on, reaps, and ends as its child does.
+Nor does it get a signal that it has not asked for. So the work is done by a child of the first process, which passes
+signals on, reaps, and ends as its child does.
 """
 
 import os
@@ -10,7 +10,7 @@ import sys
 
 
 def leave_first_place() -> None:
-    """If we are the first process, return in a child of it.  To be called before there are threads."""
+    """If we are the first process, return in a child of it. To be called before there are threads."""
     if sys.platform != "linux" or os.getpid() != 1:
         return
     heeded = {number for number in signal.valid_signals() if signal.getsignal(number) is not signal.SIG_IGN}
@@ -28,7 +28,7 @@ def leave_first_place() -> None:
 
 
 def _reap(child: int) -> None:
-    """Whoever has ended.  The end of the child is ours."""
+    """Reap what has ended. The end of our child is our end, too."""
     while True:
         pid, status = os.waitpid(-1, os.WNOHANG)
         if pid == child:

@@ -51,7 +51,7 @@ def find_host(name: str, path: str = HOSTS) -> Host:
 
 
 def load_hosts(path: str = HOSTS) -> dict[str, Host]:
-    """Read the file; one that is missing has nothing.  Raises `chanlink.ConfigError`: ``FILE: where: what``."""
+    """Read the file; one that is missing has nothing. Raises `chanlink.ConfigError`: ``FILE: where: what``."""
     file = os.path.expanduser(path)  # for the words of errors
     try:
         text = read_settings(path)
@@ -65,7 +65,7 @@ def load_hosts(path: str = HOSTS) -> dict[str, Host]:
 
 
 def parse_hosts(file: str, text: str) -> dict[str, Host]:
-    """The text of the file.  Raises `chanlink.ConfigError`, as `load_hosts`."""
+    """The text of the file. Raises `chanlink.ConfigError`, as `load_hosts`."""
     try:
         tables = tomllib.loads(text)
     except RecursionError as exc:

@@ -1,4 +1,4 @@
-"""Ctrl-C, and how a program ends by a signal.  Imports next to nothing."""
+"""Ctrl-C, and how a program ends by a signal. Imports next to nothing."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ def let_interrupts_end_us() -> None:
 
 
 def let_interrupts_raise() -> None:
-    """From now on Ctrl-C is an exception, so that what is begun is undone.  If it was ignored, it still is."""
+    """From now on Ctrl-C is an exception, so that what is begun is undone. If it was ignored, it still is."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

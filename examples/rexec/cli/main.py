@@ -49,6 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _adders(argv: Sequence[str]) -> Iterator[Callable[[Any], object]]:
-    """What adds the parsers.  Whoever names a command pays for no other one."""
+    """The functions that add parsers: of one command if it is named, so that it does not pay for the others."""
     for name in argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS:
         yield import_module(f".commands.{name}", __package__).add

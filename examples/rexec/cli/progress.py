@@ -50,7 +50,7 @@ def progress_bar() -> Iterator[Show | None]:
     )
     # Drawn when something is shown: rich would start a thread to do it by time.
     with Progress(*columns, console=Console(stderr=True), auto_refresh=False) as bar:
-        bar.console.show_cursor(True)  # who is stopped by Ctrl-Z can't put it back
+        bar.console.show_cursor(True)  # a process that Ctrl-Z stops can't put it back
         yield _Bar(bar)
 
 

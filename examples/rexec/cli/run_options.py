@@ -1,4 +1,4 @@
-"""The options of ``rexec run``, which the keeper of shared sessions reads as well.  It imports next to nothing."""
+"""The options of ``rexec run``, which the keeper of shared sessions reads as well. It imports next to nothing."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""Signals for who has an event loop; what was ignored when we were started stays so."""
+"""Signals in an event loop; one that was ignored when we were started stays so.
+
+The command ``chanlink`` has the same in its module of interrupts; it is no public name, so it stands here as well.
+"""
 
 import signal
 from collections.abc import AsyncIterator, Iterator

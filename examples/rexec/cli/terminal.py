@@ -25,7 +25,7 @@ ESCAPE = ord("~")
 
 
 def size(descriptors: Iterable[int] = (0, 1, 2)) -> Size:
-    """Of our terminal, or whichever these descriptors have; of an old one if there is none."""
+    """Of the terminal that one of these descriptors is; that of an old one if none is."""
     for descriptor in descriptors:
         with suppress(OSError):
             columns, rows = os.get_terminal_size(descriptor)
@@ -51,7 +51,7 @@ def _restore(descriptor: int, modes: list[Any]) -> None:
 
 
 class Restorer:
-    """A child that puts our terminal back when we are killed.  Make it before there are threads and connections."""
+    """A child that puts our terminal back when we are killed. Make it before there are threads and connections."""
 
     def __init__(self) -> None:
         self._saved = termios.tcgetattr(0)
@@ -68,7 +68,7 @@ class Restorer:
             os.setsid()  # what ends us by way of the terminal leaves it alone, and it may still set its mode
             for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGTTOU):
                 signal.signal(number, signal.SIG_IGN)
-            os.close(1)  # whoever waits for their end shall not wait for us
+            os.close(1)  # what waits for their end must not wait for us
             os.close(2)
             if not os.read(waiting, 1):
                 _restore(0, self._saved)

@@ -102,7 +102,7 @@ async def copy(
 
 
 def _names_of(sources: list[bytes], target: bytes) -> list[bytes]:
-    """How the copies are called.  Raises `CopyError` if two of them are called the same, or something is too long."""
+    """How the copies are called. Raises `CopyError` if two of them are called the same, or something is too long."""
     if len(sources) > PATHS_MAX:
         raise CopyError(f"more than {PATHS_MAX} sources; copy the folder that they are in, with -r")
     for one in [*sources, target]:
@@ -190,7 +190,7 @@ class _Listener:
         self._given_up = False
 
     async def listen(self, label: str, reports: chanlink.Receiver[Any]) -> None:
-        """Until the last word of one side.  Raises `CopyError` for what no side would say."""
+        """Until the last word of one side. Raises `CopyError` for what no side would say."""
         try:
             while not self._is_last(await reports.receive(), label):
                 pass
@@ -231,7 +231,7 @@ class _Listener:
                 raise _Nonsense
 
     def copied(self) -> Copied:
-        """What has come of it.  Raises as `copy`."""
+        """What has come of it. Raises as `copy`."""
         if self._failures:
             raise CopyError(self._failures[0])
         if self.errors:

@@ -23,7 +23,7 @@ Paths and names are bytes, as the system has them. **Entries**, in the order of 
         with "data" and "digest"        a small one; there is nothing more to say
         with "body"                     one that is not worth a question: a byte stream, then {"digest": hash}
         with neither                    a large one: the sender waits for an answer
-                                            {"have": bytes, "digest": hash}     so much of it is here, with this hash
+                                            {"have": bytes, "digest": hash}     this much of it is here, with this hash
                                             {"skip": True}                      not this one
                                         and goes on with {"from": bytes, "body": byte stream} and {"digest": hash}
 
@@ -48,9 +48,9 @@ from ..messages import BadMessage
 SERVICE = "copy"
 
 INLINE = 64 * 1024
-"""A file of at most so many bytes travels in its entry."""
+"""A file of at most this many bytes travels in its entry."""
 ASK = 4 * 1024 * 1024
-"""From so many bytes on, the sender asks what is there already: a round trip is short beside the copy."""
+"""From this many bytes on, the sender asks what is there already: a round trip is short compared with the copy."""
 DEPTH_MAX = 256
 """How deep folders may nest: each takes a file descriptor at both sides."""
 NAME_MAX = 255
@@ -88,7 +88,7 @@ class CopyRequest(NamedTuple):
 
     @classmethod
     def from_message(cls, message: object) -> Self:
-        """Read what the other side asked for.  Raises `BadMessage`."""
+        """Read what the other side asked for. Raises `BadMessage`."""
         if not isinstance(message, dict) or message.get("do") not in ("send", "receive"):
             raise BadMessage("it asks neither to send nor to receive")
         sends = message["do"] == "send"
@@ -114,7 +114,7 @@ def new_hash(data: bytes = b"") -> hashlib.blake2b:
 
 
 def check_name(name: object) -> bytes:
-    """The name of one entry of a folder; nothing that could lead elsewhere.  Raises `BadMessage`."""
+    """The name of one entry of a folder; nothing that could lead elsewhere. Raises `BadMessage`."""
     if not isinstance(name, bytes) or not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
         raise BadMessage(f"{shown(name)} is no name of a file")
     if len(name) > NAME_MAX:
@@ -123,7 +123,7 @@ def check_name(name: object) -> bytes:
 
 
 def field(entry: dict[str, Any], name: str, kind: type[T]) -> T:
-    """A field of an entry, of this type.  Raises `BadMessage`."""
+    """A field of an entry, of this type. Raises `BadMessage`."""
     value = entry.get(name)
     if type(value) is not kind and (kind in (int, bytes) or not isinstance(value, kind)):
         raise BadMessage(f"{name} is missing or of a wrong type")
@@ -147,7 +147,7 @@ def mode_and_time(entry: dict[str, Any]) -> tuple[int, int]:
 
 
 def shown(name: object) -> str:
-    """A path as people read it, or rather its end; for a terminal it has to be made printable."""
+    """A path for people, or rather its end; before it goes to a terminal it has to be made printable."""
     if not isinstance(name, str | bytes):
         return type(name).__name__
     data = os.fsencode(name)
@@ -155,7 +155,7 @@ def shown(name: object) -> str:
 
 
 def why(path: object, problem: Exception | str) -> str:
-    """One line about an entry that can't be had."""
+    """A line about an entry that can't be copied, and the reason."""
     if isinstance(problem, OSError):
         problem = problem.strerror or problem
     return f"{shown(path)}: {problem}"

@@ -1,9 +1,9 @@
 """What arrives, before it is complete: it grows beside what it will replace, and takes its place when it has proved
 right.
 
-The next attempt has to find it, so it has a name that can be foreseen, and others may have put something there: in /tmp
-anybody may. What is not ours, or could have been written into by others, is left alone; then the copy grows under a
-name that nobody can foresee, and the next attempt begins anew.
+The next attempt has to find it, so its name can be foreseen, and others may have put something there: in /tmp anybody
+may. What is not ours, or others could have written into, is left alone; then the copy grows under a name that nobody
+can foresee, and the next attempt begins anew.
 """
 
 import errno

@@ -133,7 +133,7 @@ class _Receiver:
         return small
 
     def _write_small(self, entries: list[dict[str, Any]]) -> list[Remark]:
-        """In a worker thread.  Returns what is to be told."""
+        """In a worker thread. Returns what is to be told."""
         remarks = []
         for entry in entries:
             match entry:
@@ -150,7 +150,7 @@ class _Receiver:
         return remarks
 
     def _name(self, name: object) -> bytes:
-        """Of an entry; one that whoever asked could not know is empty, and is given to the copy by its place."""
+        """Of an entry; it is empty if whoever asked could not know it: the place gives the copy its name then."""
         return b"" if name == b"" and not self._target.depth else check_name(name)
 
     def _file(self, entry: dict[str, Any]) -> _File:
@@ -210,7 +210,7 @@ class _Receiver:
         return []
 
     def _problem(self, path: str, error: OSError | CopyError) -> Remark:
-        """What to tell about it.  Raises `CopyError` if going on is of no use."""
+        """What to tell about it. Raises `CopyError` if going on is of no use."""
         if isinstance(error, Hopeless):
             raise error
         if isinstance(error, CopyError):
@@ -307,7 +307,7 @@ class _Receiver:
         return part.file.tell(), part.hash.digest(), False
 
     async def _write_body(self, part: Part, body: chanlink.ByteStream, size: int) -> bool:
-        """Whether all of it has come; False when the sender has given it up.  Raises `OSError`."""
+        """Whether all of it has come; False when the sender has given it up. Raises `OSError`."""
         arrived, waiting = chanlink.pipe(AHEAD)
         receiving = Attempt(_receive_body, body, size, arrived)
         writing = Attempt(self._write_pieces, part, waiting)
@@ -322,7 +322,7 @@ class _Receiver:
             while True:
                 try:
                     some = await pieces.receive_many(AHEAD)
-                except chanlink.ChannelError:  # the end; why, the other task knows
+                except chanlink.ChannelError:  # the end; the other task knows why
                     return
                 data = b"".join(some)  # each call that lets go of the interpreter may wait long to have it back
                 await self._threads.run(part.write, data)
@@ -331,7 +331,7 @@ class _Receiver:
 
 
 async def _receive_body(body: chanlink.ByteStream, size: int, pieces: chanlink.Sender[bytes]) -> bool:
-    """Receive on while others write.  Whether all has come."""
+    """Receive on while others write. Whether all has come."""
     left = size
     async with pieces:
         while True:

@@ -12,11 +12,11 @@ import chanlink
 from ..words import LINE_MAX
 
 INTERVAL = 0.1
-"""Seconds between two words about how far it is."""
+"""Seconds between two reports of how far it is."""
 
 
 class Remark(NamedTuple):
-    """What is to be told about an entry."""
+    """What is to be told about an entry, in a line."""
 
     text: str
     is_problem: bool = True
@@ -24,7 +24,7 @@ class Remark(NamedTuple):
 
 
 class Report:
-    """Counts what was done, and tells it.  Raises `chanlink.ChannelBroken` when nobody is interested any more."""
+    """Counts what was done, and tells it. Raises `chanlink.ChannelBroken` when nobody is interested any more."""
 
     def __init__(self, sender: chanlink.Sender[Any]) -> None:
         self._sender = sender
@@ -34,11 +34,11 @@ class Report:
         self._next = 0.0
 
     def add(self, size: int) -> None:
-        """So many bytes more were written."""
+        """This many more bytes were written."""
         self._bytes += size
 
     def add_spared(self, size: int) -> None:
-        """So many bytes more were there already."""
+        """This many more bytes were there already."""
         self._bytes += size
         self._spared += size
 
@@ -47,7 +47,7 @@ class Report:
         self._files += 1
 
     def tell(self, name: bytes = b"") -> None:
-        """Say how far it is, if the last word about it is old enough, and if there is room for another one."""
+        """Report how far it is, if the last such report is old enough, and if there is room for another."""
         now = time.monotonic()
         if now >= self._next:
             self._next = now + INTERVAL

@@ -16,14 +16,15 @@ NO_ROOT = (
 
 
 LOOK_EVERY = 1.0
-"""Seconds for which the trust file is not read again: whoever asks a thousand times must not have it read so often."""
+"""Seconds for which the trust file is not read again, lest a peer that asks a thousand times have it read as often."""
 
 
 def may_copy(policy: Policy | PolicyFile | None, *, trust: str | None = None) -> Refusal:
     """Why a peer may not copy, by the policy as it is then.
 
-    ``trust`` is given if there is no root: the path of the trust file. Then those copy who may run any command, too,
-    and nobody else: in a file that is not for them they could put whatever they want to be run, or a key of theirs.
+    ``trust`` is given if there is no root: the path of the trust file. Then only
+    peers may copy that may run any command as well: others could put what they want to be run, or a key of theirs, into
+    a file that is not for them.
     """
 
     trusted = None if trust is None else _Trusted(trust)

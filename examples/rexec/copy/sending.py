@@ -150,7 +150,7 @@ class _Sender:
 async def _read_pieces(
     file: LargeFile, digest: hashlib.blake2b, pieces: chanlink.Sender[bytes], threads: Threads
 ) -> None:
-    """Read on while others send.  Raises `CopyError` at the end of a file that is not as it was."""
+    """Read on while others send. Raises `CopyError` at the end of a file that is not as it was."""
     async with pieces:
         while data := await threads.run(_read, file, digest):
             try:

@@ -1,4 +1,4 @@
-"""The copy service: one side of a copy, for those who may ask for it.
+"""The copy service: one side of a copy, for peers that may ask for it.
 
     services = {SERVICE: copy_service(root="/srv/files")}
 
@@ -37,7 +37,7 @@ Write = Callable[[dict[str, Any]], None]
 def copy_service(
     root: str | os.PathLike[str] | None = None, refusal: Refusal | None = None, write: Write | None = None
 ) -> Callable[[chanlink.Receiver[object], chanlink.Peer], Coroutine[Any, Any, None]]:
-    """Make the service.  With ``root``, only what is beneath that folder can be read and written.
+    """Make the service. With ``root``, only what is beneath that folder can be read and written.
 
     ``refusal`` is asked about each copy, and ``write`` gets an entry when one begins and ends, or is refused. Without
     them, whoever may use the service may read and write whatever this process may.
@@ -52,7 +52,7 @@ NOTED = 100
 
 
 class _Peer:
-    """Whoever has a key: what its copies share."""
+    """What the copies of one key share."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -65,7 +65,7 @@ class _Service:
         self._refusal = refusal
         self._write = write
         self._peers: dict[str, _Peer] = {}
-        """Those who copy now."""
+        """Those that copy now, by their keys."""
 
     async def serve(self, requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
         """Serve one channel of requests; each copy is in a task of its own."""
@@ -145,7 +145,7 @@ class _Service:
 
 
 def _fail_all(message: object, problem: str) -> None:
-    """Whoever waits at one of them shall know the reason."""
+    """Let whatever waits at one of them know the reason."""
     for end in ends_in(message):
         if isinstance(end, chanlink.Receiver):
             end.refuse("bad-request", problem)
@@ -185,7 +185,7 @@ def _side(request: CopyRequest, report: Report, *, place: Place, threads: Thread
 
 
 async def run_and_report(side: Side, sender: chanlink.Sender[object]) -> str:
-    """Run one side of a copy and report how it ends.  Returns what went wrong, or nothing."""
+    """Run one side of a copy and report how it ends. Returns what went wrong, or nothing."""
     report = Report(sender)
     try:
         try:

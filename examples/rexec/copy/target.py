@@ -54,7 +54,7 @@ class Target:
         """By what a file system does not keep: the first line about it, and how many more there would be."""
 
     def open(self) -> None:
-        """Find the place.  Raises `CopyError` if there is none."""
+        """Find the place. Raises `CopyError` if there is none."""
         try:
             self._top = self._opened.enter_context(self._place.folder(self._path))
         except (FileNotFoundError, NotADirectoryError) as exc:
@@ -121,7 +121,7 @@ class Target:
             raise BadMessage(f"{shown(name)} was not asked for")
         self._expected[name] -= 1
         if self._rename is not None and self._path.endswith(b"/") and not is_folder:
-            # Whoever writes it so means a folder, also if there is none yet.
+            # A path with a slash at its end means a folder, even if there is none yet.
             raise CopyError(f"{shown(self._path)}: there is no such folder")
         if self._rename is None and not name and not is_folder:
             raise CopyError(f"{shown(self._path)}: is a folder; say how the copy in it is to be called")
@@ -215,7 +215,7 @@ class Target:
             return file
 
     def keep(self, name: bytes, size: int, mode: int, mtime: int) -> None:
-        """What has this name is the same file already: its mode is set.  Raises `CopyError` if it is so no longer.
+        """What has this name is the same file already: its mode is set. Raises `CopyError` if it is so no longer.
 
         Where others may write, it may have become one of ours that they can't read, by another name.
         """

@@ -8,7 +8,7 @@ import anyio
 import anyio.to_thread
 
 THREADS = 4
-"""Of one who copies, however many copies that are."""
+"""For each peer that copies, however many copies it has."""
 HASHED = 8 * 1024 * 1024
 """Bytes that are hashed in one go, in some milliseconds: no copy is cancelled in the middle of it."""
 PIECE = 1024 * 1024
@@ -20,8 +20,8 @@ Args = TypeVarTuple("Args")
 class Threads:
     """Runs calls that block.
 
-    Never in the threads that everybody shares: who copies could keep those busy, and the trust file would not be read
-    again. Nor do those who copy wait for each other's disks.
+    Never in the threads that everybody shares: copies could keep those busy, and the trust file would not be read
+    again. Nor do peers that copy wait for each other's disks.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Threads:
         return await anyio.to_thread.run_sync(function, *args, limiter=self._limiter)
 
     async def hash(self, file: IO[bytes], digest: hashlib.blake2b, size: int, tell: Callable[[], None]) -> int:
-        """Add so many bytes of a file to a hash; returns how many there were.
+        """Add this many bytes of a file to a hash; returns how many there were.
 
         ``tell`` is called now and then: it raises when nobody waits for the hash any more.
         """

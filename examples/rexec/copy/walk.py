@@ -71,7 +71,7 @@ def changed(file: io.FileIO, found: os.stat_result) -> bool:
 
 
 def read_some(file: io.FileIO, size: int) -> bytes:
-    """At most so many bytes, none at the end.  Raises `OSError`, also for what would have to be waited for."""
+    """At most this many bytes, none at the end. Raises `OSError`, also if the content would have to be waited for."""
     data = file.read(size)
     if data is None:
         raise OSError(errno.EAGAIN, "one would have to wait for its content")

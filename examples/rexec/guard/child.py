@@ -21,8 +21,8 @@ FILES = resource.getrlimit(resource.RLIMIT_NOFILE)
 """What commands get, unless their order says less; the guard itself needs some descriptors for each of them."""
 PATH = os.defpath.encode()
 NO_PROGRAM = b'{"argv": ["."], "environment": ["A="]}'
-"""A folder.  A child tries to run it before it has an order: what it uses for the first time after the fork is copied,
-and so the time of the command need not be spent on that."""
+"""A folder, which a child tries to run before it has an order: memory that it uses for the first time after the fork
+has to be copied, and that need not take the time of the command."""
 PRCTL = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1
 LIMITS = {
@@ -46,9 +46,9 @@ class Child:
         self.line.setblocking(False)
 
     def send(self, order: bytes, files: Sequence[int]) -> bool:
-        """Give it its order, a line, and its standard descriptors.  False: it is gone, and has run nothing.
+        """Give it its order, a line, and its standard descriptors. False: it is gone, and has run nothing.
 
-        Nobody waits for it, as somebody may have stopped it: an order that does not fit into its line is not for it.
+        It may have been stopped, so nothing waits for it: an order that does not fit into its line is not for it.
         """
         with suppress(OSError):  # somebody has killed it
             if socket.send_fds(self.line, [order], files) == len(order):
@@ -74,7 +74,7 @@ def be_child(line: socket.socket, order: bytes, files: Sequence[int]) -> NoRetur
                 signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])
         _die_with_guard()
-        # Our copies of what the guard has: nobody who waits for the end of one of them shall wait for us.
+        # Our copies of the guard's descriptors: whatever waits for the end of one must not wait for us.
         os.dup2(1, 0)
         _close_all_but({0, 1, 2, line.fileno(), *files})
         if not order:
@@ -116,7 +116,7 @@ def _report(error: int, stage: str, exc: BaseException) -> None:
 
 
 def become(order: dict[str, Any], files: Sequence[int], error: int) -> NoReturn:
-    """Be the command: what the child does from its order to exec.  The order has
+    """Be the command: what the child does from its order to exec. The order has
 
     argv, environment (NAME=VALUE), directory or null; terminal: whether the first of the files is to be its
     controlling terminal; user: [name, uid, gid] or null; limits: by the names of `LIMITS`; grace: in seconds.

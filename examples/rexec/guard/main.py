@@ -2,7 +2,7 @@
 
 It is a process of its own, with a socket as standard input. It imports nothing but the standard library, and has one
 thread. So it forks safely, which a server with its event loop and worker threads does not. And it forks in advance:
-the next command is a child that is already there, and waits for its order (`child`).
+the next command is a child that is there already, waiting for its order (`child`).
 
 Each command has a line of its own, a socket. Whoever holds the other end sends the order, then signals, and is told
 how it goes. When that end is closed before the command was given free, the command is stopped: TERM to all of its
@@ -127,7 +127,7 @@ class Guard:
         return None if first == math.inf else min(max(0.0, (first - time.monotonic()) * 1000), LONGEST)
 
     def hand_over(self, order: bytes, files: list[int]) -> "Child":
-        """Have a child become a command.  Raises an `OSError`."""
+        """Have a child become a command. Raises an `OSError`."""
         child, self.spare, self._wants_spare = self.spare, None, True
         if child is not None and child.send(order, files):
             return child
@@ -167,7 +167,7 @@ class Guard:
 
 
 def work_for(ward: "Ward | None", work: Reader) -> None:
-    """Do some work.  What goes wrong with one command is the end of that one, and not of the guard and all others."""
+    """Do some work. What goes wrong with one command is the end of that one, and not of the guard and all others."""
     try:
         work()
     except Exception as exc:
@@ -289,7 +289,7 @@ class Ward:
         self._signal(signal.SIGTERM)
 
     def stop_further(self, sessions: "Sessions | None") -> None:
-        """Look whether all are gone; kill them when their time is up.  Its jobs get their TERM here."""
+        """Look whether all are gone; kill them when their time is up. Its jobs get their TERM here."""
         if not self._jobs_asked:
             self._jobs_asked = True
             self._signal_jobs(signal.SIGTERM, sessions)
@@ -353,7 +353,7 @@ class Ward:
 
 
 def status_of(pid: int) -> int | None:
-    """How a child has ended; None while it runs.  Where the system lets us, it is not reaped."""
+    """How a child has ended; None while it runs. Where the system lets us, it is not reaped."""
     if hasattr(os, "waitid"):
         ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
         if ended is None:
@@ -368,7 +368,7 @@ Sessions = dict[int, list[tuple[int, int]]]
 
 
 def living() -> Sessions | None:
-    """The processes that are not over; see proc(5).  None where the system does not tell: not Linux, or no /proc."""
+    """The processes that are not over; see proc(5). None where the system does not tell: not Linux, or no /proc."""
     sessions: Sessions = {}
     try:
         if os.readlink("/proc/self") != str(os.getpid()):

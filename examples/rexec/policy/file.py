@@ -29,7 +29,7 @@ class PolicyError(Exception):
 
 
 def load(path: str) -> Policy:
-    """Read a file.  Raises `PolicyError`."""
+    """Read a file. Raises `PolicyError`."""
     try:
         return parse_policy(path, _read(path))
     except _Wrong as exc:
@@ -37,7 +37,7 @@ def load(path: str) -> Policy:
 
 
 def parse_policy(path: str, text: str) -> Policy:
-    """The text of a file.  Raises `PolicyError`."""
+    """The text of a file. Raises `PolicyError`."""
     try:
         return Policy(_read_rules(_parse(text)))
     except _Wrong as exc:
@@ -45,13 +45,14 @@ def parse_policy(path: str, text: str) -> Policy:
 
 
 class PolicyFile:
-    """A policy that is read again when its file changes.  One that can't be read leaves the last good one in force.
+    """A policy that is read again when its file changes. One that can't be read leaves the last good one in force.
 
-    ``trust`` is the path of the trust file: whom a policy names and that file does not hold, is worth a warning.
+    ``trust`` is the path of the trust file: a key that the policy names and that file does not hold is worth a warning.
+    (The listener watches the trust file in the same way, but not by a public name, so it stands here as well.)
     """
 
     def __init__(self, path: str, trust: str | None = None) -> None:
-        """Read it.  Raises `PolicyError`."""
+        """Read it. Raises `PolicyError`."""
         self.path = path
         self._trust = trust
         self._seen = self._state()
@@ -60,13 +61,13 @@ class PolicyFile:
 
     async def watch(self) -> None:
         """Look at the file again and again; runs until cancelled."""
-        thread = anyio.CapacityLimiter(1)  # its own: whoever keeps the default ones busy must not keep a rule in force
+        thread = anyio.CapacityLimiter(1)  # its own: keeping the default ones busy must not keep a rule in force
         while True:
             await anyio.sleep(LOOK_EVERY)
             await anyio.to_thread.run_sync(self.look, abandon_on_cancel=True, limiter=thread)
 
     def look(self) -> None:
-        """Read the file if it has changed, and was the same at the look before: whoever writes it may not be done."""
+        """Read the file if it has changed, but not since the last look: its writer may not be done yet."""
         before, self._seen = self._seen, self._state()
         if self._seen != before or self._seen == self._read:
             return
@@ -82,7 +83,7 @@ class PolicyFile:
             self.warn()
 
     def warn(self) -> None:
-        """Log whom the rules name and the trust file does not know: by a slip, its owner may have the rule of "*"."""
+        """Log names in rules that the trust file does not know: by a slip, their owners may have the rule of "*"."""
         if self._trust is None:
             return
         try:
@@ -96,7 +97,7 @@ class PolicyFile:
                     logger.warning("%s: rules.%s names %r, which is not in %s", self.path, rule.name, key, self._trust)
 
     def _state(self) -> object:
-        """What is another one after each change; also when there is no such file."""
+        """Something that is different after each change, also if there is no such file."""
         try:
             status = os.stat(os.path.expanduser(self.path))
         except (OSError, ValueError) as exc:
@@ -138,7 +139,7 @@ def _read_rules(table: Mapping[str, Any]) -> list[Rule]:
             if key in named:  # which of the two rules holds?
                 raise _Wrong(f"rules.{rule.name}.keys: {_quoted(key)} stands in rules.{named[key]} too")
             named[key] = rule.name
-    # Whoever is named is meant before all others are.
+    # Rules that name a key come before the one for all others.
     return sorted(found, key=lambda rule: "*" in rule.keys)
 
 
@@ -203,7 +204,7 @@ def _pattern(value: object, place: str) -> tuple[str, ...]:
 
 
 def _key(value: object, place: str) -> str:
-    """One that is misspelt must not be taken for a name that nobody has: its owner would get the rule of "*"."""
+    """A misspelt key must not be taken for a name that nobody has: its owner would get the rule of "*"."""
     text = _text(value, place)
     if text == "*" or FINGERPRINT.fullmatch(text):
         return text

@@ -4,10 +4,10 @@ A pattern of a command has a pattern for each word. ``*`` and ``?`` stand for ch
 At the start of a word ``*`` and ``?`` don't stand for a ``-``, lest an option slip in. As the last word, ``...`` stands
 for any number of further words that are no options either, and ``-...`` for any number of any words.
 
-Nothing that is wild leads up: ``/srv/*/log`` and ``/srv/**`` don't stand for a path through ``..``, nor does ``*``.
+No wild character leads up: ``/srv/*/log`` and ``/srv/**`` don't stand for a path through ``..``, nor does ``*``.
 Only ``**`` in a pattern without a ``/`` may be any text.
 
-A word comes from a caller who may do his worst. So matching takes time in proportion to its length.
+A word may come from a hostile caller. So matching takes time in proportion to its length.
 """
 
 import re
@@ -16,7 +16,7 @@ from functools import lru_cache
 
 REST, REST_WITH_OPTIONS = "...", "-..."
 WORD_MAX = 128 * 1024
-"""Characters: as long as a word can be on Linux.  A longer one matches only what has one wild character at most."""
+"""Characters: as long as a word can be on Linux. A longer one matches only what has one wild character at most."""
 
 
 def matches_command(words: Sequence[str], pattern: Sequence[str]) -> bool:

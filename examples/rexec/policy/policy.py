@@ -5,8 +5,8 @@
     commands = [["git", "pull", "--ff-only"], ["systemctl", "restart", "web-*"]]
 
 Each table of ``rules`` is a rule; the first that names a key, in the order of the file, says all about it. A key that
-no rule names may run nothing. What a rule can say beside ``keys`` stands in `Rule`; without it, everything but what
-needs more than the server's own rights is allowed.
+no rule names may run nothing. What a rule can say besides ``keys`` stands in `Rule`; without it, everything is
+allowed but what needs more than the server's own rights.
 
 Whoever writes a rule wants to allow something *and no more*. So what is not understood is an error and never a grant.
 
@@ -97,7 +97,7 @@ class Policy:
         raise StartError(REFUSED, "no rule of the server's policy names this key")
 
     def decide(self, run: Run, rule: Rule) -> Order:
-        """What is to be run.  Raises `StartError` with a line for the caller if the rule does not allow it."""
+        """What is to be run. Raises `StartError` with a line for the caller if the rule does not allow it."""
         try:
             return _decide(run, rule)
         except _Refused as exc:
@@ -105,7 +105,7 @@ class Policy:
 
 
 def looks_like_key(name: str) -> bool:
-    """What is never a name: the comment of one key must not pass for another key, or for all of them."""
+    """Whether this can't be a name: the comment of one key must not pass for another key, or for all of them."""
     return name == "*" or name.startswith(("SHA256:", "MD5:", "ssh-", "ecdsa-", "sk-", "AAAA"))
 
 

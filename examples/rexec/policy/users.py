@@ -31,7 +31,7 @@ def look_up(name: str) -> User:
 
 
 def environment_of(user: User | None) -> dict[bytes, bytes]:
-    """What a command begins with: of the server (None) all it has, of another user what a login gives."""
+    """What a command begins with: all that the server has for its own user (None), else what a login gives."""
     if user is None:
         return dict(os.environb)
     login = {"HOME": user.home, "USER": user.name, "LOGNAME": user.name, "SHELL": user.shell}

@@ -1,4 +1,9 @@
-"""The side that runs commands: the service, the processes it has started, what it notes down about them."""
+"""The side that runs commands.
+
+`service` takes a request, has a policy decide on it, and has the guard start the command by way of `starter`. Then
+`attending` moves the bytes of the `process` until both have ended; one that is `detached` has its output kept instead.
+`audit` writes down each start, end and refusal.
+"""
 
 from ..messages import SERVICE
 from .service import Handler, service

@@ -78,7 +78,7 @@ async def _obey(control: chanlink.Receiver[Any], process: Process) -> None:
 
 
 async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream, stop: Callable[[], None] | None = None) -> None:
-    """Copy an output.  ``stop`` is given for a terminal, which can't be closed for one direction."""
+    """Copy an output. ``stop`` is given for a terminal, which can't be closed for one direction."""
     refusal = await copy_in(pipe, stream)
     if refusal is not None and (not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED):
         return  # the whole command is given up; what it says while it cleans up must not kill it

@@ -4,8 +4,8 @@ The file has a line of JSON for each start, end and refusal. It is opened for ea
 time. A command whose start can't be written there is not started. What is refused is cut short: whoever may run
 nothing shall not fill the disk.
 
-It may be a pipe with a name. Nothing here waits in the kernel for its reader, who may be slow or gone: that would be
-the end of everybody's commands. We try again until `PATIENCE` is over.
+It may be a named pipe. Nothing here waits in the kernel for its reader, which may be slow or gone: that would be the
+end of everybody's commands. We try again until `PATIENCE` is over.
 """
 
 import datetime
@@ -29,14 +29,15 @@ from ..words import beginning, shell_line, text_of
 PATIENCE = 5.0
 """Seconds for which a line waits for the reader of a pipe."""
 RETRY = 0.05
+"""Seconds between two attempts to write it."""
 PATH_MAX = 4_096
 """Bytes: no system takes a longer path."""
 NO_READER = (errno.ENXIO, errno.EAGAIN)
-"""Nobody has the pipe open, or nobody has read it for too long."""
+"""What the system says when nobody has the pipe open, or nobody has read it for too long."""
 
 
 class Audit:
-    """Where the lines go.  Without a path only to the log."""
+    """Where the lines go. Without a path only to the log."""
 
     def __init__(self, path: str | None = None) -> None:
         """Raises an `OSError` if the file can't be written; a pipe may be still without its reader."""
@@ -73,7 +74,7 @@ class Audit:
             os.close(descriptor)
 
     async def write_patiently(self, entries: dict[str, Any]) -> None:
-        """Write a line, also if the reader of a pipe lets us wait for a while.  Raises an `OSError`."""
+        """Write a line, even if the reader of a pipe keeps us waiting for a while. Raises an `OSError`."""
         give_up = anyio.current_time() + PATIENCE
         while True:
             try:
@@ -90,7 +91,7 @@ class Audit:
 
 
 class Account:
-    """Of one command."""
+    """What is noted down of one command."""
 
     def __init__(self, audit: Audit, number: int, run: Run, peer: chanlink.Peer) -> None:
         self._audit = audit
@@ -116,7 +117,7 @@ class Account:
             _log(exc)
 
     async def started(self, rule: str) -> None:
-        """It is about to start.  Raises `StartError` when that can't be written down."""
+        """It is about to start. Raises `StartError` when that can't be written down."""
         logger.info("%s: #%d starts: %s", self._who, self._number, shell_line(self._run.argv))
         asked = {"command": list(map(text_of, self._run.argv))} | self._asked()
         try:
@@ -126,7 +127,7 @@ class Account:
             raise StartError(CANNOT_START, "the server can't write its audit file") from None
 
     async def ended(self, returncode: int | None, error: str = "", *, moved: tuple[int, int, int] = (0, 0, 0)) -> None:
-        """It has ended, or was not started by an error.  ``moved``: bytes of its input and its two outputs."""
+        """It has ended, or was not started by an error. ``moved``: bytes of its input and its two outputs."""
         seconds = round(time.monotonic() - self._began, 3)
         how = error or ("the end is not known" if returncode is None else f"status {returncode}")
         logger.info(

@@ -14,7 +14,7 @@ from .process import Process
 KEPT = 1024 * 1024
 """Bytes of output that are kept of each command."""
 PIECE_COST = 64
-"""What a piece costs beside its bytes: a command that writes them one by one shall not have more than others."""
+"""What a piece costs besides its bytes: a command that writes one byte at a time shall not have more than others."""
 LINES_MAX = 100_000
 """Characters of all lines of a listing together: it is one message."""
 ENDED_KEPT = 20
@@ -24,7 +24,7 @@ ENDED_KEPT = 20
 class Backlog:
     """The last output of a command: pieces of both outputs, in their order.
 
-    The oldest are dropped, but not while somebody reads who has not had them: then `put` waits.
+    The oldest are dropped, but not while a reader is there that has not had them yet: `put` waits then.
     """
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class Backlog:
         self.changed()
 
     def changed(self) -> None:
-        """Have everybody look again who waits."""
+        """Have everybody that waits look again."""
         self._changed.set()
         self._changed = anyio.Event()
 
     @contextmanager
     def reader(self) -> "Iterator[Reader]":
-        """Somebody who reads from the oldest piece on."""
+        """A reader that begins with the oldest piece."""
         reader = Reader(self, self._first)
         self._readers.add(reader)
         try:
@@ -103,7 +103,7 @@ class Reader:
 
 
 class Detached:
-    """A command."""
+    """A command that goes on without its caller."""
 
     def __init__(self, name: str, line: str) -> None:
         self.name = name
@@ -125,7 +125,7 @@ class Detached:
         self.over.set()
 
     def listed(self) -> Listed:
-        """As others see it."""
+        """What its owner is told about it."""
         seconds = time.monotonic() - self._began if self._seconds is None else self._seconds
         pid = 0 if self.process is None else self.process.pid
         return Listed(self.name, self.line, pid, round(seconds, 3), self.returncode)
@@ -138,7 +138,7 @@ class Table:
         self._commands: dict[str, dict[str, Detached]] = {}
 
     def add(self, owner: str, name: str, line: str) -> Detached:
-        """Enter a command.  Raises `StartError` if one of this name runs; one that has ended makes room."""
+        """Enter a command. Raises `StartError` if one of this name runs; one that has ended makes room."""
         commands = self._commands.setdefault(owner, {})
         if not name:
             stem = line.split()[0].rpartition("/")[2][:50]

@@ -30,11 +30,11 @@ LINGER = 10.0
 
 
 class GuardLost(Exception):
-    """The guard has ended, or has given a command up: how the command ended is not known."""
+    """The guard has ended, or has given up the command: how the command ended is not known."""
 
 
 class Process:
-    """A running command.  Leaving ``async with process`` stops what still runs of it, unless `finish` was called.
+    """A running command. Leaving ``async with process`` stops what still runs of it, unless `finish` was called.
 
     Made by `Starter.start`.
     """
@@ -61,14 +61,14 @@ class Process:
         self._unsent = memoryview(order.to_json(grace))
 
     def send_order(self) -> bool:
-        """Send the order, as much as the line takes now; returns whether that was all.  Raises an `OSError`."""
+        """Send the order, as much as the line takes now; returns whether that was all. Raises an `OSError`."""
         with suppress(BlockingIOError):
             while self._unsent:
                 self._unsent = self._unsent[self._line.send(self._unsent) :]
         return not self._unsent
 
     async def begin(self) -> None:
-        """Wait until it runs.  Raises `StartError`, `GuardLost`, an `OSError`."""
+        """Wait until it runs. Raises `StartError`, `GuardLost`, an `OSError`."""
         try:
             while not self.send_order():
                 await anyio.wait_writable(self._line)
@@ -84,7 +84,7 @@ class Process:
         self._order, self._unsent = None, memoryview(b"")  # it may run for days
 
     async def exited(self) -> int:
-        """Wait until the command has ended.  It is not reaped: until `finish` its id, and its group's, stay its own.
+        """Wait until the command has ended. It is not reaped: until `finish` its id, and its group's, stay its own.
 
         Raises `GuardLost`.
         """
@@ -107,7 +107,7 @@ class Process:
         self._streams.end_input()
 
     def finish(self) -> None:
-        """Let go of the command, which has `exited`.  What it has left running in the background goes on."""
+        """Let go of the command, which has `exited`. What it has left running in the background goes on."""
         self._tell({"finish": True})
         self._finished = True
 
@@ -279,7 +279,7 @@ class Terminal(CommandStreams):
         self._input.end()
 
     def resize(self, size: Size) -> None:
-        """Also tells whoever is in the foreground there (WINCH)."""
+        """Also tells the job in the foreground there (WINCH)."""
         with suppress(OSError, ValueError):  # it was closed
             fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", size.rows, size.columns, 0, 0))
 
@@ -305,7 +305,7 @@ class _TerminalInput(FileSink):
 
 
 def _several(make: Callable[[], tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    """So many pairs of descriptors, or none."""
+    """This many pairs of descriptors, or none at all."""
     pairs: list[tuple[int, int]] = []
     try:
         while len(pairs) < count:

@@ -79,7 +79,7 @@ async def service(
 
 
 class Service:
-    """A `Handler`.  Made by `service`."""
+    """A `Handler`. Made by `service`."""
 
     def __init__(self, starter: Starter, background: TaskGroup, policy: Policy | PolicyFile, audit: Audit) -> None:
         self._starter = starter
@@ -92,7 +92,7 @@ class Service:
         self._all_stopped: anyio.Event | None = None
 
     async def stop(self) -> None:
-        """Stop what runs for somebody who waits for it, and tell them; whatever is asked for from now on, as well.
+        """Stop whatever somebody is waiting for, and tell them; the same for whatever is asked for from now on.
 
         Returns when all is stopped: after the grace, if there are commands that do not end by themselves.
         """
@@ -116,9 +116,9 @@ class Service:
                     self._all_stopped.set()
 
     async def __call__(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
-        """Serve a channel, which brings one request.  Returns when that is answered; cancelled: its command is stopped.
+        """Serve a channel, which brings one request. Returns when that is answered; cancelled: its command is stopped.
 
-        What becomes of the channel then is no matter: whether somebody still waits, a command learns from its own ends.
+        What becomes of the channel then does not matter: by its own ends a command learns whether somebody waits.
         """
         try:
             request = _read(await requests.receive(), requests, peer)
@@ -227,7 +227,7 @@ class Service:
 
     @contextmanager
     def _counted(self, owner: str, rule: Rule, account: Account) -> Iterator[None]:
-        """One of those that a key may have at once."""
+        """Counts the command among those that a key may have at once."""
         if self._running[owner] >= rule.at_once:
             error = StartError(REFUSED, f"the rule {rule.name} of the server's policy allows {rule.at_once} at once")
             account.refused(error)
@@ -263,7 +263,7 @@ def _note(process: Process) -> str:
 
 
 def _read(message: object, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> Request | None:
-    """The request in a message, if it is one.  The message may hold what we don't know, which is not kept."""
+    """The request in a message, if it is one. Whatever else the message holds is not kept."""
     try:
         request = read_request(message)
     except BadMessage as exc:

@@ -29,7 +29,7 @@ PROGRAM = f"import sys; sys.path.append({ROOT!r}); from {__package__.rpartition(
 
 
 class Starter:
-    """The process that starts our commands.  When it was lost, the next command gets another one.
+    """The process that starts our commands. If it is lost, the next command gets another one.
 
     Leave ``async with starter`` after the commands: it waits until the process is gone.
     """
@@ -53,7 +53,7 @@ class Starter:
         self._orders = ours
 
     async def start(self, order: Order, *, no_input: bool = False) -> Process:
-        """Start a command.  Raises `StartError`."""
+        """Start a command. Raises `StartError`."""
         try:
             ours, theirs = socket.socketpair()
             with theirs:

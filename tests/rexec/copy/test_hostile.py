@@ -38,7 +38,7 @@ def small(name: Any = b"x", data: bytes = b"data", **changes: Any) -> dict[str, 
 async def play(
     entries: list[Any], path: Path, asked: tuple[bytes, ...] = (b"x",), recursive: bool = True
 ) -> list[dict[str, Any]]:
-    """A receiver hears these entries; what it reported.  Raises what it raises."""
+    """A receiver hears these entries; what it reported. Raises what it raises."""
     ours, theirs = chanlink.pipe()
     answers, _answered = chanlink.pipe()
     words, reports = chanlink.pipe()

@@ -64,7 +64,7 @@ def acting_as(user: int, folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A folder like /tmp, and beside it what is to be copied.  That of pytest is root's alone."""
+    """A folder like /tmp, and beside it what is to be copied. That of pytest is root's alone."""
     with tempfile.TemporaryDirectory() as name:
         (folder := Path(name)).chmod(0o711)
         (folder / "shared").mkdir()

@@ -282,7 +282,7 @@ class TestProc:
     async def test_a_large_file_that_ends_early_is_a_line(
         self, size: int, here: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """As in /sys.  Only root of another machine has one of this size, so the size is said wrong here."""
+        """As in /sys. Only root of another machine has one of this size, so the size is said wrong here."""
         Path("x/f").write_bytes(LARGE[:size])
         fstat = os.fstat
 
@@ -300,7 +300,7 @@ class TestProc:
 
 
 class TestDisks:
-    """Disks that refuse something.  The client that meets them is a process of its own."""
+    """Disks that refuse something. The client that meets them is a process of its own."""
 
     @pytest.fixture
     def read_only(self, here: Path) -> Iterator[Path]:

@@ -48,7 +48,7 @@ async def answer_call(stream: UNIXSocketStream, sessions: Sessions) -> None:
 
 
 def _check_user(stream: UNIXSocketStream) -> None:
-    """The folder of the socket keeps others out; where the system can tell who it is, look twice."""
+    """The folder of the socket keeps others out; where the system can tell whose process it is, look twice."""
     if hasattr(socket, "SO_PEERCRED"):
         raw = stream.extra(SocketAttribute.raw_socket).getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         if struct.unpack("3i", raw)[1] != os.geteuid():
@@ -98,7 +98,7 @@ class _Call:
         call.cancel()
 
     async def _say(self, kind: str, text: str) -> None:
-        """What the client prints: an error may have a server's words in it, all else has been looked at."""
+        """Have the client print something; an error may quote a server, all else is made printable before."""
         await self._stream.send(record(kind, chanlink.printable(text) if kind == "error" else text))
 
     # --- what is asked for ---
@@ -163,5 +163,5 @@ class _Call:
 
 
 def _from(folder: str, name: str | None) -> str | None:
-    """A file that the client named, from where the client is.  Raises `OSError` for a home folder that is not there."""
+    """A file that the client named, from where the client is. Raises `OSError` for a home folder that is not there."""
     return name if name is None or name.startswith("ssh-") else os.path.join(folder, expanded(name))

@@ -74,7 +74,7 @@ def _receive(connection: socket.socket) -> bytes:
 
 
 def _forward_signals(connection: socket.socket) -> "list[int]":
-    """To the command; returns those that have come, also later.  Interrupted twice, we give up, and it is stopped."""
+    """Pass signals on to the command; they are appended to the list that is returned. A second Ctrl-C ends us."""
     got: list[int] = []
 
     def forward(number: int, frame: "FrameType | None") -> None:
@@ -139,7 +139,7 @@ def _put_back(before: "list[object]") -> None:
 
 
 def connect_or_start(path: str) -> socket.socket:
-    """A connection to the keeper; one is started if there is none.  Raises `ShareError` or `OSError`."""
+    """A connection to the keeper; one is started if there is none. Raises `ShareError` or `OSError`."""
     for _ in range(ATTEMPTS):
         connection = try_to_connect(path)
         if connection is not None:
@@ -163,7 +163,7 @@ def try_to_connect(path: str) -> socket.socket | None:
 
 
 def _start(path: str) -> None:
-    """Fork a keeper.  It listens from this moment on, whatever it still has to import."""
+    """Fork a keeper. It listens from this moment on, whatever it still has to import."""
     lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -28,18 +28,18 @@ from ..signals import heeding
 from .call import answer_call
 
 FIRST_CALL = 10.0
-"""Seconds for whoever has started the keeper to call it."""
+"""Seconds in which the client that has started the keeper has to call it."""
 
 
 def keep(listening: socket.socket, path: str) -> None:
-    """Serve those who connect to this socket, which is at ``path``; returns when there is nothing to keep."""
+    """Serve whatever connects to this socket, which is at ``path``; returns when there is nothing to keep."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each call has seven
     run_loop(Keeper(listening, path).run)
 
 
 class _Kept:
-    """A session, and who uses it."""
+    """A session, and how many calls use it."""
 
     def __init__(self, where: Destination, session: chanlink.Session) -> None:
         self.where = where
@@ -156,12 +156,12 @@ class Keeper:
     def _end_if_idle(self) -> None:
         if not self._calls and not self._kept:
             self._leave()
-            self._accept_waiting()  # those who had found us before
+            self._accept_waiting()  # calls that had found us before
             if not self._calls:
                 self._tasks.cancel_scope.cancel()
 
     def _leave(self) -> None:
-        """Be found by nobody any more.  The lock is held by whoever starts a keeper."""
+        """From now on nobody finds us. A client that starts a keeper holds the lock."""
         if not self._left:
             self._left = True
             lock = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -15,8 +15,8 @@ with the three descriptors:
     list / stop                   what is open; end
 
 The client goes on with ``signal, NAME`` and ``answer, yes``, the keeper with ``error, TEXT``, ``output, TEXT``,
-``ask, QUESTION``, and in the end ``status, NUMBER``. Who closes the connection before that is dead, or might as well
-be: the command is stopped.
+``ask, QUESTION``, and in the end ``status, NUMBER``. A client that closes the connection before that is dead,
+or might as well be: the command is stopped.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class ShareError(Exception):
 
 
 def control_folder() -> str:
-    """The folder of the control sockets; it is made if it is missing.  Raises `ShareError` if others could use it."""
+    """The folder of the control sockets; it is made if it is missing. Raises `ShareError` if others could use it."""
     try:
         folder = os.path.join(_runtime_folder() or expanded("~/.cache"), "rexec")
     except OSError as exc:
@@ -62,7 +62,7 @@ def _runtime_folder() -> str | None:
 
 
 def control_path() -> str:
-    """The control socket for those with our settings.  Raises `ShareError`."""
+    """The control socket for those with our settings. Raises `ShareError`."""
     settings = [os.environ.get(name, "") for name in SETTINGS]
     text = "\0".join([*settings, os.path.abspath(__file__)])
     return os.path.join(control_folder(), hashlib.blake2b(os.fsencode(text), digest_size=8).hexdigest())
@@ -91,7 +91,7 @@ class Records:
         self._data += data
 
     def take(self) -> list[bytes] | None:
-        """The fields of the next record, or None if more has to arrive.  Raises `ShareError`."""
+        """The fields of the next record, or None if more has to arrive. Raises `ShareError`."""
         head, rest = self._data[:LENGTH], self._data[LENGTH:]
         if len(head) < LENGTH:
             return None
