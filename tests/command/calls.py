@@ -2,6 +2,8 @@
 
 import os
 import re
+import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +21,7 @@ from tests.patience import PATIENCE
 ROOT = Path(__file__).parents[2]
 COMMAND = [sys.executable, "-m", "chanlink"]
 MIB = 1024 * 1024
+ANYWHERE = "tcp://127.0.0.1:0"
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
@@ -36,6 +39,17 @@ def run(home: Path, *words: Any, input: bytes = b"", status: int | None = 0, **m
     out, err = done.stdout.decode(), done.stderr.decode()
     assert status is None or done.returncode == status, (done.returncode, out, err)
     return out, err
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
 
 
 class Called(NamedTuple):
@@ -133,3 +147,8 @@ def serving(keys: Keys, *words: Any, **kwargs: Any) -> Iterator[Server]:
         server.process.kill()
         with server.process:
             server.process.wait(PATIENCE)
+
+
+def start(keys: Keys, *words: Any, **kwargs: Any) -> subprocess.Popen[bytes]:
+    environ = environment(keys.home)
+    return subprocess.Popen([*COMMAND, *map(str, words)], cwd=keys.home, env=environ, **kwargs)
