@@ -95,6 +95,7 @@ def test_every_logger_is_printable() -> None:
             logging.getLogger,
             (
                 "chanlink.session.session",
+                "chanlink.session.driver",
                 "chanlink.session.services",
                 "chanlink.session.listening",
                 "chanlink.session.greeter",

@@ -18,6 +18,8 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled, current_token
 
+from chanlink.tasks import tasks_beside
+
 from .values import End
 
 YIELD_AFTER = 128
@@ -246,15 +248,10 @@ async def within(seconds: float) -> AsyncGenerator[Countdown, None]:
     """As `anyio.move_on_after`, an async context manager: but what arrives while our event loop stands still is in
     time."""
     countdown = Countdown(seconds)
-    error: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
+    async with tasks_beside() as tasks:
         tasks.start_soon(countdown.run)
         try:
             with countdown.scope:
                 yield countdown
-        # Caught here and raised below: a task group would wrap it in a group.
-        except BaseException as exc:
-            error = exc
-        tasks.cancel_scope.cancel()
-    if error is not None:
-        raise error
+        finally:
+            tasks.cancel_scope.cancel()

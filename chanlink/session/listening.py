@@ -25,6 +25,7 @@ from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.trust import Trust, watch
 from chanlink.security.psk import Psk, load_psk
+from chanlink.tasks import tasks_beside
 from chanlink.transport.address import parse_address
 from chanlink.transport.listen import listening_sockets
 
@@ -151,7 +152,7 @@ class Listener(AnyListener[Session]):
         grant = self._greeter.trust.check(session.peer.key)
         if grant is not None and grant.name != session.peer.name:
             logger.info("%s at %s is called %s from now on", session.peer.name, session.peer.address, grant.name)
-        session.regrant(grant)
+        session._regrant(grant)
 
     @property
     def extra_attributes(self) -> Any:
@@ -185,20 +186,15 @@ async def listen(
     credentials = Credentials(identity or Identity.default(), Role.SERVER, load_psk(psk))
     greeter = Greeter(await listening_sockets(parsed), credentials, trust, limits)
     listener = Listener(greeter, services, limits)
-    error: BaseException | None = None
-    async with anyio.create_task_group() as tasks:
+    async with tasks_beside() as tasks:
         greeter.start(tasks, listener._live)
         tasks.start_soon(watch, trust, limits.trust_interval, listener._trust_changed)
         try:
             yield listener
             await listener.aclose()
-        # Caught here and raised below: a task group would wrap the caller's exception in a group.
-        except BaseException as exc:
-            error = exc
-        tasks.cancel_scope.cancel()
-        listener._stop()
-    if error is not None:
-        raise error
+        finally:
+            tasks.cancel_scope.cancel()
+            listener._stop()
 
 
 async def serve(

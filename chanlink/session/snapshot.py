@@ -89,7 +89,7 @@ class SessionState(NamedTuple):
 
 def snapshot(session: Session) -> SessionState:
     """What a session is doing now; takes some microseconds for each channel."""
-    streams = session.streams()
+    streams = list(session._mux.streams.values())
     statistics = session.statistics()
     peer = session.peer
     return SessionState(

@@ -363,7 +363,7 @@ async def test_a_block_that_is_cancelled_at_any_turn_leaves_no_task_and_no_chann
     cancel: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "chanlink.session.session.FAREWELL", 0.02
+        "chanlink.session.driver.FAREWELL", 0.02
     )  # one side may be cancelled before the other has begun
     with anyio.fail_after(PATIENCE):
         for turns in range(40):
@@ -381,5 +381,5 @@ async def test_a_block_that_is_cancelled_at_any_turn_leaves_no_task_and_no_chann
 
             await cancel(live, turns)
             for one in seen:
-                if one._over.is_set():
+                if one.closed:
                     assert one.statistics().channels == 0

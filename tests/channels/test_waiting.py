@@ -147,13 +147,13 @@ async def test_an_incoming_channel_goes_to_the_next_one_if_who_was_woken_is_canc
         for one in (victim, other):
             tasks.start_soon(one.run)
             await settle()
-        opened = server.stream_opened
+        opened = server._driver.stream_opened
 
         def opened_and_cancelled(stream: Any) -> None:
             opened(stream)
             victim.cancel()
 
-        server.stream_opened = opened_and_cancelled  # type: ignore[method-assign]
+        server._driver.stream_opened = opened_and_cancelled  # type: ignore[method-assign]
         await client.open("service")
         await eventually(lambda: victim.results + other.results)
         await settle()

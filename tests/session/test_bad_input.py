@@ -425,7 +425,7 @@ async def test_a_flood_of_frames_is_answered_by_goaway_and_close(name: str, capl
 async def test_who_floods_on_after_its_end_is_read_no_further_than_what_may_be_under_way(
     caplog: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chanlink.session.session.FAREWELL", PATIENCE)
+    monkeypatch.setattr("chanlink.session.driver.FAREWELL", PATIENCE)
     async with serving(caplog) as listener, framing(listener, reads=False) as peer:
         sent, piece = 0, bytes(1024 * 1024)
         with pytest.raises(SessionError):

@@ -1,269 +1,450 @@
-"""What is sent without waiting: records on a socket that takes a part, and sessions whose users are about to wait."""
+"""The driver of a session by itself: between a multiplexer and a stream that do what a test wants."""
 
-import os
-import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
-from typing import Any
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import NoReturn
 
 import anyio
 import pytest
 
-import chanlink
-from chanlink import Limits, Peer, Session
-from chanlink.security.noise_stream import NoiseStream
-from chanlink.security.rekey import Thresholds
-from chanlink.testing import session_pair
-from chanlink.transport.sockets import SocketTransport
-from tests.security.wires import sealed_pair
+from chanlink import ConnectionLost, Limits, Peer, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
+from chanlink.channels.values import Kind
+from chanlink.security.stream import Part, SecureStream
+from chanlink.session.driver import Driver, Phase
+from chanlink.wire.multiplexer import MuxStatistics, Owner
+from chanlink.wire.opening import Opening
+from chanlink.wire.stream import Stream
+from tests.patience import PATIENCE, until
 
 pytestmark = pytest.mark.anyio
 
 
-async def received(stream: NoiseStream) -> bytes:
-    data = bytearray()
-    with pytest.raises(anyio.EndOfStream):
+class Below(SecureStream):
+    """A stream whose other end is the test."""
+
+    can_send_now = True
+    sent_at = -math.inf
+    suite = "none"
+    volume = 0
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.sent_now: list[bytes] = []
+        self.words: tuple[str, str] | None = None
+        self.closed = False
+        self.all_leaves = True
+        self.rest = False
+        self.arrivals: deque[bytes | Exception] = deque()
+        self.arrived = anyio.Event()
+
+    def send_now(self, parts: Iterable[Part]) -> bool:
+        self.sent_now.append(b"".join(parts))
+        self.rest = not self.all_leaves
+        return self.all_leaves
+
+    def has_output(self) -> bool:
+        return self.rest
+
+    async def send_parts(self, parts: Sequence[Part]) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.rest = False
+        self.sent.append(b"".join(parts))
+
+    async def send(self, item: bytes) -> None:
+        await self.send_parts([item])
+
+    async def send_eof(self) -> None:
+        await self.send_close("")
+
+    async def send_close(self, code: str, text: str = "") -> None:
+        self.words = (code, text)
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        while not self.arrivals:
+            self.arrived = anyio.Event()
+            await self.arrived.wait()
+        one = self.arrivals.popleft()
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    async def receive_all(self, take: Callable[[Iterable[bytes]], None]) -> NoReturn:
         while True:
-            data += await stream.receive()
-    return bytes(data)
+            take([await self.receive()])
+
+    def check_time(self, overdue: Callable[[float, float], bool]) -> None: ...
+
+    def peer_acknowledges(self, seconds: float) -> bool:
+        return False
+
+    def export(self, label: str, length: int) -> bytes:
+        return bytes(length)
+
+    async def aclose(self) -> None:
+        self.closed = True
 
 
-# --- records --------------------------------------------------------------------------------------------
+class FakeMux:
+    """Sends what a test has put into `queue`, and keeps what arrives."""
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+        self.streams: Mapping[int, Stream] = {}
+        self.has_message = False
+        self.arrivals = 0
+        self.queue: list[bytes] = []
+        self.arrived: list[bytes] = []
+        self.problem: Exception | None = None
+        self.draining = False
+        self.empty = True
+        self.cause: SessionError | None = None
+        self.given_up: str | None = None
+        self.pings: list[bytes] = []
+        self.round_trips: list[float] = []
+
+    def say(self, data: bytes) -> None:
+        self.has_message = True
+        self.queue.append(data)
+        self.owner.wake_writer()
+
+    def check_open(self, count: int) -> None: ...
+
+    def open(self, opening: Opening, root_service: str | None = None) -> Stream:
+        raise NotImplementedError
+
+    def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None:
+        raise NotImplementedError
+
+    def data_to_send(self, now: float) -> list[bytes | bytearray | memoryview]:
+        self.has_message = False
+        data, self.queue = self.queue, []
+        return list(data)
+
+    def receive_data(self, data: bytes | bytearray, now: float) -> None:
+        if self.problem is not None:
+            self.queue = [b"GOAWAY"]
+            raise self.problem
+        self.arrivals += 1
+        self.arrived.append(bytes(data))
+
+    def ping(self, payload: bytes) -> None:
+        self.pings.append(payload)
+
+    def measured(self, round_trip: float) -> None:
+        self.round_trips.append(round_trip)
+
+    def tick(self, overdue: Callable[[float, float], bool]) -> None: ...
+
+    def statistics(self) -> MuxStatistics:
+        return MuxStatistics(0, 0, 0.0)
+
+    def drain(self) -> None:
+        self.draining = True
+
+    def drained(self) -> bool:
+        return self.empty
+
+    def give_up(self, code: str, cause: SessionError, peer: str = "") -> None:
+        self.given_up = code
+
+    def drop_arrived(self) -> None: ...
+
+    def lose(self, cause: SessionError, peer: str = "") -> None:
+        self.cause = cause
 
 
-@pytest.mark.parametrize("size", [0, 1, 10_000, 65_518, 65_519, 300_000, 1_000_000])
-async def test_what_does_not_leave_now_leaves_with_the_next_send(size: int) -> None:
-    near, far = sealed_pair()
-    first, second = os.urandom(size), os.urandom(100)
-    whole = near.send_now([first] if first else [])
-    assert whole is (size <= 10_000)
-    assert near.can_send_now is whole
-    async with anyio.create_task_group() as tasks:
+class Driven(Driver):
+    """A driver, and what it stands between."""
 
-        async def go_on() -> None:
-            await near.send(second)
-            await near.send_eof()
+    def __init__(self, limits: Limits | None = None) -> None:
+        self.stream = Below()
+        self.opened: list[Stream] = []
+        self.losses = 0
+        super().__init__(
+            self.stream,
+            FakeMux,
+            Peer(None, "peer", "here"),
+            limits or Limits(),
+            client_side=True,
+            opened=self.opened.append,
+            lost=self.lose_it,
+        )
+        assert isinstance(self.mux, FakeMux)
+        self.fake = self.mux
 
-        tasks.start_soon(go_on)
-        assert await received(far) == first + second
-    for stream in (near, far):
-        await stream.aclose()
+    def lose_it(self) -> None:
+        self.losses += 1
 
-
-@pytest.mark.parametrize(
-    "cuts", [[], [9], [9, 65_502], [65_501, 65_502, 65_503], [1, 2, 131_004], range(1, 200_000, 999)]
-)
-@pytest.mark.parametrize("now", [False, True])
-async def test_what_comes_in_parts_leaves_as_if_it_were_joined(cuts: Sequence[int], now: bool) -> None:
-    near, far = sealed_pair()
-    whole = os.urandom(200_000)
-    parts = [whole[begin:end] for begin, end in pairwise([0, *cuts, len(whole)])]
-    records = []
-    async with anyio.create_task_group() as tasks:
-
-        async def send() -> None:
-            if now:
-                near.send_now([bytearray(part) for part in parts])
-                await near.send(b"")
-            else:
-                await near.send_parts(memoryview(part) for part in parts)
-            await near.send_eof()
-
-        tasks.start_soon(send)
-        with suppress(anyio.EndOfStream):
-            while True:
-                records.append(await far.receive())
-    assert b"".join(records) == whole
-    assert {len(record) for record in records[:-1]} == {near._max_body}
-    for stream in (near, far):
-        await stream.aclose()
-
-
-async def test_a_close_record_comes_after_what_could_not_leave() -> None:
-    near, far = sealed_pair()
-    first = os.urandom(400_000)
-    assert not near.send_now([first])
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(near.send_close, "bye")
-        assert await received(far) == first
-    assert far.peer_close == ("bye", "")
-    await far.aclose()
-    await near.aclose()
-
-
-async def test_a_rekey_record_goes_first_also_when_nothing_waits() -> None:
-    near, far = sealed_pair(Thresholds(seconds=0.0))
-    assert near.send_now([b"hello"])
-    assert await far.receive() == b"hello"
-    assert far.has_output()  # the answer
-    await near.aclose()
-    await far.aclose()
-
-
-# --- sessions -------------------------------------------------------------------------------------------
+    def arrive(self, data: bytes | Exception) -> None:
+        self.stream.arrivals.append(data)
+        self.stream.arrived.set()
 
 
 @asynccontextmanager
-async def sessions() -> AsyncIterator[tuple[Session, Session]]:
-    one, two = sealed_pair()
-    peer = Peer(None, "peer", "here")
-    async with (
-        Session(two, client_side=False, peer=peer) as server,
-        Session(one, client_side=True, peer=peer) as client,
-    ):
-        yield client, server
-
-
-def spy(session: Session, monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """What a session sends ahead of its writer from now on."""
-    records: Any = session._below
-    plain, sent = records.send_now, []
-
-    def send_now(parts: list[bytes]) -> bool:
-        sent.append(b"".join(parts))
-        return plain(parts)
-
-    monkeypatch.setattr(records, "send_now", send_now)
-    return sent
-
-
-async def test_who_waits_for_an_answer_has_sent_the_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with sessions() as (client, server):
-        sender = await client.open("questions")
-        reply, answers = chanlink.pipe()
-        await sender.send({"reply": reply})
-        incoming = await server.accept()
-        question = await incoming.end.receive()
-        sent = spy(client, monkeypatch)
+async def running(limits: Limits | None = None) -> AsyncIterator[Driven]:
+    """A driver that runs; it ends in any case, and lets go of its stream."""
+    driver = Driven(limits)
+    with anyio.fail_after(PATIENCE):
         async with anyio.create_task_group() as tasks:
-
-            async def ask() -> None:
-                await sender.send("the question")
-                assert not sent  # it may be joined with more
-                assert await answers.receive() == "the answer"
-
-            tasks.start_soon(ask)
-            assert await incoming.end.receive() == "the question"
-            assert len(sent) == 1
-            assert b"the question" in sent[0]
-            await question["reply"].send("the answer")
+            tasks.start_soon(driver.run)
+            yield driver
+            driver.abort()
+    assert driver.phase is Phase.SAID
+    assert driver.stream.closed
+    assert driver.losses == 1
 
 
-async def test_what_tasks_send_that_were_woken_together_is_left_to_the_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with sessions() as (client, server):
-        sender = await client.open("questions")
-        pipes = [chanlink.pipe() for _ in range(5)]
-        await sender.send([reply for reply, _ in pipes])
-        incoming = await server.accept()
-        replies = await incoming.end.receive()
-
-        async def talk(answers: chanlink.Receiver[Any]) -> None:
-            await answers.receive()
-            await sender.send("and on")
-            await answers.receive()
-
-        async with anyio.create_task_group() as tasks:
-            for _, answers in pipes:
-                tasks.start_soon(talk, answers)
-            await anyio.wait_all_tasks_blocked()
-            sent = spy(client, monkeypatch)
-            for reply in replies:  # all of them leave in one go
-                reply.send_nowait("go")
-            for _ in replies:
-                assert await incoming.end.receive() == "and on"
-            assert not sent
-            for reply in replies:
-                reply.send_nowait("enough")
+# --- bytes ----------------------------------------------------------------------------------------------
 
 
-async def test_more_than_the_socket_takes_goes_on_by_the_writer() -> None:
-    async with sessions() as (client, server):
-        sender = await client.open("questions")
-        reply, answers = chanlink.pipe()
-        body = os.urandom(1_000_000)
-        async with anyio.create_task_group() as tasks:
-
-            async def answer() -> None:
-                incoming = await server.accept()
-                async for question in incoming.end:
-                    async with question["reply"] as answer_to:
-                        await answer_to.send(question["body"][::-1])
-
-            tasks.start_soon(answer)
-            await sender.send({"body": body, "reply": reply})
-            assert await answers.receive() == body[::-1]
-            sender.close()
+async def test_what_is_queued_leaves_in_one_go_once_the_writer_has_its_turn() -> None:
+    async with running() as driver:
+        for data in (b"a", b"b", b"c"):
+            driver.fake.say(data)
+        await until(lambda: driver.stream.sent == [b"abc"])
+        driver.fake.say(b"d")
+        await until(lambda: driver.stream.sent == [b"abc", b"d"])
+        assert not driver.stream.sent_now
+        assert driver.liveness.writing_since == math.inf
 
 
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it takes its time
-async def test_a_link_for_which_one_turn_takes_longer_than_the_patience_is_no_dead_one() -> None:
-    (near, a), (b, far) = socket.socketpair(), socket.socketpair()
-    a.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    read_slowly, read_fast = SocketTransport(a), SocketTransport(b)
-
-    async def pass_on(source: SocketTransport, sink: SocketTransport, pause: float) -> None:
-        with suppress(anyio.EndOfStream, anyio.BrokenResourceError):  # the session is over
-            while True:
-                await sink.send(await source.receive(2_048))
-                await anyio.sleep(pause)
-
-    peer, limits = Peer(None, "peer", "here"), Limits(progress=1.0)
-    client, server = sealed_pair(sockets=(near, far))
-    async with read_slowly, read_fast, anyio.create_task_group() as tasks:
-        tasks.start_soon(pass_on, read_slowly, read_fast, 0.01)
-        tasks.start_soon(pass_on, read_fast, read_slowly, 0)
-        async with (
-            Session(client, client_side=True, peer=peer, limits=limits) as session,
-            Session(server, client_side=False, peer=peer) as accepting,
-        ):
-            for _ in range(30):
-                await (await session.open_stream("bulk")).send(bytes(limits.stream_window))
-            for _ in range(30):
-                end, left = (await accepting.accept()).end, limits.stream_window
-                while left:
-                    left -= len(await end.receive())
-            session.abort()
+async def test_what_the_stream_itself_has_to_say_leaves_though_the_mux_has_nothing() -> None:
+    async with running() as driver:
+        driver.stream.rest = True
+        driver.stream.wake_writer()
+        await until(lambda: driver.stream.sent == [b""])
 
 
-async def test_a_connection_that_broke_is_found_while_sending_without_waiting() -> None:
-    async with sessions() as (client, server):
-        sender = await client.open("questions")
-        reply, answers = chanlink.pipe()
-        await sender.send({"reply": reply})
-        assert (await server.accept()).end is not None
-        server._below._transport._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]
-        with pytest.raises(chanlink.ChannelBroken):
-            while True:
-                await sender.send("more")
-                with anyio.move_on_after(0.01):
-                    await answers.receive()
-        assert isinstance(await client.wait_closed(), chanlink.SessionError)
+async def test_what_arrives_goes_to_the_mux_and_is_a_sign_of_life() -> None:
+    async with running() as driver:
+        heard = driver.liveness.heard
+        driver.arrive(b"x")
+        driver.arrive(b"y")
+        await until(lambda: driver.fake.arrived == [b"x", b"y"])
+        assert driver.liveness.heard > heard
 
 
-# --- many who wait to send ------------------------------------------------------------------------------
+async def test_channels_that_the_peer_opens_are_told_on() -> None:
+    driver, stream = Driven(), object.__new__(Stream)
+    driver.fake.owner.stream_opened(stream)
+    assert driver.opened == [stream]
 
 
-async def test_who_had_to_wait_sends_some_more_and_everybody_gets_his_turn() -> None:
-    """A channel that is always full: each task sends in batches, none is left behind."""
-    limits = Limits(stream_window=2_048, stream_window_max=2_048)
-    sent: list[int] = []
+# --- without waiting ------------------------------------------------------------------------------------
 
-    async def send(sender: chanlink.Sender[Any], number: int) -> None:
-        async with sender:
-            for n in range(500):
-                await sender.send((number, n))
-                sent.append(number)
 
-    async with session_pair(limits) as (client, server):
-        sender = await client.open("numbers")
-        async with anyio.create_task_group() as tasks:
-            for number in range(10):
-                tasks.start_soon(send, sender.clone(), number)
-            sender.close()
-            incoming = await server.accept()
-            got = [tuple(item) async for item in incoming.end]
-    assert sorted(got) == [(number, n) for number in range(10) for n in range(500)]
-    for number in range(10):  # in order, each of them
-        assert [n for one, n in got if one == number] == list(range(500))
-    assert set(sent[: len(sent) // 2]) == set(range(10))  # nobody is left behind
+async def test_a_flush_sends_a_message_at_once() -> None:
+    driver = Driven()
+    driver.fake.say(b"question")
+    assert driver.flush()
+    assert driver.stream.sent_now == [b"question"]
+    assert driver.liveness.writing_since == math.inf
+
+
+async def test_a_flush_that_leaves_a_rest_leaves_it_to_the_writer_whose_patience_begins() -> None:
+    driver = Driven()
+    driver.stream.all_leaves = False
+    driver.fake.say(b"question")
+    assert driver.flush()
+    assert driver.stream.has_output()
+    assert driver.liveness.writing_since < math.inf
+
+
+@pytest.mark.parametrize("why", ["no message", "the stream can't", "others were woken", "it is over"])
+async def test_a_flush_does_nothing_when_it_would_not_help(why: str) -> None:
+    driver = Driven()
+    driver.fake.say(b"question")
+    match why:
+        case "no message":  # credit, say, which nobody waits for
+            driver.fake.has_message = False
+        case "the stream can't":
+            driver.stream.can_send_now = False
+        case "others were woken":
+            driver.fake.arrivals += 2
+        case _:
+            driver.lose(SessionClosed())
+    assert not driver.flush()
+    assert not driver.stream.sent_now
+
+
+@pytest.mark.parametrize("problem", [ConnectionLost("broken"), ValueError("a defect")], ids=["broken", "defect"])
+async def test_what_goes_wrong_in_a_flush_is_the_end_of_the_session_and_not_of_the_caller(
+    problem: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driven()
+
+    def send_now(parts: Iterable[Part]) -> bool:
+        raise problem
+
+    monkeypatch.setattr(driver.stream, "send_now", send_now)
+    driver.fake.say(b"question")
+    assert driver.flush()
+    assert isinstance(driver.cause, ConnectionLost)
+    assert problem in (driver.cause, driver.cause.__cause__)
+
+
+# --- pings ----------------------------------------------------------------------------------------------
+
+
+async def test_a_ping_measures_the_round_trip() -> None:
+    async with running() as driver, anyio.create_task_group() as tasks:
+        measured: list[float] = []
+
+        async def measure() -> None:
+            measured.append(await driver.ping())
+
+        tasks.start_soon(measure)
+        await until(lambda: driver.fake.pings)
+        driver.pong(b"another")
+        assert not measured
+        driver.pong(driver.fake.pings[0])
+        await until(lambda: measured)
+        assert measured[0] > 0
+        assert len(driver.fake.round_trips) == 1
+
+
+async def test_the_end_of_the_session_ends_pings() -> None:
+    async with running() as driver, anyio.create_task_group() as tasks:
+
+        async def measure() -> None:
+            with pytest.raises(ConnectionLost, match="gone"):
+                await driver.ping()
+
+        tasks.start_soon(measure)
+        await until(lambda: driver.fake.pings)
+        driver.lose(ConnectionLost("gone"))
+    with pytest.raises(ConnectionLost, match="gone"):
+        await driver.ping()
+
+
+# --- the end --------------------------------------------------------------------------------------------
+
+
+async def test_a_session_that_is_closed_drains_says_so_and_is_over() -> None:
+    async with running() as driver, anyio.create_task_group() as tasks:
+        driver.fake.empty = False
+        tasks.start_soon(driver.close)
+        await until(lambda: driver.phase is Phase.DRAINING)
+        assert driver.fake.draining
+        with pytest.raises(SessionClosed, match="draining"):
+            driver.check()
+        assert driver.cause is None
+        driver.fake.empty = True
+        driver.fake.say(b"the last one")
+        await until(lambda: driver.phase is Phase.OVER)
+        assert driver.stream.sent == [b"the last one"]
+        await until(lambda: driver.stream.words == ("", ""))
+        driver.arrive(anyio.EndOfStream())  # the peer has ended, too
+        assert (await driver.wait_closed()).args == SessionClosed().args
+
+
+async def test_what_does_not_drain_in_time_is_over_nevertheless() -> None:
+    async with running(Limits(close=0.05)) as driver:
+        driver.fake.empty = False
+        driver.arrive(b"")
+        await driver.close()
+        assert driver.phase is Phase.SAID
+
+
+async def test_a_block_that_raises_gives_its_channels_up_with_a_code() -> None:
+    async with running() as driver, anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.give_up, "cancelled")
+        await until(lambda: driver.stream.words is not None)
+        assert driver.fake.given_up == "cancelled"
+        assert driver.stream.words == ("cancelled", "")
+        driver.arrive(anyio.EndOfStream())
+
+
+async def test_the_first_cause_stays_and_phases_go_forward() -> None:
+    async with running() as driver:
+        first = PeerTimeout("silence")
+        driver.lose(first)
+        driver.lose(SessionClosed())
+        driver.arrive(anyio.EndOfStream())
+        await driver.drain(SessionClosed())
+        assert driver.phase in (Phase.OVER, Phase.SAID)
+        assert await driver.wait_closed() is first
+    assert driver.fake.cause is first
+    assert driver.stream.words == ("peer-timeout", "silence")
+
+
+async def test_who_aborts_says_nothing() -> None:
+    async with running() as driver:
+        driver.abort()
+        cause = await driver.wait_closed()
+    assert isinstance(cause, SessionClosed)
+    assert cause.code == "aborted"
+    assert driver.stream.words is None
+
+
+async def test_an_abort_after_the_end_spares_the_words_that_were_not_said_yet() -> None:
+    driver = Driven()
+    driver.lose(SessionClosed("revoked"))
+    driver.abort()
+    await driver.run()
+    assert driver.stream.words is None
+    assert driver.stream.closed
+    assert isinstance(driver.cause, SessionClosed)
+    assert driver.cause.code == "revoked"
+
+
+async def test_the_peers_words_are_the_cause() -> None:
+    async with running() as driver:
+        driver.stream.peer_close = ("draining", "for the night")
+        driver.arrive(anyio.EndOfStream())
+        driver.arrive(anyio.EndOfStream())
+        cause = await driver.wait_closed()
+    assert cause.args == SessionClosed("draining", "for the night").args
+
+
+async def test_a_peer_that_breaks_the_protocol_gets_what_the_mux_says_of_it_and_the_words() -> None:
+    async with running() as driver:
+        driver.fake.problem = RemoteProtocolError("nonsense")
+        driver.arrive(b"?")
+        driver.arrive(b"more of it")  # is not read any more by the mux
+        driver.arrive(anyio.EndOfStream())
+        assert await driver.wait_closed() is driver.fake.problem
+    assert driver.stream.sent == [b"GOAWAY"]
+    assert driver.stream.words == ("protocol-error", "nonsense")
+    assert driver.fake.arrived == []
+
+
+async def test_a_connection_that_is_lost_is_the_end_and_nobody_can_be_told() -> None:
+    async with running() as driver:
+        lost = ConnectionLost("cut")
+        driver.arrive(lost)
+        assert await driver.wait_closed() is lost
+    assert driver.stream.words is None
+
+
+async def test_a_defect_is_the_end_of_the_session_and_not_of_the_block(caplog: pytest.LogCaptureFixture) -> None:
+    async with running() as driver:
+        driver.fake.problem = ZeroDivisionError("a defect")
+        driver.arrive(b"x")
+        cause = await driver.wait_closed()
+    assert isinstance(cause, ConnectionLost)
+    assert isinstance(cause.__cause__, ExceptionGroup)
+    assert cause.__cause__.exceptions == (driver.fake.problem,)
+    assert "a defect" in caplog.text
+
+
+async def test_a_peer_that_does_not_listen_to_the_words_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chanlink.session.driver.FAREWELL", 0.02)
+    async with running() as driver:
+        driver.lose(SessionClosed("revoked"))
+        await driver.wait_closed()
+    assert driver.stream.words == ("revoked", "")
+
+
+async def test_a_run_that_is_cancelled_is_over_and_said_so() -> None:
+    driver = Driven()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(driver.run)
+        await anyio.wait_all_tasks_blocked()
+        tasks.cancel_scope.cancel()
+        driver.lose(ConnectionLost("gone"))
+    assert (await driver.wait_closed()).args == ("gone",)
+    assert driver.phase is Phase.SAID
+    assert driver.stream.closed

@@ -158,7 +158,7 @@ async def test_who_loses_a_channel_can_tell_an_orderly_end_of_the_session_from_a
             case "closed":
                 await server.aclose()
             case "revoked":
-                server.regrant(None)
+                server._regrant(None)
             case "aborted":
                 server.abort()
             case _:

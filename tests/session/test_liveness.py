@@ -272,7 +272,7 @@ async def test_a_live_peer_is_not_called_dead_by_who_has_stood_still_himself(
             await anyio.sleep(0.07)  # a PING may be under way
             time.sleep(0.5)  # what blocks the event loop
             for _ in range(8):  # looks at the peer
-                await anyio.sleep(session._liveness.interval)
+                await anyio.sleep(session._driver.liveness.interval)
             assert not session.closed
             assert await ask(session, "after") == "after"
 
@@ -400,7 +400,7 @@ async def client_process(
 async def silent_for(session: Session, seconds: float) -> None:
     """Until nothing has come for so long, or the session is over."""
     with anyio.fail_after(PATIENCE):
-        while clock.now() - session._liveness.heard < seconds and not session.closed:
+        while clock.now() - session._driver.liveness.heard < seconds and not session.closed:
             await anyio.sleep(0.02)
 
 
@@ -458,7 +458,7 @@ async def test_who_writes_to_a_stopped_client_waits_and_keeps_no_more_than_it_ma
             tasks.start_soon(pour)
             await silent_for(session, 5 * QUICK.peer_timeout)
             assert not session.closed
-            assert math.isfinite(session._liveness.writing_since) == (window > QUICK.stream_window)
+            assert math.isfinite(session._driver.liveness.writing_since) == (window > QUICK.stream_window)
             assert sender._send_core.outlet.stream.outgoing.queued < QUICK.send_queue + 20_000
             tasks.cancel_scope.cancel()
         process.send_signal(signal.SIGCONT)

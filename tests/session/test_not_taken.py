@@ -133,7 +133,7 @@ async def test_who_broke_the_protocol_is_told_what_it_did() -> None:
     """Also over a byte stream of one's own, where GOAWAY is all that can tell."""
     async with session_pair() as (client, server):
         client._mux._h2.send_extension(0xF1, 0, b"short")
-        client.wake_writer()
+        client._driver.wake_writer()
         with anyio.fail_after(PATIENCE):
             why = await client.wait_closed()
             assert isinstance(why, SessionClosed)

@@ -89,7 +89,7 @@ async def test_what_travelled_by_a_service_taken_away_is_over_at_any_depth(path:
         kept = await chain(await opened(client, server, "kept"), path)
         lost = await chain(await opened(client, server, "lost"), path)
         ours = await chain(await opened(server, client, "lost"), path)
-        server.regrant(KEPT)
+        server._regrant(KEPT)
         await check_revoked(*itertools.chain(*lost))
         for pair in kept + ours:
             await check_alive(pair)
@@ -112,7 +112,7 @@ async def test_what_a_relay_passed_on_is_over_in_the_third_process_too(path: tup
             return [entry, *await chain((kept, await onward[1].receive()), path[1:])]
 
         lost, kept = await through("lost"), await through("kept")
-        relay_near.regrant(KEPT)
+        relay_near._regrant(KEPT)
         await check_revoked(*itertools.chain(*lost))
         for pair in kept[1:]:
             await check_alive(pair)
@@ -135,7 +135,7 @@ async def test_the_relay_at_fault_may_be_the_second_one_and_what_came_back_throu
             pairs.append((at_far, await answers[0].receive()))
         for pair in pairs:
             await check_alive(pair)
-        relay_far.regrant(KEPT)
+        relay_far._regrant(KEPT)
         await check_revoked(*itertools.chain(*pairs))
         for pair in (entry, answers[::-1]):
             await check_alive(pair)
@@ -152,10 +152,10 @@ async def test_what_waits_for_a_peer_that_takes_nothing_is_dropped() -> None:
             while True:
                 sender.send_nowait(bytes(1_000))
                 body._put_nowait(bytes(1_000))
-        assert sum(one.outgoing.queued for one in server.streams() if one.carries_out) > WINDOW
+        assert sum(one.outgoing.queued for one in server._mux.streams.values() if one.carries_out) > WINDOW
         sender.close()  # an end that has not left is none
-        server.regrant(KEPT)
-        assert sum(one.outgoing.queued for one in server.streams() if one.carries_out) == 0
+        server._regrant(KEPT)
+        assert sum(one.outgoing.queued for one in server._mux.streams.values() if one.carries_out) == 0
         with anyio.fail_after(IN_TIME):
             for end in (receiver, stream):
                 with pytest.raises(ChannelFailed, match="revoked"):
@@ -179,8 +179,8 @@ async def test_what_nobody_has_taken_yet_nobody_gets(grant: Grant | None) -> Non
         waiting = [await client.open("lost"), await client.open_stream("lost"), await client.open("lost")]
         await waiting[0].send("too late")
         await eventually(lambda: server.statistics().unaccepted == 3)
-        await eventually(lambda: sum(stream.waiting > 0 for stream in server.streams()) == 4)
-        server.regrant(grant)
+        await eventually(lambda: sum(stream.waiting > 0 for stream in server._mux.streams.values()) == 4)
+        server._regrant(grant)
         assert server.statistics().unaccepted == 0
         for end in (receiver, body_there, ended_there):
             with pytest.raises(ChannelFailed if grant else SessionLost, match="revoked"):
@@ -229,7 +229,7 @@ async def test_what_no_message_has_mentioned_yet_is_told_why() -> None:
         kept, away = made("receiver")
         await sender.send(away)
         await anyio.wait_all_tasks_blocked()  # it waits in the inbox
-        server.regrant(KEPT)
+        server._regrant(KEPT)
         await check_revoked(kept, sender, receiver)
 
 

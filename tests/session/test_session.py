@@ -474,9 +474,9 @@ async def test_an_idle_session_lives_on_by_its_keepalive() -> None:
     """Each side hears of the other again and again, though nobody says anything."""
     async with session_pair(Limits(keepalive=0.05), services={"echo": echo}) as (client, server):
         for session in (client, server, client, server):
-            heard = session._liveness.heard
+            heard = session._driver.liveness.heard
             with anyio.fail_after(PATIENCE):
-                while session._liveness.heard == heard:
+                while session._driver.liveness.heard == heard:
                     await anyio.sleep(0.01)
         assert await ask(client, "echo", 1) == 1
 

@@ -1,4 +1,5 @@
-"""Messages that cost much to decode do not come one after the other while everything else waits."""
+"""Everybody gets a turn: messages that cost much to decode do not come one after the other while everything else waits,
+and many who send take turns."""
 
 import functools
 from collections.abc import AsyncIterator
@@ -109,3 +110,28 @@ async def test_short_messages_are_taken_many_at_a_time() -> None:
             await sender.send(n)
         await eventually(lambda: receiver.statistics().queued >= 2_000 * 5)
         assert len(await receiver.receive_many()) == 1_000
+
+
+async def test_who_had_to_wait_sends_some_more_and_everybody_gets_his_turn() -> None:
+    """A channel that is always full: each task sends in batches, none is left behind."""
+    limits = Limits(stream_window=2_048, stream_window_max=2_048)
+    sent: list[int] = []
+
+    async def send(sender: chanlink.Sender[Any], number: int) -> None:
+        async with sender:
+            for n in range(500):
+                await sender.send((number, n))
+                sent.append(number)
+
+    async with session_pair(limits) as (client, server):
+        sender = await client.open("numbers")
+        async with anyio.create_task_group() as tasks:
+            for number in range(10):
+                tasks.start_soon(send, sender.clone(), number)
+            sender.close()
+            incoming = await server.accept()
+            got = [tuple(item) async for item in incoming.end]
+    assert sorted(got) == [(number, n) for number in range(10) for n in range(500)]
+    for number in range(10):  # in order, each of them
+        assert [n for one, n in got if one == number] == list(range(500))
+    assert set(sent[: len(sent) // 2]) == set(range(10))  # nobody is left behind

@@ -429,7 +429,7 @@ async def test_what_a_relay_remembers_of_single_bytes_is_not_each_of_them() -> N
     async with relayed() as link:
         await link.begin()
         writer, reader = await link.byte_stream()
-        (passed,) = [stream for stream in link.relay_far.streams() if stream.is_bytes]
+        (passed,) = [stream for stream in link.relay_far._mux.streams.values() if stream.is_bytes]
         for number in range(2_000):
             await writer.send(b"x")
             await eventually(lambda number=number: passed.outgoing.sent_bytes > number)  # type: ignore[misc]
