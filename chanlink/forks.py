@@ -3,7 +3,7 @@
 After `os.fork` two processes have the same keys with the same counters, and would seal two records with one nonce,
 which gives both away. They also have the same sockets: what one of them sends, closes or takes from the event loop's
 `epoll` is sent, closed or lost for the other. So each object that has such a state says so when it is made, and in the
-child it forgets it before anything else runs there. A record costs nothing by that (docs/decisions/0021-forks.md).
+child it forgets it before anything else runs there. That costs nothing per record (docs/decisions/0021-forks.md).
 """
 
 import os
@@ -24,7 +24,7 @@ _held: WeakSet[Forgetful] = WeakSet()
 
 
 def forget_in_child(one: Forgetful) -> None:
-    """Have ``one.forget`` called in every process that is forked from now on, as long as somebody has it."""
+    """Have ``one.forget`` called in every process that is forked from now on, as long as somebody holds it."""
     _held.add(one)
 
 

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Iterator
 
 CHAIN_MAX = 50
-"""Errors of one traceback; what came before is left out."""
+"""Errors of one traceback; those before them are left out."""
 
 
 def printable(text: str) -> str:
@@ -22,7 +22,7 @@ def printable(text: str) -> str:
 
 
 class PrintableLog(logging.Filter):
-    """Keeps what is logged printable: each message one line, and of a traceback only its own lines begin a line.
+    """Keeps what is logged printable: each message is one line, and only a traceback's own lines begin a line.
 
     Add it to a logger of yours, or to a handler for all that goes there. The error itself stays in the record.
     """
@@ -48,7 +48,7 @@ _FILTER = PrintableLog()
 
 
 def printable_traceback(error: BaseException) -> str:
-    """As Python prints it, but that an error's words are one line, whatever is in them."""
+    """As Python prints it, except that an error's words are one line, whatever is in them."""
     return "\n".join(_blocks(error, set()))
 
 

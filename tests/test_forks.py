@@ -347,7 +347,7 @@ def test_a_cipher_state_that_has_forgotten_its_key_encrypts_and_decrypts_nothing
 
 @pytest.mark.parametrize("done", range(4))
 def test_keys_that_are_forgotten_while_they_are_renewed_are_of_no_use(done: int) -> None:
-    """After so many of the rekey records."""
+    """After this many of the rekey records."""
     client, server = sides()
     for side, other in [(client, server), (server, client), (client, server)][:done]:
         side.write(b"", 121.0)

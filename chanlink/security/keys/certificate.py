@@ -18,8 +18,9 @@ from .openssh import PublicKey
 
 NAMESPACE = b"chanlink-static-v1"
 CERTIFICATE_LIFETIME = 24 * 3600
+"""Seconds, at most."""
 CLOCK_SKEW = 300
-"""How far the peer's clock may be behind ours."""
+"""Seconds that the peer's clock may be behind ours."""
 
 _SIGNED_MESSAGE = Struct(">BB32sQQ")
 """Version, role, static key, not_before, not_after."""
@@ -85,7 +86,7 @@ class Certificate:
 
 
 def which_clock() -> str:
-    """For people, where two clocks may differ: what ours says."""
+    """Words for people where two clocks may differ: what ours says."""
     return f"one of the two clocks may be wrong, ours says {strftime('%Y-%m-%d %H:%M:%S UTC', gmtime())}"
 
 
@@ -95,7 +96,7 @@ async def certify(
     """Have ``identity`` sign the X25519 key ``static`` (32 bytes) for ``role``.
 
     Valid from five minutes before ``now`` (seconds since 1970; clocks differ), for ``lifetime`` seconds, at most a
-    day in all. Raises `HandshakeError` when the result would not be valid now: a wrong length, a lifetime of less
+    day in total. Raises `HandshakeError` when the result would not be valid now: a wrong length, a lifetime of less
     than those five minutes, a signer that signs with another key.
     """
     not_before = max(now - CLOCK_SKEW, 0)

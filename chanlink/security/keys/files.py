@@ -207,7 +207,7 @@ def _is_at(file: Path, stream: IO[bytes]) -> bool:
 def written(directory: Path, data: bytes, mode: int, owner: tuple[int, int] | None = None) -> Iterator[Path]:
     """A complete file with a random name, which is gone after the block unless it got another one. Raises `OSError`.
 
-    It has this mode and owner where they can be had, and nobody else's eyes before that.
+    It has this mode and owner where the file system keeps them, and nobody else can read it before.
     """
     descriptor, name = tempfile.mkstemp(dir=directory, prefix=".chanlink-")
     try:
@@ -245,7 +245,7 @@ def place(new: Path, file: Path) -> None:
 
 @contextmanager
 def _allowing_refusal() -> Iterator[None]:
-    """Do without what this file system can't, or what may not be done to somebody else's file."""
+    """Do without what this file system can't do, or what may not be done to somebody else's file."""
     try:
         yield
     except OSError as exc:

@@ -75,7 +75,7 @@ class Identity:
     async def from_agent(
         cls, public_key: PublicKey | None = None, socket: str | os.PathLike[str] | None = None
     ) -> Self:
-        """Use a key that an ssh-agent holds; it never leaves the agent, which signs once in some hours.
+        """Use a key that an ssh-agent holds; it never leaves the agent, which signs once every few hours.
 
         ``public_key`` says which; without it the agent must hold exactly one Ed25519 key. ``socket`` is the agent's
         Unix socket, ``$SSH_AUTH_SOCK`` if none is given. Raises `AgentError` when there is no agent, when it does not

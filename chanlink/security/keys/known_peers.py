@@ -28,9 +28,9 @@ from .trust import OTHER_TYPES, TRUST_FILE_MAX, Grant, clean_line, decode_lines
 
 DEFAULT_PATH = "~/.config/chanlink/known_peers"
 PATTERN_MAX = 300
-"""Of the name of a server: a host has at most 253 characters."""
+"""Characters of the name of a server: a host has at most 253."""
 WILDCARDS_MAX = 64
-"""Patterns with wildcards in a file, but for a lone ``*``: each may take 2 ms to compare."""
+"""Patterns with wildcards in a file, other than a lone ``*``: each may take 2 ms to compare."""
 
 _HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")
 """Salt and HMAC-SHA1, of 20 bytes each."""
@@ -46,7 +46,7 @@ class Line(NamedTuple):
     revoked: bool
 
     def covers(self, names: tuple[str, ...]) -> bool:
-        """Whether it is about the server with these names; one that a ``!pattern`` names is not meant."""
+        """Whether it is about the server with these names. One that a ``!pattern`` names is not meant."""
         denied = [pattern[1:] for pattern in self.patterns if pattern.startswith("!")]
         if any(_matches(pattern, name) for pattern in denied for name in names):
             return False
@@ -198,7 +198,7 @@ def _matches(pattern: str, name: str) -> bool:
 
 
 def _matches_wildcards(pattern: str, name: str) -> bool:
-    """``*`` is any characters, ``?`` one; only the last ``*`` is ever tried again, so the work has a bound."""
+    """``*`` is any characters, ``?`` is one. Only the last ``*`` is ever tried again, so the work has a bound."""
     p = n = resume = 0
     star = -1
     while n < len(name):

@@ -61,9 +61,9 @@ class Encryption(NamedTuple):
         return _CIPHERS[self.cipher].tag
 
     def decrypt(self, data: bytes, tag: bytes, passphrase: bytes) -> bytes:
-        """Decrypt the secret half; takes a tenth of a second and more. A wrong passphrase may give any bytes.
+        """Decrypt the secret half; takes a tenth of a second or more. A wrong passphrase may give any bytes.
 
-        Raises `KeyFormatError` when it is wrong for sure, and `ConfigError` when ``chanlink[ssh]`` is not installed.
+        Raises `KeyFormatError` when it is certainly wrong, and `ConfigError` when ``chanlink[ssh]`` is not installed.
         """
         try:
             import bcrypt

@@ -1,9 +1,9 @@
-"""Threads for what must not have to wait for others: files of keys.
+"""Threads for files of keys, which must not have to wait for anything else.
 
 anyio's default limiter is one for all that a process does in threads, forty at a time, and most of that is at a peer's
-wish: files that are sent or compared, names that are looked up. A peer that fills it must not keep anybody from being
-let in or thrown out. So nothing that decides on that uses the default: a watched file has a thread of its own, and what
-is read once for a connection shares the few of this module.
+request: files that are sent or compared, names that are looked up. A peer that fills it must not keep anybody from
+being let in or thrown out. So nothing that decides on that uses the default: a watched file has a thread of its own,
+and what is read once for a connection shares the few of this module.
 """
 
 from collections.abc import Callable

@@ -57,7 +57,7 @@ def test_file_is_read_when_it_was_the_same_at_two_looks(file: Path) -> None:
     write(file, str(ALICE.public_key))
     watch = TrustWatch(Trust.load(file))
     write(file, str(BOB.public_key))
-    assert watch.look() is None  # who writes it may not be done
+    assert watch.look() is None  # whoever writes it may not be done
     new = watch.look()
     assert new is not None
     assert (new.check(ALICE.public_key), new.path) == (None, file)
