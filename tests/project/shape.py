@@ -31,6 +31,24 @@ def attributes_of(tree: ast.AST, module: str) -> set[str]:
     }
 
 
+def attributes_in(cls: ast.ClassDef) -> set[str]:
+    """What the methods of a class assign to ``self``, and its fields."""
+    fields = {
+        node.target.id for node in cls.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
+    return fields | {
+        node.attr
+        for node in ast.walk(cls)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and _is_one_of(node.value, {"self"})
+    }
+
+
+def attribute_of(target: str) -> str:
+    """Which attribute it is that a write of `foreign_writes` is about: of ``core.feeds[feed]`` it is ``feeds``."""
+    node = _unsubscripted(ast.parse(target, mode="eval").body)
+    return node.attr if isinstance(node, ast.Attribute) else ""
+
+
 def foreign_writes(tree: ast.AST) -> set[str]:
     """What is assigned or deleted of objects that are neither ``self``, ``cls``, nor made in the same function.
 

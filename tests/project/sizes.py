@@ -17,6 +17,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
+from .shape import attributes_in
+
 ROOT = Path(__file__).parents[2]
 ATTRIBUTES, CLASS, FUNCTION, FILE, TEST_FILE = 20, 250, 40, 400, 800
 WHOLE = re.compile(r"^[\s#]*Whole: \S", re.MULTILINE)
@@ -41,23 +43,10 @@ def _sizes(part: Part) -> Iterator[str]:
     if isinstance(part, ast.ClassDef):
         if lines > CLASS:
             yield f"a class of {lines} lines, over {CLASS}"
-        if (count := len(_attributes(part))) > ATTRIBUTES:
+        if (count := len(attributes_in(part))) > ATTRIBUTES:
             yield f"a class with {count} attributes, over {ATTRIBUTES}"
     elif (lines := lines - _docstring_lines(part)) > FUNCTION:
         yield f"a function of {lines} lines, over {FUNCTION}"
-
-
-def _attributes(cls: ast.ClassDef) -> set[str]:
-    """What its methods assign to ``self``, and its fields."""
-    fields = {
-        node.target.id for node in cls.body if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
-    }
-    return fields | {
-        node.attr
-        for node in ast.walk(cls)
-        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-        if isinstance(node.value, ast.Name) and node.value.id == "self"
-    }
 
 
 def _docstring_lines(part: Part) -> int:

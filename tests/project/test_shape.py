@@ -4,7 +4,7 @@ import ast
 
 import pytest
 
-from .shape import asked_for, attributes_of, foreign_writes, imports
+from .shape import asked_for, attribute_of, attributes_in, attributes_of, foreign_writes, imports
 
 
 @pytest.mark.parametrize(
@@ -69,6 +69,18 @@ def test_writes_into_other_objects_are_found(source: str, target: str) -> None:
 )
 def test_writes_at_home_are_not(source: str) -> None:
     assert foreign_writes(ast.parse(source)) == set()
+
+
+def test_the_attributes_of_a_class_are_found() -> None:
+    tree = ast.parse(
+        "class A:\n    one: int\n    TWO = 2\n    def f(self):\n        self.three = other.four = self.five[0]"
+    )
+    assert [attributes_in(cls) for cls in tree.body if isinstance(cls, ast.ClassDef)] == [{"one", "three"}]
+
+
+def test_a_write_tells_its_attribute() -> None:
+    targets = ("stream.reason", "core.feeds[feed]", "self.all[1].reason", "setattr(stream)")
+    assert [attribute_of(target) for target in targets] == ["reason", "feeds", "reason", ""]
 
 
 @pytest.mark.parametrize(
