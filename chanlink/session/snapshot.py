@@ -109,7 +109,7 @@ def snapshot(session: Session) -> SessionState:
 
 def _channel(stream: Stream) -> ChannelState:
     sending = _sending(stream)
-    receiver = _owner(stream.on_readable)
+    receiver = _receiver(stream)
     receiving = len(receiver.receivers) if isinstance(receiver, ReceiveCore) else 0
     taken = receiver.bytes if isinstance(receiver, ReceiveCore) else 0
     return ChannelState(
@@ -120,9 +120,9 @@ def _channel(stream: Stream) -> ChannelState:
         stream.ours,
         stream.capacity,
         *_out(stream),
-        taken if stream.is_bytes else stream.taken_count,
-        stream.waiting,
-        stream.window.size if stream.carries_in else 0,
+        taken if stream.is_bytes or not stream.carries_in else stream.incoming.taken_count,
+        stream.incoming.size if stream.carries_in else 0,
+        stream.incoming.window.size if stream.carries_in else 0,
         sending,
         receiving,
         isinstance(receiver, Relay),
@@ -145,8 +145,9 @@ def _out(stream: Stream) -> tuple[int, int, int, int]:
     return sent, untaken, out.queued, max(0, out.credit - out.queued)
 
 
-def _owner(callback: Any) -> object:
-    owner = getattr(callback, "__self__", None)
+def _receiver(stream: Stream) -> object:
+    """The core that takes from it, or the relay."""
+    owner = stream.incoming.owner if stream.carries_in else None
     return owner.core if isinstance(owner, MessageFeed | ByteFeed) else owner
 
 
@@ -158,9 +159,11 @@ def _waits(stream: Stream, sending: int, receiving: int) -> Iterator[Wait]:
             yield "capacity"
         elif sending and not out.can_write():
             yield "credit"
-    if receiving and not stream.waiting and stream.in_reason is None:
-        yield "peer-sends"
-    if stream.waiting and not receiving and stream.in_reason is None:
-        single = stream.capacity is not None and stream.capacity <= 1  # how many messages wait, nobody has counted
-        if single or stream.window.full(stream.waiting):
-            yield "we-take"
+    if stream.carries_in and stream.in_reason is None:
+        inbox = stream.incoming
+        if receiving and not inbox.size:
+            yield "peer-sends"
+        if inbox.size and not receiving:
+            single = inbox.capacity is not None and inbox.capacity <= 1  # how many messages wait, nobody has counted
+            if single or inbox.window.full(inbox.size):
+                yield "we-take"

@@ -179,20 +179,20 @@ class Mux:
                 if not stream.in_ended:
                     self._h2.send_extension(frames.STOP, stream.id, stream.stop_due)
                 stream.stop_due = None
-            if stream.taken_due and not stream.out_ended:
-                stream.taken_due = False
-                self._h2.send_extension(frames.TAKEN, stream.id, _COUNT.pack(stream.taken_count))
-            if stream.in_reason is None:
+            incoming = stream.incoming
+            if incoming.taken_due and not stream.out_ended:
+                self._h2.send_extension(frames.TAKEN, stream.id, _COUNT.pack(incoming.tell_count()))
+            if stream.in_reason is None and incoming.window.is_due():
                 self._return_credit(stream, now)
 
     def _return_credit(self, stream: Stream, now: float) -> None:
-        if not stream.window.is_due():
-            return
-        under_way = self._h2.remote_flow_control_window(stream.id)
-        credit = self.credit.give(stream.window, ahead=under_way + stream.waiting if stream.is_bytes else None, now=now)
+        incoming, ahead = stream.incoming, None
+        if stream.is_bytes:
+            ahead = self._h2.remote_flow_control_window(stream.id) + incoming.size
+        credit = self.credit.give(incoming.window, ahead=ahead, now=now)
         if credit:
             self._h2.increment_flow_control_window(credit, stream.id)
-            stream.progress_at = now
+            incoming.credited(now)
 
     def _send_active(self) -> None:
         left = TURN_BYTES
@@ -301,9 +301,9 @@ class Mux:
             raise RemoteProtocolError(f"DATA on stream {stream_id}: this half carries none")
         if data:
             self.arrivals += 1
-            stream.arrived(data, now)
+            stream.incoming.arrived(data, now)
             if not stream.is_bytes:
-                self.credit.message_arrived(stream.window, now)
+                self.credit.message_arrived(stream.incoming.window, now)
         if ended:
             stream.ended(END)
             self._reap(stream)
@@ -437,7 +437,7 @@ class Mux:
         for stream in self.nested.unmentioned(overdue):
             self._discard_nested(stream, "not-taken", f"no message mentioned it within {self.limits.unmentioned:g} s")
         for stream in list(self.streams.values()):
-            if stream.stalled(overdue):
+            if stream.carries_in and stream.incoming.stalled(overdue):
                 stream.reject("too-slow", "a message made no progress")
 
     def give_up(self, code: str, cause: SessionError, peer: str = "") -> None:

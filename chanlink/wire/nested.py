@@ -86,8 +86,12 @@ class Nested:
         for stream in list(self.waiting.values()):
             parent = self._streams.get(stream.parent or 0)
             # The message that mentions it may still wait in the inbox, or may just have got the credit to come.
-            since = stream.opened_at if parent is None else max(stream.opened_at, parent.progress_at)
-            if (parent is None or not (parent.waiting or parent.held)) and overdue(since, self._limits.unmentioned):
+            since = stream.opened_at
+            if parent is not None:
+                if parent.incoming.size or parent.incoming.in_relay:
+                    continue
+                since = max(since, parent.incoming.progress_at)
+            if overdue(since, self._limits.unmentioned):
                 yield stream
 
     def clear(self) -> None:

@@ -16,31 +16,21 @@ Every half ends once.  Why is kept in `in_reason` (what comes in) and `out_reaso
 `on_readable` and `on_writable` are called when something has changed; they only say "look".
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol
 
 from chanlink.channels.values import Kind
 from chanlink.errors import END, Reason, not_taken
-from chanlink.wire.messages.framing import HAS_TABLE
-from chanlink.wire.messages.pieces import Pieces
 
-from . import outgoing
-from .credit import Credit, Window
-from .inbox import Inbox
+from . import incoming, outgoing
+from .incoming import Incoming
 from .opening import Fields, Opening, last_words_fields
 from .outgoing import Outgoing
 
 
-def _nothing() -> None:
-    """The place of a callback that nobody has set yet."""
-
-
-class Scheduler(outgoing.Scheduler, Protocol):
+class Scheduler(outgoing.Scheduler, incoming.Scheduler, Protocol):
     """What a stream asks of its mux, which has the docstrings."""
 
-    credit: Credit
-
-    def credit_due(self, stream: "Stream") -> None: ...
     def forsake(self, streams: "Iterable[Stream]", text: str) -> None: ...
 
 
@@ -48,9 +38,6 @@ class Stream:
     """One stream.  Made by `Mux.open`, or handed over by the mux when the peer opened it."""
 
     __slots__ = (
-        "_consumed_since_taken",
-        "_head",
-        "_inbox",
         "_mux",
         "_to_send_last",
         "accepted",
@@ -58,25 +45,20 @@ class Stream:
         "carries_out",
         "children",
         "gone",
-        "held",
         "id",
         "in_ended",
         "in_reason",
+        "incoming",
         "is_bytes",
-        "on_readable",
         "opened_at",
         "opening",
         "ours",
         "out_ended",
         "out_reason",
         "outgoing",
-        "progress_at",
         "root_service",
         "said",
         "stop_due",
-        "taken_count",
-        "taken_due",
-        "window",
     )
 
     def __init__(
@@ -96,7 +78,6 @@ class Stream:
         self.root_service = None if ours else opening.service  # by which it came, at any depth; None: by one of ours
         self.children: dict[int, Stream] | None = None
         """Streams with this one as parent that no message has mentioned yet, also such that are over."""
-        self.on_readable: Callable[[], None] = _nothing
 
         # What goes out.
         if self.carries_out:
@@ -113,17 +94,9 @@ class Stream:
         # What comes in.
         self.in_reason: Reason | None = None
         self.in_ended = False
-        self._inbox = Inbox()
-        self._head: int | None = None
-        self.window = Window(mux.credit, self, opened_at)
+        if self.carries_in:
+            self.incoming = Incoming(mux, self, opening.capacity, opened_at)
         self.stop_due: bytes | None = None
-        self.progress_at = opened_at
-        """When something came last, or was made possible by credit."""
-        self.taken_count = 0
-        self.held = 0
-        """Messages that have left the inbox and are not taken yet: a relay has them."""
-        self.taken_due = False
-        self._consumed_since_taken = 0
 
     @property
     def kind(self) -> Kind:
@@ -182,130 +155,42 @@ class Stream:
 
     # --- coming in --------------------------------------------------------------------------------
 
-    def arrived(self, data: bytes, now: float) -> None:
-        """Some bytes of the peer's half; they were within its credit (h2 has seen to that)."""
-        if self.in_reason is not None:
-            return  # refused: what was under way is dropped
-        self._inbox.append(data)
-        self.progress_at = now
-        if self.is_bytes or self.message_ready():
-            self.on_readable()
-
     def ended(self, reason: Reason) -> None:
         """The peer's half is over, after everything that has arrived."""
         self.in_ended = True
         if self.in_reason is None:
             self.in_reason = reason
-        self._settle()
-        self._release()
-        self.on_readable()
-
-    def message_ready(self) -> bool:
-        """Read the header at the head of the inbox, and say whether its whole message is there."""
-        if self._head is None:
-            if self._inbox.size < 4:
-                return False
-            head = self._inbox.peek()
-            if head & ~HAS_TABLE > self._mux.limits.message_size:
-                self.reject("too-large", "a message over the limit")
-                return False
-            self._head = head
-        size = (self._head & ~HAS_TABLE) + 4
-        if self._inbox.size < size and self.in_reason is None:
-            self.window.make_way(size)
-        return self._inbox.size >= size
-
-    def next_message(self) -> tuple[int, bytes | Pieces] | None:
-        """The header and the payload of the next message if it is there whole; then call `taken`."""
-        # (`taken` has read the header already, if there was one.)
-        if (self._head is None or self._inbox.size < (self._head & ~HAS_TABLE) + 4) and not self.message_ready():
-            return None
-        head, self._head = self._head, None
-        assert head is not None
-        self.held += 1
-        return head, self._inbox.take(4, head & ~HAS_TABLE)
-
-    @property
-    def waiting(self) -> int:
-        """Bytes in the inbox."""
-        return self._inbox.size
-
-    def read(self, limit: int) -> bytes:
-        """Up to `limit` bytes of a byte stream, empty if there are none now; then call `consumed`."""
-        return self._inbox.take_some(limit) if self._inbox.size else b""
+        self.settle()
+        self.incoming.release()
+        self.incoming.owner.readable()
 
     def exhausted(self) -> Reason | None:
         """Why nothing will come any more, once everything that arrived was taken."""
         if self.in_reason is None:
             return None
-        if self._inbox.size and not self.is_bytes and not self.message_ready():  # a part of a message is left
-            self._inbox.clear()
-            self._release()
+        if (
+            self.incoming.size and not self.is_bytes and not self.incoming.message_ready()
+        ):  # a part of a message is left
+            self.incoming.drop()
+            self.incoming.release()
             if self.in_reason.kind == "end":
                 self.in_reason = Reason("failed", "cut-short", "the channel ended inside a message")
-        return None if self._inbox.size else self.in_reason
+        return None if self.incoming.size else self.in_reason
 
-    def taken(self, size: int) -> None:
-        """The application has one more message, whose payload had `size` bytes."""
-        self.taken_count += 1
-        self.held -= 1
-        size += 4
-        self._consumed_since_taken += size
-        if self.capacity is not None or not self._inbox.size or self._consumed_since_taken >= self.window.size // 2:
-            self._consumed_since_taken = 0
-            self.taken_due = True
-            self._mux.credit_due(self)
-        self.consumed(size)
-        if self._inbox.size:  # the next one may need credit to come
-            self.message_ready()
-        if self.in_reason is not None:
-            self._settle()
-
-    def consumed(self, size: int) -> None:
-        """The application has `size` bytes more."""
-        self.window.took(size)
-        if self.in_reason is not None:
-            self._release()
-
-    def let_go(self) -> None:
-        """A message that has left the inbox will not be taken."""
-        self.held -= 1
-        self._release()
-
-    def _release(self) -> None:
-        """Give back what the session's budget gave, once nothing can come, nor lies in the inbox or with a relay."""
-        if self.in_reason is None:
-            return
-        self.window.withdraw()
-        if not self._inbox.size and not self.held:
-            self.window.release()
-
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Everything that will come was taken: say so to the sender, and forget what was never mentioned."""
-        if not self.is_bytes and not self.held and self.exhausted() is not None:
+        if not self.is_bytes and not self.incoming.in_relay and self.exhausted() is not None:
             self._say_taken([])
 
     def _say_taken(self, more: Fields) -> None:
         if self.carries_in and self.out_reason is None:
-            self._finish(END, [(b"taken", b"%d" % self.taken_count), *more])
+            self._finish(END, [(b"taken", b"%d" % self.incoming.taken_count), *more])
             self._forsake_children()
 
     def _forsake_children(self) -> None:
         children, self.children = self.children, None
         if children:
             self._mux.forsake(children.values(), not_taken(self.in_reason))
-
-    def stalled(self, overdue: Callable[[float, float], bool]) -> bool:
-        """Whether a part of a message lies in the inbox and nothing was added to it for too long."""
-        if not self._inbox.size or self.is_bytes or self.in_reason is not None:
-            return False
-        if self.held or self.window.needed or self._wants_credit():
-            return False
-        return not self.message_ready() and overdue(self.progress_at, self._mux.limits.progress)
-
-    def _wants_credit(self) -> bool:
-        """Whether the message at the head is longer than what may come."""
-        return self._head is not None and self.window.missing((self._head & ~HAS_TABLE) + 4) > 0
 
     def reject(self, code: str, text: str) -> None:
         """The peer broke a rule of this channel: it is told so, and this side's receiver sees a failure."""
@@ -314,15 +199,14 @@ class Stream:
     def refuse(self, reason: Reason) -> None:
         """This side reads no more: the peer is told at once, what has arrived is dropped."""
         # It may be over already; of a channel we have said so then (its last message may be in the receiver's hands).
-        if (self.in_reason is not None and not self._inbox.size) if self.is_bytes else self.out_reason is not None:
+        if (self.in_reason is not None and not self.incoming.size) if self.is_bytes else self.out_reason is not None:
             return
         if self.in_reason is None or self.in_reason.kind != "lost":
             self.in_reason = reason
-        self._inbox.clear()
-        self._head = None
-        self._release()
+        self.incoming.drop()
+        self.incoming.release()
         self._say_refused(reason)
-        self.on_readable()
+        self.incoming.owner.readable()
 
     def _say_refused(self, reason: Reason) -> None:
         if not self.is_bytes:
@@ -345,7 +229,7 @@ class Stream:
         if self.carries_in and self.in_reason is None:
             self.in_reason = lost
             self._say_refused(Reason("refused", code))
-            self.on_readable()
+            self.incoming.owner.readable()
         if self.carries_out and self.out_reason is None:
             self._finish(lost, last_words_fields(Reason("failed", code)))
             self.outgoing.owner.writable()
@@ -369,10 +253,10 @@ class Stream:
 
     def drop_arrived(self) -> None:
         """What has arrived and was not taken is for nobody.  The stream is about to be lost."""
-        if self._inbox.size:
-            self._inbox.clear()
-            self._head = self.in_reason = None
-            self.window.withdraw()
+        if self.carries_in and self.incoming.size:
+            self.incoming.drop()
+            self.incoming.window.withdraw()
+            self.in_reason = None
 
     def lost(self, outward: Reason, inward: Reason) -> None:
         """Nothing more will go or come, for these reasons.  What arrived before can still be taken."""
@@ -386,8 +270,9 @@ class Stream:
         self.gone = outward
         self.in_ended = self.out_ended = True
         self._to_send_last = None
-        self._release()
-        self.on_readable()
+        if self.carries_in:
+            self.incoming.release()
+            self.incoming.owner.readable()
         if self.carries_out:
             self.outgoing.drop()
             self.outgoing.owner.writable()

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 from typing import Any
 
 import anyio
@@ -68,17 +67,15 @@ def how(request: pytest.FixtureRequest, anyio_backend: Any) -> Any:
 
 def when_woken(core: Any, victim: Victim) -> None:
     """Over a session: cancel it right after the reader task has woken it."""
-    if not hasattr(core, "outlet"):
-        stream = next(iter(core.feeds)).stream
-        stream.on_readable = partial(look_and_cancel, stream.on_readable, victim)
-        return
-    half = core.outlet.stream.outgoing
-    half.belongs_to(Look(partial(look_and_cancel, half.owner.writable, victim)))
+    sends = hasattr(core, "outlet")
+    half = core.outlet.stream.outgoing if sends else next(iter(core.feeds)).stream.incoming
+    look = half.owner.writable if sends else half.owner.readable
 
+    def look_and_cancel() -> None:
+        look()
+        victim.cancel()
 
-def look_and_cancel(look: Callable[[], None], victim: Victim) -> None:
-    look()
-    victim.cancel()
+    half.belongs_to(Look(look_and_cancel))
 
 
 @each_core

@@ -259,7 +259,7 @@ def test_settings_may_come_late_with_few_entries_or_not_at_all(name: str) -> Non
     side = Side(client_side=False, limits=limits, peer=limits.announced())
     side.mux.receive_data(page.PREFACE + SETTINGS[name], 0.0)
     side.mux.receive_data(page.headers(1, {"kind": "bytes", "service": "service"}) + page.data(1, b"abc"), 0.0)
-    assert side.opened[0].read(9) == b"abc"
+    assert side.opened[0].incoming.read(9) == b"abc"
 
 
 @pytest.mark.parametrize("count", [0, 2, 2**64 - 1])
@@ -274,7 +274,7 @@ def test_a_count_that_can_not_be_changes_nothing_and_is_counted(count: int) -> N
 def test_a_receiver_does_not_count_what_the_capacity_allows() -> None:
     one = Reader(Case("bytes", False), "open")
     one.say(page.headers(5, {"kind": "receiver", "service": "x", "capacity": "1"}), page.data(5, MESSAGE * 3))
-    assert one.side.opened[-1].waiting == 3 * len(MESSAGE)
+    assert one.side.opened[-1].incoming.size == 3 * len(MESSAGE)
 
 
 def test_of_two_fields_with_the_same_name_the_last_one_counts() -> None:

@@ -151,10 +151,10 @@ def frames_of(mux: Mux, now: float) -> bytes:
 
 def take(stream: Stream) -> bytes | None:
     """What the application does: one message, or None."""
-    got = stream.next_message()
+    got = stream.incoming.next_message() if stream.carries_in else None
     if got is None:
         return None
-    stream.taken(len(got[1]))
+    stream.incoming.took_message(len(got[1]))
     return bytes(got[1])
 
 
@@ -167,8 +167,8 @@ def take_all(stream: Stream) -> list[bytes]:
 
 def read_all(stream: Stream) -> bytes:
     got = b""
-    while data := stream.read(65_536):
-        stream.consumed(len(data))
+    while data := stream.incoming.read(65_536):
+        stream.incoming.took_bytes(len(data))
         got += data
     return got
 

@@ -1,6 +1,7 @@
 """The multiplexer (protocol sections 4 to 7): two of them, and bytes passed between them in memory."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import hypothesis
@@ -550,7 +551,7 @@ def test_a_message_over_the_whole_budget_arrives_when_nothing_else_is_lent() -> 
         pair.turn()
         for _, receiver in channels:
             take(receiver)
-    assert [receiver.taken_count for _, receiver in channels] == [1] * 4
+    assert [receiver.incoming.taken_count for _, receiver in channels] == [1] * 4
     pair.check_empty()
 
 
@@ -560,11 +561,11 @@ def test_who_borrows_first_is_served_first_and_a_refused_one_steps_aside() -> No
     for sender in (first, second, third):
         send(sender, bytes(400_000))
         pair.turn()
-    assert [stream.waiting for stream in (one, two, three)] == [400_004, WINDOW, WINDOW]
+    assert [stream.incoming.size for stream in (one, two, three)] == [400_004, WINDOW, WINDOW]
     two.refuse(Reason("refused", "closed"))
     assert take(one) is not None
     pair.turn()
-    assert three.waiting == 400_004
+    assert three.incoming.size == 400_004
     assert second.out_reason == Reason("refused", "closed")
 
 
@@ -581,7 +582,7 @@ def test_less_than_half_a_window_that_was_taken_does_not_keep_the_next_message_w
         pair.turn()
         assert take(receiver) == bytes(size), round_
         pair.turn()
-    assert receiver.window.size == WINDOW
+    assert receiver.incoming.window.size == WINDOW
     sender.finish(END)
     pair.check_empty()
 
@@ -635,7 +636,7 @@ def test_a_window_grows_with_what_is_read_quickly_up_to_its_bound() -> None:
     widths = set()
     for _ in range(30):
         pump(pair, near, far, 1, 4_096)
-        widths.add(far.window.size)
+        widths.add(far.incoming.window.size)
     assert max(widths) == 256 * 1024
     assert pair.server.mux.credit.budget == Limits().session_budget - 256 * 1024 + WINDOW
     near.finish(END)
@@ -647,11 +648,11 @@ def test_a_window_does_not_grow_for_a_slow_reader_nor_for_one_that_never_reads()
     pair = Pair()
     near, far = pair.open("bytes")
     pump(pair, near, far, 10, 4_096, seconds=0.1)
-    assert far.window.size == WINDOW
+    assert far.incoming.window.size == WINDOW
     sender, receiver = pair.channel()
     send(sender, bytes(100_000))
     pair.turn()
-    assert (receiver.window.size, receiver.waiting) == (WINDOW, 100_004)
+    assert (receiver.incoming.window.size, receiver.incoming.size) == (WINDOW, 100_004)
 
 
 def test_a_long_round_trip_lets_windows_grow() -> None:
@@ -659,14 +660,14 @@ def test_a_long_round_trip_lets_windows_grow() -> None:
     pair.server.mux.credit.round_trip = 0.2
     near, far = pair.open("bytes")
     pump(pair, near, far, 10, 4_096, seconds=0.1)
-    assert far.window.size > WINDOW
+    assert far.incoming.window.size > WINDOW
 
 
 def test_the_shortest_round_trip_counts_and_growth_measures_it() -> None:
     pair = Pair()
     _, far = pair.open("bytes")
     pair.server.mux.credit.measured(5.0)
-    far.window.unreturned = WINDOW // 2
+    far.incoming.window.unreturned = WINDOW // 2
     pair.server.mux.credit_due(far)
     frames_of(pair.server.mux, pair.now)  # credit, and a PING
     answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
@@ -683,14 +684,14 @@ def test_windows_grow_in_longer_steps_over_a_long_way() -> None:
         pair.server.mux.credit.round_trip = round_trip
         near, far = pair.open("bytes")
         pump(pair, near, far, 2, 4_096)
-        steps.append(far.window.size // WINDOW)
+        steps.append(far.incoming.window.size // WINDOW)
     assert steps == [2, 8]
 
 
 def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> None:
     pair = Pair()
     near, far = pair.open("bytes")
-    while far.window.size < 1024 * 1024:
+    while far.incoming.window.size < 1024 * 1024:
         pump(pair, near, far, 1, 64_000)
     assert near.outgoing.credit > CALM_BYTES
     sender, receiver = pair.channel()
@@ -733,7 +734,7 @@ def test_of_pings_that_measure_one_is_under_way_at_a_time() -> None:
     server.credit.measured(3.0)
     answer = frames.FRAME_HEADER.pack(0, 8, 6, 1, 0) + b"measured"
     for seconds in (0, 1.1, 2.2):
-        far.window.unreturned = far.window.size // 2
+        far.incoming.window.unreturned = far.incoming.window.size // 2
         server.credit_due(far)
         assert (b"measured" in frames_of(server, pair.now + seconds)) is (seconds == 0)
     server.receive_data(answer, pair.now + 2.5)
@@ -760,7 +761,7 @@ def test_growth_leaves_as_much_of_the_budget_as_a_message_may_need() -> None:
     for _ in range(20):
         for near, far in streams:
             pump(pair, near, far, 1, 4_096)
-    grown = sum(far.window.size - WINDOW for _, far in streams)
+    grown = sum(far.incoming.window.size - WINDOW for _, far in streams)
     assert grown == 424 * 1024
     assert pair.server.mux.credit.budget == limits.session_budget - grown
     sender, receiver = pair.channel()
@@ -781,8 +782,8 @@ def test_the_memory_of_all_windows_together_is_bounded() -> None:
             if turn < 40:  # after that nobody takes anything any more
                 read_all(far) if far.is_bytes else take_all(far)
         pair.turn()
-        assert sum(far.waiting for _, far in streams) <= count * WINDOW + budget
-    assert sum(far.waiting for _, far in streams) > count * WINDOW  # they have grown
+        assert sum(far.incoming.size for _, far in streams) <= count * WINDOW + budget
+    assert sum(far.incoming.size for _, far in streams) > count * WINDOW  # they have grown
 
 
 def test_a_channel_that_nobody_reads_slows_no_other() -> None:
@@ -810,7 +811,7 @@ def test_the_first_turn_waits_for_the_window_of_the_connection() -> None:
     assert 65_535 < len(data) < 67_000
     pair.server.mux.receive_data(data, pair.now)
     pair.turn()
-    assert [stream.waiting for stream in pair.server.opened] == [WINDOW] * 10
+    assert [stream.incoming.size for stream in pair.server.opened] == [WINDOW] * 10
 
 
 def test_more_than_the_window_of_the_connection_gets_through() -> None:
@@ -1112,7 +1113,7 @@ def test_a_message_that_mentions_a_child_too_late_holds_an_end_that_is_over() ->
     pair.server.mux.tick(overdue_at(pair.now))
     sender.outgoing.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
-    assert receiver.next_message() is not None
+    assert receiver.incoming.next_message() is not None
     assert pair.server.mux.claim(receiver, "bytes", child.id) is far
     assert far.exhausted() == Reason("refused", "not-taken", "no message mentioned it within 10 s")
 
@@ -1129,12 +1130,12 @@ def test_a_child_waits_as_long_as_its_message_may_still_wait() -> None:
     pair.now += 60
     pair.server.mux.tick(overdue_at(pair.now))
     take_all(receiver)
-    assert not receiver.waiting
+    assert not receiver.incoming.size
     pair.carry(pair.server, pair.client)  # credit; the message is on its way
     pair.now += 0.1
     pair.server.mux.tick(overdue_at(pair.now))
     pair.turn()
-    assert receiver.next_message() is not None
+    assert receiver.incoming.next_message() is not None
     assert pair.server.mux.claim(receiver, "bytes", child.id) is not None
     assert child.out_reason is None
 
@@ -1162,10 +1163,10 @@ def test_an_end_that_was_over_before_it_was_mentioned_arrives_so(pair: Pair) -> 
     pair.turn()
     sender.outgoing.write(message(b"\xd4\1\0", ("bytes", child.id)))
     pair.turn()
-    assert receiver.next_message() is not None
+    assert receiver.incoming.next_message() is not None
     far = pair.server.mux.claim(receiver, "bytes", child.id)
     assert far is not None
-    receiver.taken(8)
+    receiver.incoming.took_message(8)
     assert read_all(far) == b"all of it"
     assert far.exhausted() == END
     assert far.out_reason == Reason("refused", "closed")
@@ -1261,9 +1262,11 @@ def test_every_end_that_is_not_settled_is_lost_with_its_session() -> None:
     send(sender, b"it never leaves")
     told: list[Stream] = []
     for stream in (sender, receiver, near, far, nested):
-        stream.on_readable = look = lambda stream=stream: told.append(stream)
+        look = Look(partial(told.append, stream))
+        if stream.carries_in:
+            stream.incoming.belongs_to(look)
         if stream.carries_out:
-            stream.outgoing.belongs_to(Look(look))
+            stream.outgoing.belongs_to(look)
     cause = SessionClosed("gone")
     lost = Reason("lost", cause=cause)
     pair.client.mux.lose(cause)
@@ -1293,7 +1296,7 @@ def test_an_end_in_a_message_that_arrived_can_be_taken_after_the_session_and_is_
     send(child, b"inside")
     pair.turn()
     pair.server.mux.lose(SessionClosed())
-    assert receiver.next_message() is not None
+    assert receiver.incoming.next_message() is not None
     far = pair.server.mux.claim(receiver, "receiver", child.id)
     assert far is not None
     assert pair.server.mux.claim(receiver, "receiver", child.id) is None
@@ -1328,10 +1331,10 @@ def a_life(pair: Pair) -> list[Any]:
     child = pair.client.mux.open(Opening("sender", parent=sender.id))
     sender.outgoing.write(message(b"\xd4\1\0", ("sender", child.id)))
     pair.turn()
-    seen += [take(receiver), take(receiver), receiver.next_message()]
+    seen += [take(receiver), take(receiver), receiver.incoming.next_message()]
     claimed = pair.server.mux.claim(receiver, "sender", child.id)
     assert claimed is not None
-    receiver.taken(9)
+    receiver.incoming.took_message(9)
     send(claimed, bytes(30_000), b"z")
     claimed.finish(Reason("failed", "oops"))
     pair.client.mux.ping(b"12345678")

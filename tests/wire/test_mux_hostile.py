@@ -197,7 +197,7 @@ def test_an_over_long_frame_is_refused_when_only_its_header_is_there(kind: int) 
 def test_the_longest_frame_is_none_too_long() -> None:
     script, stream = opened("bytes", stream_window=LONGEST)
     script.say(script.data(1, bytes(LONGEST)))
-    assert stream.waiting == LONGEST
+    assert stream.incoming.size == LONGEST
 
 
 @pytest.mark.parametrize(
@@ -375,7 +375,7 @@ def test_a_reset_stream_is_over_on_both_halves(kind: str, ours: bool, state: str
         assert stream.out_reason == Reason("refused", "reset")
         assert not stream.outgoing.can_write() or stream.outgoing.queued == 0
     if stream.carries_in:  # what was not taken is dropped: the stream has no place among the open ones any more
-        assert stream.waiting == 0
+        assert stream.incoming.size == 0
         assert stream.exhausted() == (settled or Reason("failed", "reset"))
     # And what the application does with it now goes nowhere.
     stream.refuse(Reason("refused", "closed"))
@@ -575,14 +575,14 @@ def play(parts: list[bytes], act: random.Random, *, client_side: bool = False) -
 def an_application(mux: Any, stream: Stream, act: random.Random) -> None:
     match act.randrange(8):
         case 0 if stream.is_bytes:
-            if data := stream.read(5_000):
-                stream.consumed(len(data))
+            if data := stream.incoming.read(5_000):
+                stream.incoming.took_bytes(len(data))
         case 0 | 1 if stream.carries_in and not stream.is_bytes:
-            if (got := stream.next_message()) is not None:
+            if (got := stream.incoming.next_message()) is not None:
                 for child in list(stream.children or {}):
                     mux.claim(stream, act.choice(KINDS), child)
                 if act.random() < 0.9:
-                    stream.taken(len(got[1]))
+                    stream.incoming.took_message(len(got[1]))
                 else:
                     stream.reject("bad-message", "")
         case 2 if stream.carries_out and stream.out_reason is None and stream.outgoing.can_write():
@@ -709,7 +709,7 @@ def honest(stream: Stream, act: random.Random, streams: list[Stream]) -> None:
     if stream.is_bytes and act.random() < 0.5:
         read_all(stream)
     if stream.carries_in and not stream.is_bytes and act.random() < 0.5:
-        got = stream.next_message()
+        got = stream.incoming.next_message()
         if got is not None:
             head, payload = got
             if head & 0x8000_0000:
@@ -717,7 +717,7 @@ def honest(stream: Stream, act: random.Random, streams: list[Stream]) -> None:
                 child = mux.claim(stream, KINDS[entry[0] - 1], entry[1])
                 assert child is not None
                 streams.append(child)
-            stream.taken(len(payload))
+            stream.incoming.took_message(len(payload))
     if stream.carries_out and stream.out_reason is None:
         if stream.outgoing.can_write():
             stream.outgoing.write(message(bytes(act.choice([0, 10, 1_000, 9_000, 30_000, 59_000]))))

@@ -60,7 +60,10 @@ class Life:
         gc.collect()
         kept = [one for one in gc.get_objects() if type(one) is Stream and one._mux is self.script.mux]
         assert len(kept) <= 2 * LIMITS.open_channels
-        assert sum(one.waiting for one in kept) <= LIMITS.open_channels * WINDOW + LIMITS.session_budget
+        assert (
+            sum(one.incoming.size for one in kept if one.carries_in)
+            <= LIMITS.open_channels * WINDOW + LIMITS.session_budget
+        )
 
 
 def reset(life: Life) -> None:
@@ -182,7 +185,7 @@ def test_who_waits_for_the_budget_and_is_over_waits_no_more(how: str) -> None:
         stream_id = life.open_top()
         stream = life.script.mux.streams[stream_id]
         life.script.say(life.script.data(stream_id, PART))
-        assert list(life.script.mux.credit._borrowers) == [stream.window]
+        assert list(life.script.mux.credit._borrowers) == [stream.incoming.window]
         if how == "reset":
             life.reset(stream_id)
         else:

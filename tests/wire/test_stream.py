@@ -12,7 +12,7 @@ from chanlink.wire.credit import Credit
 from chanlink.wire.opening import MAX_WORDS, Opening
 from chanlink.wire.stream import Stream
 
-from .muxes import message, take, take_all
+from .muxes import message, take
 
 LOST = Reason("lost", cause=SessionClosed())
 
@@ -87,29 +87,9 @@ def test_last_words_fit_into_the_protocol(code: str, text: str) -> None:
 # --- what comes in ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("size", [1, 3, 4, 5, 1_000])
-def test_messages_come_whole_however_they_were_cut(size: int) -> None:
-    stream = make()
-    bodies = [b"", b"x", bytes(300), b"", b"y" * 77]
-    data, got = b"".join(message(body) for body in bodies), []
-    for at in range(0, len(data), size):
-        stream.arrived(data[at : at + size], 1_000.0)
-        got += take_all(stream)
-    assert got == bodies
-
-
-def test_a_reader_is_told_of_whole_messages_only() -> None:
-    stream, told = make(), []
-    stream.on_readable = lambda: told.append(stream.waiting)
-    stream.arrived(message(b"abc")[:-1], 1_000.0)
-    assert told == []
-    stream.arrived(b"c", 1_000.0)
-    assert told == [7]
-
-
 def test_an_end_inside_a_message_is_a_failure() -> None:
     stream = make()
-    stream.arrived(message(b"first") + message(b"second")[:-1], 1_000.0)
+    stream.incoming.arrived(message(b"first") + message(b"second")[:-1], 1_000.0)
     stream.ended(END)
     assert stream.exhausted() is None
     assert take(stream) == b"first"
@@ -122,17 +102,17 @@ def test_an_end_inside_a_message_is_a_failure() -> None:
 
 def test_a_failure_inside_a_message_keeps_its_code() -> None:
     stream = make()
-    stream.arrived(message(b"first")[:-1], 1_000.0)
+    stream.incoming.arrived(message(b"first")[:-1], 1_000.0)
     stream.ended(Reason("failed", "oops"))
     assert stream.exhausted() == Reason("failed", "oops")
-    assert stream.waiting == 0
+    assert stream.incoming.size == 0
 
 
 @pytest.mark.parametrize("ended", [False, True])
 def test_a_message_over_the_limit_is_refused_when_its_turn_comes(ended: bool) -> None:
     """Also when the end has arrived behind it."""
     stream = make(message_size=10)
-    stream.arrived(message(bytes(10)) + message(bytes(11))[:8], 1_000.0)
+    stream.incoming.arrived(message(bytes(10)) + message(bytes(11))[:8], 1_000.0)
     if ended:
         stream.ended(END)
     assert stream.exhausted() is None
@@ -146,16 +126,16 @@ def test_a_message_over_the_limit_is_refused_when_its_turn_comes(ended: bool) ->
 
 def test_a_whole_message_over_the_limit_is_refused_too() -> None:
     stream = make(message_size=10)
-    stream.arrived(message(bytes(11)), 1_000.0)
+    stream.incoming.arrived(message(bytes(11)), 1_000.0)
     assert take(stream) is None
     assert stream.exhausted() is not None
 
 
 def test_a_last_message_that_is_none_refuses_the_channel_though_the_end_was_there() -> None:
     stream = make()
-    stream.arrived(message(b"\xc1"), 1_000.0)
+    stream.incoming.arrived(message(b"\xc1"), 1_000.0)
     stream.ended(END)
-    assert stream.next_message() is not None  # and the codec finds that it is none
+    assert stream.incoming.next_message() is not None  # and the codec finds that it is none
     stream.reject("bad-message", "not a message")
     assert stream.exhausted() == Reason("failed", "bad-message", "not a message")
     assert stream.last_words() == [(b"taken", b"0"), (b"code", b"bad-message"), (b"text", b"not a message")]
@@ -171,28 +151,28 @@ def test_refusing_what_is_over_changes_nothing() -> None:
 
 def test_refusing_drops_what_waits_and_what_still_comes() -> None:
     stream = make()
-    stream.arrived(message(b"waits"), 1_000.0)
+    stream.incoming.arrived(message(b"waits"), 1_000.0)
     stream.refuse(Reason("refused", "closed", "enough"))
-    stream.arrived(message(b"comes"), 1_000.0)
-    assert stream.waiting == 0
+    stream.incoming.arrived(message(b"comes"), 1_000.0)
+    assert stream.incoming.size == 0
     assert take(stream) is None
     assert stream.exhausted() == Reason("refused", "closed", "enough")
 
 
 def test_bytes_are_read_as_they_come_and_their_end_comes_after_them() -> None:
     stream = make("bytes")
-    stream.arrived(b"abcdef", 1_000.0)
+    stream.incoming.arrived(b"abcdef", 1_000.0)
     stream.ended(END)
-    assert stream.read(4) == b"abcd"
+    assert stream.incoming.read(4) == b"abcd"
     assert stream.exhausted() is None
-    assert stream.read(4) == b"ef"
+    assert stream.incoming.read(4) == b"ef"
     assert stream.exhausted() == END
-    assert stream.read(4) == b""
+    assert stream.incoming.read(4) == b""
 
 
 def test_a_lost_stream_gives_what_arrived_and_then_the_reason() -> None:
     stream = make()
-    stream.arrived(message(b"arrived") + b"\0", 1_000.0)
+    stream.incoming.arrived(message(b"arrived") + b"\0", 1_000.0)
     stream.lost(LOST, LOST)
     assert take(stream) == b"arrived"
     assert take(stream) is None
@@ -221,62 +201,11 @@ def test_a_sender_whose_end_was_not_confirmed_is_lost() -> None:
     assert stream.out_reason == LOST
 
 
-# --- credit -------------------------------------------------------------------------------------
-
-
-def test_credit_is_due_at_half_a_window_that_was_taken() -> None:
-    stream = make()
-    for _ in range(16):
-        stream.arrived(message(bytes(1_020)), 1_000.0)
-    notes = stream._mux
-    assert isinstance(notes, Notes)
-    for count in range(1, 9):
-        assert take(stream) is not None
-        assert notes.due == [stream, stream][: 2 * (count >= 8)]  # a taken count, and credit
-    assert stream.window.unreturned == 8 * 1_024
-
-
-def test_less_than_half_a_window_is_given_back_when_the_next_message_needs_it() -> None:
-    stream = make()
-    notes = stream._mux
-    assert isinstance(notes, Notes)
-    stream.arrived(message(bytes(96)), 1_000.0)
-    stream.arrived(message(bytes(16_300))[:50], 1_000.0)
-    assert notes.due == []
-    assert take(stream) == bytes(96)
-    assert stream.window.needed
-    assert notes.due == [stream]
-
-
-def test_a_message_that_fits_asks_for_nothing() -> None:
-    stream = make()
-    notes = stream._mux
-    assert isinstance(notes, Notes)
-    stream.arrived(message(bytes(96)), 1_000.0)
-    stream.arrived(message(bytes(16_280))[:50], 1_000.0)
-    assert take(stream) == bytes(96)
-    assert take(stream) is None
-    assert notes.due == []
-
-
-def test_a_message_longer_than_the_window_borrows_the_rest_and_pays_it_back_first() -> None:
-    stream = make()
-    notes = stream._mux
-    assert isinstance(notes, Notes)
-    data = message(bytes(100_000))
-    stream.arrived(data[:100], 1_000.0)
-    assert notes.lent == stream.window.loan == 100_004 - 16_384
-    stream.arrived(data[100:], 1_000.0)
-    assert take(stream) == bytes(100_000)
-    assert notes.lent == stream.window.loan == 0
-    assert stream.window.unreturned == 16_384
-
-
 def test_a_refused_stream_pays_back_at_once() -> None:
     stream = make()
     notes = stream._mux
     assert isinstance(notes, Notes)
-    stream.arrived(message(bytes(100_000))[:100], 1_000.0)
+    stream.incoming.arrived(message(bytes(100_000))[:100], 1_000.0)
     assert notes.lent == 100_004 - 16_384
     stream.refuse(Reason("refused", "closed"))
     assert notes.lent == 0

@@ -19,6 +19,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from chanlink.channels.cores import Outlet, SendCore
 from chanlink.channels.waiting import Waiter
 from chanlink.errors import END, ChanlinkError, DecodeError, LimitReached, MessageTooLarge, Reason
+from chanlink.wire.incoming import Reader
 
 CODES = ((MessageTooLarge, "too-large"), (LimitReached, "limit-reached"), (DecodeError, "bad-message"))
 """What both sides are told when something can't be passed on."""
@@ -70,8 +71,8 @@ class Source(Protocol[O_contra]):
     def refuse(self, reason: Reason) -> None:
         """Nothing more is wanted."""
 
-    def watch(self, look: Callable[[], None]) -> None:
-        """Call this when something has changed."""
+    def relayed_by(self, relay: Reader) -> None:
+        """Tell this one when something has changed."""
 
 
 class UnderWay:
@@ -162,12 +163,12 @@ class Relay(Generic[O]):
         self._turn: Waiter = _Listener(self._turn_came)
         """It waits at the core as one of those that have something to send."""
         self._has_turn = False
-        source.watch(self.arrived)
-        self.arrived()
+        source.relayed_by(self)
+        self.readable()
 
     # --- what wakes it ---
 
-    def arrived(self) -> None:
+    def readable(self) -> None:
         """The source has something, or is over; perhaps because of what is being done just now."""
         self._again = True
         if self._looking:
@@ -182,7 +183,7 @@ class Relay(Generic[O]):
 
     def _turn_came(self) -> None:
         self._has_turn = True
-        self.arrived()
+        self.readable()
 
     def taken(self, count: int) -> None:
         """The far side has taken the first of what is under way."""
@@ -190,7 +191,7 @@ class Relay(Generic[O]):
         self._under_way -= count
         self._source.forwarded(count)
         if not was_ready and self._source.ready():
-            self.arrived()
+            self.readable()
         self._finish()
 
     def stop(self, reason: Reason) -> None:

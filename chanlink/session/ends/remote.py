@@ -1,7 +1,6 @@
 """Streams of a session as the outlets and feeds of cores (port.py), and as the two sides of a relay (relay.py)."""
 
 from collections import deque
-from collections.abc import Callable
 from typing import Any, Protocol, Self
 
 from chanlink import clock
@@ -9,6 +8,7 @@ from chanlink.channels.cores import ReceiveCore
 from chanlink.channels.offers import Offer
 from chanlink.channels.waiting import EMPTY, Waiter
 from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
+from chanlink.wire.incoming import Reader
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.stream import Stream
 
@@ -205,22 +205,23 @@ class ByteOutlet(StreamOutlet):
 class StreamFeed:
     """What both kinds of feeds have in common."""
 
-    __slots__ = ("core", "stream")
+    __slots__ = ("core", "incoming", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
+        self.incoming = stream.incoming
 
     @property
     def taken(self) -> int:
-        return self.stream.taken_count
+        return self.incoming.taken_count
 
     @property
     def queued(self) -> int:
-        return self.stream.waiting
+        return self.incoming.size
 
     @property
     def drained(self) -> bool:
-        return self.stream.in_reason is not None and not self.stream.waiting
+        return self.stream.in_reason is not None and not self.incoming.size
 
     def over(self) -> Reason | None:
         return self.stream.exhausted()
@@ -231,16 +232,16 @@ class StreamFeed:
     def feed(self, core: ReceiveCore) -> None:
         """Tell this core when something has come."""
         self.core = core
-        self.stream.on_readable = self._readable
-        if self.stream.waiting or self.stream.in_reason is not None:
-            self._readable()
+        self.incoming.belongs_to(self)
+        if self.incoming.size or self.stream.in_reason is not None:
+            self.readable()
 
-    def _readable(self) -> None:
+    def readable(self) -> None:
         self.core.readable(self)  # type: ignore[arg-type]  # `take` is that of the classes below
 
-    def watch(self, look: Callable[[], None]) -> None:
-        """Call this when something has changed."""
-        self.stream.on_readable = look
+    def relayed_by(self, relay: Reader) -> None:
+        """Tell this one, and no core, when something has changed."""
+        self.incoming.belongs_to(relay)
 
 
 class MessageFeed(StreamFeed):
@@ -255,7 +256,7 @@ class MessageFeed(StreamFeed):
         """The sizes of messages that went on and were not taken; there is none before a relay."""
 
     def take(self, limit: int) -> Any:
-        message = self.stream.next_message()
+        message = self.incoming.next_message()
         if message is None:
             return EMPTY
         head, payload = message
@@ -264,12 +265,12 @@ class MessageFeed(StreamFeed):
         try:
             value = self._messages.decode(self.stream, head, payload)
         except DecodeError as exc:
-            self.stream.let_go()
+            self.incoming.let_go()
             self.stream.reject("bad-message", str(exc))
             raise
         if size >= BYTES_A_STEP:
             self.core.worked(size // BYTES_A_STEP + int((clock.now() - began) * STEPS_A_SECOND))
-        self.stream.taken(size)
+        self.incoming.took_message(size)
         return value
 
     # --- as the source of a relay ---
@@ -277,18 +278,18 @@ class MessageFeed(StreamFeed):
     def ready(self) -> bool:
         if self._passed is not None and len(self._passed) >= MAX_UNDER_WAY:
             return False
-        return self.stream.message_ready()
+        return self.incoming.message_ready()
 
     def forward(self, outlet: MessageOutlet) -> int:
         if self._passed is None:
             self._passed = deque()
-        message = self.stream.next_message()
+        message = self.incoming.next_message()
         assert message is not None
         head, payload = message
         try:
             outlet.messages.pass_on(outlet.stream, head, payload, origin=self._messages, source=self.stream)
         except ChanlinkError:
-            self.stream.let_go()
+            self.incoming.let_go()
             raise
         self._passed.append(len(payload))
         return 1
@@ -296,12 +297,12 @@ class MessageFeed(StreamFeed):
     def forwarded(self, count: int) -> None:
         while count and self._passed:  # with the first of them, the source may turn out to be over
             count -= 1
-            self.stream.taken(self._passed.popleft())
+            self.incoming.took_message(self._passed.popleft())
 
     def dropped(self) -> None:
         while self._passed:
             self._passed.popleft()
-            self.stream.let_go()
+            self.incoming.let_go()
 
 
 class ByteFeed(StreamFeed):
@@ -310,24 +311,24 @@ class ByteFeed(StreamFeed):
     __slots__ = ()
 
     def take(self, limit: int) -> Any:
-        data = self.stream.read(limit)
+        data = self.incoming.read(limit)
         if not data:
             return EMPTY
-        self.stream.consumed(len(data))
+        self.incoming.took_bytes(len(data))
         return data
 
     # --- as the source of a relay ---
 
     def ready(self) -> bool:
-        return self.stream.waiting > 0
+        return self.incoming.size > 0
 
     def forward(self, outlet: ByteOutlet) -> int:
-        data = self.stream.read(RELAYED_BYTES)
+        data = self.incoming.read(RELAYED_BYTES)
         outlet.outgoing.write(data)
         return len(data)
 
     def forwarded(self, count: int) -> None:
-        self.stream.consumed(count)
+        self.incoming.took_bytes(count)
 
     def dropped(self) -> None:
         """Bytes that were read are within the next session's bounds."""

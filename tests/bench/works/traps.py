@@ -202,8 +202,8 @@ def bulk(frame_size: int, turn: int) -> float:
             for _ in range(4):
                 wire.stream.outgoing.write(piece)
             wire.turn()
-            while data := wire.far_stream.read(65_536):
-                wire.far_stream.consumed(len(data))
+            while data := wire.far_stream.incoming.read(65_536):
+                wire.far_stream.incoming.took_bytes(len(data))
         return BULK / (time.perf_counter() - began) / 1e6
 
 
@@ -216,8 +216,8 @@ def joined(count: int) -> float:
         for _ in range(count):
             wire.stream.outgoing.write(body)
         wire.turn()
-        while (message := wire.far_stream.next_message()) is not None:
-            wire.far_stream.taken(len(message[1]))
+        while (message := wire.far_stream.incoming.next_message()) is not None:
+            wire.far_stream.incoming.took_message(len(message[1]))
     return (time.perf_counter() - began) / MESSAGES * 1e6
 
 

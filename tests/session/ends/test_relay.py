@@ -78,7 +78,10 @@ class Relayed:
     def held(self) -> int:
         """Bytes that the relay has of all its streams: arrived and not moved, moved and not gone."""
         streams = [*self.relay_near._mux.streams.values(), *self.relay_far._mux.streams.values()]
-        return sum(one.waiting + (one.outgoing.queued if one.carries_out else 0) for one in streams)
+        return sum(
+            (one.incoming.size if one.carries_in else 0) + (one.outgoing.queued if one.carries_out else 0)
+            for one in streams
+        )
 
 
 @asynccontextmanager
