@@ -12,6 +12,7 @@ import pytest
 from anyio.abc import ByteReceiveStream, ByteStream
 
 import chanlink
+from chanlink.bytes_like import Part, cut
 from chanlink.transport.sockets import SocketTransport
 from tests.channels.pairs import session_pair
 
@@ -163,3 +164,17 @@ async def test_a_buffer_in_a_message_arrives_as_its_bytes(buffer: Any) -> None:
     async with session_pair() as (client, server):
         await (await client.open("service")).send({"buffer": buffer})
         assert await (await server.accept()).end.receive() == {"buffer": CONTENT}
+
+
+# --- parts ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", range(12))
+def test_parts_are_cut_where_it_is_said_without_a_copy(size: int) -> None:
+    parts: list[Part] = [b"012", bytearray(b"345"), memoryview(b"67"), b"89"]
+    whole = list(parts)
+    taken = cut(parts, size)
+    assert b"".join(taken) == b"0123456789"[:size]
+    assert b"".join(parts) == b"0123456789"[size:]
+    assert all(part in whole or isinstance(part, memoryview) for part in taken)
+    assert all(len(part) for part in parts)

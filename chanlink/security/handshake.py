@@ -31,9 +31,10 @@ from . import suites
 from .buffers import RECEIVE, loop_buffers
 from .noise.state import HandshakeState
 from .noise.x25519 import DHLEN, KeyPair, generate_keypair
-from .noise_stream import LENGTH, WELCOME, NoiseStream, prefixed
+from .noise_stream import NoiseStream
 from .payloads import ANSWER, FIRST, HELLO, OFFER, read
 from .psk import FirstMessages
+from .records import LENGTH, WELCOME, prefixed
 from .rekey import RecordKeys, Thresholds, secrets_of
 from .suites import Suite
 

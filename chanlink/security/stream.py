@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from anyio.abc import ByteStream
 
 from chanlink import clock
+from chanlink.bytes_like import Part
 from chanlink.errors import (
     ConnectionLost,
     LocalProtocolError,
@@ -24,8 +25,6 @@ from chanlink.errors import (
 )
 from chanlink.transport.base import BROKEN
 
-Part = bytes | bytearray | memoryview
-"""Of bytes that nobody has joined."""
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes that a peer may have sent before it reads our close record; one that sends more does not listen, and is cut
 off."""
@@ -52,8 +51,6 @@ class SecureStream(ByteStream):
     orderly end. As for each byte stream, one task sends and one receives at a time.
     """
 
-    peer_close: tuple[str, str] = ("", "")
-    """Code and text that the peer ended with, after `anyio.EndOfStream`."""
     wake_writer: Callable[[], None]
     """Set by the session, and called when `has_output` becomes true by itself: `send_parts` must be called then."""
 
@@ -96,6 +93,11 @@ class SecureStream(ByteStream):
         It need not be this task that calls ``take``: on asyncio, the event loop may.
         """
 
+    @property
+    @abstractmethod
+    def peer_close(self) -> tuple[str, str]:
+        """Code and text that the peer ended with, after `anyio.EndOfStream`; empty until then, or without words."""
+
     # --- about the peer and the connection ---
 
     def clock(self) -> float:
@@ -129,6 +131,7 @@ class SecureStream(ByteStream):
 class PlainStream(SecureStream):
     """Over a byte stream of the user's: no secrets, no words at the end, and nothing without waiting."""
 
+    peer_close = ("", "")
     can_send_now = False
     sent_at = -math.inf
     suite = ""

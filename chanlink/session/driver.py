@@ -18,11 +18,12 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from chanlink.bytes_like import Part
 from chanlink.channels.waiting import within
 from chanlink.errors import ConnectionLost, RemoteProtocolError, SessionClosed, SessionError
 from chanlink.limits import Limits
 from chanlink.printing import printable_logger
-from chanlink.security.stream import UNDER_WAY, Part, SecureStream, farewell
+from chanlink.security.stream import UNDER_WAY, SecureStream, farewell
 from chanlink.wire.multiplexer import Multiplexer, Owner
 from chanlink.wire.mux import TURN_BYTES
 from chanlink.wire.stream import Stream

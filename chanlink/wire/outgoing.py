@@ -7,9 +7,8 @@ credit (`credited`) and says how many messages were taken (`peer_took`).
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from chanlink.bytes_like import cut
 from chanlink.limits import Limits, PeerLimits
-
-from .messages.pieces import cut
 
 
 class Writer(Protocol):

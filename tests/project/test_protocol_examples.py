@@ -82,7 +82,7 @@ async def transcript(psk: bytes | None, monkeypatch: pytest.MonkeyPatch) -> dict
     hello_length = 11 + int.from_bytes(said[9:11], "big")
     first_length = hello_length + 2 + int.from_bytes(said[hello_length : hello_length + 2], "big")
     second_length = 2 + int.from_bytes(answered[:2], "big")
-    secrets, keys = client.secrets, client._keys
+    secrets, keys = client._secrets, client._keys
     result = {
         "hello": said[:hello_length],
         "message 1": said[hello_length:first_length],

@@ -25,13 +25,13 @@ from chanlink.security.payloads import (
     Table,
     read,
 )
+from chanlink.security.records import CLOSE
 
-from .test_handshake import (
-    CLOSE,
+from .handshakes import (
     good_answer,
     good_offer,
-    link,
     one_backend,
+    stream_pair,
     welcome,
     with_scripted_client,
     with_scripted_server,
@@ -39,14 +39,7 @@ from .test_handshake import (
 from .wires import make_hello
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
-TABLES = {
-    "hello": HELLO,
-    "first": FIRST,
-    "offer": OFFER,
-    "answer": ANSWER,
-    "welcome": WELCOMED,
-    "close": CLOSED,
-}
+TABLES = {"hello": HELLO, "first": FIRST, "offer": OFFER, "answer": ANSWER, "welcome": WELCOMED, "close": CLOSED}
 OF_A_TYPE: dict[type, object] = {int: 5, str: "text", bytes: bytes(32), list: ["one", "two"]}
 OTHERS: list[object] = [
     *[5, 5.0, True, None, "text", b"bytes", ["list"], [], {}, {"a": 1}],
@@ -224,7 +217,7 @@ async def test_a_wrong_type_in_the_hello_fails_the_handshake_and_the_error_says_
     ids=repr,
 )
 async def test_a_close_record_that_is_none_is_no_ordinary_end(said: object) -> None:
-    left, right, *_ = link()
+    left, right, *_ = stream_pair()
     await left.send_record(CLOSE, msgpack.packb(said))
     for _ in range(2):
         with pytest.raises(RemoteProtocolError, match="malformed record"):

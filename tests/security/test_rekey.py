@@ -558,7 +558,7 @@ async def test_keys_that_were_replaced_are_kept_nowhere() -> None:
             await one.send(bytes(100))
             await other.receive()
     assert len(used) > 8
-    assert client.secrets.export("test", 32) == server.secrets.export("test", 32)
+    assert client.export("test", 32) == server.export("test", 32)
 
 
 async def test_a_replayed_record_of_an_old_epoch_ends_the_stream() -> None:

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
-from chanlink.security.stream import Part, SecureStream
+from chanlink.bytes_like import Part
+from chanlink.security.stream import SecureStream
 
 
 class Through(SecureStream):
@@ -21,7 +22,7 @@ class Through(SecureStream):
         self._below.wake_writer = wake
 
     @property
-    def peer_close(self) -> tuple[str, str]:  # type: ignore[override]
+    def peer_close(self) -> tuple[str, str]:
         return self._below.peer_close
 
     @property

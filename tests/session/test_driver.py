@@ -10,8 +10,9 @@ import anyio
 import pytest
 
 from chanlink import ConnectionLost, Limits, Peer, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
+from chanlink.bytes_like import Part
 from chanlink.channels.values import Kind
-from chanlink.security.stream import Part, SecureStream
+from chanlink.security.stream import SecureStream
 from chanlink.session.driver import Driver, Phase
 from chanlink.wire.multiplexer import MuxStatistics, Owner
 from chanlink.wire.opening import Opening
@@ -25,6 +26,7 @@ class Below(SecureStream):
     """A stream whose other end is the test."""
 
     can_send_now = True
+    peer_close = ("", "")
     sent_at = -math.inf
     suite = "none"
     volume = 0

@@ -2,9 +2,8 @@
 
 import os
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from itertools import pairwise
 from typing import Any
 
 import anyio
@@ -12,92 +11,10 @@ import pytest
 
 import chanlink
 from chanlink import Limits, Peer, Session
-from chanlink.security.noise_stream import NoiseStream
-from chanlink.security.rekey import Thresholds
 from chanlink.transport.sockets import SocketTransport
 from tests.security.wires import sealed_pair
 
 pytestmark = pytest.mark.anyio
-
-
-async def received(stream: NoiseStream) -> bytes:
-    data = bytearray()
-    with pytest.raises(anyio.EndOfStream):
-        while True:
-            data += await stream.receive()
-    return bytes(data)
-
-
-# --- records --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("size", [0, 1, 10_000, 65_518, 65_519, 300_000, 1_000_000])
-async def test_what_does_not_leave_now_leaves_with_the_next_send(size: int) -> None:
-    near, far = sealed_pair()
-    first, second = os.urandom(size), os.urandom(100)
-    whole = near.send_now([first] if first else [])
-    assert whole is (size <= 10_000)
-    assert near.can_send_now is whole
-    async with anyio.create_task_group() as tasks:
-
-        async def go_on() -> None:
-            await near.send(second)
-            await near.send_eof()
-
-        tasks.start_soon(go_on)
-        assert await received(far) == first + second
-    for stream in (near, far):
-        await stream.aclose()
-
-
-@pytest.mark.parametrize(
-    "cuts", [[], [9], [9, 65_502], [65_501, 65_502, 65_503], [1, 2, 131_004], range(1, 200_000, 999)]
-)
-@pytest.mark.parametrize("now", [False, True])
-async def test_what_comes_in_parts_leaves_as_if_it_were_joined(cuts: Sequence[int], now: bool) -> None:
-    near, far = sealed_pair()
-    whole = os.urandom(200_000)
-    parts = [whole[begin:end] for begin, end in pairwise([0, *cuts, len(whole)])]
-    records = []
-    async with anyio.create_task_group() as tasks:
-
-        async def send() -> None:
-            if now:
-                near.send_now([bytearray(part) for part in parts])
-                await near.send(b"")
-            else:
-                await near.send_parts(memoryview(part) for part in parts)
-            await near.send_eof()
-
-        tasks.start_soon(send)
-        with suppress(anyio.EndOfStream):
-            while True:
-                records.append(await far.receive())
-    assert b"".join(records) == whole
-    assert {len(record) for record in records[:-1]} == {near._max_body}
-    for stream in (near, far):
-        await stream.aclose()
-
-
-async def test_a_close_record_comes_after_what_could_not_leave() -> None:
-    near, far = sealed_pair()
-    first = os.urandom(400_000)
-    assert not near.send_now([first])
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(near.send_close, "bye")
-        assert await received(far) == first
-    assert far.peer_close == ("bye", "")
-    await far.aclose()
-    await near.aclose()
-
-
-async def test_a_rekey_record_goes_first_also_when_nothing_waits() -> None:
-    near, far = sealed_pair(Thresholds(seconds=0.0))
-    assert near.send_now([b"hello"])
-    assert await far.receive() == b"hello"
-    assert far.has_output()  # the answer
-    await near.aclose()
-    await far.aclose()
 
 
 # --- sessions -------------------------------------------------------------------------------------------

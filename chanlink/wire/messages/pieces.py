@@ -78,24 +78,6 @@ class Pieces:
 # --- going out ----------------------------------------------------------------------------------
 
 
-def cut(parts: list[bytes | memoryview], size: int) -> list[bytes | memoryview]:
-    """Take the first `size` bytes out of `parts`, which hold more."""
-    taken: list[bytes | memoryview] = []
-    whole = 0
-    for part in parts:
-        if len(part) > size:
-            if size:
-                view = memoryview(part)
-                taken.append(view[:size])
-                parts[whole] = view[size:]
-            break
-        taken.append(part)
-        size -= len(part)
-        whole += 1
-    del parts[:whole]
-    return taken
-
-
 def has_long_bin(value: Any) -> bool:
     """Whether a value is a long bin, or a list or map of few items with one in it."""
     kind = type(value)
