@@ -132,9 +132,6 @@ def test_nothing_imports_in_a_circle() -> None:
 
 BARE = {
     "channels/__init__.py",
-    "command/actions/__init__.py",
-    "command/commands/__init__.py",
-    "patterns/__init__.py",
     "security/__init__.py",
     "session/__init__.py",
     "session/ends/__init__.py",
@@ -381,13 +378,6 @@ UNTESTED = {
     "session/ends/remote.py",
     "session/peer.py",
     "session/services.py",
-    "testing/byte_streams.py",
-    "testing/channels.py",
-    "testing/delivery.py",
-    "testing/flow.py",
-    "testing/nesting.py",
-    "testing/promises.py",
-    "testing/sessions.py",
     "transport/racing.py",
     "transport/tcp_info.py",
     "wire/h2/rules.py",

@@ -5,12 +5,18 @@
 - `check_channel` and `check_byte_stream` try every promise that such an object has to keep, and raise an
   `AssertionError` that says which one was broken.
 
+    promises        how a promise is written and checked
+    channels        `check_channel`: the promises of delivery, flow and nesting
+    byte_streams    `check_byte_stream`, with its promises
+    sessions        `session_pair`;  faulty_stream: `FaultyStream`
+
 Nothing here belongs to a test framework, and everything runs on the event loop of its caller.
 """
 
 from .byte_streams import BYTE_STREAM_PROMISES, check_byte_stream
 from .channels import CHANNEL_PROMISES, check_channel
-from .sessions import FaultyStream, session_pair
+from .faulty_stream import FaultyStream
+from .sessions import session_pair
 
 __all__ = [
     "BYTE_STREAM_PROMISES",

@@ -1,10 +1,11 @@
 """Channels and byte streams that each break one promise, by the name of that promise."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
+import pytest
 from anyio.lowlevel import checkpoint
 
 from chanlink import (
@@ -16,6 +17,8 @@ from chanlink import (
     Sender,
     pipe,
 )
+from chanlink.testing import check_channel
+from chanlink.testing.promises import Promises
 
 
 class Proxy:
@@ -369,3 +372,42 @@ BYTE_STREAM_FAULTS: list[tuple[str, dict[str, Callable[..., Awaitable[Any]]]]] =
     ("a_byte_stream_moves_with_what_waits_in_it", {}),
 ]
 """The last one needs nothing: a proxy in a message is no end, and does not move."""
+
+
+# --- finding them -----------------------------------------------------------------------------------
+
+IMPATIENCE = 0.3
+"""Seconds; for faults that are seen by nothing happening.  When all is slow, they are seen all the same."""
+
+
+def each_fault_of(promises: Promises) -> pytest.MarkDecorator:
+    """For a test of one fault of a channel: all that break one of these promises."""
+    names = [promise.__name__ for promise in promises]
+    faults = [(promise, fault) for promise, fault in CHANNEL_FAULTS if promise in names]
+    return pytest.mark.parametrize(("promise", "fault"), faults, ids=[promise for promise, _ in faults])
+
+
+async def find(promise: str, fault: Fault) -> None:
+    """Check a channel with this fault; it has to be found."""
+    proxies: list[Proxy] = []
+
+    @asynccontextmanager
+    async def factory(capacity: int | None) -> AsyncIterator[Any]:
+        ends = pipe(capacity)
+        proxies.extend(Proxy(end, **replaced) for end, replaced in zip(ends, fault, strict=True))
+        try:
+            yield proxies[-2], proxies[-1]
+        finally:
+            close(proxies)
+
+    with pytest.raises(AssertionError) as caught:
+        await check_channel(factory, only=[promise], patience=IMPATIENCE)
+    assert f"this channel does not keep the promise {promise!r} (" in str(caught.value)
+
+
+def close(proxies: list[Proxy]) -> None:
+    for proxy in proxies:
+        proxy.inner.close()
+        for one in proxy.seen:
+            if isinstance(one, Sender | Receiver | ByteStream):
+                one.close()
