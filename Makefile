@@ -12,11 +12,12 @@ ROUNDS ?= 500
 KILLS ?= 25
 WORST ?= 120
 WORKERS ?= auto
-.PHONY: help demo test check lint format bench bench-page bench-smoke bench-baseline bench-hostile worst-message rekeys kills copy-kills machine soak select-soak fuzz clean
+.PHONY: help demo test test-quick check lint format bench bench-page bench-smoke bench-baseline bench-hostile worst-message rekeys kills copy-kills machine soak select-soak fuzz clean
 
 help:
 	@echo "make demo    run commands over an encrypted session between two processes, and show what a stranger sees"
 	@echo "make test    run the tests, on asyncio, asyncio with uvloop, and trio"
+	@echo "make test-quick  those that take a minute: on asyncio, without rexec and without processes (between two edits)"
 	@echo "make check   what has to pass before a change is taken: formatting, lint, types, tests"
 	@echo "make format  format the sources"
 	@echo "make bench   measure, beside OpenSSH, ZeroMQ, gRPC, plain TCP and others (under ten minutes)"
@@ -52,6 +53,10 @@ demo: $(VENV)/.runtime
 # A process for each core: two of them take half of the time. With WORKERS=0 there is but one, for a debugger.
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
+
+# What that leaves out, tests/quick.py says.
+test-quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --quick
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check $(SOURCES)

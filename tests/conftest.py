@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from .leaks import Leaks, nothing_left
+from .quick import leave_out, pytest_addoption, pytest_ignore_collect
 from .security.keys.programs import ssh_agent
 
-__all__ = ["ssh_agent"]
+__all__ = ["pytest_addoption", "pytest_ignore_collect", "ssh_agent"]
 
 # Processes that the tests start inherit what is ignored here: Ctrl-C, if the tests run in the background of a shell.
 for _number in (signal.SIGINT, signal.SIGHUP):
@@ -31,7 +32,8 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    leave_out(config, items)
     if unstable := [item.nodeid for item in items if re.search(r" at 0x\w+>", item.nodeid)]:
         raise pytest.UsageError(f"the name of a test is another one in each process, give it ids: {unstable[0]}")
 

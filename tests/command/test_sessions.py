@@ -12,6 +12,8 @@ from chanlink.transport.address import parse_address
 from tests.command.calls import ANYWHERE, Call, Keys, assert_one_line, free_port, run, serving
 from tests.rexec.servers import until
 
+pytestmark = pytest.mark.slow
+
 
 def test_an_event_loop_that_is_not_known_is_one_line(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHANLINK_EVENT_LOOP", "tokio")

@@ -14,7 +14,7 @@ from tests.patience import PATIENCE
 
 from .routes import Channel, Joined, PlacesApart, Route, chain, every_direct_session
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 FAULTS: dict[str, dict[str, Any]] = {
     "one byte at a time": {"piece": 1},

@@ -7,6 +7,8 @@ import pytest
 from tests.bench.results import Goal, Result, Runs
 from tests.bench.smoke import check
 
+pytestmark = pytest.mark.slow
+
 BASELINE = {"steady": 2.0, "other": 0.5}
 
 

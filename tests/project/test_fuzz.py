@@ -9,6 +9,8 @@ import pytest
 from tests.fuzz.every import TARGETS
 from tests.patience import lines_run, processor_time
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 MOST = 30_000
 """Lines of Python for one input of the corpus, of a few hundred bytes; the handshake takes 13,000 to begin with."""

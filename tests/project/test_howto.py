@@ -9,6 +9,8 @@ from tests.rexec.servers import alive
 
 from .howto import ROOT, blocks_of, missing_programs, promised_output, run_page
 
+pytestmark = pytest.mark.slow
+
 PAGES = sorted(page for page in (ROOT / "docs" / "howto").glob("*.md") if blocks_of(page))
 """Those with commands; test_docs.py runs what is written in Python."""
 

@@ -2,7 +2,11 @@
 
 import json
 
+import pytest
+
 from tests.command.calls import ANYWHERE, Keys, assert_one_line, run, serving
+
+pytestmark = pytest.mark.slow
 
 
 def test_bench_measures(keys: Keys, server: str) -> None:

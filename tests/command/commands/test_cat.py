@@ -27,6 +27,8 @@ from tests.command.calls import (
     start,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def listening_cat(keys: Keys, *words: str, **kwargs: Any) -> Iterator[tuple[subprocess.Popen[bytes], str]]:

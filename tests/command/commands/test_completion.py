@@ -16,6 +16,8 @@ from chanlink.command.cli import COMMANDS, make_parser
 from tests.command.calls import PATIENCE, run
 from tests.rexec.servers import until
 
+pytestmark = pytest.mark.slow
+
 TYPED = [
     ("chanlink keyg\t", "keygen "),
     ("chanlink peers rev\t", "revoke "),

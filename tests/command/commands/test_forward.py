@@ -18,6 +18,8 @@ import pytest
 
 from tests.command.calls import ANYWHERE, MIB, PATIENCE, Keys, assert_one_line, free_port, run, serving, start
 
+pytestmark = pytest.mark.slow
+
 
 class Echo:
     """A TCP server: what comes goes back, until the end."""

@@ -10,6 +10,8 @@ import pytest
 from chanlink import Identity
 from tests.command.calls import ANYWHERE, COMMAND, PATIENCE, Keys, assert_one_line, environment, run, serving
 
+pytestmark = pytest.mark.slow
+
 
 def test_ping_says_who_answers_and_how_far_it_is(keys: Keys, server: str) -> None:
     out, err = run(keys.home, "ping", "-c3", "-i0.05", *keys.client, server)

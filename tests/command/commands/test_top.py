@@ -16,6 +16,8 @@ import pytest
 from chanlink import Identity
 from tests.command.calls import ANYWHERE, COMMAND, PATIENCE, Keys, assert_one_line, environment, run, serving
 
+pytestmark = pytest.mark.slow
+
 
 def test_top_shows_who_waits_for_whom(keys: Keys, server: str) -> None:
     out, _ = run(keys.home, "top", "--once", "--all", *keys.client, server)
