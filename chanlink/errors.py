@@ -243,7 +243,7 @@ class SessionError(ChanlinkError):
 
 
 class ConnectFailed(SessionError):
-    """No connection was made: no such host, nobody listens, no route.
+    """No connection was made: no such host, nobody listens, no route. The text names the address.
 
     ``code`` is ``"listen"`` when it was this side that could not listen at its own address.
     """
@@ -279,7 +279,7 @@ class HandshakeError(SessionError):
 
 
 class HandshakeTimeout(HandshakeError):
-    """The handshake did not end within its time."""
+    """The handshake did not end within its time. The text names the address."""
 
 
 class WrongPeer(HandshakeError):

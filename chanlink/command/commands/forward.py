@@ -127,8 +127,8 @@ async def _keep_connected(
                 raise
             problem = exc
         forwarder.use(None)
-        said = str(problem)
-        where = "" if said.startswith(options.address) else f"{options.address}: "
-        complain(f"{where}{said}; connecting again in {pause:g} s")
+        says_where = isinstance(problem, chanlink.ConnectFailed | chanlink.HandshakeTimeout)
+        where = "" if says_where else f"{options.address}: "
+        complain(f"{where}{problem}; connecting again in {pause:g} s")
         await anyio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

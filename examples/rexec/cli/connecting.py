@@ -193,7 +193,7 @@ def _explain_broken(error: Exception, where: Destination) -> str:
 
     match error:
         case chanlink.ConnectFailed():
-            start = "" if str(error).startswith(where.name) else f"{where.name}: "
+            start = "" if where.name == where.address else f"{where.name}: "  # the error names the address
             return f"{start}{error}; check the address, and that rexec serve runs there"
         case chanlink.UntrustedPeer():
             return f"{where.name}: {_explain_untrusted(error, where)}"

@@ -22,8 +22,8 @@ def explain(error: Exception) -> str | None:
     match error:
         case chanlink.KeyFormatError() if isinstance(error.__cause__, FileNotFoundError):
             return f"{error}; make a key with: ssh-keygen -t ed25519 -N '' -f FILE"
-        case chanlink.KeyFormatError() if PASSPHRASE in str(error):
-            which = str(error).partition(PASSPHRASE)[0]
+        case chanlink.KeyFormatError(code="passphrase-needed"):
+            which = str(error).rpartition(PASSPHRASE)[0]
             return (
                 f"{which}{PASSPHRASE}, and rexec asks for none; name another key, or take it off: ssh-keygen -p -f FILE"
             )
