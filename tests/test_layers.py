@@ -273,10 +273,10 @@ WRITES = {
     "security/admission.py: visitor.steps",
     "security/admission.py: visitor.was_sent_away",
     "session/connecting.py: countdown.left",
-    "session/ends/departure.py: stream.out_reason",
     "session/ends/relay.py: run.begin",
     "session/ends/relay.py: self._all.relays[self]",
     "session/ends/relay.py: self._runs[-1].end",
+    "session/ends/arrival.py: stream.out_reason",
     "session/ends/remote.py: self.stream.out_reason",
     "session/greeter.py: visitor.blameless",
     "session/driver.py: below.wake_writer",
@@ -309,7 +309,7 @@ KEPT = {
 }
 """Classes whose attributes nobody else writes: what is over, and why, and how much credit is left."""
 NAMESAKES = {
-    "session/ends/departure.py: stream.out_reason",
+    "session/ends/arrival.py: stream.out_reason",
     "session/ends/remote.py: self.stream.out_reason",
     "wire/mux.py: stream.accepted",
     "wire/mux.py: stream.in_ended",

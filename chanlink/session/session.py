@@ -41,7 +41,7 @@ from chanlink.wire.stream import Stream
 
 from .driver import Driver, Phase
 from .ends import foreign
-from .ends.departure import Carrier
+from .ends.ends import Ends
 from .peer import Incoming, Peer, withdraw
 from .services import Services, Serving, no_such_service
 
@@ -105,7 +105,7 @@ class Session(AsyncContextManagerMixin):
         self._mux = self._driver.mux
         if round_trip:
             self._mux.measured(round_trip)
-        self._carrier = Carrier(
+        self._ends = Ends(
             self._mux,
             self._limits,
             peer_limits,
@@ -116,12 +116,12 @@ class Session(AsyncContextManagerMixin):
         self._serving: Serving | None = None
         if services is not None:
             limit = self._limits.open_channels
-            self._serving = Serving(services, peer, limit=limit, adopt=self._carrier.adopt)
+            self._serving = Serving(services, peer, limit=limit, adopt=self._ends.adopt)
         self._tasks: TaskGroup
 
     @asynccontextmanager
     async def __asynccontextmanager__(self) -> AsyncGenerator["Session", None]:
-        self._carrier.loop.watch()
+        self._ends.loop.watch()
         try:
             async with tasks_beside() as self._tasks:
                 self._tasks.start_soon(self._driver.run)
@@ -172,7 +172,7 @@ class Session(AsyncContextManagerMixin):
         if not 0 < len(service.encode()) <= 255:
             raise ValueError("the name of a service has 1 to 255 bytes")
         check_capacity(capacity)
-        return self._carrier.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
+        return self._ends.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
 
     async def accept(self) -> Incoming:
         """The next top-level channel that the peer opened.  Raises the error that ended the session."""
@@ -207,7 +207,7 @@ class Session(AsyncContextManagerMixin):
         elif len(self._incoming) >= self._limits.unaccepted:
             stream.discard("busy", f"{len(self._incoming)} channels wait to be accepted")
         else:
-            self._incoming.append(Incoming(service, self._carrier.adopt(stream), self.peer))
+            self._incoming.append(Incoming(service, self._ends.adopt(stream), self.peer))
             self._accepting.wake()
 
     def _start_pump(self, end: Handle) -> None:
@@ -235,7 +235,7 @@ class Session(AsyncContextManagerMixin):
             self._driver.lose(SessionClosed("revoked"))
         else:
             self.peer.name, self._allows = grant.name, grant.allows
-            self._carrier.revoke(grant.allows)
+            self._ends.arrivals.revoke(grant.allows)
         withdraw(self._incoming, "revoked", allows=grant.allows if grant is not None else None)
         if self._serving is not None:
             self._serving.stop(grant)

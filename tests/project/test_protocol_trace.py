@@ -8,7 +8,7 @@ import pytest
 
 import chanlink
 from chanlink.limits import Limits
-from chanlink.session.ends.departure import Carrier
+from chanlink.session.ends.ends import Ends
 from chanlink.wire.opening import Opening
 from tests.security.wires import sealed_pair
 from tests.wire.muxes import Side, frames_of
@@ -32,7 +32,7 @@ class Traced:
         self.side = Side(client_side=name == "client", limits=LIMITS, peer=LIMITS.announced())
         self.mux = self.side.mux
         self.mux.credit.measured(0.001)  # so that no PING is needed
-        self.carrier = Carrier(
+        self.ends = Ends(
             self.mux,
             LIMITS,
             self.mux.peer_limits,
@@ -42,10 +42,10 @@ class Traced:
         )
 
     def open(self, service: str, **options: Any) -> Any:
-        return self.carrier.adopt(self.mux.open(Opening("receiver", service=service, **options)))
+        return self.ends.adopt(self.mux.open(Opening("receiver", service=service, **options)))
 
     def accept(self) -> Any:
-        return self.carrier.adopt(self.side.opened.pop(0))
+        return self.ends.adopt(self.side.opened.pop(0))
 
     def write(self) -> None:
         """One turn of the writer; the other side reads it."""

@@ -1,14 +1,19 @@
-"""Streams of a session as the outlets and feeds of cores (port.py), and as the two sides of a relay (relay.py)."""
+"""Streams of a session as the outlets and feeds of cores (cores.py), and as the two sides of a relay (relay.py)."""
 
 from collections import deque
-from typing import Any, Protocol, Self
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from chanlink import clock
 from chanlink.channels.cores import ReceiveCore
+from chanlink.channels.handle import Handle
 from chanlink.channels.offers import Offer
-from chanlink.channels.waiting import EMPTY, Waiter
+from chanlink.channels.values import Attachments, Kind
+from chanlink.channels.waiting import EMPTY, Loop, Waiter
 from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
+from chanlink.limits import Limits
 from chanlink.wire.incoming import Reader
+from chanlink.wire.messages.framing import MESSAGE_HEADER, frame
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.stream import Stream
 
@@ -21,14 +26,38 @@ BYTES_A_STEP, STEPS_A_SECOND = 1_024, 12_800
 took to decode (a turn is ten milliseconds), which has little to do with that if its keys were chosen to be slow."""
 
 
-class Messages(Protocol):
-    """What turns messages into bytes and back, the ends in them included: the `Carrier` of the session."""
+COPY_BELOW = 8 * 1024
+"""The body of a message is copied behind its header below this size."""
 
-    def post(self, value: Any, stream: Stream) -> bool: ...
-    def offer(self, value: Any) -> Offer: ...
+
+class Departing(Protocol):
+    """What an outlet wants of the session that it leads to: `Departures`."""
+
+    encode_plain: Callable[[Any], bytes | Pieces | None]
+
+    def encode(self, value: Any) -> tuple[Attachments, bytes | Pieces]: ...
     def send(self, offer: Offer, stream: Stream) -> None: ...
+    def pass_on(
+        self, outlet: "MessageOutlet", head: int, payload: bytes | Pieces, *, origin: "Arriving", source: Stream
+    ) -> None: ...
+
+
+class Arriving(Protocol):
+    """What a feed wants of the session that it belongs to: `Arrivals`."""
+
+    limits: Limits
+
     def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object: ...
-    def pass_on(self, stream: Stream, head: int, payload: bytes | Pieces, *, origin: Self, source: Stream) -> None: ...
+    def adopt_entries(self, source: Stream, entries: list[tuple[Kind, int]]) -> list[Handle]: ...
+
+
+class Ways(Protocol):
+    """What makes the outlets and feeds of a session's streams: `Ends`."""
+
+    loop: Loop
+
+    def outlet(self, stream: Stream) -> "MessageOutlet | ByteOutlet": ...
+    def feed(self, stream: Stream) -> "MessageFeed | ByteFeed": ...
 
 
 # --- outlets --------------------------------------------------------------------------------------
@@ -116,32 +145,53 @@ class StreamOutlet:
 class MessageOutlet(StreamOutlet):
     """Messages to a stream."""
 
-    __slots__ = ("messages",)
+    __slots__ = ("departures",)
 
-    def __init__(self, messages: Messages, stream: Stream) -> None:
+    def __init__(self, stream: Stream, departures: Departing) -> None:
         super().__init__(stream)
-        self.messages = messages
+        self.departures = departures
 
     def post(self, value: Any) -> bool:
         if self.stream.capacity == 0 or not self.can_accept():
             return False
-        return self.messages.post(value, self.stream)
+        body = self.departures.encode_plain(value)
+        if body is None:
+            return False
+        self.write_body(body)
+        return True
 
     def prepare(self, value: Any) -> Offer:
-        return self.messages.offer(value)
+        """Encode a message and lend its ends.  Raises `MessageError`, `ChannelClosed`, `anyio.BusyResourceError`."""
+        ends, body = self.departures.encode(value)
+        return Offer(value, ends, body=body)
 
     def commit(self, offer: Offer) -> bool:
         if not self.can_accept():
             self.check_open()
             return False
-        self.messages.send(offer, self.stream)
+        self._send(offer)
         return True
+
+    def _send(self, offer: Offer) -> None:
+        if offer.body is None:  # it was offered to a channel in memory, whose receiver has left since then
+            offer.encoded(*self.departures.encode(offer.value))
+        if offer.ends:
+            self.departures.send(offer, self.stream)
+        else:
+            self.write_body(offer.body)
+
+    def write_body(self, body: bytes | Pieces) -> None:
+        """Send a message without ends."""
+        if type(body) is bytes and len(body) < COPY_BELOW:
+            self.outgoing.write(MESSAGE_HEADER.pack(len(body)) + body)
+        else:
+            self.outgoing.write(*frame(body))
 
     def write(self, value: Any) -> None:
         """Send a message that was accepted before this was its outlet.  Raises `ChanlinkError`."""
         if self.reason is not None:
             raise self.reason.error(self.taken)
-        self.messages.send(self.prepare(value), self.stream)
+        self._send(self.prepare(value))
 
     @property
     def position(self) -> int:
@@ -247,11 +297,11 @@ class StreamFeed:
 class MessageFeed(StreamFeed):
     """Messages from a stream."""
 
-    __slots__ = ("_messages", "_passed")
+    __slots__ = ("_arrivals", "_passed")
 
-    def __init__(self, messages: Messages, stream: Stream) -> None:
+    def __init__(self, stream: Stream, arrivals: Arriving) -> None:
         super().__init__(stream)
-        self._messages = messages
+        self._arrivals = arrivals
         self._passed: deque[int] | None = None
         """The sizes of messages that went on and were not taken; there is none before a relay."""
 
@@ -263,7 +313,7 @@ class MessageFeed(StreamFeed):
         size = len(payload)
         began = clock.now() if size >= BYTES_A_STEP else 0.0
         try:
-            value = self._messages.decode(self.stream, head, payload)
+            value = self._arrivals.decode(self.stream, head, payload)
         except DecodeError as exc:
             self.incoming.let_go()
             self.stream.reject("bad-message", str(exc))
@@ -287,7 +337,7 @@ class MessageFeed(StreamFeed):
         assert message is not None
         head, payload = message
         try:
-            outlet.messages.pass_on(outlet.stream, head, payload, origin=self._messages, source=self.stream)
+            outlet.departures.pass_on(outlet, head, payload, origin=self._arrivals, source=self.stream)
         except ChanlinkError:
             self.incoming.let_go()
             raise
