@@ -662,7 +662,7 @@ async def test_an_answer_wakes_the_writer_of_a_session_that_has_nothing_else_to_
         await client.ping()
         await anyio.sleep(0.05)  # nothing is under way any more
         keys[0]._queued = (START, keys[0]._start())
-        client.wake_writer()
+        client._driver.wake_writer()
         with anyio.fail_after(PATIENCE):
             while min(each.epoch for each in keys) < 1:
                 await anyio.sleep(0.01)
