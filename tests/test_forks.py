@@ -30,7 +30,7 @@ from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import FORKED
 from chanlink.transport.address import parse_address
 from chanlink.transport.listen import listening_sockets
-from tests.channels.pairs import ask, echo
+from tests.echo import ask, echo
 from tests.security.test_rekey import held, sides
 
 from .conftest import BACKENDS

@@ -12,7 +12,7 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import chanlink
-from chanlink import Peer, Receiver, Sender, Session
+from chanlink import Receiver, Sender
 from chanlink.testing import session_pair
 from chanlink.testing.promises import MakeChannel
 from chanlink.testing.sessions import PEER
@@ -63,21 +63,6 @@ async def settle() -> None:
     """Let the sessions in memory deliver what is under way."""
     for _ in range(100):
         await checkpoint()
-
-
-async def echo(requests: Receiver[Any], peer: Peer) -> None:
-    """A service that answers with the value of each request."""
-    async for request in requests:
-        async with request["reply"] as reply:
-            await reply.send(request["value"])
-
-
-async def ask(session: Session, value: object) -> Any:
-    """What `echo` answers."""
-    async with await session.open("echo") as requests:
-        reply, replies = chanlink.pipe()
-        await requests.send({"value": value, "reply": reply})
-        return await replies.receive()
 
 
 def assert_is_interrupted(program: Callable[[], Awaitable[object]], backend: tuple[str, dict[str, object]]) -> None:

@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import pytest
@@ -36,6 +36,9 @@ from tests.patience import PATIENCE
 CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
 
 Channel = tuple[Sender[Any], Receiver[Any]]
+
+
+AnyPlaces = TypeVar("AnyPlaces", bound="Places")
 
 
 class Places:
@@ -212,6 +215,16 @@ async def over_unix(limits: Limits) -> AsyncIterator[Joined]:
 
 
 @asynccontextmanager
+async def closing(places: AnyPlaces) -> AsyncIterator[AnyPlaces]:
+    """These, as long as a test may take; what was made there is closed then."""
+    with anyio.fail_after(PATIENCE):
+        try:
+            yield places
+        finally:
+            places.close()
+
+
+@asynccontextmanager
 async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIterator[PlacesApart]:
     async with AsyncExitStack() as stack:
         hops = []
@@ -220,35 +233,18 @@ async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIte
             there = await joined.client.open("there"), (await joined.server.accept()).end
             back = await joined.server.open("back"), (await joined.client.accept()).end
             hops.append(Hop(joined.client, joined.server, there, back, joined.cut))
-        places = PlacesApart(hops)
-        with anyio.fail_after(PATIENCE):
-            try:
-                yield places
-            finally:
-                places.close()
+        yield await stack.enter_async_context(closing(PlacesApart(hops)))
 
 
 # --- the seven --------------------------------------------------------------------------------------
 
 
-@asynccontextmanager
-async def memory(limits: Limits | None = None) -> AsyncIterator[Places]:
-    places = Places()
-    with anyio.fail_after(PATIENCE):
-        try:
-            yield places
-        finally:
-            places.close()
+def memory(limits: Limits | None = None) -> AbstractAsyncContextManager[Places]:
+    return closing(Places())
 
 
-@asynccontextmanager
-async def memory_codec(limits: Limits | None = None) -> AsyncIterator[Places]:
-    places = CodecPlaces()
-    with anyio.fail_after(PATIENCE):
-        try:
-            yield places
-        finally:
-            places.close()
+def memory_codec(limits: Limits | None = None) -> AbstractAsyncContextManager[Places]:
+    return closing(CodecPlaces())
 
 
 def session(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:

@@ -22,6 +22,7 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.psk import FirstMessages, load_psk
+from tests.echo import ask, echo
 
 from .wires import make_hello, prefixed, read_prefixed, read_to_end, wires
 
@@ -126,10 +127,6 @@ def test_what_is_remembered_is_bounded_and_nothing_is_forgotten_for_it(monkeypat
 
 @asynccontextmanager
 async def serving(**options: Any) -> AsyncIterator[str]:
-    async def echo(requests: Any, peer: chanlink.Peer) -> None:
-        async for request in requests:
-            await request["reply"].send(request["say"])
-
     trust = Trust.of(ALICE.public_key)
     services = {"echo": echo}
     async with chanlink.listen("tcp://127.0.0.1:0", identity=SERVER, trust=trust, services=services, **options) as it:
@@ -138,15 +135,6 @@ async def serving(**options: Any) -> AsyncIterator[str]:
 
 def connect(address: str, **options: Any) -> Any:
     return chanlink.connect(address, identity=ALICE, peer=SERVER.public_key, **options)
-
-
-async def ask(session: chanlink.Session) -> Any:
-    async with await session.open("echo") as requests:
-        reply: Any
-        replies: Any
-        reply, replies = chanlink.pipe()
-        await requests.send({"say": "hello", "reply": reply})
-        return await replies.receive()
 
 
 async def test_both_with_the_key_talk(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from anyio.abc import ByteStream
 from hyperframe import frame as hf
 
 import chanlink
-from chanlink import Identity, Limits, Listener, Peer, PublicKey, Session, SessionError, SessionLost, Trust
+from chanlink import Identity, Limits, Listener, Peer, PublicKey, SessionError, SessionLost, Trust
 from chanlink.security import handshake as secure
 from chanlink.security.handshake import Credentials, handshake_as_client
 from chanlink.security.keys.certificate import Role, certify
@@ -34,6 +34,7 @@ from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.wire.h2.connection import CONNECTION_WINDOW
 from chanlink.wire.h2.frames import PREFACE
+from tests.echo import ask, echo
 from tests.patience import PATIENCE, until
 from tests.security.wires import CLOSE, DATA, HELLO, REKEY, Scripted, make_hello, prefixed, speak_as_client
 from tests.wire.muxes import Transcript, _short, message
@@ -52,24 +53,9 @@ def _one_suite(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- a server with a good client, which must not notice anything ----------------------------------------
 
 
-async def echo(requests: Any, peer: Peer) -> None:
-    async for request in requests:
-        if isinstance(request, dict) and "reply" in request:
-            async with request["reply"] as reply:
-                await reply.send(request.get("say"))
-
-
 async def pour(stream: chanlink.ByteStream, peer: Peer) -> None:
     while True:
         await stream.send(bytes(65_536))
-
-
-async def ask(session: Session) -> None:
-    requests: Any = await session.open("echo")
-    async with requests:
-        reply, replies = chanlink.pipe()  # type: ignore[var-annotated]
-        await requests.send({"say": "hello", "reply": reply})
-        assert await replies.receive() == "hello"
 
 
 @asynccontextmanager
@@ -83,10 +69,10 @@ async def serving(caplog: pytest.LogCaptureFixture, **options: Any) -> AsyncIter
         chanlink.listen("tcp://127.0.0.1:0", services=services, **options) as listener,
         chanlink.connect(listener.addresses[0], identity=GOOD, peer=SERVER.public_key, psk=psk) as session,
     ):
-        await ask(session)
+        assert await ask(session) == "hello"
         tasks = len(anyio.get_running_tasks())
         yield listener
-        await ask(session)
+        assert await ask(session) == "hello"
         await until(lambda: not listener._greeter.admission and len(listener.sessions) == 1)
         await until(lambda: len(anyio.get_running_tasks()) <= tasks)
     assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.WARNING]
@@ -507,7 +493,7 @@ async def test_a_bad_message_fails_its_channel_with_a_code_and_the_session_goes_
 
         await until(code_of_the_refusal)
         assert code_of_the_refusal() == code.encode()
-        good = message(msgpack.packb({"say": "on", "reply": msgpack.ExtType(1, b"\0")}), ("sender", 7))
+        good = message(msgpack.packb({"value": "on", "reply": msgpack.ExtType(1, b"\0")}), ("sender", 7))
         await peer.say(script.opening(5, "receiver", service="echo"))
         await peer.say(script.opening(7, "sender", parent=5), script.data(5, good))
         await until(lambda: any(frame[:2] == ("DATA", 7) and b"on" in frame[2] for frame in peer.frames))

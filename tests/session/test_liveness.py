@@ -19,7 +19,8 @@ from chanlink import ConnectionLost, Identity, Limits, PeerTimeout, Session, Tru
 from chanlink.session.liveness import Liveness
 from chanlink.transport.tcp_info import is_there
 from examples.rexec.server.service import SERVICE, service
-from tests.channels.pairs import ask, echo, session_pair, settle
+from tests.channels.pairs import session_pair, settle
+from tests.echo import ask, echo
 from tests.patience import PATIENCE
 from tests.rexec.servers import COMMAND, ROOT
 from tests.security.test_rekey import sides

@@ -30,7 +30,8 @@ from chanlink import (
     streams,
 )
 from chanlink.wire.opening import Opening
-from tests.channels.pairs import PEER, assert_is_interrupted, echo, session_pair, settle
+from tests.channels.pairs import PEER, assert_is_interrupted, session_pair, settle
+from tests.echo import echo
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio

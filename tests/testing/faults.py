@@ -1,7 +1,7 @@
 """Channels and byte streams that each break one promise, by the name of that promise."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 import anyio
@@ -389,25 +389,24 @@ def each_fault_of(promises: Promises) -> pytest.MarkDecorator:
 
 async def find(promise: str, fault: Fault) -> None:
     """Check a channel with this fault; it has to be found."""
-    proxies: list[Proxy] = []
 
     @asynccontextmanager
     async def factory(capacity: int | None) -> AsyncIterator[Any]:
-        ends = pipe(capacity)
-        proxies.extend(Proxy(end, **replaced) for end, replaced in zip(ends, fault, strict=True))
-        try:
-            yield proxies[-2], proxies[-1]
-        finally:
-            close(proxies)
+        with proxies(pipe(capacity), fault) as pair:
+            yield pair
 
     with pytest.raises(AssertionError) as caught:
         await check_channel(factory, only=[promise], patience=IMPATIENCE)
     assert f"this channel does not keep the promise {promise!r} (" in str(caught.value)
 
 
-def close(proxies: list[Proxy]) -> None:
-    for proxy in proxies:
-        proxy.inner.close()
-        for one in proxy.seen:
+@contextmanager
+def proxies(ends: tuple[Any, Any], fault: Fault) -> Iterator[list[Proxy]]:
+    """Two ends with a fault; with all that came through them, they are closed afterwards."""
+    pair = [Proxy(end, **replaced) for end, replaced in zip(ends, fault, strict=True)]
+    try:
+        yield pair
+    finally:
+        for one in [one for proxy in pair for one in (proxy.inner, *proxy.seen)]:
             if isinstance(one, Sender | Receiver | ByteStream):
                 one.close()

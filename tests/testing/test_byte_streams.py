@@ -10,7 +10,7 @@ import chanlink
 from chanlink.testing import FaultyStream, check_byte_stream
 from tests.patience import PATIENCE
 
-from .faults import BYTE_STREAM_FAULTS, IMPATIENCE, Proxy, close
+from .faults import BYTE_STREAM_FAULTS, IMPATIENCE, proxies
 
 pytestmark = pytest.mark.anyio
 
@@ -36,15 +36,10 @@ async def test_byte_streams_that_are_not_ours_are_checked_for_what_all_can_do() 
     ("promise", "replaced"), BYTE_STREAM_FAULTS, ids=lambda value: value if isinstance(value, str) else ""
 )
 async def test_a_byte_stream_that_breaks_a_promise_is_found_out(promise: str, replaced: Any) -> None:
-    proxies: list[Proxy] = []
-
     @asynccontextmanager
     async def factory() -> AsyncIterator[Any]:
-        proxies.extend(Proxy(end, **replaced) for end in chanlink.byte_pipe())
-        try:
-            yield proxies[-2], proxies[-1]
-        finally:
-            close(proxies)
+        with proxies(chanlink.byte_pipe(), (replaced, replaced)) as pair:
+            yield pair
 
     with pytest.raises(AssertionError) as caught:
         await check_byte_stream(factory, only=[promise], patience=IMPATIENCE)

@@ -1,7 +1,5 @@
 """A pair of sessions in memory."""
 
-from typing import Any
-
 import pytest
 
 import chanlink
@@ -9,22 +7,15 @@ from chanlink import Limits
 from chanlink.testing import (
     session_pair,
 )
+from tests.echo import ask, echo
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_both_sides_of_a_pair_may_serve() -> None:
-    async def echo(receiver: Any, peer: chanlink.Peer) -> None:
-        async for message in receiver:
-            async with message["reply"] as reply:
-                await reply.send(message["text"])
-
     async with session_pair(services={"echo": echo}, client_services={"echo": echo}) as pair:
         for session in pair:
-            async with await session.open("echo") as sender:
-                reply, replies = chanlink.pipe()
-                await sender.send({"text": "hello", "reply": reply})
-                assert [answer async for answer in replies] == ["hello"]
+            assert await ask(session) == "hello"
 
 
 async def test_each_side_of_a_pair_has_its_own_limits() -> None:
