@@ -22,12 +22,12 @@ import pytest
 
 import chanlink
 from chanlink import ConnectionLost, Identity, LocalProtocolError, Session, Trust, forks
-from chanlink.security.handshake import Credentials
 from chanlink.security.keys.certificate import Role
 from chanlink.security.noise.cipher import CipherState
 from chanlink.security.noise.x25519 import KeyPair, generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import FORKED
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.listen import listening_sockets
 from tests.echo import ask, echo
@@ -267,24 +267,24 @@ async def test_the_peer_learns_of_the_end_of_a_process_though_its_child_lives_on
 # --- handshakes, and what a process has for them --------------------------------------------------------
 
 
-async def static_key(credentials: Credentials) -> str:
-    static, certificate = await credentials.current()
-    certificate.verify(static.public, credentials.role, certificate.not_after)
+async def static_key(statics: Statics) -> str:
+    static, certificate = await statics.current()
+    certificate.verify(static.public, statics.role, certificate.not_after)
     return static.public.hex()
 
 
 async def test_a_child_makes_a_static_key_and_a_certificate_of_its_own(anyio_backend: Any) -> None:
-    credentials = Credentials(ALICE, Role.SERVER)
-    ours = await static_key(credentials)
-    async with credentials._signing:  # as when a task of the parent asks an agent at that moment
-        child = await in_child(lambda: in_a_loop_of_its_own(anyio_backend, partial(static_key, credentials)))
+    statics = Statics(ALICE, Role.SERVER)
+    ours = await static_key(statics)
+    async with statics._signing:  # as when a task of the parent asks an agent at that moment
+        child = await in_child(lambda: in_a_loop_of_its_own(anyio_backend, partial(static_key, statics)))
     assert len(child) == len(ours)
     assert child != ours
-    assert await static_key(credentials) == ours
+    assert await static_key(statics) == ours
 
 
 async def test_a_handshake_is_not_gone_on_with_in_a_child() -> None:
-    noise, _ = await Credentials(ALICE, Role.CLIENT).begin(b"prologue")
+    noise, _ = await Statics(ALICE, Role.CLIENT).begin(b"prologue")
     for use in (noise.write_message, lambda: noise.read_message(bytes(96)), noise.split):
         assert (await in_child(use)).startswith("LocalProtocolError")
     assert noise.write_message()
@@ -292,9 +292,9 @@ async def test_a_handshake_is_not_gone_on_with_in_a_child() -> None:
 
 @one_backend
 async def test_a_child_knows_the_first_messages_that_its_parent_has_answered() -> None:
-    credentials = Credentials(ALICE, Role.SERVER, bytes(32))
-    credentials.first_messages.check(b"ephemeral", 1_000, 1_000.0, 5.0)
-    again = partial(credentials.first_messages.check, b"ephemeral", 1_000, 1_000.0, 6.0)
+    statics = Statics(ALICE, Role.SERVER, bytes(32))
+    statics.replay_guard.check(b"ephemeral", 1_000, 1_000.0, 5.0)
+    again = partial(statics.replay_guard.check, b"ephemeral", 1_000, 1_000.0, 6.0)
     assert "replayed" in await in_child(again)
 
 
@@ -311,12 +311,12 @@ def secrets_of_ours(sessions: Iterable[Session], static: KeyPair) -> set[bytes]:
 
 async def test_no_secret_of_its_parent_is_found_in_a_child() -> None:
     """Whatever holds one: this looks everywhere that a session, or the credentials of a listener, lead to."""
-    credentials = Credentials(ALICE, Role.SERVER)
-    noise, _ = await credentials.begin(b"prologue")
+    statics = Statics(ALICE, Role.SERVER)
+    noise, _ = await statics.begin(b"prologue")
     async with connected() as (client, server):
-        secrets = secrets_of_ours((client, server), (await credentials.current())[0])
+        secrets = secrets_of_ours((client, server), (await statics.current())[0])
         assert len(secrets) == 4
-        roots = [client._below, server._below, credentials, noise]
+        roots = [client._below, server._below, statics, noise]
         assert secrets <= hashes(held(roots))
         assert await in_child(lambda: len(secrets & hashes(held(roots)))) == "0"
 
@@ -367,8 +367,8 @@ def test_keys_that_are_forgotten_while_they_are_renewed_are_of_no_use(done: int)
 def test_what_nobody_has_any_more_is_not_kept_for_a_fork() -> None:
     gc.collect()
     before = len(forks._held)
-    credentials = Credentials(ALICE, Role.CLIENT)
+    statics = Statics(ALICE, Role.CLIENT)
     assert len(forks._held) == before + 1
-    del credentials
+    del statics
     gc.collect()
     assert len(forks._held) == before

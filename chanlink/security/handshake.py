@@ -18,36 +18,30 @@ from anyio.abc import ByteStream
 
 from chanlink import clock
 from chanlink.errors import ConnectionLost, HandshakeError, SessionClosed, SessionError, UntrustedPeer
-from chanlink.forks import forget_in_child
 from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable_logger
-from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate, Role, certify, which_clock
-from chanlink.security.keys.identity import Identity
+from chanlink.security.keys.certificate import Certificate, Role, which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
-from chanlink.transport.base import BROKEN
+from chanlink.transport.base import BROKEN, receive_exactly
 
 from . import suites
 from .buffers import RECEIVE, loop_buffers
 from .noise.state import HandshakeState
-from .noise.x25519 import DHLEN, KeyPair, generate_keypair
+from .noise.x25519 import DHLEN
 from .noise_stream import NoiseStream
 from .payloads import ANSWER, FIRST, HELLO, OFFER, read
-from .psk import FirstMessages
 from .records import LENGTH, WELCOME, prefixed
 from .rekey import RecordKeys, Thresholds, secrets_of
+from .statics import Statics
 from .suites import Suite
 
 logger = printable_logger("chanlink")
 
-PROTOCOL_NAME = "Noise_{}_25519_ChaChaPoly_BLAKE2s"
-PATTERN, PSK_PATTERN = "XX", "XXpsk0"
 MAGIC = b"chanlink"
 VERSION = 1
 MAX_OFFER = 1_024
 MAX_HANDSHAKE_MESSAGE = 4_096
-RETRY, RENEWAL = 60, 5.0
-"""Seconds until a certificate that could not be renewed is tried again, and for each time."""
 REFUSAL = 1.0
 """Seconds that a refused client has to read why."""
 
@@ -60,78 +54,7 @@ Admit = Callable[[PublicKey], Grant]
 _HUNG_UP = "the peer closed the connection during the handshake"
 
 
-class Credentials:
-    """What this process authenticates itself with in one role.
-
-    Its static key and the identity's certificate for that are made afresh at half of the certificate's life; sessions
-    that exist go on.
-    """
-
-    def __init__(self, identity: Identity, role: Role, psk: bytes | None = None) -> None:
-        self.identity = identity
-        self.role = role
-        self.psk = psk
-        self.first_messages = FirstMessages()
-        """Those that were answered, of clients with the pre-shared key."""
-        self._current: tuple[KeyPair, Certificate] | None = None
-        self._tried = -RETRY
-        self._signing = anyio.Lock()
-        forget_in_child(self)
-
-    def forget(self) -> None:
-        """In a forked child: it makes a static key of its own.  Which first messages were answered, it knows, too."""
-        self._current = None
-        self._tried = -RETRY
-        self._signing = anyio.Lock()  # a task of the parent may hold the old one
-
-    async def current(self) -> tuple[KeyPair, Certificate]:
-        """The key pair and its certificate.  May ask whoever holds the identity to sign, and raises what that does."""
-        if (current := self._valid()) is not None:
-            return current
-        async with self._signing:  # one signature for all who wait for it
-            current = self._valid() or await self._renew()
-            self._current = current
-        return current
-
-    def _valid(self) -> tuple[KeyPair, Certificate] | None:
-        now = int(time.time())
-        # One that could not be renewed is good for longer, until that is tried again.
-        life = CERTIFICATE_LIFETIME - RETRY if 0 <= now - self._tried < RETRY else CERTIFICATE_LIFETIME // 2
-        # Below zero after the clock was set back: to the peers it would not be valid yet.
-        return self._current if self._current and 0 <= now - self._current[1].not_before <= life else None
-
-    async def _renew(self) -> tuple[KeyPair, Certificate]:
-        """New ones; or the old ones while they are valid, when an agent has gone that signed them."""
-        self._tried = int(time.time())
-        old = self._valid()
-        try:
-            with anyio.fail_after(None if old is None else RENEWAL):
-                return await self._make()
-        except Exception as exc:  # of who signs
-            if old is None:
-                raise
-            logger.warning("the certificate can't be renewed, and the old one is used: %s", exc or "no answer")
-            return old
-
-    @property
-    def pattern(self) -> str:
-        """The handshake that both sides must use."""
-        return PATTERN if self.psk is None else PSK_PATTERN
-
-    async def begin(self, hello: bytes) -> tuple[HandshakeState, Certificate]:
-        """A handshake with our static key, and the certificate for it.  Raises as `current`."""
-        static, certificate = await self.current()
-        name, psks = PROTOCOL_NAME.format(self.pattern), [] if self.psk is None else [self.psk]
-        noise = HandshakeState(name, self.role is Role.CLIENT, prologue=hello, s=static, psks=psks)
-        forget_in_child(noise)
-        return noise, certificate
-
-    async def _make(self) -> tuple[KeyPair, Certificate]:
-        static = generate_keypair()
-        return static, await certify(self.identity, static.public, self.role, int(time.time()))
-
-
-class Secured(NamedTuple):
+class Authenticated(NamedTuple):
     """What a handshake gives."""
 
     stream: NoiseStream
@@ -148,24 +71,24 @@ class Secured(NamedTuple):
 
 async def handshake_as_client(
     transport: ByteStream,
-    credentials: Credentials,
+    statics: Statics,
     admit: Admit,
     limits: Limits,
     *,
     eager: bool = False,
     thresholds: Thresholds | None = None,
-) -> Secured:
+) -> Authenticated:
     """Authenticate as the side that connected.
 
     ``admit`` is asked before this side shows its own identity. Raises `HandshakeError`, or `SessionClosed` when the
     server refuses for another reason than the client's key; the caller closes the transport then.
     """
-    hello = _hello(credentials.pattern)
-    noise, certificate = await credentials.begin(hello)
-    first = b"" if credentials.psk is None else msgpack.packb({"time": int(time.time())})
+    hello = _hello(statics.pattern)
+    noise, certificate = await statics.begin(hello)
+    first = b"" if statics.psk is None else msgpack.packb({"time": int(time.time())})
     began = clock.now()
     await _send(transport, hello + prefixed(noise.write_message(first)))
-    message = await _receive_answer(transport, credentials)
+    message = await _receive_answer(transport, statics)
     if not message:
         raise SessionClosed("busy", NO_TURN)
     offer = read(noise.read_message(message), OFFER)
@@ -177,13 +100,13 @@ async def handshake_as_client(
     answer = {"certificate": certificate.to_map(), "peer": key.raw, "limits": _limits_map(limits)}
     await _send(transport, prefixed(noise.write_message(msgpack.packb(answer))))
     stream = _stream(transport, noise, suite, Role.CLIENT, thresholds)
-    stream.expect_welcome(credentials.identity.public_key)
+    stream.expect_welcome(statics.identity.public_key)
     if not eager:
         await stream.receive_welcome()
-    return Secured(stream, key, peer_limits, grant, round_trip)
+    return Authenticated(stream, key, peer_limits, grant, round_trip)
 
 
-async def _receive_answer(transport: ByteStream, credentials: Credentials) -> bytes:
+async def _receive_answer(transport: ByteStream, statics: Statics) -> bytes:
     """The server's message. A server that does not want to talk to us says nothing, so that we can only guess why."""
     try:
         return await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
@@ -191,7 +114,7 @@ async def _receive_answer(transport: ByteStream, credentials: Credentials) -> by
         if exc.__cause__ is None:  # it has said something
             raise
         guess = "it is no chanlink server, has a pre-shared key, or has no room for us now"
-        if credentials.psk is not None:
+        if statics.psk is not None:
             guess = f"it has another pre-shared key, or none; or {which_clock()}"
         text = f"the server closed the connection instead of an answer: {guess}"
         raise HandshakeError(text, code="no-answer") from exc.__cause__
@@ -199,20 +122,20 @@ async def _receive_answer(transport: ByteStream, credentials: Credentials) -> by
 
 async def handshake_as_server(
     transport: ByteStream,
-    credentials: Credentials,
+    statics: Statics,
     admit: Admit,
     limits: Limits,
     *,
     thresholds: Thresholds | None = None,
-) -> Secured:
+) -> Authenticated:
     """Authenticate as the side that accepted the connection.
 
     Raises `UntrustedPeer`, or another `SessionClosed` of ``admit``, after having told the client so, and
     `HandshakeError` without a word to anybody.
     """
-    hello, suite = await _receive_hello(transport, credentials.pattern)
-    noise, certificate = await credentials.begin(hello)
-    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, credentials)
+    hello, suite = await _receive_hello(transport, statics.pattern)
+    noise, certificate = await statics.begin(hello)
+    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, statics)
     began = clock.now()
     offer = {"certificate": certificate.to_map(), "suite": suite.name, "limits": _limits_map(limits)}
     await _send(transport, prefixed(noise.write_message(msgpack.packb(offer))))
@@ -220,7 +143,7 @@ async def handshake_as_server(
     round_trip = clock.now() - began
     key = _verified(answer, noise.rs, Role.CLIENT)
     peer_limits = PeerLimits(**answer.get("limits", {}))
-    if answer["peer"] != credentials.identity.public_key.raw:
+    if answer["peer"] != statics.identity.public_key.raw:
         raise HandshakeError("the client believes that it talks to another server")
     try:
         grant = admit(key)
@@ -229,27 +152,27 @@ async def handshake_as_server(
         raise
     stream = _stream(transport, noise, suite, Role.SERVER, thresholds)
     await _send_welcome(stream, "", key)
-    return Secured(stream, key, peer_limits, grant, round_trip)
+    return Authenticated(stream, key, peer_limits, grant, round_trip)
 
 
-async def turn_away(transport: ByteStream, credentials: Credentials) -> None:
+async def turn_away(transport: ByteStream, statics: Statics) -> None:
     """Tell a client that there is no handshake for it now (protocol section 2).  Raises as `handshake_as_server`.
 
     It costs no operation on the curve; with a pre-shared key, only who has that is told.
     """
-    hello, _ = await _receive_hello(transport, credentials.pattern)
-    noise, _ = await credentials.begin(hello)
-    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, credentials)
+    hello, _ = await _receive_hello(transport, statics.pattern)
+    noise, _ = await statics.begin(hello)
+    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, statics)
     await _send(transport, prefixed(b""))
     await transport.send_eof()
 
 
-def _check_first(message: bytes, noise: HandshakeState, credentials: Credentials) -> None:
+def _check_first(message: bytes, noise: HandshakeState, statics: Statics) -> None:
     """Read the client's first message.  With a pre-shared key, it must be a fresh one."""
     payload = noise.read_message(message)
-    if credentials.psk is not None:
+    if statics.psk is not None:
         said = read(payload, FIRST)["time"]
-        credentials.first_messages.check(message[:DHLEN], said, time.time(), clock.now())
+        statics.replay_guard.check(message[:DHLEN], said, time.time(), clock.now())
     elif payload:
         raise HandshakeError("the first message has a payload")
 
@@ -301,7 +224,7 @@ def _offered(name: str) -> Suite:
 async def _receive_hello(transport: ByteStream, pattern: str) -> tuple[bytes, Suite]:
     """Read the client's hello: all of its bytes, the prologue, and our choice.  Nine of them tell who speaks something
     else."""
-    start = await _receive_exactly(transport, len(MAGIC) + 1)
+    start = await _receive(transport, len(MAGIC) + 1)
     if start[:-1] != MAGIC:
         raise HandshakeError("the client does not speak chanlink")
     if start[-1] != VERSION:
@@ -325,20 +248,17 @@ def _limits_map(limits: Limits) -> dict[str, int]:
 
 
 async def _receive_prefixed(transport: ByteStream, limit: int) -> bytes:
-    (length,) = LENGTH.unpack(await _receive_exactly(transport, LENGTH.size))
+    (length,) = LENGTH.unpack(await _receive(transport, LENGTH.size))
     if length > limit:
         raise HandshakeError("a handshake message is too long")
-    return await _receive_exactly(transport, length)
+    return await _receive(transport, length)
 
 
-async def _receive_exactly(transport: ByteStream, length: int) -> bytes:
-    data = b""
+async def _receive(transport: ByteStream, length: int) -> bytes:
     try:
-        while len(data) < length:
-            data += await transport.receive(length - len(data))
+        return await receive_exactly(transport, length)
     except (anyio.EndOfStream, *BROKEN) as exc:
         raise HandshakeError(_HUNG_UP) from exc
-    return data
 
 
 async def _send(transport: ByteStream, data: bytes) -> None:

@@ -43,7 +43,7 @@ def load_psk(psk: Psk | None) -> bytes | None:
     return data
 
 
-class FirstMessages:
+class ReplayGuard:
     """Those that a server with a pre-shared key has answered: each is good for one answer."""
 
     def __init__(self) -> None:

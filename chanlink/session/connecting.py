@@ -17,7 +17,7 @@ from chanlink.errors import (
     SessionError,
 )
 from chanlink.limits import Limits
-from chanlink.security.handshake import Credentials, Secured, handshake_as_client
+from chanlink.security.handshake import Authenticated, handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.expected import Expected
 from chanlink.security.keys.identity import Identity
@@ -25,6 +25,7 @@ from chanlink.security.keys.known_peers import KnownPeers
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import Connectable, name_of, reach, reach_another
 
@@ -75,7 +76,7 @@ async def connect(
     check_services(services)
     expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
     limits = limits or Limits()
-    credentials = Credentials(identity or Identity.default(), Role.CLIENT, load_psk(psk))
+    statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
     progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
     transport: ByteStream | None = None
     try:
@@ -85,7 +86,7 @@ async def connect(
             progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
             while True:
                 try:
-                    secured = await _authenticate(transport, credentials, expected, limits, eager)
+                    authenticated = await _authenticate(transport, statics, expected, limits, eager)
                     break
                 except (HandshakeError, SessionClosed) as exc:
                     transport = await reach_another(address, transport, exc)
@@ -96,25 +97,25 @@ async def connect(
     if countdown.scope.cancelled_caught:
         raise progress from TimeoutError()
     session = Session(
-        secured.stream,
+        authenticated.stream,
         client_side=True,
-        peer=Peer(secured.key, secured.grant.name, name_of(address)),
+        peer=Peer(authenticated.key, authenticated.grant.name, name_of(address)),
         limits=limits,
-        peer_limits=secured.peer_limits,
+        peer_limits=authenticated.peer_limits,
         services=services,
-        allows=secured.grant.allows,
-        round_trip=secured.round_trip,
+        allows=authenticated.grant.allows,
+        round_trip=authenticated.round_trip,
     )
     async with session:
         yield session
 
 
 async def _authenticate(
-    transport: ByteStream, credentials: Credentials, expected: Expected, limits: Limits, eager: bool
-) -> Secured:
+    transport: ByteStream, statics: Statics, expected: Expected, limits: Limits, eager: bool
+) -> Authenticated:
     try:
         try:
-            return await handshake_as_client(transport, credentials, expected.admit, limits, eager=eager)
+            return await handshake_as_client(transport, statics, expected.admit, limits, eager=eager)
         finally:
             await expected.remember()  # also if the server refuses us: it has proved its key
     except BaseException:

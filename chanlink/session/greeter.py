@@ -18,9 +18,10 @@ from chanlink.errors import SessionClosed, SessionError, UntrustedPeer
 from chanlink.limits import Bucket, Limits
 from chanlink.printing import printable_logger
 from chanlink.security.admission import STEPS, Admission, Seats, Visitor, source_of
-from chanlink.security.handshake import Credentials, Secured, handshake_as_server, turn_away
+from chanlink.security.handshake import Authenticated, handshake_as_server, turn_away
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant, Trust
+from chanlink.security.statics import Statics
 from chanlink.transport.accepting import accept_each
 from chanlink.transport.address import Address
 from chanlink.transport.listen import ListeningSockets
@@ -30,21 +31,21 @@ from .connecting import close_at_once
 
 logger = printable_logger(__name__)
 
-Host = Callable[[Secured, str], Awaitable[None]]
+Host = Callable[[Authenticated, str], Awaitable[None]]
 """Lives with a peer that is authenticated, and whose address this is, until its session is over."""
 
 
 class Greeter:
     """Meets every connection of a listener: it gets a session, or is closed."""
 
-    def __init__(self, sockets: ListeningSockets, credentials: Credentials, trust: Trust, limits: Limits) -> None:
+    def __init__(self, sockets: ListeningSockets, statics: Statics, trust: Trust, limits: Limits) -> None:
         self.sockets = sockets
         self.trust = trust
         """Who may connect."""
         self.admission = Admission(limits)
         self.seats = Seats(limits)
         self.closed = False
-        self.credentials = credentials
+        self.statics = statics
         self._limits = limits
         self._complaints = Bucket(1, 1.0)
         self._tasks: TaskGroup
@@ -95,25 +96,25 @@ class Greeter:
     async def _connection(self, transport: SocketTransport, address: str, scope: CancelScope, visitor: Visitor) -> None:
         """The life of one connection."""
         try:
-            secured = await self._greet(transport, address, scope, visitor)
-            if secured is not None:
-                await self._host(secured, address)
+            authenticated = await self._greet(transport, address, scope, visitor)
+            if authenticated is not None:
+                await self._host(authenticated, address)
         finally:
             self.seats.leave(visitor)
 
     async def _greet(
         self, transport: SocketTransport, address: str, scope: CancelScope, visitor: Visitor
-    ) -> Secured | None:
+    ) -> Authenticated | None:
         """From the first byte to the welcome; None if there is none, and the connection was closed."""
-        secured, told = None, False
+        authenticated, told = None, False
         try:
             with scope:
                 if not await transport.readable():
                     logger.info("%s was closed: it said nothing", address)
                 elif self.admission.spoke(visitor, time.monotonic()):
-                    secured = await self.authenticate(transport, address, visitor)
+                    authenticated = await self.authenticate(transport, address, visitor)
                 else:
-                    await turn_away(transport, self.credentials)
+                    await turn_away(transport, self.statics)
                     told = True
                     logger.info("%s was closed: too many handshakes of that address, of which many fail", address)
             if scope.cancelled_caught and not self.closed:
@@ -124,15 +125,15 @@ class Greeter:
             told = self._explain(exc, address, visitor)
         finally:
             self.admission.left(visitor)
-            if secured is None and not self.closed and self.admission.failed(visitor, time.monotonic()):
+            if authenticated is None and not self.closed and self.admission.failed(visitor, time.monotonic()):
                 logger.warning("%s: handshakes from there fail all the time, and come last for now", address)
-            if secured is None:
+            if authenticated is None:
                 if not told:  # all failures look alike
                     transport.reset_when_closed()
                 await close_at_once(transport)
-        return secured
+        return authenticated
 
-    async def authenticate(self, transport: SocketTransport, address: str, visitor: Visitor) -> Secured:
+    async def authenticate(self, transport: SocketTransport, address: str, visitor: Visitor) -> Authenticated:
         """Find out who it is, and whether we trust it.  Raises what the handshake raises."""
 
         def admit(key: PublicKey) -> Grant:
@@ -144,7 +145,7 @@ class Greeter:
             self.seats.take(visitor, key, listed=key in self.trust.grants)
             return grant
 
-        return await handshake_as_server(transport, self.credentials, admit, self._limits)
+        return await handshake_as_server(transport, self.statics, admit, self._limits)
 
     def _explain(self, problem: Exception, address: str, visitor: Visitor) -> bool:
         """Say in the log why there is no session.  Returns whether the peer was told, too."""

@@ -20,11 +20,12 @@ from chanlink.errors import ConfigError
 from chanlink.limits import Limits
 from chanlink.printing import printable_logger
 from chanlink.security import suites
-from chanlink.security.handshake import Credentials, Secured
+from chanlink.security.handshake import Authenticated
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.trust import Trust, watch
 from chanlink.security.psk import Psk, load_psk
+from chanlink.security.statics import Statics
 from chanlink.tasks import tasks_beside
 from chanlink.transport.address import parse_address
 from chanlink.transport.listen import listening_sockets
@@ -104,20 +105,20 @@ class Listener(AnyListener[Session]):
         self._greeter.stop()
         self._accepting.wake_all()
 
-    async def _live(self, secured: Secured, address: str) -> None:
+    async def _live(self, authenticated: Authenticated, address: str) -> None:
         """A session, from the welcome on."""
-        peer = Peer(secured.key, secured.grant.name, address)
-        suite = secured.stream.suite
-        logger.info("%s connected from %s with %s (%s)", peer.name, address, secured.key.fingerprint, suite)
+        peer = Peer(authenticated.key, authenticated.grant.name, address)
+        suite = authenticated.stream.suite
+        logger.info("%s connected from %s with %s (%s)", peer.name, address, authenticated.key.fingerprint, suite)
         session = Session(
-            secured.stream,
+            authenticated.stream,
             client_side=False,
             peer=peer,
             limits=self._limits,
-            peer_limits=secured.peer_limits,
+            peer_limits=authenticated.peer_limits,
             services=self._services,
-            allows=secured.grant.allows,
-            round_trip=secured.round_trip,
+            allows=authenticated.grant.allows,
+            round_trip=authenticated.round_trip,
         )
         try:
             async with session:
@@ -183,8 +184,8 @@ async def listen(
     limits = limits or Limits()
     parsed = parse_address(address)
     suites.offer()  # what is wrong with CHANLINK_SUITES is said here, and the first client need not wait for it
-    credentials = Credentials(identity or Identity.default(), Role.SERVER, load_psk(psk))
-    greeter = Greeter(await listening_sockets(parsed), credentials, trust, limits)
+    statics = Statics(identity or Identity.default(), Role.SERVER, load_psk(psk))
+    greeter = Greeter(await listening_sockets(parsed), statics, trust, limits)
     listener = Listener(greeter, services, limits)
     async with tasks_beside() as tasks:
         greeter.start(tasks, listener._live)

@@ -53,6 +53,14 @@ class Transport(ByteStream):
         return False
 
 
+async def receive_exactly(stream: ByteStream, length: int) -> bytes:
+    """Receive this many bytes, and ask for no more: what is behind them stays in the system's buffers."""
+    data = bytearray()
+    while len(data) < length:
+        data += await stream.receive(length - len(data))
+    return bytes(data)
+
+
 def as_transport(stream: ByteStream) -> Transport:
     """A transport as it is, any other byte stream behind a buffer."""
     return stream if isinstance(stream, Transport) else BufferedTransport(stream)

@@ -25,10 +25,11 @@ import anyio.lowlevel
 
 import chanlink
 from chanlink import Identity, Limits, PublicKey, SessionError, Trust
-from chanlink.security.handshake import Credentials, handshake_as_client
+from chanlink.security.handshake import handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import generate_keypair
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.transport.sockets import SocketTransport
@@ -167,10 +168,10 @@ async def flood(folder: Path, address: str, name: str) -> str:
     """Send until the server has closed; returns how long that took."""
     make, patience = FLOODS[name], 40 if "nothing read" in name else 10
     transport = await connect_socket(parse_address(address))
-    secured = await handshake_as_client(
-        transport, Credentials(Identity.load(folder / "bad"), Role.CLIENT), lambda key: Grant("", None), Limits()
+    authenticated = await handshake_as_client(
+        transport, Statics(Identity.load(folder / "bad"), Role.CLIENT), lambda key: Grant("", None), Limits()
     )
-    stream, script = secured.stream, Transcript(greet=False)
+    stream, script = authenticated.stream, Transcript(greet=False)
     await stream.send(frames.PREFACE + script.settings(Limits()))
     parts = make(script)
     began = time.perf_counter()

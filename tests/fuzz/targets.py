@@ -31,7 +31,7 @@ from chanlink.limits import Limits, PeerLimits
 from chanlink.security import handshake as secure
 from chanlink.security import suites
 from chanlink.security.buffers import MAX_RECORD, Buffers
-from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import handshake_as_client, handshake_as_server
 from chanlink.security.keys import known_peers, openssh, trust
 from chanlink.security.keys import ssh_agent as agent
 from chanlink.security.keys.certificate import Role, certify
@@ -42,6 +42,7 @@ from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets, Thresholds
+from chanlink.security.statics import PROTOCOL_NAME, Statics
 from chanlink.wire.h2.frames import MAX_FRAME_SIZE
 from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.pieces import Pieces
@@ -149,9 +150,9 @@ class _Certified:
     """Keys and certificates of both sides, made when first needed."""
 
     def __init__(self) -> None:
-        self.sides: dict[Role, Credentials] = {}
+        self.sides: dict[Role, Statics] = {}
         for role, identity in ((Role.CLIENT, _identity(CLIENT_KEYS, 1)), (Role.SERVER, _identity(SERVER_KEYS, 2))):
-            self.sides[role] = Credentials(identity, role)
+            self.sides[role] = Statics(identity, role)
             static = KeyPair(bytes([0x11 + role]) * 32)
             self.sides[role]._current = static, run(certify(identity, static.public, role, int(time.time())))
 
@@ -159,7 +160,7 @@ class _Certified:
 _certified: list[_Certified] = []
 
 
-def certified() -> dict[Role, Credentials]:
+def certified() -> dict[Role, Statics]:
     if not _certified:
         _certified.append(_Certified())
     return _certified[0].sides
@@ -175,7 +176,7 @@ class Answering(Bytes):
         self.role = role
         self.static = static
         if role is Role.CLIENT:
-            self.noise = HandshakeState(secure.PROTOCOL_NAME.format("XX"), True, prologue=HELLO, s=static)
+            self.noise = HandshakeState(PROTOCOL_NAME.format("XX"), True, prologue=HELLO, s=static)
             self.data = HELLO + prefixed(self.noise.write_message())
 
     async def send(self, item: bytes) -> None:
@@ -184,7 +185,7 @@ class Answering(Bytes):
             if item[:8] != b"chanlink":
                 return  # message 3
             prologue, item = item[:length], item[length:]
-            name = secure.PROTOCOL_NAME.format("XX")
+            name = PROTOCOL_NAME.format("XX")
             self.noise = HandshakeState(name, False, prologue=prologue, s=self.static)
         if self.noise.finished:
             return
@@ -201,11 +202,11 @@ def edited(payload: bytes, edits: bytes) -> bytes:
 
 
 def good_payload(role: Role) -> bytes:
-    credentials = certified()
-    current = credentials[role]._current
+    statics = certified()
+    current = statics[role]._current
     assert current is not None
     said = {"certificate": current[1].to_map(), "suite": "chachapoly", "limits": {"message_size": 1_000}}
-    packed: bytes = msgpack.packb(said | {"peer": credentials[Role.SERVER].identity.public_key.raw})
+    packed: bytes = msgpack.packb(said | {"peer": statics[Role.SERVER].identity.public_key.raw})
     return packed
 
 

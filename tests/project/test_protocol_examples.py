@@ -11,8 +11,9 @@ import pytest
 from nacl.bindings import crypto_sign_seed_keypair
 
 from chanlink import Identity, Limits
-from chanlink.security import handshake as secure
-from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
+from chanlink.security import handshake
+from chanlink.security import statics as statics_module
+from chanlink.security.handshake import Authenticated, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.identity import _SeedSigner
 from chanlink.security.keys.openssh import PublicKey
@@ -20,6 +21,7 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise import state
 from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.rekey import Thresholds
+from chanlink.security.statics import Statics
 from tests.security.wires import Wire, wires
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
@@ -37,10 +39,10 @@ def identity(seed: bytes) -> Identity:
     return Identity(PublicKey(crypto_sign_seed_keypair(seed)[0]), _SeedSigner(seed))
 
 
-async def credentials(role: Role, psk: bytes | None) -> Credentials:
+async def statics(role: Role, psk: bytes | None) -> Statics:
     number = 1 if role is Role.CLIENT else 2
     static = KeyPair(repeated(0x10 + number))
-    found = Credentials(identity(repeated(number)), role, psk)
+    found = Statics(identity(repeated(number)), role, psk)
     found._current = static, await certify(found.identity, static.public, role, NOW)
     return found
 
@@ -60,10 +62,11 @@ async def transcript(psk: bytes | None, monkeypatch: pytest.MonkeyPatch) -> dict
     """A handshake, a record of each side and new keys, with fixed keys and times."""
     ephemerals: Iterator[KeyPair] = (KeyPair(repeated(0x20 + number)) for number in range(1, 5))
     monkeypatch.setattr(state, "generate_keypair", lambda: next(ephemerals))
-    monkeypatch.setattr(secure, "time", types.SimpleNamespace(time=lambda: NOW + 1.5, monotonic=lambda: 0.0))
+    for module in (handshake, statics_module):
+        monkeypatch.setattr(module, "time", types.SimpleNamespace(time=lambda: NOW + 1.5))
     monkeypatch.setenv("CHANLINK_SUITES", "chachapoly")
     client_end, server_end = wires()
-    found: dict[Role, Secured] = {}
+    found: dict[Role, Authenticated] = {}
     thresholds = Thresholds(seconds=1e18, server_seconds=1e18, lost_seconds=1e18)
 
     def anybody(key: PublicKey) -> Grant:
@@ -71,7 +74,7 @@ async def transcript(psk: bytes | None, monkeypatch: pytest.MonkeyPatch) -> dict
 
     async def shake(role: Role, end: Wire) -> None:
         handshake: Any = handshake_as_client if role is Role.CLIENT else handshake_as_server
-        found[role] = await handshake(end, await credentials(role, psk), anybody, Limits(), thresholds=thresholds)
+        found[role] = await handshake(end, await statics(role, psk), anybody, Limits(), thresholds=thresholds)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(shake, Role.CLIENT, client_end)

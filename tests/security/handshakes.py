@@ -14,12 +14,13 @@ from anyio.abc import ByteStream
 from chanlink import Identity, Limits, PublicKey, UntrustedPeer, WrongPeer, clock
 from chanlink.security import suites
 from chanlink.security.buffers import loop_buffers
-from chanlink.security.handshake import Admit, Credentials, Secured, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Admit, Authenticated, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
@@ -36,7 +37,7 @@ MALLORY = Identity.generate("mallory")
 FULL_BODY = 65_518
 TO_MESSAGE_3 = len(HELLO) + 2 + 32
 """What a client sends before it shows who it is: the hello, and an ephemeral key."""
-Outcome = Secured | Exception
+Outcome = Authenticated | Exception
 
 
 def anybody(key: PublicKey) -> Grant:
@@ -52,11 +53,11 @@ def wrong(key: PublicKey) -> Grant:
 
 
 class Pair:
-    """Both sides of a handshake, with the credentials of their processes."""
+    """Both sides of a handshake, with the statics of their processes."""
 
     def __init__(self) -> None:
-        self.client = Credentials(ALICE, Role.CLIENT)
-        self.server = Credentials(SERVER, Role.SERVER)
+        self.client = Statics(ALICE, Role.CLIENT)
+        self.server = Statics(SERVER, Role.SERVER)
 
     async def handshake(
         self,
@@ -71,7 +72,7 @@ class Pair:
         """What each side got.  A side that fails closes its end, as endpoints do."""
         outcomes: dict[ByteStream, Outcome] = {}
 
-        async def run(end: ByteStream, handshake: Awaitable[Secured]) -> None:
+        async def run(end: ByteStream, handshake: Awaitable[Authenticated]) -> None:
             try:
                 outcomes[end] = await handshake
             except Exception as exc:
@@ -86,7 +87,7 @@ class Pair:
         return outcomes[client_end], outcomes[server_end]
 
 
-def secured(outcome: Outcome) -> Secured:
+def authenticated(outcome: Outcome) -> Authenticated:
     if isinstance(outcome, Exception):
         raise outcome
     return outcome
@@ -158,8 +159,8 @@ async def with_scripted_client(
 
     async def server() -> None:
         try:
-            credentials = Credentials(SERVER, Role.SERVER)
-            outcome.append(await handshake_as_server(server_end, credentials, admit, Limits()))
+            statics = Statics(SERVER, Role.SERVER)
+            outcome.append(await handshake_as_server(server_end, statics, admit, Limits()))
         except Exception as exc:
             outcome.append(exc)
             await server_end.aclose()
@@ -195,8 +196,8 @@ async def with_scripted_server(
 
     async def client() -> None:
         try:
-            credentials = Credentials(ALICE, Role.CLIENT)
-            outcome.append(await handshake_as_client(client_end, credentials, admit, Limits(), eager=eager))
+            statics = Statics(ALICE, Role.CLIENT)
+            outcome.append(await handshake_as_client(client_end, statics, admit, Limits(), eager=eager))
         except Exception as exc:
             outcome.append(exc)
             await client_end.aclose()

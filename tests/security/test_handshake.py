@@ -11,10 +11,11 @@ from anyio.abc import ByteStream
 from chanlink import HandshakeError, Limits, UntrustedPeer, WrongPeer
 from chanlink.limits import PeerLimits
 from chanlink.security import handshake as secure
-from chanlink.security.handshake import Admit, Credentials, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Admit, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import generate_keypair
+from chanlink.security.statics import Statics
 from tests.patience import PATIENCE
 
 from .handshakes import (
@@ -23,10 +24,10 @@ from .handshakes import (
     TO_MESSAGE_3,
     Pair,
     anybody,
+    authenticated,
     good_answer,
     nobody,
     one_backend,
-    secured,
     with_scripted_client,
     wrong,
 )
@@ -53,7 +54,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_suite")]
 
 async def test_both_sides_learn_who_the_other_is_and_what_it_accepts(ends: tuple[ByteStream, ByteStream]) -> None:
     limits = Limits(message_size=1_000, message_depth=3), Limits(open_channels=7, stream_window=2_048, message_ends=2)
-    client, server = map(secured, await Pair().handshake(*ends, limits=limits))
+    client, server = map(authenticated, await Pair().handshake(*ends, limits=limits))
     assert (client.key, server.key) == (SERVER.public_key, ALICE.public_key)
     assert server.peer_limits == PeerLimits(message_size=1_000, message_depth=3)
     assert client.peer_limits == PeerLimits(open_channels=7, stream_window=2_048, message_ends=2)
@@ -63,7 +64,7 @@ async def test_both_sides_learn_who_the_other_is_and_what_it_accepts(ends: tuple
 
 
 async def test_bytes_pass_both_ways_after_it_and_end_in_order(ends: tuple[ByteStream, ByteStream]) -> None:
-    client, server = [secured(outcome).stream for outcome in await Pair().handshake(*ends)]
+    client, server = [authenticated(outcome).stream for outcome in await Pair().handshake(*ends)]
     await client.send(b"question")
     assert await server.receive() == b"question"
     await server.send(b"answer")
@@ -80,7 +81,7 @@ async def test_bytes_pass_both_ways_after_it_and_end_in_order(ends: tuple[ByteSt
 
 
 async def test_an_eager_client_sends_before_the_welcome(ends: tuple[ByteStream, ByteStream]) -> None:
-    client, server = [secured(outcome).stream for outcome in await Pair().handshake(*ends, eager=True)]
+    client, server = [authenticated(outcome).stream for outcome in await Pair().handshake(*ends, eager=True)]
     await client.send(b"early")
     assert await server.receive() == b"early"
     await server.send(b"reply")
@@ -94,7 +95,7 @@ async def test_the_server_reads_nothing_beyond_the_handshake() -> None:
     client_end, server_end = wires()
     client_end.edit = lambda at, data: data + bytes(100_000) if at == TO_MESSAGE_3 else data
     _, server = await Pair().handshake(client_end, server_end)
-    assert secured(server).key == ALICE.public_key
+    assert authenticated(server).key == ALICE.public_key
     assert len(server_end.buffer) == 100_000
 
 
@@ -104,7 +105,7 @@ async def test_the_server_reads_nothing_beyond_the_handshake() -> None:
 async def lengths_of_a_handshake(pair: Pair) -> tuple[int, int]:
     """How many bytes each side sends for a good handshake, its records not counted."""
     client_end, server_end = wires()
-    client, _ = map(secured, await pair.handshake(client_end, server_end))
+    client, _ = map(authenticated, await pair.handshake(client_end, server_end))
     assert client.key == SERVER.public_key
     welcome = 2 + 1 + len(msgpack.packb({"code": "", "you": bytes(32)})) + 16
     return len(client_end.sent), len(server_end.sent) - welcome
@@ -146,14 +147,14 @@ async def test_an_eager_client_learns_from_its_stream_that_its_last_message_was_
     assert type(server) is HandshakeError
     for _ in range(2):
         with pytest.raises(HandshakeError):
-            await secured(client).stream.receive()
+            await authenticated(client).stream.receive()
 
 
 @one_backend
 async def test_a_recorded_client_is_not_let_in_again() -> None:
     pair = Pair()
     client_end, server_end = wires()
-    secured((await pair.handshake(client_end, server_end))[1])
+    authenticated((await pair.handshake(client_end, server_end))[1])
     _, fresh = wires()
     fresh.feed(bytes(client_end.sent))
     with pytest.raises(HandshakeError, match="authentication"):
@@ -164,7 +165,7 @@ async def test_a_recorded_client_is_not_let_in_again() -> None:
 async def test_a_recorded_server_is_not_believed() -> None:
     pair = Pair()
     client_end, server_end = wires()
-    secured((await pair.handshake(client_end, server_end))[0])
+    authenticated((await pair.handshake(client_end, server_end))[0])
     _, fresh = wires()
     fresh.feed(bytes(server_end.sent))
     with pytest.raises(HandshakeError, match="authentication"):
@@ -176,11 +177,11 @@ async def test_a_recorded_server_is_not_believed() -> None:
 async def test_reflected_messages_are_not_believed() -> None:
     client_end = mirror(after=len(HELLO))
     with pytest.raises(HandshakeError):
-        await handshake_as_client(client_end, Credentials(ALICE, Role.CLIENT), anybody, Limits())
+        await handshake_as_client(client_end, Statics(ALICE, Role.CLIENT), anybody, Limits())
     server_end = mirror()
     server_end.feed(HELLO + prefixed(generate_keypair().public))
     with pytest.raises(HandshakeError):
-        await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), anybody, Limits())
+        await handshake_as_server(server_end, Statics(SERVER, Role.SERVER), anybody, Limits())
 
 
 def mirror(after: int = 0) -> Wire:
@@ -223,7 +224,7 @@ async def test_a_hello_of_no_use_is_answered_by_nothing(hello: bytes) -> None:
     _, server_end = wires()
     server_end.feed(hello + prefixed(generate_keypair().public))
     with pytest.raises(HandshakeError):
-        await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), anybody, Limits())
+        await handshake_as_server(server_end, Statics(SERVER, Role.SERVER), anybody, Limits())
     assert not server_end.sent
 
 
@@ -232,7 +233,7 @@ async def test_offers_have_room_for_more() -> None:
     hello = make_hello(offer={"pattern": "XX", "suites": ["later", "chachapoly"], "more": {"x": [1, None]}})
     static = generate_keypair()
     _, outcome = await with_scripted_client(static, await good_answer(static), hello=hello)
-    assert secured(outcome).key == ALICE.public_key
+    assert authenticated(outcome).key == ALICE.public_key
 
 
 @one_backend
@@ -249,7 +250,7 @@ async def test_what_is_too_long_is_not_even_read(start: bytes, taken: int) -> No
     _, server_end = wires()
     server_end.feed(start + bytes(100_000))
     with pytest.raises(HandshakeError):
-        await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), anybody, Limits())
+        await handshake_as_server(server_end, Statics(SERVER, Role.SERVER), anybody, Limits())
     assert len(server_end.buffer) == len(start) + 100_000 - taken
 
 
@@ -259,7 +260,7 @@ async def test_a_first_message_without_a_good_key_is_refused(message: bytes) -> 
     _, server_end = wires()
     server_end.feed(HELLO + prefixed(message))
     with pytest.raises(HandshakeError):
-        await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), anybody, Limits())
+        await handshake_as_server(server_end, Statics(SERVER, Role.SERVER), anybody, Limits())
     assert not server_end.sent
 
 
@@ -325,7 +326,7 @@ async def test_a_refusing_server_waits_a_second_at_most(monkeypatch: pytest.Monk
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(speak_as_client, client_end, static, await good_answer(static))
         with pytest.raises(UntrustedPeer), anyio.fail_after(PATIENCE):
-            await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), nobody, Limits())
+            await handshake_as_server(server_end, Statics(SERVER, Role.SERVER), nobody, Limits())
 
 
 async def test_an_eager_client_that_is_refused_finds_it_in_its_stream(ends: tuple[ByteStream, ByteStream]) -> None:
@@ -358,7 +359,7 @@ async def test_an_eager_client_that_is_refused_finds_it_in_its_stream(ends: tupl
 async def test_no_secret_stands_in_any_representation() -> None:
     pair = Pair()
     client_end, server_end = wires()
-    client, server = map(secured, await pair.handshake(client_end, server_end))
+    client, server = map(authenticated, await pair.handshake(client_end, server_end))
     static, certificate = await pair.client.current()
     secrets: list[bytes | None] = [static.private]
     keys = [side.stream._keys for side in (client, server)]

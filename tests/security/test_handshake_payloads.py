@@ -10,21 +10,22 @@ import pytest
 
 from chanlink import HandshakeError, Identity, Limits
 from chanlink.limits import PEER_RANGES, PeerLimits
-from chanlink.security.handshake import Credentials, handshake_as_server
+from chanlink.security.handshake import handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.noise.x25519 import generate_keypair
+from chanlink.security.statics import Statics
 
 from .handshakes import (
     ALICE,
     MALLORY,
     SERVER,
     anybody,
+    authenticated,
     good_answer,
     good_offer,
     nobody,
     one_backend,
     packed,
-    secured,
     welcome,
     with_scripted_client,
     with_scripted_server,
@@ -38,12 +39,12 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_suite")]
 async def test_the_scripted_peers_of_these_tests_are_let_in() -> None:
     static = generate_keypair()
     client, outcome = await with_scripted_client(static, await good_answer(static, more=[{"x": 1}]))
-    assert secured(outcome).key == ALICE.public_key
+    assert authenticated(outcome).key == ALICE.public_key
     assert client is not None
     assert await client.receive() == (WELCOME, {"code": "", "you": ALICE.public_key.raw})
     assert set(msgpack.unpackb(client.payload)) == {"certificate", "suite", "limits"}
     server, outcome = await with_scripted_server(static, await good_offer(static, more=[{"x": 1}]), welcome)
-    assert secured(outcome).key == SERVER.public_key
+    assert authenticated(outcome).key == SERVER.public_key
     assert server is not None
     assert set(msgpack.unpackb(server.payload)) == {"certificate", "peer", "limits"}
 
@@ -153,7 +154,7 @@ async def test_a_certificate_is_good_to_its_last_minutes() -> None:
     static = generate_keypair()
     certificate = await certify(ALICE, static.public, Role.CLIENT, int(time.time()) - 86_400 + 360)
     _, outcome = await with_scripted_client(static, await good_answer(static, certificate=certificate.to_map()))
-    assert secured(outcome).key == ALICE.public_key
+    assert authenticated(outcome).key == ALICE.public_key
 
 
 BAD_LIMITS: list[object] = [
@@ -189,9 +190,9 @@ async def test_limits_that_are_not_said_are_the_defaults_and_unknown_ones_are_ig
         *[({name: end}, PeerLimits(**{name: end})) for name, ends in PEER_RANGES.items() for end in ends],
     ]:
         _, outcome = await with_scripted_client(static, await good_answer(static, limits=limits))
-        assert secured(outcome).peer_limits == expected
+        assert authenticated(outcome).peer_limits == expected
         _, outcome = await with_scripted_server(static, await good_offer(static, limits=limits), welcome)
-        assert secured(outcome).peer_limits == expected
+        assert authenticated(outcome).peer_limits == expected
 
 
 BAD_PAYLOADS = {
@@ -228,7 +229,7 @@ async def test_a_message_over_4096_bytes_is_refused_though_its_payload_is_good()
     assert type((await with_scripted_server(static, offer, welcome))[1]) is HandshakeError
     room = 4_096 - 64 - (len(answer) - 4_096) - 48
     answer = await good_answer(static, more=bytes(room))
-    assert secured((await with_scripted_client(static, answer))[1]).key == ALICE.public_key
+    assert authenticated((await with_scripted_client(static, answer))[1]).key == ALICE.public_key
 
 
 @one_backend
@@ -255,11 +256,11 @@ async def test_a_client_that_believes_in_another_server_is_refused_before_it_is_
 async def test_a_payload_that_claims_to_be_large_costs_no_memory(header: bytes) -> None:
     _, server_end = wires()
     server_end.feed(make_hello(offer=(header * 341)[:1_024]))
-    credentials = Credentials(SERVER, Role.SERVER)
+    statics = Statics(SERVER, Role.SERVER)
     tracemalloc.start()
     try:
         with pytest.raises(HandshakeError):
-            await handshake_as_server(server_end, credentials, anybody, Limits())
+            await handshake_as_server(server_end, statics, anybody, Limits())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

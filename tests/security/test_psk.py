@@ -16,12 +16,13 @@ import pytest
 import chanlink
 from chanlink import ConfigError, HandshakeError, Identity, KeyFormatError, Limits, Trust
 from chanlink.security import psk
-from chanlink.security.handshake import Credentials, handshake_as_server
+from chanlink.security.handshake import handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import generate_keypair
-from chanlink.security.psk import FirstMessages, load_psk
+from chanlink.security.psk import ReplayGuard, load_psk
+from chanlink.security.statics import Statics
 from tests.echo import ask, echo
 
 from .wires import make_hello, prefixed, read_prefixed, read_to_end, wires
@@ -84,7 +85,7 @@ def test_a_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_first_message_is_good_once_and_remembered_as_long_as_its_time_is_good() -> None:
-    seen = FirstMessages()
+    seen = ReplayGuard()
     seen.check(b"e" * 32, 1_000, 1_000.0, 50.0)
     for now in (50.0, 100.0, 169.9):
         with pytest.raises(HandshakeError, match="replayed"):
@@ -97,7 +98,7 @@ def test_a_first_message_is_good_once_and_remembered_as_long_as_its_time_is_good
 
 @pytest.mark.parametrize("said", [939, 1_061, -1_000, 2**63, 1_000.0, "1000", True, None, [1_000]])
 def test_a_time_that_is_off_is_refused(said: object) -> None:
-    seen = FirstMessages()
+    seen = ReplayGuard()
     with pytest.raises(HandshakeError, match="time") as caught:
         seen.check(b"e" * 32, said, 1_000.0, 0.0)
     assert caught.value.code == "clock"
@@ -106,12 +107,12 @@ def test_a_time_that_is_off_is_refused(said: object) -> None:
 
 @pytest.mark.parametrize("said", [940, 1_000, 1_060])
 def test_a_clock_may_be_a_minute_off(said: int) -> None:
-    FirstMessages().check(b"e" * 32, said, 1_000.0, 0.0)
+    ReplayGuard().check(b"e" * 32, said, 1_000.0, 0.0)
 
 
 def test_what_is_remembered_is_bounded_and_nothing_is_forgotten_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(psk, "MOST_REMEMBERED", 10)
-    seen = FirstMessages()
+    seen = ReplayGuard()
     for number in range(10):
         seen.check(bytes([number]) * 32, 1_000, 1_000.0, 0.0)
     with pytest.raises(HandshakeError, match="too many"):
@@ -173,7 +174,7 @@ class Server:
     """A server in memory that remembers first messages, and strangers who say something to it."""
 
     def __init__(self) -> None:
-        self.credentials = Credentials(SERVER, Role.SERVER, KEY)
+        self.statics = Statics(SERVER, Role.SERVER, KEY)
 
     async def answer_to(self, said: bytes) -> bytes:
         client_end, server_end = wires()
@@ -186,7 +187,7 @@ class Server:
         server_end.edit = hang_up  # once it has answered
         client_end.waiting = True
         with pytest.raises(HandshakeError):
-            await handshake_as_server(server_end, self.credentials, anybody, Limits())
+            await handshake_as_server(server_end, self.statics, anybody, Limits())
         return bytes(server_end.sent)
 
 
@@ -202,7 +203,7 @@ async def test_a_recorded_first_message_is_answered_once() -> None:
     assert len(await server.answer_to(said)) > 100
     for _ in range(3):
         assert await server.answer_to(said) == b""
-    assert len(server.credentials.first_messages) == 1
+    assert len(server.statics.replay_guard) == 1
 
 
 @one_backend
@@ -213,7 +214,7 @@ async def test_every_bit_of_the_first_message_counts() -> None:
         for bit in (0, 7):
             changed = said[:at] + bytes([said[at] ^ 1 << bit]) + said[at + 1 :]
             assert await server.answer_to(changed) == b"", f"byte {at}, bit {bit}"
-    assert not len(server.credentials.first_messages), "only who has the key fills that memory"
+    assert not len(server.statics.replay_guard), "only who has the key fills that memory"
     assert await server.answer_to(said)
 
 
@@ -259,7 +260,7 @@ async def test_a_handshake_written_out_by_the_protocol_page_is_let_in() -> None:
     outcome: list[Any] = []
 
     async def serve() -> None:
-        outcome.append(await handshake_as_server(server_end, Server().credentials, anybody, Limits()))
+        outcome.append(await handshake_as_server(server_end, Server().statics, anybody, Limits()))
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
@@ -277,9 +278,9 @@ async def test_a_handshake_written_out_by_the_protocol_page_is_let_in() -> None:
 
 
 def test_no_key_stands_in_a_representation() -> None:
-    credentials = Credentials(SERVER, Role.SERVER, KEY)
-    assert KEY.hex() not in repr(credentials)
-    assert repr(KEY)[2:-1] not in repr(credentials)
+    statics = Statics(SERVER, Role.SERVER, KEY)
+    assert KEY.hex() not in repr(statics)
+    assert repr(KEY)[2:-1] not in repr(statics)
 
 
 def test_keys_of_os_urandom_are_good() -> None:

@@ -16,13 +16,14 @@ from anyio.abc import ByteStream
 from chanlink import ConnectionLost, Identity, Limits, Peer, RemoteProtocolError, Session
 from chanlink.limits import Bucket
 from chanlink.security import suites
-from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Authenticated, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState, hkdf
 from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import ANSWER, ASK, DONE, REKEY, START, RecordKeys, Secrets, Thresholds, secrets_of
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
@@ -431,22 +432,22 @@ def test_what_can_not_be_exported_is_refused(label: str, length: int) -> None:
 # --- streams and sessions -------------------------------------------------------------------------------
 
 
-async def secured(
+async def authenticated(
     client_end: ByteStream, server_end: ByteStream, thresholds: Thresholds
 ) -> tuple[NoiseStream, NoiseStream]:
-    found: dict[str, Secured] = {}
+    found: dict[str, Authenticated] = {}
 
     def anybody(key: Any) -> Grant:
         return Grant("somebody", None)
 
     async def serve() -> None:
-        credentials = Credentials(SERVER, Role.SERVER)
-        found["server"] = await handshake_as_server(server_end, credentials, anybody, Limits(), thresholds=thresholds)
+        statics = Statics(SERVER, Role.SERVER)
+        found["server"] = await handshake_as_server(server_end, statics, anybody, Limits(), thresholds=thresholds)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
-        credentials = Credentials(ALICE, Role.CLIENT)
-        client = await handshake_as_client(client_end, credentials, anybody, Limits(), thresholds=thresholds)
+        statics = Statics(ALICE, Role.CLIENT)
+        client = await handshake_as_client(client_end, statics, anybody, Limits(), thresholds=thresholds)
     return client.stream, found["server"].stream
 
 
@@ -458,7 +459,7 @@ async def sessions(thresholds: Thresholds) -> AsyncIterator[tuple[Session, Sessi
     await anyio.wait_readable(listening.sockets[0])
     far = SocketTransport(listening.sockets[0].accept()[0])
     listening.close()
-    streams = await secured(near, far, thresholds)
+    streams = await authenticated(near, far, thresholds)
     peer = Peer(None, "peer", "here")
     async with (
         Session(streams[1], client_side=False, peer=peer) as server,
@@ -516,7 +517,7 @@ async def test_idle_sessions_renew_their_keys_though_nobody_writes() -> None:
 
 async def test_a_session_that_gets_no_new_keys_is_lost() -> None:
     client_end, server_end = wires(patient=True)
-    client, _ = await secured(client_end, server_end, Thresholds(volume=1_000, lost_volume=100_000))
+    client, _ = await authenticated(client_end, server_end, Thresholds(volume=1_000, lost_volume=100_000))
     with pytest.raises(ConnectionLost, match="renew"):
         for _ in range(100):
             await client.send(bytes(2_000))  # nobody answers
@@ -544,7 +545,7 @@ def held(root: Any) -> set[bytes]:
 async def test_keys_that_were_replaced_are_kept_nowhere() -> None:
     """Else who gets hold of a process could read what was recorded before (forward secrecy)."""
     client_end, server_end = wires()
-    streams = await secured(client_end, server_end, Thresholds(records=16, volume=10_000))
+    streams = await authenticated(client_end, server_end, Thresholds(records=16, volume=10_000))
     client, server = streams
     used: set[bytes | None] = set()
     while client._keys.epoch < 2 or server._keys.epoch < 2 or client._keys._sending.n < 20:
@@ -563,7 +564,7 @@ async def test_keys_that_were_replaced_are_kept_nowhere() -> None:
 
 async def test_a_replayed_record_of_an_old_epoch_ends_the_stream() -> None:
     client_end, server_end = wires()
-    client, server = await secured(client_end, server_end, OFTEN)
+    client, server = await authenticated(client_end, server_end, OFTEN)
     at = len(client_end.sent)
     await client.send(b"first")
     recorded = bytes(client_end.sent[at:])
@@ -582,7 +583,7 @@ async def test_a_replayed_record_of_an_old_epoch_ends_the_stream() -> None:
 @one_backend
 async def test_a_stream_alone_sends_what_is_due_with_the_next_send_if_only_of_nothing() -> None:
     client_end, server_end = wires(patient=True)
-    client, server = await secured(client_end, server_end, Thresholds(volume=100_000))
+    client, server = await authenticated(client_end, server_end, Thresholds(volume=100_000))
     woken: list[str] = []
     client.wake_writer = lambda: woken.append("client")
     server.wake_writer = lambda: woken.append("server")
@@ -612,7 +613,7 @@ async def test_a_stream_alone_sends_what_is_due_with_the_next_send_if_only_of_no
 @one_backend
 async def test_a_bad_rekey_record_ends_the_stream_and_nothing_after_it_is_delivered() -> None:
     client_end, server_end = wires()
-    client, server = await secured(client_end, server_end, Thresholds())
+    client, server = await authenticated(client_end, server_end, Thresholds())
     await client.send(b"first")
     await client.send_record(REKEY, bytes([START]) + generate_keypair().public + bytes(16))
     await client.send(b"last")
@@ -625,7 +626,7 @@ async def test_a_bad_rekey_record_ends_the_stream_and_nothing_after_it_is_delive
 @one_backend
 async def test_a_cut_off_rekey_record_is_a_loss() -> None:
     client_end, server_end = wires()
-    client, server = await secured(client_end, server_end, Thresholds())
+    client, server = await authenticated(client_end, server_end, Thresholds())
     client_end.edit = lambda at, data: b""
     at = len(client_end.sent)
     client._keys._queued = (START, client._keys._start())
@@ -671,7 +672,7 @@ async def test_an_answer_wakes_the_writer_of_a_session_that_has_nothing_else_to_
 @one_backend
 async def test_a_client_that_only_receives_notices_that_it_is_time() -> None:
     client_end, server_end = wires(patient=True)
-    client, server = await secured(client_end, server_end, Thresholds(seconds=0.05, server_seconds=1e9))
+    client, server = await authenticated(client_end, server_end, Thresholds(seconds=0.05, server_seconds=1e9))
     woken: list[bool] = []
     client.wake_writer = lambda: woken.append(True)
     await server.send(b"one")

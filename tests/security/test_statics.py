@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from chanlink import Identity
-from chanlink.security import handshake as secure
-from chanlink.security.handshake import Credentials
+from chanlink.security import statics as statics_module
 from chanlink.security.keys.certificate import Certificate, Role
 from chanlink.security.noise.x25519 import KeyPair
+from chanlink.security.statics import Statics
 
 from .handshakes import ALICE, one_backend
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_suite")]
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        monkeypatch.setattr(secure, "time", self)
+        monkeypatch.setattr(statics_module, "time", self)
 
     def time(self) -> float:
         return self.now
@@ -31,12 +31,12 @@ class Clock:
 @one_backend
 async def test_static_key_and_certificate_are_made_afresh_at_half_of_its_life(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    credentials = Credentials(ALICE, Role.CLIENT)
-    first = await credentials.current()
+    statics = Statics(ALICE, Role.CLIENT)
+    first = await statics.current()
     clock.now += 12 * 3600 - 301
-    assert await credentials.current() is first
+    assert await statics.current() is first
     clock.now += 2
-    second = await credentials.current()
+    second = await statics.current()
     assert second[0].public != first[0].public
     assert second[1].verify(second[0].public, Role.CLIENT, int(clock.now)) == ALICE.public_key
 
@@ -44,12 +44,12 @@ async def test_static_key_and_certificate_are_made_afresh_at_half_of_its_life(mo
 @one_backend
 async def test_they_are_made_afresh_when_the_clock_was_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    credentials = Credentials(ALICE, Role.CLIENT)
-    first = await credentials.current()
+    statics = Statics(ALICE, Role.CLIENT)
+    first = await statics.current()
     clock.now -= 299
-    assert await credentials.current() is first
+    assert await statics.current() is first
     clock.now -= 2
-    second = await credentials.current()
+    second = await statics.current()
     assert second[1].verify(second[0].public, Role.CLIENT, int(clock.now)) == ALICE.public_key
 
 
@@ -71,11 +71,11 @@ class SlowSigner:
 
 async def test_many_who_wait_for_a_signature_cause_one() -> None:
     signer = SlowSigner()
-    credentials = Credentials(signer.identity, Role.SERVER)
+    statics = Statics(signer.identity, Role.SERVER)
     got: list[tuple[KeyPair, Certificate]] = []
 
     async def ask() -> None:
-        got.append(await credentials.current())
+        got.append(await statics.current())
 
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
@@ -89,13 +89,13 @@ async def test_many_who_wait_for_a_signature_cause_one() -> None:
 
 async def test_one_who_gives_up_waiting_for_a_signature_leaves_it_to_the_next() -> None:
     signer = SlowSigner()
-    credentials = Credentials(signer.identity, Role.SERVER)
+    statics = Statics(signer.identity, Role.SERVER)
     async with anyio.create_task_group() as tasks:
-        tasks.start_soon(credentials.current)
+        tasks.start_soon(statics.current)
         await signer.asked_event.wait()
         tasks.cancel_scope.cancel()
     signer.go.set()
-    assert (await credentials.current())[1].sshsig
+    assert (await statics.current())[1].sshsig
     assert signer.asked == 2
 
 
@@ -107,7 +107,7 @@ async def test_what_a_signer_raises_is_raised_and_forgotten() -> None:
             raise problems.pop()
         return await ALICE.sign(data)
 
-    credentials = Credentials(Identity(ALICE.public_key, sign), Role.CLIENT)
+    statics = Statics(Identity(ALICE.public_key, sign), Role.CLIENT)
     with pytest.raises(RuntimeError, match="locked"):
-        await credentials.current()
-    assert (await credentials.current())[1].sshsig
+        await statics.current()
+    assert (await statics.current())[1].sshsig

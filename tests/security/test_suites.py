@@ -14,10 +14,11 @@ import chanlink
 from chanlink import ConfigError, Identity, Limits
 from chanlink.errors import LocalProtocolError
 from chanlink.security import suites
-from chanlink.security.handshake import Credentials, Secured, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Authenticated, handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY, CipherState
+from chanlink.security.statics import Statics
 from tests.patience import PATIENCE, lines_run
 
 from .wires import wires
@@ -115,17 +116,17 @@ async def test_both_sides_use_what_the_server_chose(
     monkeypatch.setattr(suites, "choose", lambda offered: next(usable[name] for name in server if name in offered))
     monkeypatch.setattr(suites, "suite", usable.__getitem__)
     client_end, server_end = wires()
-    found: dict[str, Secured] = {}
+    found: dict[str, Authenticated] = {}
 
     def anybody(key: Any) -> Grant:
         return Grant("somebody", None)
 
     async def serve() -> None:
-        found["server"] = await handshake_as_server(server_end, Credentials(SERVER, Role.SERVER), anybody, Limits())
+        found["server"] = await handshake_as_server(server_end, Statics(SERVER, Role.SERVER), anybody, Limits())
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(serve)
-        found["client"] = await handshake_as_client(client_end, Credentials(ALICE, Role.CLIENT), anybody, Limits())
+        found["client"] = await handshake_as_client(client_end, Statics(ALICE, Role.CLIENT), anybody, Limits())
     assert {side.stream.suite for side in found.values()} == {expected}
     for one, other in (("client", "server"), ("server", "client")):
         wire = client_end if one == "client" else server_end

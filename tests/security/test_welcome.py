@@ -9,10 +9,10 @@ from .handshakes import (
     ALICE,
     MALLORY,
     SERVER,
+    authenticated,
     good_answer,
     good_offer,
     one_backend,
-    secured,
     welcome,
     with_scripted_client,
     with_scripted_server,
@@ -58,7 +58,7 @@ async def test_a_first_record_that_is_no_welcome_ends_it_for_good(kind: int, bod
         return
     for _ in range(3):
         with pytest.raises(HandshakeError) as caught:
-            await secured(outcome).stream.receive()
+            await authenticated(outcome).stream.receive()
         assert type(caught.value) is HandshakeError
 
 
@@ -69,7 +69,7 @@ async def test_a_server_that_goes_instead_of_a_welcome_fails_the_handshake(eager
     _, outcome = await with_scripted_server(static, await good_offer(static), eager=eager)
     if eager:
         with pytest.raises(HandshakeError):
-            await secured(outcome).stream.receive()
+            await authenticated(outcome).stream.receive()
     else:
         assert type(outcome) is HandshakeError
 
@@ -84,7 +84,7 @@ async def test_a_busy_server_says_so(eager: bool) -> None:
     _, outcome = await with_scripted_server(static, await good_offer(static), busy, eager=eager)
     if eager:
         with pytest.raises(SessionClosed) as caught:
-            await secured(outcome).stream.receive()
+            await authenticated(outcome).stream.receive()
         outcome = caught.value
     assert isinstance(outcome, SessionClosed)
     assert outcome.code == r"busy\n\x1b[2J"  # as it may stand in a log
@@ -100,7 +100,7 @@ async def test_there_is_one_welcome_and_from_the_server() -> None:
 
     static = generate_keypair()
     _, outcome = await with_scripted_server(static, await good_offer(static), twice)
-    stream = secured(outcome).stream
+    stream = authenticated(outcome).stream
     assert await stream.receive() == b"good"
     for _ in range(2):
         with pytest.raises(RemoteProtocolError):
@@ -109,4 +109,4 @@ async def test_there_is_one_welcome_and_from_the_server() -> None:
     assert client is not None
     await client.send(WELCOME, {"code": "", "you": SERVER.public_key.raw})
     with pytest.raises(RemoteProtocolError):
-        await secured(outcome).stream.receive()
+        await authenticated(outcome).stream.receive()

@@ -22,8 +22,9 @@ from chanlink import (
     Session,
     Trust,
 )
-from chanlink.security.handshake import Credentials, Secured
+from chanlink.security.handshake import Authenticated
 from chanlink.security.keys.certificate import Role, certify
+from chanlink.security.statics import Statics
 from chanlink.session.greeter import Greeter
 from chanlink.transport.address import parse_address
 from chanlink.transport.listen import ListeningSockets, listening_sockets
@@ -102,12 +103,12 @@ async def greeting(
 ) -> AsyncIterator[Greeter]:
     """A greeter by itself, of which nothing is left afterwards: whoever is let in gets a session with `SERVICES`."""
     sockets = sockets or await listening_sockets(parse_address(TCP))
-    greeter = Greeter(sockets, Credentials(identity, Role.SERVER, psk), trust, Limits(**limits))
+    greeter = Greeter(sockets, Statics(identity, Role.SERVER, psk), trust, Limits(**limits))
 
-    async def host(secured: Secured, address: str) -> None:
-        peer = Peer(secured.key, secured.grant.name, address)
-        options: dict[str, Any] = {"limits": Limits(**limits), "peer_limits": secured.peer_limits}
-        async with Session(secured.stream, client_side=False, peer=peer, services=SERVICES, **options) as session:
+    async def host(authenticated: Authenticated, address: str) -> None:
+        peer = Peer(authenticated.key, authenticated.grant.name, address)
+        options: dict[str, Any] = {"limits": Limits(**limits), "peer_limits": authenticated.peer_limits}
+        async with Session(authenticated.stream, client_side=False, peer=peer, services=SERVICES, **options) as session:
             await session.wait_closed()
 
     async with anyio.create_task_group() as tasks:

@@ -25,11 +25,12 @@ from hyperframe import frame as hf
 import chanlink
 from chanlink import Identity, Limits, Listener, Peer, PublicKey, SessionError, SessionLost, Trust
 from chanlink.security import handshake as secure
-from chanlink.security.handshake import Credentials, handshake_as_client
+from chanlink.security.handshake import handshake_as_client
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.rekey import START
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.wire.h2.connection import CONNECTION_WINDOW
@@ -366,20 +367,20 @@ class Peers:
 
 @asynccontextmanager
 async def framing(listener: Listener, *, reads: bool = True) -> AsyncIterator[Peers]:
-    credentials = Credentials(BAD, Role.CLIENT)
+    statics = Statics(BAD, Role.CLIENT)
 
     def anybody(key: PublicKey) -> Grant:
         return Grant("", None)
 
-    secured = await handshake_as_client(await dial(listener), credentials, anybody, Limits())
-    peer = Peers(secured.stream)
+    authenticated = await handshake_as_client(await dial(listener), statics, anybody, Limits())
+    peer = Peers(authenticated.stream)
     async with anyio.create_task_group() as tasks:
         if reads:
             tasks.start_soon(peer.listen)
         await peer.say(PREFACE, Transcript.settings(Limits()), Transcript.window(0, CONNECTION_WINDOW - 65_535))
         yield peer
         tasks.cancel_scope.cancel()
-    await anyio.aclose_forcefully(secured.stream)
+    await anyio.aclose_forcefully(authenticated.stream)
 
 
 def floods() -> dict[str, Callable[[Transcript], Iterator[bytes]]]:

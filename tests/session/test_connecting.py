@@ -31,10 +31,11 @@ from chanlink import (
     UntrustedPeer,
     WrongPeer,
 )
-from chanlink.security.handshake import Credentials, handshake_as_server
+from chanlink.security.handshake import handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
+from chanlink.security.statics import Statics
 from tests.patience import PATIENCE, until
 from tests.security.wires import HELLO, wires
 from tests.session.endpoints import (
@@ -464,9 +465,9 @@ async def test_sessions_over_connections_in_memory_need_no_sockets() -> None:
         def admit(key: PublicKey) -> Grant:
             return Grant("alice", None)
 
-        secured = await handshake_as_server(far, Credentials(SERVER, Role.SERVER), admit, Limits())
+        authenticated = await handshake_as_server(far, Statics(SERVER, Role.SERVER), admit, Limits())
         session = Session(
-            secured.stream, client_side=False, peer=Peer(secured.key, "alice", "memory"), services=SERVICES
+            authenticated.stream, client_side=False, peer=Peer(authenticated.key, "alice", "memory"), services=SERVICES
         )
         async with session:
             await session.wait_closed()

@@ -229,7 +229,7 @@ async def test_no_secret_gets_into_the_log(caplog: pytest.LogCaptureFixture) -> 
             with pytest.raises(HandshakeError):
                 async with connect(listener.addresses[0], **options):
                     pass
-        static, _ = await greeter_of(listener).credentials.current()
+        static, _ = await greeter_of(listener).statics.current()
     text += caplog.text
     assert "alice@laptop connected" in text
     for identity in ALICE, SERVER:
@@ -343,9 +343,9 @@ async def test_who_passes_the_handshake_as_the_listener_closes_is_closed_in_orde
         authenticate = greeter_of(listener).authenticate
 
         async def authenticate_and_close(*args: Any) -> Any:
-            secured = await authenticate(*args)
+            authenticated = await authenticate(*args)
             listener._stop()
-            return secured
+            return authenticated
 
         monkeypatch.setattr(greeter_of(listener), "authenticate", authenticate_and_close)
         async with connect(listener.addresses[0]) as session:

@@ -15,9 +15,10 @@ import pytest
 
 import chanlink
 from chanlink import HandshakeError, Identity, Limits, SessionClosed, Trust
-from chanlink.security.handshake import Credentials, handshake_as_client
+from chanlink.security.handshake import handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
+from chanlink.security.statics import Statics
 from chanlink.session.greeter import Greeter
 from chanlink.transport.sockets import SocketTransport
 from tests.leaks import Leaks
@@ -218,8 +219,8 @@ async def test_strangers_who_make_keys_as_they_like_share_the_seats_of_their_add
 async def test_a_client_that_goes_before_its_welcome_keeps_no_seat(no_leaks: Leaks) -> None:
     async with greeting(sessions=1) as greeter:
         for _ in range(3):
-            credentials, transport = Credentials(ALICE, Role.CLIENT), SocketTransport(dial(greeter))
-            await handshake_as_client(transport, credentials, lambda key: Grant("", None), Limits(), eager=True)
+            statics, transport = Statics(ALICE, Role.CLIENT), SocketTransport(dial(greeter))
+            await handshake_as_client(transport, statics, lambda key: Grant("", None), Limits(), eager=True)
             await transport.aclose()
             await until(lambda: not greeter.admission and not greeter.seats)
         await serve_one(greeter)

@@ -11,7 +11,7 @@ import pytest
 from anyio.abc import ByteStream
 
 from chanlink import byte_pipe, clock
-from chanlink.transport.base import BROKEN, BufferedTransport, Transport, as_transport
+from chanlink.transport.base import BROKEN, BufferedTransport, Transport, as_transport, receive_exactly
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
@@ -174,6 +174,24 @@ async def test_others_run_while_there_is_always_something_to_look_at(make: Make)
                 await near.each_time_readable(look)
             tasks.cancel_scope.cancel()
         assert turns > 500
+
+
+@every_transport
+async def test_exactly_as_much_as_is_asked_for_is_received(make: Make) -> None:
+    async with made(make) as (near, far), anyio.create_task_group() as tasks:
+
+        async def send() -> None:
+            for begin in range(0, 9, 3):
+                await far.send(b"012345678"[begin : begin + 3])
+                await anyio.wait_all_tasks_blocked()
+            await far.send_eof()
+
+        tasks.start_soon(send)
+        assert await receive_exactly(near, 0) == b""
+        assert await receive_exactly(near, 5) == b"01234"
+        assert await receive_exactly(near, 1) == b"5"
+        with pytest.raises(anyio.EndOfStream):
+            await receive_exactly(near, 4)
 
 
 # --- out ------------------------------------------------------------------------------------------------

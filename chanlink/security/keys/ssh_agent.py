@@ -14,6 +14,7 @@ from anyio.abc import ByteStream
 from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
 from chanlink.printing import printable
 from chanlink.transport.address import Address
+from chanlink.transport.base import receive_exactly
 from chanlink.transport.dial import connect_socket
 
 from .files import expand
@@ -88,23 +89,16 @@ class SshAgent:
             raise self._problem("it closed the connection without an answer") from exc
 
     async def _receive(self, stream: ByteStream) -> bytes:
-        (length,) = _LENGTH.unpack(await _receive_exactly(stream, _LENGTH.size))
+        (length,) = _LENGTH.unpack(await receive_exactly(stream, _LENGTH.size))
         if not 0 < length <= REPLY_MAX:
             raise self._problem(f"a reply of {length} bytes")
-        reply = await _receive_exactly(stream, length)
+        reply = await receive_exactly(stream, length)
         if reply == bytes([FAILURE]):
             raise self._problem("it refused; is it locked, or was the use of the key not confirmed?")
         return reply
 
     def _problem(self, text: str) -> AgentError:
         return AgentError(f"ssh-agent at {self.path}: {text}")
-
-
-async def _receive_exactly(stream: ByteStream, length: int) -> bytes:
-    data = bytearray()
-    while len(data) < length:
-        data += await stream.receive(length - len(data))
-    return bytes(data)
 
 
 def parse_identities(reply: bytes) -> list[PublicKey]:

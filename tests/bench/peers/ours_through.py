@@ -8,9 +8,10 @@ from typing import Any
 import anyio
 
 import chanlink
-from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
+from chanlink.security.statics import Statics
 from chanlink.security.stream import SecureStream
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
@@ -32,12 +33,12 @@ def anybody(key: chanlink.PublicKey) -> Grant:
 @asynccontextmanager
 async def serve(folder: Path) -> AsyncIterator[Where]:
     """Two addresses: the first for sessions without the layer, the second for those with it."""
-    credentials = Credentials(chanlink.Identity.generate(), Role.SERVER)
+    statics = Statics(chanlink.Identity.generate(), Role.SERVER)
 
     async def live(connection: Any, layer: bool) -> None:
         transport = SocketTransport(connection)
-        secured = await handshake_as_server(transport, credentials, anybody, LIMITS)
-        async with _session(secured, layer, client_side=False, services=SERVICES) as session:
+        authenticated = await handshake_as_server(transport, statics, anybody, LIMITS)
+        async with _session(authenticated, layer, client_side=False, services=SERVICES) as session:
             await session.wait_closed()
 
     async def accept(sock: Any, layer: bool) -> None:
@@ -53,18 +54,18 @@ async def serve(folder: Path) -> AsyncIterator[Where]:
         tasks.cancel_scope.cancel()
 
 
-def _session(secured: Any, layer: bool, **options: Any) -> chanlink.Session:
-    below: SecureStream = Through(secured.stream) if layer else secured.stream
-    peer = chanlink.Peer(secured.key, "the other side", "here")
-    return chanlink.Session(below, peer=peer, limits=LIMITS, peer_limits=secured.peer_limits, **options)
+def _session(authenticated: Any, layer: bool, **options: Any) -> chanlink.Session:
+    below: SecureStream = Through(authenticated.stream) if layer else authenticated.stream
+    peer = chanlink.Peer(authenticated.key, "the other side", "here")
+    return chanlink.Session(below, peer=peer, limits=LIMITS, peer_limits=authenticated.peer_limits, **options)
 
 
 async def round_trip(where: Where, meter: Meter, *, count: int, layer: bool) -> None:
     """Finds the processor time of each: what is looked for is less than what the clock's figures wander by."""
     transport = await connect_socket(parse_address(where["addresses"][layer]))
-    credentials = Credentials(chanlink.Identity.generate(), Role.CLIENT)
-    secured = await handshake_as_client(transport, credentials, anybody, LIMITS)
-    async with _session(secured, layer, client_side=True) as session:
+    statics = Statics(chanlink.Identity.generate(), Role.CLIENT)
+    authenticated = await handshake_as_client(transport, statics, anybody, LIMITS)
+    async with _session(authenticated, layer, client_side=True) as session:
         await there_and_back(session, meter, count)
     if meter.cpu is None:
         raise Missing("measuring processor time needs Linux")

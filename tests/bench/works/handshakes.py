@@ -15,9 +15,10 @@ from typing import Any
 import anyio
 
 from chanlink import Identity, Limits
-from chanlink.security.handshake import Credentials, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import handshake_as_client, handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
@@ -64,7 +65,7 @@ def _anybody(key: Any) -> Grant:
 async def _ours() -> float:
     listening = await listening_sockets(parse_address("tcp://127.0.0.1:0"))
     address = parse_address(listening.addresses[0])
-    server_side, client_side = (Credentials(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
+    server_side, client_side = (Statics(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
 
     async def serve(connection: Any) -> None:
         transport = SocketTransport(connection)
@@ -99,7 +100,7 @@ async def _server_share() -> float:
     from tests.security.wires import wires
 
     spent = 0.0
-    server_side, client_side = (Credentials(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
+    server_side, client_side = (Statics(Identity.generate(), role) for role in (Role.SERVER, Role.CLIENT))
     for _ in range(COUNT):
         client_end, server_end = wires()
         server = handshake_as_server(server_end, server_side, _anybody, Limits())

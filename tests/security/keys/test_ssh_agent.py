@@ -16,10 +16,12 @@ import pytest
 
 import chanlink
 from chanlink import AgentError, ChanlinkError, ConfigError, Identity, KeyFormatError, PublicKey, Trust
-from chanlink.security import handshake as secure
+from chanlink.security import handshake
+from chanlink.security import statics as statics_module
 from chanlink.security.keys import ssh_agent as agent
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.ssh_agent import KEYS_MAX, REPLY_MAX, parse_identities, parse_sign_response
+from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
 from chanlink.transport.listen import listening_sockets
 from chanlink.transport.sockets import SocketTransport
@@ -133,7 +135,8 @@ HOUR = 3600
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        monkeypatch.setattr(secure, "time", self)
+        for module in (handshake, statics_module):
+            monkeypatch.setattr(module, "time", self)
 
     def monotonic(self) -> float:
         return time.monotonic()
@@ -153,10 +156,10 @@ async def test_certificate_is_renewed_at_half_life_and_live_sessions_go_on(
     async with chanlink.listen("tcp://127.0.0.1:0", **options) as listener:
         connect = partial(chanlink.connect, listener.addresses[0], identity=ALICE, peer=SERVER.public_key)
         async with connect() as session:
-            before = listener._greeter.credentials._current
+            before = listener._greeter.statics._current
             clock.now += 12 * HOUR
             async with connect() as second:
-                after = listener._greeter.credentials._current
+                after = listener._greeter.statics._current
                 assert before
                 assert after
                 assert after[0].public != before[0].public
@@ -171,29 +174,29 @@ async def test_server_whose_agent_has_gone_works_until_its_certificate_expires(
 ) -> None:
     clock = Clock(monkeypatch)
     ssh_agent.add(SERVER)
-    credentials = secure.Credentials(await Identity.from_agent(socket=ssh_agent.socket), Role.SERVER)
-    first = await credentials.current()
+    statics = Statics(await Identity.from_agent(socket=ssh_agent.socket), Role.SERVER)
+    first = await statics.current()
     ssh_agent.ssh_add("-q", "-D")
     clock.now += 12 * HOUR
     for _ in range(3):  # the agent is asked once
-        assert await credentials.current() is first
+        assert await statics.current() is first
     assert [record.getMessage() for record in caplog.records] == [
         f"the certificate can't be renewed, and the old one is used: ssh-agent at {ssh_agent.socket}: "
         "it refused; is it locked, or was the use of the key not confirmed?"
     ]
     clock.now += 61
-    assert await credentials.current() is first
+    assert await statics.current() is first
     assert len(caplog.records) == 2
     clock.now += 12 * HOUR
     with pytest.raises(AgentError, match="refused"):
-        await credentials.current()
+        await statics.current()
     ssh_agent.ssh_add("-q", ssh_agent.folder / "key1")
-    assert (await credentials.current())[1].not_after > first[1].not_after
+    assert (await statics.current())[1].not_after > first[1].not_after
 
 
 async def test_server_whose_agent_hangs_works_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(secure, "RENEWAL", 0.05)
+    monkeypatch.setattr(statics_module, "RENEWAL", 0.05)
     asked = anyio.Event()
 
     async def hang_the_second_time(data: bytes) -> bytes:
@@ -202,11 +205,11 @@ async def test_server_whose_agent_hangs_works_on(tmp_path: Path, monkeypatch: py
         asked.set()
         return await SERVER.sign(data)
 
-    credentials = secure.Credentials(Identity(SERVER.public_key, hang_the_second_time), Role.SERVER)
-    first = await credentials.current()
+    statics = Statics(Identity(SERVER.public_key, hang_the_second_time), Role.SERVER)
+    first = await statics.current()
     clock.now += 12 * HOUR
     with anyio.fail_after(PATIENCE):
-        assert await credentials.current() is first
+        assert await statics.current() is first
 
 
 async def test_there_is_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 import chanlink
 from chanlink import Identity, KnownPeers, Limits, SessionClosed, Trust
-from chanlink.security.handshake import Credentials
 from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Role
+from chanlink.security.statics import Statics
 from examples.rexec import client as rexec
 from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.file import PolicyFile
@@ -68,13 +68,11 @@ async def a_key_is_loaded(folder: Path) -> None:
 
 
 async def a_certificate_is_renewed(folder: Path, monkeypatch: pytest.MonkeyPatch, identity: Identity = ALICE) -> None:
-    credentials = Credentials(identity, Role.SERVER)
-    _, first = await credentials.current()
-    monkeypatch.setattr(
-        "chanlink.security.handshake.time.time", lambda: first.not_before + CERTIFICATE_LIFETIME // 2 + 1
-    )
+    statics = Statics(identity, Role.SERVER)
+    _, first = await statics.current()
+    monkeypatch.setattr("chanlink.security.statics.time.time", lambda: first.not_before + CERTIFICATE_LIFETIME // 2 + 1)
     async with no_thread_is_free():
-        _, second = await credentials.current()
+        _, second = await statics.current()
     assert second.not_before > first.not_before
 
 

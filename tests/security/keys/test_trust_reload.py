@@ -359,10 +359,10 @@ async def test_key_taken_out_during_its_handshake_gets_no_session(file: Path, mo
         authenticate = listener._greeter.authenticate
 
         async def authenticate_slowly(*args: Any) -> Any:
-            secured = await authenticate(*args)
+            authenticated = await authenticate(*args)
             write(file)
             await until(lambda: listener._greeter.trust.check(ALICE.public_key) is None)
-            return secured
+            return authenticated
 
         monkeypatch.setattr(listener._greeter, "authenticate", authenticate_slowly)
         with anyio.fail_after(PATIENCE):

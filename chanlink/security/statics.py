@@ -1,0 +1,92 @@
+"""What a process authenticates itself with: a static key of Noise, and the certificate for it (protocol section 2)."""
+
+import time
+
+import anyio
+
+from chanlink.forks import forget_in_child
+from chanlink.printing import printable_logger
+from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate, Role, certify
+from chanlink.security.keys.identity import Identity
+from chanlink.security.noise.state import HandshakeState
+from chanlink.security.noise.x25519 import KeyPair, generate_keypair
+
+from .psk import ReplayGuard
+
+logger = printable_logger("chanlink")
+
+PROTOCOL_NAME = "Noise_{}_25519_ChaChaPoly_BLAKE2s"
+PATTERN, PSK_PATTERN = "XX", "XXpsk0"
+RETRY, RENEWAL = 60, 5.0
+"""Seconds until a certificate that could not be renewed is tried again, and for each time."""
+
+
+class Statics:
+    """What this process authenticates itself with in one role.
+
+    Its static key and the identity's certificate for that are made afresh at half of the certificate's life; sessions
+    that exist go on.
+    """
+
+    def __init__(self, identity: Identity, role: Role, psk: bytes | None = None) -> None:
+        self.identity = identity
+        self.role = role
+        self.psk = psk
+        self.replay_guard = ReplayGuard()
+        """Those that were answered, of clients with the pre-shared key."""
+        self._current: tuple[KeyPair, Certificate] | None = None
+        self._tried = -RETRY
+        self._signing = anyio.Lock()
+        forget_in_child(self)
+
+    def forget(self) -> None:
+        """In a forked child: it makes a static key of its own.  Which first messages were answered, it knows, too."""
+        self._current = None
+        self._tried = -RETRY
+        self._signing = anyio.Lock()  # a task of the parent may hold the old one
+
+    async def current(self) -> tuple[KeyPair, Certificate]:
+        """The key pair and its certificate.  May ask whoever holds the identity to sign, and raises what that does."""
+        if (current := self._valid()) is not None:
+            return current
+        async with self._signing:  # one signature for all who wait for it
+            current = self._valid() or await self._renew()
+            self._current = current
+        return current
+
+    def _valid(self) -> tuple[KeyPair, Certificate] | None:
+        now = int(time.time())
+        # One that could not be renewed is good for longer, until that is tried again.
+        life = CERTIFICATE_LIFETIME - RETRY if 0 <= now - self._tried < RETRY else CERTIFICATE_LIFETIME // 2
+        # Below zero after the clock was set back: to the peers it would not be valid yet.
+        return self._current if self._current and 0 <= now - self._current[1].not_before <= life else None
+
+    async def _renew(self) -> tuple[KeyPair, Certificate]:
+        """New ones; or the old ones while they are valid, when an agent has gone that signed them."""
+        self._tried = int(time.time())
+        old = self._valid()
+        try:
+            with anyio.fail_after(None if old is None else RENEWAL):
+                return await self._make()
+        except Exception as exc:  # of who signs
+            if old is None:
+                raise
+            logger.warning("the certificate can't be renewed, and the old one is used: %s", exc or "no answer")
+            return old
+
+    @property
+    def pattern(self) -> str:
+        """The handshake that both sides must use."""
+        return PATTERN if self.psk is None else PSK_PATTERN
+
+    async def begin(self, hello: bytes) -> tuple[HandshakeState, Certificate]:
+        """A handshake with our static key, and the certificate for it.  Raises as `current`."""
+        static, certificate = await self.current()
+        name, psks = PROTOCOL_NAME.format(self.pattern), [] if self.psk is None else [self.psk]
+        noise = HandshakeState(name, self.role is Role.CLIENT, prologue=hello, s=static, psks=psks)
+        forget_in_child(noise)
+        return noise, certificate
+
+    async def _make(self) -> tuple[KeyPair, Certificate]:
+        static = generate_keypair()
+        return static, await certify(self.identity, static.public, self.role, int(time.time()))
