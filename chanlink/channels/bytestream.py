@@ -55,7 +55,7 @@ def byte_pipe(size: int | None = None) -> "tuple[ByteStream, ByteStream]":
     return ByteStream(there.sender, back.receiver), ByteStream(back.sender, there.receiver)
 
 
-class ByteStream(SendHandle, ReceiveHandle, AnyByteStream):
+class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
     """A two-way path for raw bytes with half-close; an `anyio.abc.ByteStream`.
 
     Leaving ``async with stream`` closes both directions; by an exception, what it sends *fails*. One that is garbage
@@ -86,7 +86,7 @@ class ByteStream(SendHandle, ReceiveHandle, AnyByteStream):
             return
         core = self._send_core
         if core.bytes_left is None:
-            await self._put(data)
+            await SendHandle.send(self, data)
         else:
             await self._send_sized(core, data)
         core.count(len(data))
@@ -98,7 +98,7 @@ class ByteStream(SendHandle, ReceiveHandle, AnyByteStream):
             raise self._wrong_size(f"{more} bytes more than were said")
         sent = False
         try:
-            await self._put(data)
+            await SendHandle.send(self, data)
             sent = True
         finally:
             core.release_reserved(size, sent=sent)

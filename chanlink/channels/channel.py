@@ -87,7 +87,7 @@ class Sending(NamedTuple):
     value: Any
 
 
-class Sender(SendHandle, ObjectSendStream[T_contra], Generic[T_contra]):
+class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]):
     """The end of a channel that sends.  Many tasks may use it at the same time.
 
     Leaving ``async with sender`` closes it: the receiver gets what was sent before, then the end. If the block is
@@ -109,18 +109,6 @@ class Sender(SendHandle, ObjectSendStream[T_contra], Generic[T_contra]):
 
     def _cores(self) -> tuple[SendCore]:
         return (self._send_core,)
-
-    async def send(self, item: T_contra) -> None:
-        """Send one message; returns when it was accepted (with capacity 0: taken).
-
-        Ends in the message move to the receiver. Values are handed over: do not change them afterwards.
-
-        Raises `EncodeError`, `MessageTooLarge` or `LimitReached` (nothing was sent, every end in it is still yours,
-        the channel goes on), `anyio.BusyResourceError` (an end in it is being sent by another task), `ChannelClosed`
-        (this sender, or an end in the message), `ChannelRefused` (the receiver is gone), `SessionLost`. Cancelled:
-        it was accepted whole or not at all, and the channel is usable.
-        """
-        await self._put(item)
 
     def send_nowait(self, item: T_contra) -> None:
         """As `send`, but raises `anyio.WouldBlock` instead of waiting."""

@@ -152,7 +152,7 @@ class MessageOutlet(StreamOutlet):
         self.departures = departures
 
     def post(self, value: Any) -> bool:
-        if self.stream.capacity == 0 or not self.can_accept():
+        if self.outgoing.capacity == 0 or not self.can_accept():
             return False
         body = self.departures.encode_plain(value)
         if body is None:
