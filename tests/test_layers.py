@@ -168,6 +168,7 @@ INNER: dict[str, str] = {
     "command/actions/key_files.py: security.keys.ssh_agent SshAgent": "no public name shows a key",
     "command/actions/peer_files.py: security.keys.files": "it changes the files that these read",
     "command/actions/peer_files.py: security.keys.known_peers": "it changes the files that these read",
+    "command/actions/peer_files.py: security.keys.syntax": "it changes the files that these read",
     "command/actions/peer_files.py: security.keys.trust": "it changes the files that these read",
     "command/actions/peer_files.py: transport.address parse_address": "it changes the files that these read",
     "command/cli.py: printing printable_traceback": "a defect is shown as a log would show it",

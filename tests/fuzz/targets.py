@@ -27,12 +27,12 @@ from chanlink.errors import (
     RemoteProtocolError,
     SessionClosed,
 )
-from chanlink.limits import Limits, PeerLimits
+from chanlink.limits import MAX_RECORD, Limits, PeerLimits
 from chanlink.security import handshake as secure
 from chanlink.security import suites
-from chanlink.security.buffers import MAX_RECORD, Buffers
+from chanlink.security.buffers import Buffers
 from chanlink.security.handshake import handshake_as_client, handshake_as_server
-from chanlink.security.keys import known_peers, openssh, trust
+from chanlink.security.keys import known_peers, openssh, syntax, trust
 from chanlink.security.keys import ssh_agent as agent
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.identity import Identity, _SeedSigner
@@ -386,12 +386,12 @@ def key_file(data: bytes) -> None:
             call()
 
 
-@target(trust.TRUST_FILE_MAX, seconds=2.0)  # it is our own, and is read in a thread: thirty thousand lines
+@target(syntax.FILE_MAX, seconds=2.0)  # it is our own, and is read in a thread: thirty thousand lines
 def trust_file(data: bytes) -> None:
     """A file in the syntax of authorized_keys, and one in that of known_hosts."""
     grants: dict[PublicKey, Grant] = {}
     with suppress(ConfigError):
-        for line in trust.decode_lines("file", data):
+        for line in syntax.decode_lines("file", data):
             trust._add_line(grants, line)
     with suppress(ConfigError):
         known_peers.parse(Path("file"), data)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from chanlink import ConfigError, KeyFormatError, KnownPeers, PublicKey, TrustFormatError, WrongPeer
 from chanlink.command.problems import Problem
-from chanlink.security.keys import files, known_peers, trust
+from chanlink.security.keys import files, known_peers, syntax, trust
 from chanlink.transport.address import parse_address
 
 REVOKED = "# revoked "
@@ -59,11 +59,11 @@ class PeerFile(abc.ABC):
         """Take keys out, and see that they don't come back."""
 
     def read(self) -> list[Entry]:
-        return self.entries(trust.decode_lines(self.path, self._contents()))
+        return self.entries(syntax.decode_lines(self.path, self._contents()))
 
     def _contents(self) -> bytes:
         try:
-            return files.read_kept(self.path, trust.TRUST_FILE_MAX)
+            return files.read_kept(self.path, syntax.FILE_MAX)
         except ConfigError as exc:
             raise TrustFormatError(str(exc)) from exc.__cause__
 
@@ -71,7 +71,7 @@ class PeerFile(abc.ABC):
         found = []
         for number, line in enumerate(lines, start=1):
             try:
-                entry = self.parse(number, trust.clean_line(line))
+                entry = self.parse(number, syntax.clean_line(line))
             except ConfigError as exc:
                 raise TrustFormatError(f"{self.path}:{number}: {exc}") from exc
             if entry is not None:
@@ -96,20 +96,15 @@ class PeerFile(abc.ABC):
             self._contents()
         try:
             with files.edit(self.path) as file:
-                data = file.read(trust.TRUST_FILE_MAX + 1)
-                lines = trust.decode_lines(self.path, data)
-                self._check_size(data)
+                data = file.read(syntax.FILE_MAX + 1)
+                lines = syntax.decode_lines(self.path, data)
                 yield lines
                 changed = "\n".join(lines).encode()
-                self._check_size(changed)
+                syntax.check_size(self.path, changed)
                 if changed != data:
                     file.replace(changed)
         except OSError as exc:
             raise TrustFormatError(files.file_problem(self.path, exc)) from exc
-
-    def _check_size(self, data: bytes) -> None:
-        if len(data) > trust.TRUST_FILE_MAX:
-            raise TrustFormatError(f"{self.path}: larger than {trust.TRUST_FILE_MAX} bytes")
 
     # --- which keys are meant ---
 
@@ -177,7 +172,7 @@ class TrustFile(PeerFile):
 
     def add(self, key: PublicKey, subject: str | None) -> bool:
         wanted = f'services="{subject}" {key}' if subject is not None else str(key)
-        added = self.parse(0, trust.clean_line(wanted))
+        added = self.parse(0, syntax.clean_line(wanted))
         assert added is not None
         if added.key != key:
             raise Problem(f"{subject!r} are no names of services; write --services NAME,NAME")

@@ -8,8 +8,8 @@ in this role, for a day.
 Whom we trust stands in files in the syntax of OpenSSH: a server's `Trust` (trust.py) is ``authorized_keys``, and says
 which services each key may use; a client's `KnownPeers` (known_peers.py) is ``known_hosts``, and says which key the
 server at an address has. `Expected` (expected.py) is what `connect` makes of the two and of a key that it was given.
-Whoever writes such a line means *that and no more*: what is not understood to its last character is an error, and
-never a grant.
+Both have their lines in common (syntax.py). Whoever writes one means *that and no more*: what is not understood to its
+last character is an error, and never a grant.
 
 All of them lie in files that others change at the same time (files.py), and are read in threads that no peer can keep
 busy (threads.py). Only ssh-agent is talked to over a socket; apart from that and from `watch`, all is synchronous.

@@ -24,7 +24,8 @@ from chanlink.transport.address import DEFAULT_PORT, Address
 
 from .files import edit, expand, file_problem, read_kept
 from .openssh import PublicKey
-from .trust import OTHER_TYPES, TRUST_FILE_MAX, Grant, clean_line, decode_lines
+from .syntax import FILE_MAX, OTHER_TYPES, clean_line, decode_lines
+from .trust import Grant
 
 DEFAULT_PATH = "~/.config/chanlink/known_peers"
 PATTERN_MAX = 300
@@ -74,7 +75,7 @@ class KnownPeers:
         """
         try:
             file = expand(path)
-            data = read_kept(file, TRUST_FILE_MAX)
+            data = read_kept(file, FILE_MAX)
         except KeyFormatError as exc:
             if not isinstance(exc.__cause__, FileNotFoundError):
                 raise TrustFormatError(str(exc)) from exc
@@ -111,7 +112,7 @@ class KnownPeers:
         """
         try:
             with edit(self.path) as file:
-                data = file.read(TRUST_FILE_MAX + 1)
+                data = file.read(FILE_MAX + 1)
                 if type(self)(self.path, parse(self.path, data)).find(address, key) is None:
                     line = f"{names_of(address)[0]} {PublicKey(key.raw)}\n"
                     start = data if data.endswith(b"\n") or not data else data + b"\n"
@@ -139,8 +140,6 @@ def names_of(address: Address) -> tuple[str, ...]:
 
 def parse(path: Path, data: bytes) -> tuple[Line, ...]:
     """The lines of a file's contents. Raises `TrustFormatError`."""
-    if len(data) > TRUST_FILE_MAX:
-        raise TrustFormatError(f"{path}: larger than {TRUST_FILE_MAX} bytes")
     lines, wildcards = [], 0
     for number, text in enumerate(decode_lines(path, data), start=1):
         try:

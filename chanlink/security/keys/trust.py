@@ -24,24 +24,9 @@ from chanlink.printing import printable_logger
 
 from .files import expand, read_kept
 from .openssh import PublicKey
+from .syntax import FILE_MAX, OTHER_TYPES, clean_line, decode_lines
 
 logger = printable_logger(__name__)
-
-TRUST_FILE_MAX = 1024 * 1024
-"""Ten thousand keys."""
-LINE_MAX = 8 * 1024
-"""A line of one mebibyte took 0.4 s to refuse."""
-
-OTHER_TYPES = {
-    "ssh-rsa",
-    "ssh-dss",
-    "ecdsa-sha2-nistp256",
-    "ecdsa-sha2-nistp384",
-    "ecdsa-sha2-nistp521",
-    "sk-ssh-ed25519@openssh.com",
-    "sk-ecdsa-sha2-nistp256@openssh.com",
-}
-"""Listed by name: with any other type, `@revoked` might be meant for an Ed25519 key whose type is misspelt."""
 
 _OPTION = re.compile(r'(?P<name>[A-Za-z0-9-]+)(?:="(?P<value>(?:\\"|[^"\\]|\\(?!"))*)")?(?P<after>[, ])')
 """Inside the quotes a backslash stands for itself, unless a quote follows (sshd(8), AUTHORIZED_KEYS FILE FORMAT)."""
@@ -143,32 +128,9 @@ def _check_services(names: Iterable[str]) -> frozenset[str]:
 
 def _read_lines(path: str | os.PathLike[str]) -> list[str]:
     try:
-        return decode_lines(path, read_kept(path, TRUST_FILE_MAX))
+        return decode_lines(path, read_kept(path, FILE_MAX))
     except KeyFormatError as exc:
         raise TrustFormatError(str(exc)) from exc
-
-
-def decode_lines(path: str | os.PathLike[str], data: bytes) -> list[str]:
-    """The lines of a file's contents. Raises `TrustFormatError` when they are not UTF-8."""
-    try:
-        return data.decode().split("\n")
-    except UnicodeDecodeError as exc:
-        number = exc.object[: exc.start].count(b"\n") + 1
-        raise TrustFormatError(f"{path}:{number}: not UTF-8") from exc
-
-
-def clean_line(line: str) -> str:
-    """A line without what does not count; empty for an empty line and a comment. Raises `TrustFormatError`."""
-    text = line.removesuffix("\r").replace("\t", " ").strip(" ")
-    if text.startswith("#"):
-        return ""
-    if not text.isprintable():  # it would be a part of a name that looks like another one
-        character = next(one for one in text if not one.isprintable())
-        name = ", a byte order mark," if character == "\ufeff" else ""
-        raise TrustFormatError(f"it has the character U+{ord(character):04X}{name} which is not printable")
-    if len(text) > LINE_MAX:
-        raise TrustFormatError(f"the line is longer than {LINE_MAX} characters")
-    return text
 
 
 def _add_line(grants: dict[PublicKey, Grant], line: str) -> None:
