@@ -1,4 +1,4 @@
-"""The program ``chanlink``.  It is beside the package: to import that takes time, and Ctrl-C is to end us quietly."""
+"""The program ``chanlink``. It is beside the package: to import that takes time, and Ctrl-C is to end us quietly."""
 
 import signal
 import sys

@@ -23,7 +23,7 @@ def let_interrupts_end_us() -> None:
 
 
 def let_interrupts_raise() -> None:
-    """From now on Ctrl-C is an exception, so that what is begun is undone.  If it was ignored, it still is."""
+    """From now on Ctrl-C is an exception, so that what is begun is undone. If it was ignored, it still is."""
     if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, _end):
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -15,7 +15,7 @@ TRIES = 3
 
 
 def load_ours(options: argparse.Namespace) -> chanlink.Identity | chanlink.PublicKey | None:
-    """Our identity; of one in an agent its public half, or None if there is only one there."""
+    """Our identity. Of one in an agent this is the public half, or None for the only one that it holds."""
     if options.agent:
         return None if options.identity is None else public_key(options.identity)
     return load_identity(options.identity) if options.identity is not None else default_identity()
@@ -36,7 +36,7 @@ def default_path() -> str:
 
 
 def load_identity(path: str) -> chanlink.Identity:
-    """The key in a file; who sits at a terminal is asked for its passphrase."""
+    """The key in a file; its passphrase, if it has one, is asked for at the terminal."""
     try:
         return chanlink.Identity.load(path)
     except chanlink.KeyFormatError as exc:

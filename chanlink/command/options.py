@@ -43,7 +43,7 @@ def add_psk(parser: argparse.ArgumentParser) -> None:
 
 
 def add_expectations(parser: argparse.ArgumentParser) -> None:
-    """Who connects: who we are, and which server we expect."""
+    """For a command that connects: who we are, and which server we expect."""
     add_identity(parser)
     parser.add_argument("--peer", metavar="KEY|FILE", help="the server's public key, or a .pub file with it")
     parser.add_argument(
@@ -71,7 +71,7 @@ def add_expectations(parser: argparse.ArgumentParser) -> None:
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Who is connected to: who may."""
+    """For a command that listens: who may connect."""
     parser.add_argument(
         "--trust",
         metavar="FILE",

@@ -31,7 +31,7 @@ def complain(problem: str) -> None:
 
 
 def note(text: str) -> None:
-    """For people, beside what is on standard output for programs.  There may be no standard error, or no room."""
+    """A line for people, besides what standard output has for programs. Standard error may be missing, or full."""
     if sys.stderr is not None:
         try:
             print(printable(text), file=sys.stderr, flush=True)

@@ -25,7 +25,7 @@ Services = Mapping[str, Any]
 def in_event_loop(
     function: Callable[[argparse.Namespace], Awaitable[int]],
 ) -> Callable[[argparse.Namespace], int]:
-    """An action that is asynchronous.  Files are read before the loop starts, because that may ask for a passphrase."""
+    """Make an action of a coroutine. Files are read before the loop starts, since that may ask for a passphrase."""
 
     def action(options: argparse.Namespace) -> int:
         backend, backend_options = _backend()
@@ -35,7 +35,7 @@ def in_event_loop(
             options.loaded = load_ours(options)
         let_interrupts_end_us()
         try:
-            anyio.run(checkpoint, backend=backend, backend_options=backend_options)  # which imports what it takes
+            anyio.run(checkpoint, backend=backend, backend_options=backend_options)  # which imports what it needs
         except (LookupError, ImportError) as exc:
             name = os.environ["CHANLINK_EVENT_LOOP"]
             raise Problem(f"CHANLINK_EVENT_LOOP={name} needs what is not installed: pip install {name}") from exc
@@ -91,7 +91,7 @@ async def listening(
 
 @asynccontextmanager
 async def asking(session: chanlink.Session, service: str) -> AsyncGenerator[chanlink.Sender[Any], None]:
-    """A channel to a service, for messages with ends; that it is refused is said for them, too."""
+    """A channel to a service, for messages with ends: if the service is refused, they fail for the same reason."""
     async with await session.open(service) as requests:
         try:
             yield requests
@@ -113,8 +113,8 @@ async def serve_until_stopped(address: str, options: argparse.Namespace, service
 
 
 async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
-    """Call a function that may go on for ever; somebody who interrupts us cancels it."""
-    # From the beginning: who has read that we are listening may interrupt us at once.
+    """Call a function that may go on for ever, until it is done or somebody interrupts us."""
+    # From the beginning: whoever has read that we are listening may interrupt us at once.
     with heeding(*ENDING) as signals:
         async with anyio.create_task_group() as tasks:
 
@@ -128,7 +128,7 @@ async def until_stopped(function: Callable[[], Awaitable[None]]) -> None:
 
 
 def _silence() -> None:
-    """What the library logs would be a second line beside the one that says the same to the user."""
+    """Keep quiet what the library logs: the user is told the same in a line of ours."""
     logging.getLogger("chanlink").addHandler(logging.NullHandler())
     if logging.lastResort is not None:
         logging.lastResort.addFilter(chanlink.PrintableLog())

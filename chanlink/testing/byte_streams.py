@@ -52,7 +52,7 @@ async def _read_all(stream: ByteReceiveStream) -> bytes:
 
 
 async def _fill(stream: ByteSendStream, most: int) -> int:
-    """Send until that has to wait, also after a while; return how many bytes were accepted.  Cancels one send."""
+    """Send until that has to wait, also after a while; return how many bytes were accepted. Cancels one send."""
     accepted = 0
     async with anyio.create_task_group() as tasks:
 

@@ -14,11 +14,11 @@ from chanlink import ByteStream
 class FaultyStream(AnyByteStream):
     """A byte stream around another one, with faults; each is off until it is asked for, and they add up.
 
-    ``cut_after``: once so many bytes were sent, or so many received, the connection breaks, in the middle of
+    ``cut_after``: once this many bytes were sent, or this many received, the connection breaks, in the middle of
     whatever it is: both directions raise `anyio.BrokenResourceError` from then on. The other side sees what a broken
     connection looks like there; when the stream below is a `chanlink.ByteStream` that is a failure, never an end.
 
-    ``piece``: sends and receives at most so many bytes at a time; 1 is the hardest test of a parser.
+    ``piece``: sends and receives at most this many bytes at a time; 1 is the hardest test of a parser.
 
     ``delay``: seconds that each piece waits before it is sent.
 
@@ -50,7 +50,7 @@ class FaultyStream(AnyByteStream):
         self.received = 0
 
     async def send(self, item: bytes) -> None:
-        """As the stream below; in pieces, and up to the cut.  Cancelled: some pieces may have been sent."""
+        """As the stream below; in pieces, and up to the cut. Cancelled: some pieces may have been sent."""
         self._check()
         left = memoryview(item)
         while left:

@@ -113,7 +113,7 @@ async def flush_returns_when_everything_was_taken(bench: Bench) -> None:
 
 @PROMISES.add
 async def receive_many_takes_what_is_there(bench: Bench) -> None:
-    """receive_many(limit) returns at least one message and at most so many, in order; then it raises the reason."""
+    """receive_many(limit) returns at least one message and at most that many, in order; then it raises the reason."""
     async with bench.channel(None) as (sender, receiver):
         for n in range(10):
             await sender.send(n)

@@ -76,7 +76,7 @@ class Bench:
 
 
 Promise = Callable[[Bench], Awaitable[None]]
-"""Tries one thing.  Its docstring is the promise in words."""
+"""Tries one thing. Its docstring is the promise in words."""
 AnyPromise = TypeVar("AnyPromise", bound=Promise)
 
 
@@ -168,7 +168,7 @@ class raising:
 
 
 async def eventually(condition: Callable[[], object]) -> None:
-    """Wait until it is so.  The time of the promise is the bound."""
+    """Wait until it is so. The time of the promise is the bound."""
     turns = 0
     while not condition():
         turns += 1

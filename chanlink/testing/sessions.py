@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import anyio
 from anyio.abc import ByteStream as AnyByteStream
@@ -38,23 +39,8 @@ async def session_pair(
     limits = limits or Limits()
     server_limits = server_limits or limits
     here, there = (wire(stream) if wire is not None else stream for stream in byte_pipe())
-    client = Session(
-        here,
-        client_side=True,
-        peer=dataclasses.replace(PEER),
-        limits=limits,
-        peer_limits=server_limits.announced(),
-        services=client_services,
-    )
-    server = Session(
-        there,
-        client_side=False,
-        peer=dataclasses.replace(PEER),
-        limits=server_limits,
-        peer_limits=limits.announced(),
-        services=services,
-        allows=allows,
-    )
+    client = Session(here, client_side=True, services=client_services, **_about(limits, server_limits))
+    server = Session(there, client_side=False, services=services, allows=allows, **_about(server_limits, limits))
     error: BaseException | None = None
     async with anyio.create_task_group() as tasks:
         ready, done = anyio.Event(), anyio.Event()
@@ -68,6 +54,11 @@ async def session_pair(
         done.set()
     if error is not None:
         raise error
+
+
+def _about(ours: Limits, theirs: Limits) -> dict[str, Any]:
+    """What the handshake would have told a session."""
+    return {"peer": dataclasses.replace(PEER), "limits": ours, "peer_limits": theirs.announced()}
 
 
 async def _live(session: Session, ready: anyio.Event, done: anyio.Event) -> None:

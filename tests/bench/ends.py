@@ -61,7 +61,7 @@ class Outcome(NamedTuple):
 def main() -> None:
     role, peer, backend, folder = sys.argv[1:]
     logging.basicConfig(level=logging.ERROR)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who started us hears it, and stops us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever started us hears it, and stops us
     _allow_many_files()
     if role == "client":
         _obey(load(peer), backend)
@@ -158,7 +158,7 @@ class End:
         )
 
     def answer(self) -> dict[str, Any]:
-        """The next line that it says.  Raises `Missing`, or `RuntimeError` for what has failed there."""
+        """The next line that it says. Raises `Missing`, or `RuntimeError` for what has failed there."""
         assert self.process.stdout is not None
         if not select.select([self.process.stdout], [], [], PATIENCE)[0]:
             self.process.kill()
@@ -219,7 +219,7 @@ class Pair:
     def work(
         self, work: str, options: dict[str, Any], *, where: dict[str, Any] | None = None, profile: Path | None = None
     ) -> Outcome:
-        """Run a work once.  ``where`` says otherwise where the server is."""
+        """Run a work once. ``where`` says otherwise where the server is."""
         order = {"work": work, "options": options, "where": {**self.where, **(where or {})}}
         return self._client.order(order if profile is None else {**order, "profile": str(profile)})
 

@@ -1,6 +1,6 @@
 """What every benchmark is made of: rows, goals, and runs that take turns.
 
-A row compares one figure of ours with the same figure of its peers.  All are measured in turn (ours, peer, ours,
+A row compares one figure of ours with the same figure of its peers. All are measured in turn (ours, peer, ours,
 peer, ...) in one run, because the machine is not ours alone: the figures wander, their ratio hardly does.
 """
 
@@ -34,7 +34,7 @@ class Task:
     link: tuple[float, float] | None = None
     """The round trip (seconds) and the rate (bits a second) of a link between the two ends; None for the loopback."""
     pick: str = ""
-    """Which figure of several, by name.  Tasks that differ only in this share their runs."""
+    """Which figure of several, by name. Tasks that differ only in this share their runs."""
 
 
 Local = Callable[[], float]
@@ -75,7 +75,7 @@ class Bench:
         signal.signal(signal.SIGINT, heard)
 
     def run(self, task: Task | Local, turn: int) -> Outcome:
-        """Run it once; ``turn`` is how often that has been done for its row.  Raises `Missing`, or whatever fails."""
+        """Run it once; ``turn`` is how often that has been done for its row. Raises `Missing`, or whatever fails."""
         if not isinstance(task, Task):
             return Outcome(task(), 1.0, None, {})
         if not task.pick:

@@ -10,13 +10,13 @@ from typing import Any
 
 @dataclass
 class Goal:
-    """What we want a figure to be.  It is printed, and nothing fails but ``--check``."""
+    """What we want a figure to be. It is printed, and nothing fails but ``--check``."""
 
     sign: str
     """``>=`` or ``<=``."""
     value: float
     to: str = ""
-    """The peer of whose figure ours should be so many times; empty: it is about our own figure."""
+    """The peer of whose figure ours should be this many times; empty: it is about our own figure."""
 
     def __str__(self) -> str:
         return f"{self.sign} {short(self.value)}{' x' if self.to else ''}"
@@ -40,7 +40,7 @@ class Runs:
 
 @dataclass
 class Result:
-    """A row that was measured.  Ours is the side without a name."""
+    """A row that was measured. Ours is the side without a name."""
 
     name: str
     what: str

@@ -1,4 +1,4 @@
-"""``python -m tests.bench.smoke``: has something become slower?  Compares with baseline.json, in under a minute.
+"""``python -m tests.bench.smoke``: has something become slower? Compares with baseline.json, in under a minute.
 
 What is compared is how many times better or worse than a peer we are, both measured in turn in the same run: the
 machine matters little. One that fell by more than a quarter is measured again, twice at most, and then fails by name.
@@ -48,7 +48,7 @@ ROUNDS = 3
 
 
 class Compared(NamedTuple):
-    """A row beside the baseline.  Figures are advantages: how many times better than the peer we are."""
+    """A row beside the baseline. Figures are advantages: how many times better than the peer we are."""
 
     name: str
     before: float

@@ -141,7 +141,7 @@ class Recipe:
     """How a message is made."""
 
     shares: tuple[tuple[str, int], ...] = (("empty map", 1),)
-    """Of each kind so many after each other, and so on from the beginning."""
+    """Of each kind this many after each other, and so on from the beginning."""
     runs: bool = False
     """Whether all of one kind come after each other instead."""
     values: int = LIMITS.message_values
@@ -152,7 +152,7 @@ class Recipe:
     arrives: str = "whole"
 
     def body(self) -> bytes:
-        """At most so many values in so many bytes."""
+        """At most this many values in this many bytes."""
         keys = colliding(self.int_keys)
         packed: bytes = msgpack.packb(dict.fromkeys(keys)) if keys else b"\xc0"
         references = b"".join(b"\xd4\1%c" % number for number in range(self.ends))

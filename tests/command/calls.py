@@ -25,7 +25,7 @@ ANYWHERE = "tcp://127.0.0.1:0"
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:
-    """Nothing of who runs the tests: a home of its own, no agent, no identity."""
+    """Nothing of whoever runs the tests: a home of its own, no agent, no identity."""
     kept = {name: value for name, value in os.environ.items() if name not in ("SSH_AUTH_SOCK", "CHANLINK_IDENTITY")}
     return {**kept, "HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **more}
 

@@ -42,7 +42,7 @@ AnyPlaces = TypeVar("AnyPlaces", bound="Places")
 
 
 class Places:
-    """Two places, and what can be made between them.  This one has both in one process.
+    """Two places, and what can be made between them. This one has both in one process.
 
     What is made here, or is given to `keep`, is closed at the end.
     """

@@ -162,7 +162,7 @@ async def test_a_sized_stream_takes_exactly_its_size(route: Route, case: str) ->
 
 
 class Source(ByteReceiveStream):
-    """Has so many pieces, and then ends or breaks."""
+    """Has this many pieces, and then ends or breaks."""
 
     def __init__(self, pieces: int, error: Exception | None = None) -> None:
         self.left = pieces

@@ -62,7 +62,7 @@ async def test_every_promise_is_kept_over_a_faulty_wire(name: str, hops: int) ->
 
 
 def cut_at(n: int, hops: int) -> Any:
-    """The connection of the last hop breaks after so many bytes in either direction."""
+    """The connection of the last hop breaks after this many bytes in either direction."""
     made = []
 
     @asynccontextmanager

@@ -240,4 +240,4 @@ async def test_three_tasks_that_share_a_sender_get_their_turns(route: Route) -> 
             for _ in range(300):
                 await receiver.receive()
             tasks.cancel_scope.cancel()
-        assert min(counts) >= 10  # who has just sent may be quicker than who waits, but nobody starves
+        assert min(counts) >= 10  # a task that has just sent may be quicker than one that waits, but none starves

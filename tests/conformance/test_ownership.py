@@ -93,8 +93,8 @@ async def test_tasks_that_wait_at_the_end_that_stays_wait_on(route: Route) -> No
             await sender.send([other, two])
             there, there_two = places.keep(await receiver.receive())
             assert [await there.receive(), await there.receive()] == ["fills the channel", "waits"]
-            await there_two.send("to who waits")
-        assert received == ["to who waits"]
+            await there_two.send("to whoever waits")
+        assert received == ["to whoever waits"]
 
 
 @every_route

@@ -20,7 +20,7 @@ LENGTH = 8_192
 LENGTHS = {"frames": 1_024}
 """A dozen frames: longer inputs have more of the same, and are six times as slow."""
 GROWN = 256
-"""One of so many inputs is also tried as long as can be."""
+"""One of this many inputs is also tried as long as can be."""
 
 
 def fuzz(name: str, seconds: int) -> None:

@@ -99,7 +99,7 @@ class Target(NamedTuple):
     longest: int
     """How many bytes an input may have: what the limits, or the reader of a file, allow."""
     grow: Grow
-    """Makes an input of so many bytes of a short one."""
+    """Makes an input of this many bytes of a short one."""
     seconds: float
     """What an input may cost in processor time, however long it is."""
 
@@ -347,7 +347,7 @@ def list_of_values(data: bytes, longest: int) -> bytes:
 
 @target(LIMITS.message_size, grow=list_of_values)
 def message(data: bytes) -> None:
-    """A message with or without a table; any end in it may be claimed.  In pieces it is what it is joined."""
+    """A message with or without a table; any end in it may be claimed. In pieces it is what it is joined."""
 
     class Mentioned:
         pass

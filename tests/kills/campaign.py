@@ -157,7 +157,7 @@ def _environment(pid: int) -> bytes:
 
 
 def campaign(folder: Path, rounds: int, seed: int, workers: int = 3) -> Counter[str]:
-    """So many rounds; what was seen.  Raises `AssertionError` for what must not be."""
+    """So many rounds; what was seen. Raises `AssertionError` for what must not be."""
 
     def work(number: int) -> Counter[str]:
         worker = Worker(folder / f"worker-{number}", random.Random(f"{seed}-{number}"))

@@ -56,7 +56,7 @@ def test_in_the_background_nothing_is_stopped(place: Place) -> None:
 
 
 def test_a_terminal_that_a_command_wants_is_waited_for(place: Place) -> None:
-    """As ssh -t does: who wants raw mode from the background is stopped, until it is brought to the front."""
+    """As ssh -t does: whoever wants raw mode from the background is stopped, until it is brought to the front."""
     with _bash(place) as shell:
         before = shell.mode()
         shell.type(_line(place, "rexec run -t {ours} {rexec} -- sh -c 'echo $((40+2)); cat'") + " &\n")

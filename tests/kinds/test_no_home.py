@@ -1,4 +1,4 @@
-"""A user without a home: HOME is not set, and no password file has him.  Every command says so in one line."""
+"""A user without a home: HOME is not set, and no password file has him. Every command says so in one line."""
 
 import os
 import shutil

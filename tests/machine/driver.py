@@ -31,7 +31,7 @@ plans = st.integers(1, MOST).flatmap(
 
 
 async def play(plan: Plan, sealed: bool) -> Counter[str]:
-    """Do the steps.  Raises `Wrong`, or what else went wrong; returns what was done."""
+    """Do the steps. Raises `Wrong`, or what else went wrong; returns what was done."""
     error: BaseException | None = None
     counts: Counter[str] = Counter()
     async with anyio.create_task_group() as tasks:
@@ -144,7 +144,7 @@ class Clock:
 
 
 def run(plan: Plan, backend: str = "asyncio", *, sealed: bool = False, **options: object) -> Counter[str]:
-    """Play on one backend; the same plan always goes the same way.  `sealed`: over sockets, in records."""
+    """Play on one backend; the same plan always goes the same way. `sealed`: over sockets, in records."""
     if backend == "trio":
         _steady_trio()
     gc.disable()

@@ -1,4 +1,4 @@
-"""What the machine can do in one step.  Each step gets two numbers, which choose among what is possible now."""
+"""What the machine can do in one step. Each step gets two numbers, which choose among what is possible now."""
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial

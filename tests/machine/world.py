@@ -25,7 +25,7 @@ from .model import End, Flow, Line, Message, Wrong, check, outcome
 
 PAIRS = (("A", "R"), ("R", "B"), ("A", "B"))
 TURNS = 60
-"""After so many turns of the event loop everything has come to rest, also over some relays."""
+"""After this many turns of the event loop everything has come to rest, also over some relays."""
 STEP = 7_919
 """A prime: byte number n of a flow says where it belongs."""
 

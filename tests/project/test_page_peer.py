@@ -92,7 +92,7 @@ class Channel:
 
 
 def exchange(conversation: Conversation, works: Iterable[tuple[Channel, list[int]]], *, lazy: bool) -> None:
-    """Until everything has arrived.  A `lazy` application takes only when nothing else goes on."""
+    """Until everything has arrived. A `lazy` application takes only when nothing else goes on."""
     queues = [(channel, deque(sizes)) for channel, sizes in works]
     while any(sizes or channel.sent for channel, sizes in queues):
         goes_on = bool(conversation.carry())

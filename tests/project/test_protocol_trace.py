@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("anyio_backend", ["asyn
 
 
 class Traced:
-    """One side: a mux, and what makes ends of its streams.  It writes when it is told to."""
+    """One side: a mux, and what makes ends of its streams. It writes when it is told to."""
 
     other: "Traced"
     now = 1_000.0

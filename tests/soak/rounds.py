@@ -269,7 +269,7 @@ class Figures(NamedTuple):
 
 
 async def soak(count: int) -> Figures:
-    """Make and abandon `count` channels.  Raises AssertionError if something is left but memory, which is returned."""
+    """Make and abandon `count` channels. Raises AssertionError if something is left but memory, which is returned."""
     tracemalloc.start()
     try:
         return await _soak(count)

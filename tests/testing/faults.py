@@ -377,7 +377,7 @@ BYTE_STREAM_FAULTS: list[tuple[str, dict[str, Callable[..., Awaitable[Any]]]]] =
 # --- finding them -----------------------------------------------------------------------------------
 
 IMPATIENCE = 0.3
-"""Seconds; for faults that are seen by nothing happening.  When all is slow, they are seen all the same."""
+"""Seconds; for faults that are seen by nothing happening. When all is slow, they are seen all the same."""
 
 
 def each_fault_of(promises: Promises) -> pytest.MarkDecorator:

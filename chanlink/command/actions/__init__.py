@@ -1,4 +1,4 @@
-"""What subcommands do, as far as it is more than some calls of the library.  Nothing here knows of arguments.
+"""What subcommands do, as far as it is more than some calls of the library. Nothing here knows of arguments.
 
     stdio         standard input and output for an event loop, joined to a byte stream
     forwarding    connections of local programs over byte streams of a session

@@ -37,7 +37,7 @@ logger.addFilter(chanlink.PrintableLog())
 
 
 def parse_target(text: str) -> Address:
-    """An address with its port: the default one of chanlink is never meant.  Raises `AddressError` and `Usage`."""
+    """An address with its port: the default one of chanlink is never meant. Raises `AddressError` and `Usage`."""
     address = parse_address(text)
     if not address.path and (address.port == 0 or not text.rpartition(":")[2].isdigit()):
         raise Usage(f"{text}: write the port, too: tcp://HOST:PORT")
@@ -75,7 +75,7 @@ def forwarder(target: Address) -> chanlink.streams:
 
 
 async def local_sockets(text: str) -> ListeningSockets:
-    """Where local programs connect.  Raises `AddressError` and `ConnectFailed`."""
+    """Where local programs connect. Raises `AddressError` and `ConnectFailed`."""
     return await listening_sockets(parse_address(text))
 
 

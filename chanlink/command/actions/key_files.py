@@ -25,7 +25,7 @@ def make_shared_secret() -> str:
 
 
 def write_secret(file: str, text: str) -> None:
-    """Make a file that only its owner can read, where nothing is.  Raises `KeyFormatError`."""
+    """Make a file that only its owner can read, where nothing is. Raises `KeyFormatError`."""
     try:
         files.create(file, text.encode(), 0o600)
     except OSError as exc:
@@ -33,10 +33,10 @@ def write_secret(file: str, text: str) -> None:
 
 
 def holds_private_key(file: str) -> bool:
-    """Whether it is a private key, which must not be read without a look at its mode.  Raises `KeyFormatError`."""
+    """Whether it is a private key, which must not be read without a look at its mode. Raises `KeyFormatError`."""
     return files.read_limited(file, openssh.KEY_FILE_MAX).lstrip().startswith(b"-----BEGIN")
 
 
 async def agent_keys() -> list[PublicKey]:
-    """The Ed25519 keys that the ssh-agent holds.  Raises `chanlink.AgentError`."""
+    """The Ed25519 keys that the ssh-agent holds. Raises `chanlink.AgentError`."""
     return await SshAgent().keys()

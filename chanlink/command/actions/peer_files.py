@@ -21,9 +21,9 @@ class Entry(NamedTuple):
     number: int
     key: PublicKey
     names: tuple[str, ...]
-    """Of a known peer: the names that the line has it by."""
+    """Of a known server: the names by which the line has it."""
     services: frozenset[str] | None
-    """Of one who may connect: the services that it may use, None for all of them."""
+    """Of a client that may connect: the services that it may use; None means all of them."""
     revoked: bool
     subject: str
     """Whom or what the key is for, in a column."""
@@ -41,7 +41,7 @@ class Entry(NamedTuple):
 
 
 class PeerFile(abc.ABC):
-    """A file of keys, one a line.  Everything raises `ConfigError` or `Problem`, and has changed nothing then."""
+    """A file of keys, one a line. Everything raises `ConfigError` or `Problem`, and has changed nothing then."""
 
     def __init__(self, path: str) -> None:
         self.path = files.expand(path)
@@ -109,7 +109,7 @@ class PeerFile(abc.ABC):
     # --- which keys are meant ---
 
     def find(self, entries: Sequence[Entry], whom: Sequence[str]) -> list[Entry]:
-        """The lines of all of these, each once.  Raises `Problem` when one of them has none."""
+        """The lines of all of these, each once. Raises `Problem` when one of them has none."""
         found: dict[int, Entry] = {}
         for one in whom:
             matching = self.matching(entries, one)
@@ -160,7 +160,7 @@ def append(lines: list[str], line: str) -> None:
 
 
 class TrustFile(PeerFile):
-    """Who may connect: ``authorized_keys`` syntax.  What was revoked stays as a comment."""
+    """Who may connect: ``authorized_keys`` syntax. What was revoked stays as a comment."""
 
     def parse(self, number: int, text: str) -> Entry | None:
         parsed = trust.parse_line(text)

@@ -2,9 +2,9 @@
 
 A descriptor is non-blocking by a flag of the open file, which we share with the shell and whoever else has it, and a
 terminal that is left non-blocking breaks the programs after us. So pipes and terminals are opened once more, sockets
-are asked not to wait in each call, and what remains is written in worker threads. Who waits for a shared descriptor
-does it by way of a `Watch`, because an event loop may set that flag of whatever it is given (libuv does). Reading and
-writing come first, and waiting only when told to: on a busy pipe that saves a turn of the event loop for each piece.
+are asked not to wait in each call, and what remains is written in worker threads. A shared descriptor is waited for by
+way of a `Watch`, because an event loop may set that flag on whatever it is given (libuv does). Reading and writing are
+tried first, and waited for only when that fails: on a busy pipe this saves a turn of the event loop for each piece.
 """
 
 import os
@@ -21,11 +21,11 @@ import anyio.to_thread
 import chanlink
 
 PIECE = 64 * 1024
-"""What is read at a time: about a DATA frame of the session."""
+"""Bytes to read at a time: about a DATA frame of the session."""
 
 
 class Watch:
-    """Waits for a descriptor that others have, too: the event loop gets a selector, and the selector the descriptor."""
+    """Waits for a descriptor that others have as well: the event loop sees a selector, the selector the descriptor."""
 
     def __init__(self, descriptor: int, events: int = selectors.EVENT_READ) -> None:
         self._selector = selectors.DefaultSelector()
@@ -49,7 +49,7 @@ class Input:
         self._watch = Watch(self._descriptor)
 
     async def receive(self) -> bytes:
-        """At least one byte; none at the end.  Raises `OSError`."""
+        """At least one byte; none at the end. Raises `OSError`."""
         if self._waits:
             await self._watch.ready()
         while True:
@@ -71,7 +71,7 @@ class Output:
         self._socket = socket.socket(fileno=os.dup(descriptor)) if is_socket else None
 
     async def send(self, data: bytes) -> None:
-        """Write it all.  Raises `BrokenPipeError` when nobody reads it any more, or another `OSError`."""
+        """Write it all. Raises `BrokenPipeError` when nobody reads it any more, or another `OSError`."""
         rest = memoryview(data)
         while rest:
             try:
@@ -85,7 +85,7 @@ class Output:
                 rest = rest[written:]
 
     def end(self) -> None:
-        """Nothing more comes: who reads sees the end, though this process goes on.  Raises `OSError`."""
+        """Nothing more comes: the reader sees the end, though this process goes on. Raises `OSError`."""
         if self._socket is not None:
             with suppress(OSError):  # the other side has gone
                 self._socket.shutdown(socket.SHUT_WR)

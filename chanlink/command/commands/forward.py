@@ -108,7 +108,7 @@ async def _listen(options: argparse.Namespace) -> None:
 async def _keep_connected(
     options: argparse.Namespace, forwarder: "Forwarder", *, task_status: TaskStatus[None]
 ) -> None:
-    """Connect, and again when the session was lost.  Raises what goes wrong the first time, or will each time."""
+    """Connect, and again when the session was lost. Raises what goes wrong the first time, or will each time."""
     pause, connected_before = FIRST_PAUSE, False
     while True:
         try:

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 NOTES = """\
 Without --trust it is about the servers that we connect to, and their keys (known_hosts syntax); with --trust about
 those who may connect to a server of ours (authorized_keys syntax). A file is replaced as a whole, with its comments,
-order and mode, and others who change it at the same time wait. One with a line that is not understood is left alone.
+order and mode, and whoever changes it at the same time waits. A file with a line that is not understood is left alone.
 
-A running server looks at its trust file every second: who was removed or revoked loses the sessions, too.
+A running server looks at its trust file every second: whoever was removed or revoked loses open sessions, too.
 
 examples:
   chanlink peers add tcp://build:9323 build.pub

@@ -32,7 +32,7 @@ async def out_of(where: Where, meter: Meter, *, count: int) -> None:
 
 
 async def cold(where: Where, meter: Meter, *, count: int) -> None:
-    """Run ``true``, so many times, each with a connection of its own."""
+    """Run ``true``, this many times, each with a connection of its own."""
     command = [*program(where, meter), "true"]
     run(command)
     with meter.over(count):

@@ -15,7 +15,7 @@ Command = Callable[[Path, Path], list[str]]
 
 
 def copy(meter: Meter, command: Command, what: str, count: int) -> None:
-    """Copy ``count`` bytes in one file (``large``), or so many files of 1 kB (``small``), on one disk."""
+    """Copy ``count`` bytes in one file (``large``), or this many files of 1 kB (``small``), on one disk."""
     with tempfile.TemporaryDirectory(prefix="chanlink-bench-") as folder:
         source, target = Path(folder) / "source", Path(folder) / "target"
         source.mkdir()

@@ -1,4 +1,4 @@
-"""A link with a long way and little room, in user space: a proxy that delays what passes, and lets through so much.
+"""A link with a long way and little room, in user space: a proxy that delays what passes, and lets little through.
 
 What it is like is in ``link.json`` in its folder: the server behind it (``host``, ``port``), the ``round_trip`` in
 seconds, and the ``rate`` in bits a second, each way. What does not fit into the link waits in the sockets, so that

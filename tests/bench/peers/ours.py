@@ -51,7 +51,7 @@ def connect(where: Where, over: str = "tcp") -> AbstractAsyncContextManager[chan
 async def one_way(
     where: Where, meter: Meter, *, count: int, service: str = "count", tasks: int = 1, channels: int = 1
 ) -> None:
-    """Maps, from so many tasks that share the channels."""
+    """Maps, from this many tasks that share the channels."""
     async with connect(where) as session:
         senders = [await session.open(service) for _ in range(channels)]
 
@@ -74,7 +74,7 @@ async def one_way(
 
 
 async def large(where: Where, meter: Meter, *, count: int, size: int) -> None:
-    """Messages with so many bytes in them; ``count`` is bytes."""
+    """Messages with this many bytes in them; ``count`` is bytes."""
     body = bytes(size)
     async with connect(where) as session, await session.open("count") as sender:
         with meter.over(count // size * size):
@@ -117,7 +117,7 @@ async def there_and_back(session: chanlink.Session, meter: Meter, count: int) ->
 
 
 async def trips(sender: Any, answers: Any, count: int) -> list[float]:
-    """How long each of so many round trips took, in microseconds, sorted; fewer if they take too long."""
+    """How long each of this many round trips took, in microseconds, sorted; fewer if they take too long."""
     took = []
     until = time.monotonic() + PATIENCE
     while len(took) < count and time.monotonic() < until:

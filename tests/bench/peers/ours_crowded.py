@@ -37,7 +37,7 @@ def _found(meter: Meter, series: list[tuple[int, float, float, float]]) -> None:
 
 
 async def channels(where: Where, meter: Meter, *, count: int, cycles: int) -> None:
-    """At each step, with so many idle channels open: what opening and closing one costs, and KiB for each on
+    """At each step, with this many idle channels open: what opening and closing one costs, and KiB for each on
     a side."""
     series = []
     async with connect(where) as session, await session.open("keep") as keeper:
@@ -65,7 +65,7 @@ async def _open_idle(keeper: chanlink.Sender[Any], kept: list[chanlink.Sender[An
 
 
 async def _open_and_close(session: chanlink.Session, meter: Meter, count: int) -> float:
-    """Microseconds of processor time of both ends for each: open, one message, close.  Garbage collection is in it."""
+    """Microseconds of processor time of both ends for each: open, one message, close. Garbage collection is in it."""
     gc.collect()
     with meter.over(count):
         for _ in range(count // BATCH):
@@ -81,7 +81,7 @@ async def _open_and_close(session: chanlink.Session, meter: Meter, count: int) -
 
 
 async def sessions(where: Where, meter: Meter, *, count: int, trips: int) -> None:
-    """At each step, with so many idle sessions: the round trip of one more, and KiB for each on a side."""
+    """At each step, with this many idle sessions: the round trip of one more, and KiB for each on a side."""
     series = []
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(connect(where))

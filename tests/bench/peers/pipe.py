@@ -15,14 +15,14 @@ async def into(where: Where, meter: Meter, *, count: int) -> None:
 
 
 async def command(where: Where, meter: Meter, *, count: int) -> None:
-    """fork and exec, so many times."""
+    """fork and exec, this many times."""
     with meter.over(count):
         for _ in range(count):
             commands.run(["true"])
 
 
 async def interpreter(where: Where, meter: Meter, *, count: int, program: str) -> None:
-    """Start an interpreter with a program, so many times."""
+    """Start an interpreter with a program, this many times."""
     command = [sys.executable, "-c", program]
     commands.run(command)
     with meter.over(count):

@@ -1,4 +1,4 @@
-"""`rexec cp` of one large file and of many small ones.  Ours computes and compares a hash of everything."""
+"""`rexec cp` of one large file and of many small ones. Ours computes and compares a hash of everything."""
 
 from tests.bench.harness import Row, Task
 from tests.bench.results import Goal
