@@ -130,6 +130,11 @@ class PeerLimits:
     stream_window: int = _DEFAULT.stream_window
 
 
+STEPS = 10
+"""The time that a peer has for something goes by in this many steps. One in which our event loop stood still is one,
+however long it was: what has come meanwhile is read before the time is over."""
+
+
 class Bucket:
     """A token bucket: a burst of something at once, and a rate a second."""
 

@@ -18,14 +18,13 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint, checkpoint_if_cancelled, current_token
 
+from chanlink.limits import STEPS
 from chanlink.tasks import tasks_beside
 
 from .values import End
 
 YIELD_AFTER = 128
 """After this many steps that did not have to wait, a task lets the others run."""
-_STEPS = 10
-"""Time for a peer goes by in this many steps: one in which our event loop stood still is one, however long it was."""
 _order = count(1)
 EMPTY: Any = object()
 """What a feed returns while it has nothing."""
@@ -236,7 +235,7 @@ class Countdown:
         self.scope = CancelScope()
 
     async def run(self) -> None:
-        step = self.left / _STEPS
+        step = self.left / STEPS
         while self.left > 0:
             await anyio.sleep(min(step, self.left))
             self.left -= step

@@ -15,9 +15,9 @@ from anyio import CancelScope
 from anyio.abc import TaskGroup
 
 from chanlink.errors import SessionClosed, SessionError, UntrustedPeer
-from chanlink.limits import Bucket, Limits
+from chanlink.limits import STEPS, Bucket, Limits
 from chanlink.printing import printable_logger
-from chanlink.security.admission import STEPS, Admission, Seats, Visitor, source_of
+from chanlink.security.admission import Admission, Seats, Visitor, source_of
 from chanlink.security.handshake import Authenticated, handshake_as_server, turn_away
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant, Trust
@@ -73,7 +73,7 @@ class Greeter:
             self.closed = True
             self.sockets.close()
             for visitor in self.admission:
-                visitor.leave()
+                visitor.close()
 
     async def _keep_time(self) -> None:
         """End the handshakes that take too long."""
@@ -124,7 +124,7 @@ class Greeter:
         except Exception as exc:
             told = self._explain(exc, address, visitor)
         finally:
-            self.admission.left(visitor)
+            self.admission.gone(visitor)
             if authenticated is None and not self.closed and self.admission.failed(visitor, time.monotonic()):
                 logger.warning("%s: handshakes from there fail all the time, and come last for now", address)
             if authenticated is None:
@@ -160,7 +160,7 @@ class Greeter:
             case SessionError():
                 logger.info("%s was closed: %s", address, problem)
             case _:  # raised by the signer of our identity
-                visitor.blameless = True
+                visitor.excuse()
                 logger.error("%s was closed: the handshake failed on this side", address, exc_info=problem)
         return False
 

@@ -74,13 +74,13 @@ def test_a_good_client_is_not_the_one_to_go_while_most_of_the_others_dribble() -
 
 def test_who_left_by_itself_makes_room_and_who_was_sent_away_comes_not_back() -> None:
     room, gone, visitors = admit(2, unauthenticated=2)
-    room.left(visitors[0])
+    room.gone(visitors[0])
     room.enter("", gone.leave("2"))
     assert gone.names == []
     room.enter("", gone.leave("3"))
     assert gone.names == ["1"]
     room.spoke(visitors[1], 0.0)
-    room.left(visitors[1])
+    room.gone(visitors[1])
     assert len(room) == 2
     assert len(list(room)) == 2
 
@@ -104,7 +104,7 @@ def fail(room: Admission, source: str, now: float = 0.0, *, spoke: bool = True, 
         room.spoke(visitor, now)
     if sent_away:
         assert room.send_one_away()
-    room.left(visitor)
+    room.gone(visitor)
     return room.failed(visitor, now)
 
 
