@@ -16,11 +16,11 @@
     |  |- MessageTypeError                                     it is not of the channel's item type
     |  `- LimitReached                                         a bound of Limits, by name
     |- SessionError                                  the session is gone
-    |  |- ConnectFailed                                        no connection was made
+    |  |- ConnectFailed                                        no connection was made: code
     |  |- ConnectionLost                                       it broke without a farewell
     |  |- SessionClosed                                        one side closed it: code
     |  |- PeerTimeout                                          the peer went silent
-    |  |- HandshakeError                                       the peers did not agree
+    |  |- HandshakeError                                       the peers did not agree: code
     |  |  |- HandshakeTimeout
     |  |  |- WrongPeer                                         another key than expected
     |  |  `- UntrustedPeer                                     one side does not trust the other's key: remote

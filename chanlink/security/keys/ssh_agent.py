@@ -43,7 +43,10 @@ class SshAgent:
         path = os.fspath(socket) if socket is not None else os.environ.get("SSH_AUTH_SOCK")
         if not path:
             raise AgentError("there is no ssh-agent: $SSH_AUTH_SOCK is not set; start one with: eval $(ssh-agent)")
-        self.path = os.fspath(expand(path))
+        try:
+            self.path = os.fspath(expand(path))
+        except KeyFormatError as exc:
+            raise AgentError(f"there is no ssh-agent at {exc}") from exc
 
     async def keys(self) -> list[PublicKey]:
         """The Ed25519 keys that the agent holds now. Raises `AgentError`."""

@@ -220,7 +220,7 @@ async def test_there_is_no_agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(AgentError, match="is not set"):
         await Identity.from_agent()
     (tmp_path / "file").touch()
-    for path in (tmp_path / "missing", tmp_path / "file", tmp_path / ("x" * 200)):
+    for path in (tmp_path / "missing", tmp_path / "file", tmp_path / ("x" * 200), "~nobody-has-this-name/agent"):
         with pytest.raises(AgentError, match="no ssh-agent at"):
             await Identity.from_agent(socket=path)
 
