@@ -360,14 +360,9 @@ def test_nobody_asks_what_is_behind_a_seam() -> None:
 # --- tests mirror the sources -------------------------------------------------------------------
 
 UNTESTED = {
-    "channels/cases.py",
-    "channels/cores.py",
-    "channels/memory.py",
-    "channels/offers.py",
     "channels/values.py",
     "session/arguments.py",
     "session/ends/departure.py",
-    "session/ends/foreign.py",
     "session/ends/remote.py",
     "session/peer.py",
     "session/services.py",
