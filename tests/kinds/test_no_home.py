@@ -22,7 +22,7 @@ COMMANDS = [
     "rexec run ADDRESS -- true",
     "rexec run --share ADDRESS -- true",
 ]
-"""Some, as processes of a user who really has none; all of them are in `kinds.test_hints`, where one is pretended."""
+"""Some, as processes of a user who really has none; all of them are in test_hints.py, where one is pretended."""
 
 pytestmark = pytest.mark.skipif(
     shutil.which("unshare") is None or subprocess.run([*NOBODY, "true"], capture_output=True).returncode != 0,

@@ -42,7 +42,7 @@ NOT_OF_CHANNELS = {
     "peer_timeout",
     "client_stopped",
 }
-"""Bounds of connections; tests/test_endpoint.py and tests/test_session.py reach them."""
+"""Bounds of connections: the tests of the greeter, of admission and of liveness reach them."""
 
 Pair = tuple[Session, Session, Sender[Any], Receiver[Any]]
 
