@@ -386,3 +386,17 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("only root can make a small file system")
     yield disk
     subprocess.run(["umount", disk], check=True)
+
+
+async def test_another_side_that_tells_nonsense_is_an_error(tmp_path: Path) -> None:
+    for word in (3, {"done": 3, "x": 1}, {"at": 1}, {"failed": 3}, {}):
+
+        async def nonsense(requests: chanlink.Receiver[Any], peer: chanlink.Peer, word: Any = word) -> None:
+            async for message in requests:
+                with anyio.move_on_after(PATIENCE):
+                    await message["report"].send(word)
+                    await message["report"].wait_closed()
+
+        async with server(nonsense) as session:
+            with pytest.raises((CopyError, chanlink.ChannelBroken)):
+                await copy(["x"], tmp_path / "y", source=session)

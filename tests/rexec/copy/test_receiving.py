@@ -1,8 +1,7 @@
-"""The copy service of examples/rexec against those who do not keep to it: transcripts, planted links, other folders."""
+"""The receiver of a copy with senders that do their worst: transcripts, planted links, other folders."""
 
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,14 @@ import pytest
 import chanlink
 from examples.rexec.attempts import Attempt
 from examples.rexec.copy import messages as copying
-from examples.rexec.copy.client import copy
-from examples.rexec.copy.messages import CopyError, new_hash
+from examples.rexec.copy.messages import new_hash
 from examples.rexec.copy.place import Place
 from examples.rexec.copy.receiving import receive_files
 from examples.rexec.copy.report import Report
-from examples.rexec.copy.service import copy_service
-from examples.rexec.copy.target import stays_inside
 from examples.rexec.copy.threads import Threads
 from examples.rexec.messages import BadMessage
 from tests.patience import PATIENCE
-from tests.rexec.copy.trees import LARGE, names, part_of, server
+from tests.rexec.copy.trees import LARGE, names, part_of
 
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
@@ -112,29 +108,6 @@ class TestNames:
 
 
 class TestLinks:
-    @pytest.mark.parametrize(
-        ("target", "depth", "inside"),
-        [
-            (b"a", 1, True),
-            (b"a/b", 1, True),
-            (b"./a", 1, True),
-            (b"..", 1, False),
-            (b"../a", 1, False),
-            (b"../a", 2, True),
-            (b"../..", 2, False),
-            (b"a/..", 3, False),
-            (b"a/../../b", 3, False),
-            (b".././../a", 3, True),
-            (b"/etc", 9, False),
-            (b"//", 9, False),
-            (b"", 1, False),
-            (b"a\0", 1, False),
-            (b"a", 0, False),
-        ],
-    )
-    async def test_which_links_stay_in_the_copy(self, target: bytes, depth: int, inside: bool) -> None:
-        assert stays_inside(target, depth) is inside
-
     async def test_nothing_is_written_through_a_link_that_was_sent(self, here: Path) -> None:
         entries = [
             FOLDER,
@@ -271,142 +244,6 @@ class TestSenders:
                 names=[b"x"],
                 recursive=True,
             )
-
-
-class TestRoots:
-    """A server with a root folder."""
-
-    @pytest.fixture
-    def root(self, here: Path) -> Path:
-        (here / "sub").mkdir()
-        (here / "sub" / "file").write_text("inside")
-        (here / "out").symlink_to(here.parent / "outside")
-        (here / "outfile").symlink_to(here.parent / "outside" / "file")
-        (here / "alias").symlink_to("sub")
-        return here
-
-    @asynccontextmanager
-    async def rooted(self, root: Path) -> AsyncIterator[chanlink.Session]:
-        async with server(copy_service(root)) as session:
-            yield session
-
-    @pytest.mark.parametrize("path", ["sub/file", "/sub/file", "./sub//file", "//sub/./file"])
-    async def test_paths_begin_at_the_root(self, path: str, root: Path, tmp_path: Path) -> None:
-        async with self.rooted(root) as session:
-            assert (await copy([path], tmp_path / "got", source=session)).files == 1
-            assert (await copy([tmp_path / "got"], f"{path}2", destination=session)).files == 1
-        assert (root / "sub" / "file2").read_text() == "inside"
-
-    @pytest.mark.parametrize(
-        "path", ["../outside/file", "sub/../../outside/file", "out/file", "outfile", "alias/file", "/etc/passwd", "~/x"]
-    )
-    async def test_nothing_outside_can_be_read(self, path: str, root: Path, tmp_path: Path) -> None:
-        async with self.rooted(root) as session:
-            done = await copy([path], tmp_path / "got", source=session)
-        assert (done.files, len(done.problems)) == (0, 1)
-        assert not (tmp_path / "got").exists()
-
-    @pytest.mark.parametrize("path", ["..", "../outside/new", "out/new", "out", "alias/new", "sub/../../outside/file"])
-    async def test_nothing_outside_can_be_written(self, path: str, root: Path, tmp_path: Path) -> None:
-        (source := tmp_path / "outside" / "file").read_text()
-        async with self.rooted(root) as session:
-            try:
-                done = await copy([source], path, destination=session)
-            except CopyError:
-                pass
-            else:
-                assert done.files == 1  # it took the place of a link
-                assert (path, (root / "out").is_symlink()) == ("out", False)
-        assert_nothing_outside(root)
-        assert names(root / "sub") == ["file"]
-
-    async def test_links_are_copied_from_a_root_as_links(self, root: Path, tmp_path: Path) -> None:
-        async with self.rooted(root) as session:
-            done = await copy(["/"], tmp_path / "got", source=session, recursive=True)
-        assert (done.files, len(done.notes)) == (1, 2)
-        assert names(tmp_path / "got") == ["alias", "sub"]
-
-
-class TestRequests:
-    """What a server is asked by those who do not keep to it."""
-
-    @pytest.mark.parametrize(
-        "change",
-        [
-            {"do": "eat"},
-            {"paths": b"x"},
-            {"paths": [3]},
-            {"paths": [b"a\0b"]},
-            {"names": [b"../x"]},
-            {"names": []},
-            {"entries": None},
-            {"answers": 3},
-            {"report": "x"},
-        ],
-    )
-    async def test_a_request_of_a_wrong_shape_is_refused(self, change: dict[str, Any]) -> None:
-        async with server() as session:
-            requests = await session.open(copying.SERVICE)
-            entries, _in = chanlink.pipe()
-            _out, answers = chanlink.pipe()
-            report, reports = chanlink.pipe()
-            request = {"do": "send", "paths": [b"/etc/passwd"], "names": [b"x"]}
-            ends = {"entries": entries, "answers": answers, "report": report}
-            await requests.send({**request, **ends, **change})
-            with pytest.raises(chanlink.ChannelRefused):
-                await requests.flush()
-                await requests.wait_closed()
-                await requests.send({})
-            reports.close()
-            # And the next one is served.
-            requests = await session.open(copying.SERVICE)
-            report, reports = chanlink.pipe()
-            entries, arriving = chanlink.pipe()
-            _out, answers = chanlink.pipe()
-            await requests.send({**request, "entries": entries, "answers": answers, "report": report})
-            assert [list(entry) async for entry in arriving] == [["file", "mode", "mtime", "size", "data", "digest"]]
-
-    @pytest.mark.parametrize("answer", [3, {}, {"have": -1}, {"have": 5, "digest": 3}, {"have": 2**63, "digest": b""}])
-    async def test_an_answer_that_no_receiver_would_give_ends_the_copy(self, answer: Any, tmp_path: Path) -> None:
-        (tmp_path / "file").write_bytes(LARGE)
-        async with server() as session:
-            requests = await session.open(copying.SERVICE)
-            entries, arriving = chanlink.pipe()
-            answering, answers = chanlink.pipe()
-            report, reports = chanlink.pipe()
-            ends = {"entries": entries, "answers": answers, "report": report}
-            await requests.send({"do": "send", "paths": [os.fsencode(tmp_path / "file")], "names": [b"x"], **ends})
-            await arriving.receive()
-            await answering.send(answer)
-            assert "failed" in await reports.receive()
-            with pytest.raises(chanlink.ChannelFailed):
-                await arriving.receive()
-
-    async def test_who_has_less_than_it_says_gets_the_whole_file(self, tmp_path: Path) -> None:
-        (tmp_path / "file").write_bytes(LARGE)
-        async with server() as session:
-            requests = await session.open(copying.SERVICE)
-            entries, arriving = chanlink.pipe()
-            answering, answers = chanlink.pipe()
-            report, _reports = chanlink.pipe()
-            ends = {"entries": entries, "answers": answers, "report": report}
-            await requests.send({"do": "send", "paths": [os.fsencode(tmp_path / "file")], "names": [b"x"], **ends})
-            await arriving.receive()
-            await answering.send({"have": len(LARGE) + 1, "digest": bytes(32)})
-            assert (await arriving.receive())["from"] == 0
-
-    async def test_another_side_that_tells_nonsense_is_an_error(self, tmp_path: Path) -> None:
-        for word in (3, {"done": 3, "x": 1}, {"at": 1}, {"failed": 3}, {}):
-
-            async def nonsense(requests: chanlink.Receiver[Any], peer: chanlink.Peer, word: Any = word) -> None:
-                async for message in requests:
-                    with anyio.move_on_after(PATIENCE):
-                        await message["report"].send(word)
-                        await message["report"].wait_closed()
-
-            async with server(nonsense) as session:
-                with pytest.raises((CopyError, chanlink.ChannelBroken)):
-                    await copy(["x"], tmp_path / "y", source=session)
 
 
 class Body(bytes):
