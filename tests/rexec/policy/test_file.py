@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from examples.rexec import limits
 from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.policy import Policy, Rule
 
@@ -137,8 +136,3 @@ class TestFile:
                 data[at : at + chance.randrange(3)] = chance.choice([b"", b'"', b"[", b"\n", b"\xff", b"=", b"0", b"{"])
             with suppress(policy_file.PolicyError):
                 self.load(tmp_path, bytes(data))
-
-    @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "1e3", "G", "1 G", "1g", "9" * 30, "٣"])
-    def test_limits_that_are_none(self, text: str) -> None:
-        with pytest.raises(ValueError, match="limit of memory"):
-            limits.read_limit("memory", text)
