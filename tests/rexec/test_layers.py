@@ -122,3 +122,23 @@ def test_no_module_names_the_package_that_it_is_in(name: str) -> None:
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
         modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert not [module for module in modules if module.split(".")[0] == "examples"]
+
+
+# --- the tests ----------------------------------------------------------------------------------
+
+TESTS = Path(__file__).parent
+WITHOUT = {
+    "demo": "`make demo` runs it, and it says whether all was as it should be",
+    "__main__": "each call of the program in the other tests",
+}
+"""Files without a test file of their own, and what tests them; the list may only shrink."""
+
+
+def test_every_file_has_a_test_file_of_its_path() -> None:
+    files = [name for name in MODULES if not name.endswith("__init__")]
+    assert {name for name in files if not its_tests(name).is_file()} == set(WITHOUT)
+
+
+def its_tests(name: str) -> Path:
+    *folders, file = name.split(".")
+    return TESTS.joinpath(*folders, f"test_{file}.py")
