@@ -10,7 +10,7 @@ The way of a message, in the order of the functions below:
     in   4. `receive_data` cuts frames and brings them to the inbox of their stream, and there they stop.
          5. `Stream.next_message`, then `Stream.taken`: the credit leaves with the next turn.
 
-Half-states are our own (`Stream.out_ended`, `in_ended`, `accepted`): h2 closes a stream without a word when
+Half-states are our own (see stream.py): h2 closes a stream without a word when
 it is asked for something illegal, so it is only asked for what is legal.
 
 What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all
@@ -117,8 +117,7 @@ class Mux:
     def open(self, opening: Opening, root_service: str | None = None) -> Stream:
         """Open a stream, for an end that leaves by this service.  Usable at once; never waits (see `check_open`)."""
         self.check_open(1)
-        stream = Stream(self, self._next_id, opening, ours=True)
-        stream.root_service = root_service
+        stream = Stream(self, self._next_id, opening, ours=True, root_service=root_service)
         self._next_id += 2
         self._open_ours += 1
         self.streams[stream.id] = stream
@@ -176,9 +175,9 @@ class Mux:
         due, self._credit_due = self._credit_due, {}
         for stream in due:
             if stream.stop_due is not None:
-                if not stream.in_ended:
-                    self._h2.send_extension(frames.STOP, stream.id, stream.stop_due)
-                stream.stop_due = None
+                stop = stream.stop()
+                if stop is not None:
+                    self._h2.send_extension(frames.STOP, stream.id, stop)
             incoming = stream.incoming
             if incoming.taken_due and not stream.out_ended:
                 self._h2.send_extension(frames.TAKEN, stream.id, _COUNT.pack(incoming.tell_count()))
@@ -217,18 +216,18 @@ class Mux:
             was_full, queued = not outgoing.can_write(), outgoing.queued
             parts = outgoing.pull(size)
             pulled = queued - outgoing.queued
-        last = stream.last_words()
+        last = stream.end()
         if not pulled and last is None:
             return 0  # it waits for credit
-        if not stream.accepted and stream.carries_out:
-            self._h2.send_headers(stream.id, [(b"accepted", b"")])
-        stream.accepted = True
+        if not stream.accepted:
+            stream.accept()
+            if stream.carries_out:
+                self._h2.send_headers(stream.id, [(b"accepted", b"")])
         if pulled or last == []:
             self._h2.send_parts(stream.id, parts, pulled, end_stream=last == [])
         if last:
             self._h2.send_headers(stream.id, last, end_stream=True)
         if last is not None:
-            stream.out_ended = True
             self._reap(stream)
         elif was_full and outgoing.can_write():
             outgoing.owner.writable()
@@ -305,7 +304,7 @@ class Mux:
             if not stream.is_bytes:
                 self.credit.message_arrived(stream.incoming.window, now)
         if ended:
-            stream.ended(END)
+            stream.peer_ended(END)
             self._reap(stream)
 
     def _window_updated(self, event: ev.WindowUpdated, now: float) -> None:
@@ -341,14 +340,15 @@ class Mux:
         if stream is not None:  # else it crossed our last words
             if not stream.is_bytes:
                 raise RemoteProtocolError(f"STOP on stream {stream.id}: it is no byte stream")
-            stream.refused(reason)
+            stream.peer_refused(reason)
 
     def _block_received(self, block: frames.Block, now: float) -> None:
         stream_id, fields, ended, opens = block
         if opens and ended:
             raise RemoteProtocolError(f"HEADERS on stream {stream_id}: a stream can't end with its opening")
         if opens:
-            self._opened(Stream(self, stream_id, headers.read_opening(stream_id, fields), ours=False, opened_at=now))
+            opening = headers.read_opening(stream_id, fields)
+            self._opened(Stream(self, stream_id, opening, ours=False, opened_at=now, root_service=opening.service))
         elif ended:
             self._last_words_received(self.streams[stream_id], fields)
         elif not self.streams[stream_id].carries_in:
@@ -384,7 +384,7 @@ class Mux:
 
     def _last_words_received(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         if stream.carries_in:
-            stream.ended(headers.reason("failed", fields))
+            stream.peer_ended(headers.reason("failed", fields))
         else:
             self._sender_told(stream, fields)
         self._reap(stream)
@@ -395,19 +395,14 @@ class Mux:
             stream.outgoing.peer_took(headers.number(fields[b"taken"]))
         except (KeyError, ValueError) as exc:
             raise RemoteProtocolError(f"HEADERS on stream {stream.id}: no count of what was taken") from exc
-        stream.in_ended = True
-        if b"code" in fields or b"lost" in fields:
-            stream.refused(headers.reason("refused", fields))
-        elif not stream.out_ended or stream.outgoing.peer_taken < stream.outgoing.sent:
-            stream.refused(Reason("refused", "closed"))
-        else:
-            stream.outgoing.owner.writable()
+        refused = b"code" in fields or b"lost" in fields
+        stream.receiver_ended(headers.reason("refused", fields) if refused else None)
 
     def _stream_reset(self, event: ev.StreamReset, now: float) -> None:
         if not event.remote_reset:
             raise RemoteProtocolError(f"WINDOW_UPDATE on stream {event.stream_id}: it opens a window beyond 2^31-1")
         stream = self.streams[event.stream_id]
-        stream.reset()
+        stream.peer_reset()
         self._reap(stream)
 
     def _ping_acknowledged(self, event: ev.PingAckReceived, now: float) -> None:
@@ -456,7 +451,7 @@ class Mux:
         self._peer_drains = 2
         self._h2_events.clear()  # what comes behind, perhaps in the same record, is for nobody
         for stream in list(self.streams.values()):
-            stream.lost(reason, reason)
+            stream.lose(reason, reason)
         self.streams.clear()
         self.nested.clear()
         self._opening.clear()

@@ -33,21 +33,15 @@ class Nested:
         parent = self._streams.get(stream.parent or 0)
         if parent is None or parent.is_bytes or not parent.carries_in or parent.in_reason is not None:
             return False
-        stream.root_service = parent.root_service
-        if parent.children is None:
-            parent.children = {}
-        parent.children[stream.id] = stream
+        parent.nest(stream)
         self.waiting[stream.id] = stream
         return True
 
     def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None:
         """The nested stream that a message of `parent` mentions; None if that is a lie."""
-        stream = (parent.children or {}).get(stream_id)
-        if stream is None or stream.kind != kind:
-            return None
-        assert parent.children is not None
-        del parent.children[stream_id]
-        self.release(stream)
+        stream = parent.mentioned(kind, stream_id)
+        if stream is not None:
+            self.release(stream)
         return stream
 
     def release(self, stream: Stream) -> None:
@@ -77,9 +71,7 @@ class Nested:
         self.over[stream.id] = parent
         if len(self.over) > self._limits.open_channels:
             first = next(iter(self.over))
-            children = self.over.pop(first).children
-            assert children is not None  # else `forsake` had forgotten them
-            del children[first]
+            self.over.pop(first).forget(first)
 
     def unmentioned(self, overdue: Callable[[float, float], bool]) -> Iterator[Stream]:
         """Those that have waited too long."""

@@ -25,7 +25,7 @@ import msgpack
 from chanlink.errors import DecodeError
 from chanlink.limits import Limits
 from chanlink.wire.messages.decode import decode as decode_message
-from chanlink.wire.messages.framing import frame
+from chanlink.wire.messages.encode import frame
 from chanlink.wire.messages.pieces import Pieces
 
 from . import worst_frames

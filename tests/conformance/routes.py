@@ -29,8 +29,7 @@ from chanlink.limits import PeerLimits
 from chanlink.testing import FaultyStream, session_pair
 from chanlink.testing.promises import Bench
 from chanlink.wire.messages.decode import decode
-from chanlink.wire.messages.encode import encode
-from chanlink.wire.messages.framing import frame
+from chanlink.wire.messages.encode import encode, frame
 from tests.patience import PATIENCE
 
 CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")

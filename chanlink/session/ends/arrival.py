@@ -11,7 +11,7 @@ from chanlink.channels.channel import Receiver, Sender
 from chanlink.channels.cores import ReceiveCore, SendCore
 from chanlink.channels.handle import Handle
 from chanlink.channels.values import End, Kind
-from chanlink.errors import DecodeError, Reason
+from chanlink.errors import DecodeError
 from chanlink.limits import Limits
 from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.framing import HAS_TABLE
@@ -94,19 +94,7 @@ class Arrivals:
         """The peer may use only these services from now on: what came by others, at any depth, is over."""
         for stream in reversed(list(self._mux.streams.values())):  # nested ones first: they are told why, too
             if stream.root_service is not None and not allows(stream.root_service):
-                _revoke(stream)
-
-
-def _revoke(stream: Stream) -> None:
-    """Tell both sides, and drop what waits here for either, also behind an end that has not left."""
-    refusal = Reason("refused", "revoked", "the service that this came by may not be used any more")
-    if stream.carries_in:
-        stream.reject(refusal.code, refusal.text)
-    if stream.carries_out and not stream.out_ended:
-        stream.refused(refusal)
-        stream.out_reason = None
-        stream.finish(Reason("failed", refusal.code, refusal.text))
-        stream.out_reason = refusal  # for who sends here
+                stream.revoke("revoked", "the service that this came by may not be used any more")
 
 
 def _nothing_to_claim(kind: Kind, stream_id: int) -> None:

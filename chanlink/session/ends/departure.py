@@ -21,8 +21,8 @@ from chanlink.channels.offers import Offer
 from chanlink.channels.values import Attachments, End, Wrap, find_ends
 from chanlink.errors import END, ChannelMoved, EncodeError, LimitReached, MessageTooLarge, Reason
 from chanlink.limits import PeerLimits
-from chanlink.wire.messages.encode import PlainEncoder, encode
-from chanlink.wire.messages.framing import HAS_TABLE, frame, read_table
+from chanlink.wire.messages.encode import PlainEncoder, encode, frame
+from chanlink.wire.messages.framing import HAS_TABLE, read_table
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.multiplexer import Multiplexer
 from chanlink.wire.opening import Opening
@@ -89,7 +89,7 @@ class Departures:
         if len(payload) > self._peer_limits.message_size:
             raise MessageTooLarge(f"the message has {len(payload)} bytes, the next peer takes less")
         if not head & HAS_TABLE:
-            outlet.write_body(payload)
+            outlet.outgoing.write(*frame(payload))
             return
         entries, body = read_table(payload, origin.limits)
         if len(entries) > self._peer_limits.message_ends:

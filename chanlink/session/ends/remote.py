@@ -13,7 +13,7 @@ from chanlink.channels.waiting import EMPTY, Loop, Waiter
 from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
 from chanlink.limits import Limits
 from chanlink.wire.incoming import Reader
-from chanlink.wire.messages.framing import MESSAGE_HEADER, frame
+from chanlink.wire.messages.encode import frame
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.stream import Stream
 
@@ -24,10 +24,6 @@ MAX_UNDER_WAY = 4_096
 BYTES_A_STEP, STEPS_A_SECOND = 1_024, 12_800
 """A longer message counts as more of the steps after which a task lets others run: by its length, and by how long it
 took to decode (a turn is ten milliseconds), which has little to do with that if its keys were chosen to be slow."""
-
-
-COPY_BELOW = 8 * 1024
-"""The body of a message is copied behind its header below this size."""
 
 
 class Departing(Protocol):
@@ -75,18 +71,18 @@ class StreamOutlet:
     @property
     def reason(self) -> Reason | None:
         reason = self.stream.out_reason
-        if reason is not None and reason is not self.stream.said and reason.kind in ("refused", "lost"):
+        if reason is not None and reason is not self.stream.our_reason and reason.kind in ("refused", "lost"):
             return reason
         return self._gone()
 
     def _gone(self) -> Reason | None:
         # Losing the session matters to a byte stream even after its last byte; to a channel, only before its last
         # message was taken.
-        return self.stream.gone if self.stream.is_bytes else None
+        return self.stream.reader_gone if self.stream.is_bytes else None
 
     @property
     def capacity(self) -> int | None:
-        return self.stream.capacity
+        return self.outgoing.capacity
 
     @property
     def sent(self) -> int:
@@ -122,9 +118,7 @@ class StreamOutlet:
 
     def spoil(self, reason: Reason) -> None:
         """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left."""
-        if not self.stream.out_ended:
-            self.stream.out_reason = None
-            self.stream.finish(reason)
+        self.stream.spoil(reason)
 
     def has_room(self) -> bool:
         """As a `RelayOutlet`."""
@@ -136,7 +130,7 @@ class StreamOutlet:
 
     def check_open(self) -> None:
         """Raise why nothing can be sent any more, if so."""
-        if self.stream.out_reason is not None and self.stream.out_reason is self.stream.said:
+        if self.stream.out_reason is not None and self.stream.out_reason is self.stream.our_reason:
             raise ChannelClosed("this end has said that nothing more comes")
         if self.reason is not None:
             raise self.reason.error(self.outgoing.peer_taken)
@@ -157,7 +151,7 @@ class MessageOutlet(StreamOutlet):
         body = self.departures.encode_plain(value)
         if body is None:
             return False
-        self.write_body(body)
+        self.outgoing.write(*frame(body))
         return True
 
     def prepare(self, value: Any) -> Offer:
@@ -178,14 +172,7 @@ class MessageOutlet(StreamOutlet):
         if offer.ends:
             self.departures.send(offer, self.stream)
         else:
-            self.write_body(offer.body)
-
-    def write_body(self, body: bytes | Pieces) -> None:
-        """Send a message without ends."""
-        if type(body) is bytes and len(body) < COPY_BELOW:
-            self.outgoing.write(MESSAGE_HEADER.pack(len(body)) + body)
-        else:
-            self.outgoing.write(*frame(body))
+            self.outgoing.write(*frame(offer.body))
 
     def write(self, value: Any) -> None:
         """Send a message that was accepted before this was its outlet.  Raises `ChanlinkError`."""
@@ -221,7 +208,7 @@ class ByteOutlet(StreamOutlet):
 
     def can_accept(self) -> bool:
         stream = self.stream
-        return stream.out_reason is None and stream.gone is None and self.outgoing.can_write()
+        return stream.out_reason is None and stream.reader_gone is None and self.outgoing.can_write()
 
     def prepare(self, value: bytes) -> Offer:
         return Offer(value, {})

@@ -4,21 +4,23 @@ What is plain, which is nearly every message, goes to msgpack as it is. Any othe
 `chanlink.channels.values`); then msgpack packs it, and an end becomes its index in the message's table.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgpack
 
-from chanlink.channels.values import PLAIN, Path, is_plain, path_text
+from chanlink.channels.values import PLAIN, Kind, Path, is_plain, path_text
 from chanlink.errors import EncodeError, MessageTooLarge
 from chanlink.limits import MAX_SIZE, PeerLimits
 
-from .framing import END_TYPE, table_size
+from .framing import END_TYPE, ENTRY, HAS_TABLE, KINDS, MESSAGE_HEADER, table_size
 from .pieces import Pieces, has_long_bin, pack_in_pieces
 
 _NO_BINS = PLAIN - {bytes}
 _CONTAINERS = frozenset([dict, list])
 _BUFFER = 4_096
 """What a session keeps at most to encode messages in; up to this size, no message has too many values."""
+COPY_BELOW = 8 * 1024
+"""Bytes: a longer body is not copied behind its header."""
 
 
 class PlainEncoder:
@@ -97,3 +99,18 @@ def _references(ends: Mapping[int, object]) -> Callable[[object], object] | None
         return index[id(item)]
 
     return reference
+
+
+def frame(body: bytes | Pieces, entries: Sequence[tuple[Kind, int]] = ()) -> tuple[bytes, Sequence[bytes | memoryview]]:
+    """A message as it is on the wire: header and table of (kind, stream id); and the parts of its body.
+
+    A short body without ends, which is nearly every message, is copied behind its header.
+    """
+    if not entries and type(body) is bytes and len(body) < COPY_BELOW:
+        return MESSAGE_HEADER.pack(len(body)) + body, ()
+    table = b"".join(ENTRY.pack(KINDS.index(kind) + 1, stream_id) for kind, stream_id in entries)
+    head = MESSAGE_HEADER.pack(len(body))
+    if table:
+        size = 1 + len(table) + len(body)
+        head = MESSAGE_HEADER.pack(HAS_TABLE | size) + bytes([len(table) // ENTRY.size]) + table
+    return head, body.pieces if isinstance(body, Pieces) else [body]

@@ -23,9 +23,9 @@ from chanlink.testing import session_pair
 from chanlink.wire.messages.counting import more_values_than
 from chanlink.wire.messages.decode import _map_hook
 from chanlink.wire.messages.decode import decode as decode_message
-from chanlink.wire.messages.encode import PlainEncoder
+from chanlink.wire.messages.encode import PlainEncoder, frame
 from chanlink.wire.messages.encode import encode as encode_ends
-from chanlink.wire.messages.framing import HAS_TABLE, frame
+from chanlink.wire.messages.framing import HAS_TABLE
 from tests.patience import processor_time
 from tests.wire.muxes import message
 

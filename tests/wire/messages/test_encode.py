@@ -18,9 +18,9 @@ from chanlink.channels.values import Attachments, End, Kind, Wrap, find_ends, re
 from chanlink.errors import DecodeError, EncodeError, LimitReached, MessageTooLarge
 from chanlink.limits import MAX_DEPTH, Limits, PeerLimits
 from chanlink.wire.messages.decode import decode as decode_message
-from chanlink.wire.messages.encode import PlainEncoder
+from chanlink.wire.messages.encode import PlainEncoder, frame
 from chanlink.wire.messages.encode import encode as encode_ends
-from chanlink.wire.messages.framing import END_TYPE, HAS_TABLE, frame
+from chanlink.wire.messages.framing import END_TYPE, HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces
 from tests.patience import lines_run, processor_time
 
