@@ -275,7 +275,6 @@ WRITES = {
     "session/driver.py: self.liveness.writing_since",
     "session/session.py: self._tasks.cancel_scope.deadline",
     "session/session.py: self.peer.name",
-    "transport/dial.py: stream.others",
     "wire/h2/connection.py: stream.outbound_flow_control_window",
     "wire/h2/connection.py: values._settings",
 }
@@ -292,9 +291,7 @@ KEPT = {
 }
 """Classes whose attributes nobody else writes: what is over, and why, and how much credit is left."""
 SEAMS = ("NoiseStream", "PlainStream", "SocketTransport", "MemoryQueue", "MessageQueue", "ByteQueue")
-ASKED = {
-    "transport/dial.py: SocketTransport",
-}
+ASKED = {}
 """Where the class behind a seam is asked for, outside of the file that defines it: the list may only shrink."""
 
 

@@ -27,7 +27,7 @@ from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import Connectable, name_of, reach, reach_another
+from chanlink.transport.dial import Connectable, Dial, name_of
 
 from .arguments import expect
 from .peer import Peer
@@ -78,10 +78,10 @@ async def connect(
     limits = limits or Limits()
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
     progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
-    transport: ByteStream | None = None
+    dial, transport = Dial(address), None
     try:
         async with within(wait + timeout) as countdown:
-            transport = await reach(address, wait)
+            transport = await dial.reach(wait)
             countdown.left = min(countdown.left, timeout)
             progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
             while True:
@@ -89,7 +89,7 @@ async def connect(
                     authenticated = await _authenticate(transport, statics, expected, limits, eager)
                     break
                 except (HandshakeError, SessionClosed) as exc:
-                    transport = await reach_another(address, transport, exc)
+                    transport = await dial.reach_another(exc)
     except BaseException:  # also when it was cancelled just after that
         if transport is not None:
             await close_at_once(transport)

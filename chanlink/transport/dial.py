@@ -34,42 +34,53 @@ _NOT_YET = {
 }
 
 
-async def reach(address: Connectable, wait: float = 0.0) -> ByteStream:
-    """Connect; for ``wait`` seconds, try again as long as nobody listens there.  Raises `ConnectFailed`."""
-    until = anyio.current_time() + wait
-    pause = FIRST_PAUSE
-    while True:
+class Dial:
+    """Connects to an address, again and again if need be."""
+
+    def __init__(self, address: Connectable) -> None:
+        self._address = address
+        self._untried: Sequence[Place] = ()
+        """Where else the address may lead, if its name has several."""
+
+    async def reach(self, wait: float = 0.0) -> ByteStream:
+        """Connect; for ``wait`` seconds, try again as long as nobody listens there. Raises `ConnectFailed`."""
+        until = anyio.current_time() + wait
+        pause = FIRST_PAUSE
+        while True:
+            try:
+                return await self._connect()
+            except ConnectFailed as exc:
+                left = until - anyio.current_time()
+                if left <= 0 or not _may_come(exc):
+                    raise
+            await anyio.sleep(min(pause, left))
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def reach_another(self, problem: SessionError) -> ByteStream:
+        """Connect to an address of the same name that was not tried. Raises the problem with the last one if there is
+        none, or if it is one of keys: that was the right server, or somebody who would like to be."""
+        if isinstance(problem, WrongPeer | UntrustedPeer) or not self._untried:
+            raise problem
         try:
-            return await _reach(address)
-        except ConnectFailed as exc:
-            left = until - anyio.current_time()
-            if left <= 0 or not _may_come(exc):
-                raise
-        await anyio.sleep(min(pause, left))
-        pause = min(2 * pause, LONGEST_PAUSE)
+            return await self._connect_to(self._untried)
+        except ConnectFailed:
+            raise problem from problem.__cause__
 
+    async def _connect(self) -> ByteStream:
+        if isinstance(self._address, ByteStream):
+            return self._address
+        if isinstance(self._address, ByteStreamConnectable):
+            try:
+                return await self._address.connect()
+            except OSError as exc:
+                raise ConnectFailed(f"{name_of(self._address)}: {exc}") from exc
+        return await self._connect_to(await places_of(parse_address(self._address)))
 
-async def reach_another(address: Connectable, tried: ByteStream, problem: SessionError) -> ByteStream:
-    """Connect to an address of the same name that was not tried.  Raises the problem with the last one if there is
-    none, or if it is one of keys: that was the right server, or somebody who would like to be."""
-    others = tried.others if isinstance(tried, SocketTransport) else ()
-    if isinstance(problem, WrongPeer | UntrustedPeer) or not isinstance(address, str) or not others:
-        raise problem
-    try:
-        return await connect_to(others, parse_address(address))
-    except ConnectFailed:
-        raise problem from problem.__cause__
-
-
-async def _reach(address: Connectable) -> ByteStream:
-    if isinstance(address, ByteStream):
-        return address
-    if isinstance(address, ByteStreamConnectable):
-        try:
-            return await address.connect()
-        except OSError as exc:
-            raise ConnectFailed(f"{name_of(address)}: {exc}") from exc
-    return await connect_socket(parse_address(address))
+    async def _connect_to(self, places: Sequence[Place]) -> ByteStream:
+        assert isinstance(self._address, str)
+        stream = await connect_to(places, parse_address(self._address))
+        self._untried = [place for place in places if place != stream.place]
+        return stream
 
 
 def _may_come(problem: ConnectFailed) -> bool:
@@ -88,24 +99,27 @@ def name_of(address: Connectable) -> str:
 
 
 async def connect_socket(address: Address) -> SocketTransport:
-    """Connect to one of the addresses of a name.  Raises `ConnectFailed`.
+    """Connect to one of the addresses of a name. Raises `ConnectFailed`."""
+    return await connect_to(await places_of(address), address)
+
+
+async def places_of(address: Address) -> list[Place]:
+    """Where an address may lead, in the order to try. Raises `ConnectFailed` if that is nowhere."""
+    if address.path:
+        return [(socket.AF_UNIX, address.path)]
+    places = _alternating(await look_up(address))
+    if not places:
+        raise ConnectFailed(f"{address}: no such host")
+    return places
+
+
+async def connect_to(places: Sequence[Place], address: Address) -> SocketTransport:
+    """Connect to one of these. Raises `ConnectFailed`.
 
     They are tried one after the other, the next one when the one before has failed or has not answered for a moment;
     whichever answers first is it.
     """
-    if address.path:
-        return await _connect((socket.AF_UNIX, address.path), address)
-    places = _alternating(await look_up(address))
-    if not places:
-        raise ConnectFailed(f"{address}: no such host")
-    return await connect_to(places, address)
-
-
-async def connect_to(places: Sequence[Place], address: Address) -> SocketTransport:
-    """As `connect_socket`, to one of these."""
-    stream = await race([partial(_connect, place, address) for place in places])
-    stream.others = [place for place in places if place != stream.place]
-    return stream
+    return await race([partial(_connect, place, address) for place in places])
 
 
 def _alternating(places: Sequence[Place]) -> list[Place]:

@@ -7,7 +7,7 @@ asked to send what can be sent without waiting (docs/decisions/0011-sockets.md).
 import os
 import socket
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, NoReturn
@@ -39,8 +39,6 @@ class SocketTransport(Transport):
     def __init__(self, sock: socket.socket, place: Place | None = None) -> None:
         self.place = place
         """What it was connected to."""
-        self.others: Sequence[Place] = ()
-        """Where else it could have been connected to."""
         sock.setblocking(False)
         if sock.family != socket.AF_UNIX:
             with suppress(OSError):  # of a connection that is over already; `receive` says so

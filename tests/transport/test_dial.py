@@ -12,7 +12,8 @@ from typing import Any
 import anyio
 import pytest
 
-from chanlink import ConnectFailed
+import chanlink
+from chanlink import ConnectFailed, HandshakeError, SessionError, UntrustedPeer, WrongPeer
 from chanlink.transport import dial, racing
 from chanlink.transport.address import Address
 from chanlink.transport.dial import connect_socket
@@ -224,3 +225,44 @@ async def accept_into(accepted: list[socket.socket], server: socket.socket) -> N
     while True:
         await anyio.wait_readable(server)
         accepted.append(server.accept()[0])
+
+
+# --- again ----------------------------------------------------------------------------------------------
+
+
+async def test_each_address_of_a_name_is_reached_once_and_then_the_problem_stays(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        names(monkeypatch, *((socket.AF_INET, ("127.0.0.1", port_of(sock))) for sock in (server, other)))
+        dialled, problem = dial.Dial("tcp://name"), HandshakeError("it is another server")
+        for sock in (server, other):
+            stream = await (dialled.reach() if sock is server else dialled.reach_another(problem))
+            sock.accept()[0].close()
+            await stream.aclose()
+        with pytest.raises(HandshakeError) as caught:
+            await dialled.reach_another(problem)
+        assert caught.value is problem
+
+
+@pytest.mark.parametrize(
+    "problem", [WrongPeer("its key", "ours"), UntrustedPeer("our key")], ids=["wrong", "untrusted"]
+)
+async def test_a_problem_of_keys_is_no_reason_to_try_another_address(
+    monkeypatch: pytest.MonkeyPatch, server: socket.socket, problem: SessionError
+) -> None:
+    names(monkeypatch, *[(socket.AF_INET, ("127.0.0.1", port_of(server))), (socket.AF_INET6, ("::1", 1))])
+    dialled = dial.Dial("tcp://name")
+    await (await dialled.reach()).aclose()
+    with pytest.raises(type(problem)):
+        await dialled.reach_another(problem)
+
+
+async def test_a_stream_is_reached_as_it_is_and_there_is_no_other() -> None:
+    near, far = chanlink.byte_pipe()
+    dialled = dial.Dial(near)
+    assert await dialled.reach() is near
+    with pytest.raises(HandshakeError):
+        await dialled.reach_another(HandshakeError("no"))
+    for end in near, far:
+        end.close()

@@ -31,13 +31,13 @@ ALICE, MALLORY, SERVER = (Identity.generate(name) for name in ("alice", "mallory
 def attempts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Every attempt to connect."""
     made: list[Any] = []
-    connect_socket = dial.connect_socket
+    places_of = dial.places_of
 
     async def counted(address: Any) -> Any:
         made.append(address)
-        return await connect_socket(address)
+        return await places_of(address)
 
-    monkeypatch.setattr(dial, "connect_socket", counted)
+    monkeypatch.setattr(dial, "places_of", counted)
     return made
 
 
@@ -161,15 +161,15 @@ CLIENT = """
 import os, sys
 from chanlink.transport import dial
 
-connect, attempts = dial.connect_socket, []
+places_of, attempts = dial.places_of, []
 
 async def late(address):
     attempts.append(address)
     if len(attempts) == 3:
         os.symlink("real", "late")
-    return await connect(address)
+    return await places_of(address)
 
-dial.connect_socket = late
+dial.places_of = late
 try:
     status = main(sys.argv[1:])
 finally:
