@@ -340,11 +340,8 @@ def test_nobody_asks_what_is_behind_a_seam() -> None:
 
 UNTESTED = {
     "channels/values.py",
-    "session/arguments.py",
     "session/ends/departure.py",
     "session/ends/remote.py",
-    "session/peer.py",
-    "session/services.py",
     "transport/racing.py",
     "transport/tcp_info.py",
     "wire/h2/rules.py",

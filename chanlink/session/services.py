@@ -3,6 +3,9 @@
 import math
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from opcode import opmap
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -59,15 +62,40 @@ def _name(service: str) -> str:
     return repr(service[:64])
 
 
-def _forget_locals(error: BaseException | None) -> None:
-    """Let go of what a service held that has raised this.
+_YIELD = opmap["YIELD_VALUE"]
+"""Where a coroutine stands that waits."""
 
-    A log that keeps the traceback keeps it, too: ends that the service took and did not close would never be abandoned.
-    Only the service's own frame has surely ended: the same error may have been caught elsewhere before.
+
+def _forget_locals(error: BaseException | None) -> None:
+    """Let go of what a service held that has raised this, and of what the functions held that it had called.
+
+    A log that keeps the traceback keeps it, too: ends that were taken and not closed would never be abandoned.
     """
-    traceback = error.__traceback__ if error is not None else None
-    if traceback is not None and traceback.tb_next is not None:
-        traceback.tb_next.tb_frame.clear()
+    seen: set[int] = set()
+    errors = [error]
+    while errors:
+        error = errors.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        errors += [error.__cause__, error.__context__]
+        if isinstance(error, BaseExceptionGroup):
+            errors += error.exceptions
+        traceback = error.__traceback__
+        while traceback is not None:
+            _clear(traceback.tb_frame)
+            traceback = traceback.tb_next
+
+
+def _clear(frame: FrameType) -> None:
+    """Let go of the locals of a call that has ended.
+
+    It may not have: the same error may have been caught elsewhere before, by a coroutine that waits for something else
+    now. To clear its frame would end it, before Python 3.13, which refuses to.
+    """
+    if frame.f_code.co_code[frame.f_lasti] != _YIELD:
+        with suppress(RuntimeError):  # it is running
+            frame.clear()
 
 
 class Serving:

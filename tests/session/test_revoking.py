@@ -285,11 +285,3 @@ async def test_a_renamed_key_has_its_new_name_in_what_is_open_and_goes_on(tmp_pa
                 await anyio.sleep(0.01)
             async with await session.open("lost") as another:
                 assert await name_by(another) == "mallory"
-
-
-def test_a_peer_whose_name_changes_is_still_found_in_a_dict() -> None:
-    peer = chanlink.Peer(Identity.generate().public_key, "alice", "here")
-    seen = {peer: 1}
-    peer.name = "bob"
-    assert seen[peer] == 1
-    assert peer != chanlink.Peer(peer.key, "alice", "here")

@@ -1,15 +1,10 @@
 """Sessions: opening, accepting, services, closing, and what happens to those who wait when a session dies."""
 
-import argparse
-import asyncio
 import contextlib
-import sys
-from collections.abc import Callable
 from typing import Any
 
 import anyio
 import pytest
-import sniffio
 from anyio.lowlevel import checkpoint
 
 import chanlink
@@ -20,29 +15,18 @@ from chanlink import (
     ConnectionLost,
     LimitReached,
     Limits,
-    Peer,
     PeerTimeout,
     Receiver,
-    Sender,
     Session,
     SessionClosed,
     SessionLost,
-    streams,
 )
 from chanlink.wire.opening import Opening
-from tests.channels.pairs import PEER, assert_is_interrupted, session_pair, settle
-from tests.echo import echo
+from tests.channels.pairs import PEER, session_pair, settle
+from tests.echo import ask, echo
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
-
-
-async def ask(session: Session, service: str, value: object) -> Any:
-    requests: Sender[Any] = await session.open(service)
-    async with requests:
-        reply, replies = chanlink.pipe()
-        await requests.send({"value": value, "reply": reply})
-        return await replies.receive()
 
 
 # --- opening and accepting ------------------------------------------------------------------------------
@@ -111,7 +95,7 @@ async def test_an_unaccepted_channel_does_not_block_others() -> None:
     async with session_pair(services={"echo": echo}) as (client, server):
         waiting = await server.open("nobody accepts this")
         await waiting.send("x")
-        assert await ask(client, "echo", 1) == 1
+        assert await ask(client, 1) == 1
 
 
 async def test_too_many_channels_raise_and_there_is_room_again_after_closing() -> None:
@@ -139,183 +123,6 @@ async def test_a_capacity_below_zero_is_refused_here_and_not_by_the_peer() -> No
             await client.open("service", capacity=-1)
         await client.ping()
         assert not server.closed
-
-
-# --- services -------------------------------------------------------------------------------------------
-
-
-async def test_a_service_answers_through_reply_channels() -> None:
-    async with session_pair(services={"echo": echo}) as (client, _server):
-        assert [await ask(client, "echo", n) for n in range(3)] == [0, 1, 2]
-
-
-async def test_services_that_do_not_exist_or_are_not_allowed_look_the_same() -> None:
-    async with session_pair(services={"echo": echo}, allows=lambda name: name != "echo") as (client, _server):
-        for service in ("echo", "no such"):
-            reason = await (await client.open(service)).wait_closed()
-            assert isinstance(reason, ChannelRefused)
-            text = f"there is no service '{service}' here that this key may use"
-            assert (reason.code, reason.reason) == ("no-such-service", text)
-
-
-async def test_the_wrong_kind_is_refused_both_ways() -> None:
-    async with session_pair(services={"echo": echo, "bytes": streams(_nothing)}) as (client, _server):
-        reason = await (await client.open("bytes")).wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        assert reason.code == "wrong-kind"
-        stream = await client.open_stream("echo")
-        reason = await stream.wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        assert reason.code == "wrong-kind"
-
-
-async def _nothing(end: Any, peer: Peer) -> None:
-    pass
-
-
-async def test_a_service_that_returns_has_its_end_closed() -> None:
-    async with session_pair(services={"a": _nothing, "b": streams(_nothing)}) as (client, server):
-        reason = await (await client.open("a")).wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        assert reason.code == "done"
-        stream = await client.open_stream("b")
-        with pytest.raises(chanlink.EndOfChannel):
-            await stream.receive()
-        stream.close()
-        await settle()
-        assert client.statistics().channels == server.statistics().channels == 0
-
-
-async def test_a_service_that_raises_is_logged_and_tells_the_peer_no_internals(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def fail(end: Any, peer: Peer) -> None:
-        raise LookupError("a secret")
-
-    async with session_pair(services={"a": fail, "b": streams(fail), "echo": echo}) as (client, _server):
-        reason = await (await client.open("a")).wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        text = "the service {!r} raised an exception; the log over there says which"
-        assert (reason.code, reason.reason) == ("handler-failed", text.format("a"))
-        with pytest.raises(ChannelFailed) as caught:
-            await (await client.open_stream("b")).receive()
-        assert (caught.value.code, caught.value.text) == ("handler-failed", text.format("b"))
-        assert await ask(client, "echo", "others go on") == "others go on"
-    assert caplog.text.count("LookupError: a secret") == 2
-
-
-EXITS: dict[str, Callable[[], object]] = {
-    "sys.exit": lambda: sys.exit(3),
-    "arguments that don't fit": lambda: argparse.ArgumentParser().parse_args(["--nonsense"]),
-    "in a group": lambda: raise_(BaseExceptionGroup("", [SystemExit(3), ValueError()])),
-}
-
-
-def raise_(error: BaseException) -> None:
-    raise error
-
-
-@pytest.mark.parametrize("leave", EXITS.values(), ids=EXITS)
-@pytest.mark.parametrize("child", [False, True], ids=["", "in a task of its own"])
-async def test_a_service_that_leaves_the_program_ends_itself_only(
-    leave: Callable[[], object], child: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    async def serve(requests: Receiver[Any], peer: Peer) -> None:
-        await requests.receive()
-        if not child or sniffio.current_async_library() == "asyncio":  # whose event loop ends when a task does this
-            leave()
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(in_task)
-            await anyio.sleep_forever()
-
-    async def in_task() -> None:
-        leave()
-
-    async with session_pair(services={"leave": serve, "echo": echo}) as (client, _server):
-        sender = await client.open("leave")
-        await sender.send(1)
-        reason = await sender.wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        assert reason.code == "handler-failed"
-        assert await ask(client, "echo", "others go on") == "others go on"
-    assert "SystemExit" in caplog.text
-
-
-def test_an_interruption_in_a_service_ends_the_program(anyio_backend: tuple[str, dict[str, object]]) -> None:
-    async def interrupt(requests: Receiver[Any], peer: Peer) -> None:
-        raise KeyboardInterrupt
-
-    async def program() -> None:
-        async with session_pair(services={"interrupt": interrupt}) as (client, _server):
-            await client.open("interrupt")
-            await anyio.sleep_forever()
-
-    assert_is_interrupted(program, anyio_backend)
-
-
-async def test_ends_of_a_service_that_raises_are_abandoned_though_a_log_keeps_its_traceback(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    async def fail(requests: Any, peer: Peer) -> None:
-        async for request in requests:
-            await request["reply"].send(request["say"].upper())
-
-    async with session_pair(services={"fail": fail}) as (client, _server):
-        requests: chanlink.Sender[Any] = await client.open("fail")
-        reply, replies = chanlink.pipe()
-        await requests.send({"say": 5, "reply": reply})
-        with anyio.fail_after(PATIENCE), pytest.raises(ChannelFailed) as caught:
-            await replies.receive()
-        assert caught.value.code == "abandoned"
-    assert any(record.exc_info for record in caplog.records)
-
-
-async def test_services_that_still_work_after_their_channels_are_over_are_bounded() -> None:
-    async def slow(requests: Receiver[Any], peer: Peer) -> None:
-        async for _ in requests:
-            pass
-        await anyio.sleep_forever()
-
-    async with session_pair(Limits(open_channels=3, close=0.1), services={"slow": slow}) as (client, _server):
-        for _ in range(3):
-            (await client.open("slow")).close()
-            await settle()
-        reason = await (await client.open("slow")).wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        assert reason.code == "busy"
-
-
-async def test_a_cancellation_that_a_service_leaks_is_its_failure_and_nobody_elses() -> None:
-    async def leak(requests: Receiver[Any], peer: Peer) -> None:
-        await requests.receive()
-        if sniffio.current_async_library() == "asyncio":
-            task = asyncio.ensure_future(asyncio.sleep(10))
-            task.cancel()
-            await task
-        raise LookupError
-
-    async with session_pair(services={"leak": leak, "echo": echo}) as (client, _server):
-        sender = await client.open("leak")
-        await sender.send(1)
-        reason = await sender.wait_closed()
-        assert isinstance(reason, ChannelRefused)
-        assert reason.code == "handler-failed"
-        assert await ask(client, "echo", "others go on") == "others go on"
-
-
-async def test_two_hundred_channels_at_once() -> None:
-    async with session_pair(services={"echo": echo}) as (client, server):
-        answers: list[int] = []
-
-        async def one(n: int) -> None:
-            answers.append(await ask(client, "echo", n))
-
-        async with anyio.create_task_group() as tasks:
-            for n in range(200):
-                tasks.start_soon(one, n)
-        assert sorted(answers) == list(range(200))
-        await settle()
-        assert client.statistics().channels == server.statistics().channels == 0
 
 
 # --- the end --------------------------------------------------------------------------------------------
@@ -479,7 +286,7 @@ async def test_an_idle_session_lives_on_by_its_keepalive() -> None:
             with anyio.fail_after(PATIENCE):
                 while session._driver.liveness.heard == heard:
                     await anyio.sleep(0.01)
-        assert await ask(client, "echo", 1) == 1
+        assert await ask(client, 1) == 1
 
 
 async def test_a_chain_of_nested_streams_ends_without_recursion() -> None:
@@ -614,22 +421,6 @@ async def test_a_message_over_the_limit_fails_its_channel_and_the_session_goes_o
         again = await client.open("again")
         await again.send(1)
         assert await (await server.accept()).end.receive() == 1
-
-
-async def test_a_service_that_does_not_notice_the_end_is_cancelled_after_a_while() -> None:
-    cancelled = False
-
-    async def stubborn(end: Any, peer: Peer) -> None:
-        nonlocal cancelled
-        try:
-            await anyio.sleep_forever()
-        finally:
-            cancelled = True
-
-    async with session_pair(Limits(close=0.1), services={"stubborn": stubborn}) as (client, _server):
-        await client.open("stubborn")
-        await settle()
-    assert cancelled
 
 
 async def test_two_sides_that_close_at_once_both_deliver() -> None:
