@@ -1,4 +1,7 @@
-"""Standard input, output and error, in whatever state the caller has left them. Imports next to nothing."""
+"""Standard input, output and error, in whatever state the caller has left them. Imports next to nothing.
+
+The command ``chanlink`` prepares and finishes in the same way, but not by public names, so both have it.
+"""
 
 import os
 import signal

@@ -1,4 +1,7 @@
-"""Ctrl-C, and how a program ends by a signal. Imports next to nothing."""
+"""Ctrl-C, and how a program ends by a signal. Imports next to nothing.
+
+The command ``chanlink`` does the same, but not by public names, so both have it.
+"""
 
 import os
 import signal

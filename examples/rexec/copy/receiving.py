@@ -70,6 +70,11 @@ class _File(NamedTuple):
 
 
 class _Receiver:
+    """Takes entries, until there are no more.
+
+    Whole: each kind of entry is a few methods, which share what was taken and where in the copy we are.
+    """
+
     def __init__(
         self,
         entries: chanlink.Receiver[Any],

@@ -99,6 +99,7 @@ def action(options: Options) -> int:
 
 
 async def _serve(options: Options) -> int:
+    # Whole: what is made, in the order in which it has to end again.
     import dataclasses
     import signal
 
