@@ -122,7 +122,7 @@ class Command:
         await self._say({"signal": name})
 
     async def resize(self, size: Size) -> None:
-        """Its terminal, if it has one, has another size from now on."""
+        """Give its terminal, if it has one, another size."""
         await self._say({"resize": list(size)})
 
     async def _say(self, message: dict[str, Any]) -> None:

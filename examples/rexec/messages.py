@@ -46,7 +46,7 @@ from .words import Word, one_line
 
 SERVICE = "rexec"
 LIMITS = chanlink.Limits(message_size=1024 * 1024)
-"""Of sessions that run commands. It is half of what Linux takes of words and variables of a program."""
+"""Of sessions that run commands. The size is half of what Linux takes as the words and variables of a program."""
 
 NOT_FOUND = "not-found"
 NOT_PERMITTED = "not-permitted"
@@ -58,7 +58,7 @@ CANNOT_START = "cannot-start"
 REFUSED = "refused"
 BAD_REQUEST = "bad-request"
 TOO_LONG = "too-long"
-"""Our answer is longer than what the other side takes."""
+"""Our answer is longer than the other side takes."""
 
 STOPPED = "server-stopped"
 """The code with which a server that ends leaves the statuses that it still owes."""
@@ -341,7 +341,7 @@ def read_control(message: object) -> int | Size:
 
 
 def signal_number(name: object) -> int:
-    """The number here of a signal ("TERM" or "SIGTERM"). Raises `BadMessage`."""
+    """The number of a signal ("TERM" or "SIGTERM") on this system. Raises `BadMessage`."""
     text = _instance(name, str, "signal").removeprefix("SIG")
     try:
         return signal.Signals[f"SIG{text}"]

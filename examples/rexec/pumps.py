@@ -123,7 +123,7 @@ def enlarge(file: io.FileIO) -> None:
 async def copy_in(source: ByteReceiveStream, stream: chanlink.ByteStream) -> chanlink.ChannelBroken | None:
     """Copy to a byte stream until the source ends, or until the other side reads no more: the reason is returned then.
 
-    An error of the source is told to the other side, so that it does not take half of the data for all, and raised.
+    An error of the source is told to the other side, lest it take a part of the data for the whole, and raised.
     """
     while True:
         try:
@@ -227,7 +227,7 @@ class Watch:
 
 
 class _Socket:
-    """A socket that others have, too, as a file that does not block: it is asked not to wait in each call."""
+    """A socket that others have, too, as a file that does not block: each call asks it not to wait."""
 
     def __init__(self, descriptor: int) -> None:
         self._socket = socket.socket(fileno=os.dup(descriptor))

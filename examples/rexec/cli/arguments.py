@@ -36,7 +36,7 @@ def add_command(
 ) -> Parser:
     """Add the parser of a subcommand: ``action`` does the work, ``explain`` says in one line what went wrong.
 
-    ``announces``: nobody needs what it prints, so that standard output may be closed.
+    ``announces``: nobody needs what it prints, so standard output may be closed.
     """
     parser: Parser = commands.add_parser(name, description=description, formatter_class=RAW, **parser_options)
     parser.set_defaults(action=action, explain=explain, takes_words=takes_words, announces=announces, parser=parser)

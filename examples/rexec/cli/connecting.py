@@ -15,7 +15,7 @@ SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, or a name in ~/.config/cha
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
-    """The options that `connected` reads, but for the address, which each command has where it wants it."""
+    """The options that `connected` reads, except the address, which each command has in a place of its own."""
     add_identity(parser)
     parser.add_argument(
         "--peer",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FAILED = 255
 """The exit status for our own errors, as ssh has it; a command's own status is passed on as it is."""
 ROOM = 12
-"""Descriptors that the least of our commands takes."""
+"""Descriptors that even the smallest of our commands needs."""
 
 
 def prepare() -> None:
@@ -29,7 +29,7 @@ def prepare() -> None:
 
 
 def fill_standard_descriptors() -> None:
-    """A descriptor that the caller has closed is opened: else our connection could become standard output."""
+    """Open what the caller has closed: else our connection could become standard output."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -93,7 +93,7 @@ def output_failed(error: OSError) -> int:
 
 
 def _forget(stream: "TextIO") -> None:
-    """What could not be written must not be tried again at the exit, where Python complains about it."""
+    """Have Python not try again at the exit, where it would complain, what could not be written."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def let_interrupts_end_us() -> None:
     """From now on Ctrl-C ends us as it ends a program in C.
 
-    That is right while Python starts, imports and ends: an exception then is a traceback, which nobody wants to read.
+    That is right while Python starts, imports and ends: an exception would show a traceback then.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -20,13 +20,13 @@ def run_quick(function: Callable[..., Awaitable[T]], *args: object) -> T:
 def run_loop(function: Callable[..., Awaitable[T]], *args: object) -> T:
     """The same for what runs long or moves much, on uvloop where that is installed.
 
-    A tenth less processor time for bulk; its import takes 5 ms, which the short commands have not to spare.
+    That takes a tenth less processor time for bulk, but 5 ms to import, which short commands can't spare.
     """
     return _run(function, args, {"use_uvloop": find_spec("uvloop") is not None})
 
 
 def _run(function: Callable[..., Awaitable[T]], args: tuple[object, ...], options: dict[str, object]) -> T:
     let_interrupts_end_us()
-    anyio.run(checkpoint, backend_options=options)  # which imports what it takes
+    anyio.run(checkpoint, backend_options=options)  # which imports what it needs
     let_interrupts_raise()
     return anyio.run(function, *args, backend_options=options)

@@ -8,7 +8,7 @@ from .arguments import Options, add_command, seconds
 from .connecting import SERVER, add_connection, explain_client
 
 IDLE = 600
-"""Seconds for which a shared session is kept that nobody uses, unless ``--share-for`` says otherwise."""
+"""Seconds for which an unused shared session is kept, unless ``--share-for`` says otherwise."""
 
 NOTES = """\
 The words after -- reach the command exactly as they are; there is no shell unless --shell is given. stdin, stdout and
@@ -92,7 +92,7 @@ def add_run(commands: Any, action: Callable[[Options], int] | None = None) -> No
 
 
 def check(options: Options) -> None:
-    """Options that exclude each other are a mistake, which ends the program."""
+    """End the program with a line if some options exclude each other."""
     if options.name is not None and not options.detach:
         options.parser.error("--name is for --detach")
     if options.progress and options.share:

@@ -23,10 +23,10 @@ class Caller(Protocol):
 
     @property
     def descriptors(self) -> Sequence[int]:
-        """What are to be its standard input and outputs."""
+        """What its standard input and outputs are to be."""
 
     async def conduct(self, command: Command) -> None:
-        """Pass on what the caller is told by signals; it is cancelled when the command has ended."""
+        """Pass on to the command what signals tell the caller; it is cancelled when the command has ended."""
 
     def raw(self) -> AbstractContextManager[None] | None:
         """The terminal that is the input, in raw mode; None if the input is no terminal."""
@@ -41,7 +41,7 @@ class Caller(Protocol):
 async def run_for(caller: Caller, session: chanlink.Session, options: Options) -> int:
     """Run the command that the options name, or start it detached; returns its status, ``-n`` for signal n.
 
-    Raises as `client.run`, but of a `StartError` the caller is told.
+    Raises as `client.run`, except that a `StartError` is told to the caller.
     """
     try:
         if options.detach:

@@ -14,7 +14,7 @@ import anyio
 def heeding(*numbers: signal.Signals) -> Iterator[AsyncIterator[signal.Signals]]:
     """As `anyio.open_signal_receiver`; but one that was ignored when we were started stays so.
 
-    That is what ``nohup`` asks for, and a script that starts us by ``&``.
+    That is what ``nohup`` and a script that starts us by ``&`` ask for.
     """
     heeded = [number for number in numbers if signal.getsignal(number) is not signal.SIG_IGN]
     if not heeded:

@@ -36,7 +36,7 @@ def size(descriptors: Iterable[int] = (0, 1, 2)) -> Size:
 
 @contextmanager
 def raw(descriptor: int, before: list[Any]) -> Iterator[None]:
-    """A terminal in raw mode within a block; then it has the modes again that it had before."""
+    """A terminal in raw mode within a block; after it, the terminal has the modes that it had before."""
     tty.setraw(descriptor, termios.TCSADRAIN)
     try:
         yield

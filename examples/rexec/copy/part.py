@@ -25,7 +25,7 @@ STEM_MAX = 100
 NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 OLD = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 ATTEMPTS = 10
-"""At something that others take away, or put there, at the same moment."""
+"""To open something that others take away, or put there, at the same moment."""
 NO_LOCKS = {errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
 
 
@@ -129,7 +129,7 @@ class Part:
         return os.fstat(self.file.fileno()).st_size
 
     def begin(self, offset: int) -> None:
-        """Write from here: so far as it was hashed, or from the beginning."""
+        """Write from this offset on: the end of what was hashed, or the beginning."""
         if offset != self.file.tell():
             self.file.seek(offset)
             self.hash = new_hash()

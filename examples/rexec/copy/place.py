@@ -19,8 +19,8 @@ READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """Without waiting: what is taken for a file may have become a pipe."""
 
 SHARE = 0.75
-"""Of the descriptors that we may have: beyond it copies open nothing. A few that nest deeply, and are not taken, would
-use them up, and nobody else could connect."""
+"""Of the descriptors that we may have: beyond it copies open nothing. A few copies of deep folders that are not taken
+would use them up, and nobody else could connect."""
 
 LINK = "is a symbolic link, which is not followed here"
 
@@ -28,7 +28,7 @@ LINK = "is a symbolic link, which is not followed here"
 class Place:
     """Any path that this process may use, beginning where it runs; or, with a root, only what is beneath it.
 
-    Beneath a root no symbolic link is followed and ``..`` is refused, whoever made the links and when. A path that
+    Beneath a root no symbolic link is followed, whoever made it and when, and ``..`` is refused. A path that
     begins with ``/`` begins at the root. Without one, links are followed and ``~`` is the home folder, as in a shell.
     The methods raise `OSError`; the descriptors are open as long as the block.
     """

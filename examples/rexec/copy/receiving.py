@@ -1,8 +1,8 @@
 """The receiver of a copy: takes entries and writes them.
 
 Small entries are taken as many at a time as have arrived, and written in one go in a worker thread. What goes wrong
-with one entry is reported, and the next one is taken. The copy fails as a whole when no other entry could do better (no
-room is left), when the sender gives up or is lost, and when it says what no sender would.
+with one entry is reported, and the next one is taken. The copy fails as a whole when no other entry could fare better
+(no room is left), when the sender gives up or is lost, and when it says what no sender would.
 """
 
 import errno
@@ -33,7 +33,7 @@ HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, er
 
 
 class Hopeless(CopyError):
-    """No other entry could do better."""
+    """No other entry could fare better."""
 
 
 async def receive_files(
@@ -92,7 +92,7 @@ class _Receiver:
         self._recursive = recursive
         self._waiting: deque[dict[str, Any]] = deque()
         self._taken: list[dict[str, Any]] = []
-        """Of the file that is received now: a byte stream in them that is left open would let the sender wait."""
+        """Entries of the file being received: a byte stream in them that is left open would keep the sender waiting."""
         self._outside = 0
         """How deep we are in a folder that could not be made: what is in it is passed over."""
 
@@ -329,7 +329,7 @@ class _Receiver:
                     some = await pieces.receive_many(AHEAD)
                 except chanlink.ChannelError:  # the end; the other task knows why
                     return
-                data = b"".join(some)  # each call that lets go of the interpreter may wait long to have it back
+                data = b"".join(some)  # each call that releases the interpreter may wait long to get it back
                 await self._threads.run(part.write, data)
                 self._report.add(len(data))
                 self._report.tell(part.name)

@@ -24,7 +24,7 @@ class Remark(NamedTuple):
 
 
 class Report:
-    """Counts what was done, and tells it. Raises `chanlink.ChannelBroken` when nobody is interested any more."""
+    """Counts what was done, and tells it. Raises `chanlink.ChannelBroken` when nobody wants to know any more."""
 
     def __init__(self, sender: chanlink.Sender[Any]) -> None:
         self._sender = sender

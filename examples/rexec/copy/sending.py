@@ -1,7 +1,7 @@
 """The sender of a copy: reads files and says what is in them.
 
-The walk (`walk`) is advanced in worker threads, some entries at a time. Nothing is answered for small files, so
-a folder of many goes out as fast as it can be read.
+The walk (`walk`) is advanced in worker threads, some entries at a time. Small files need no answer, so a folder of
+many goes out as fast as it can be read.
 """
 
 import hashlib
@@ -119,7 +119,7 @@ class _Sender:
         await self._entries.send({"digest": digest.digest() if whole else None})
 
     async def _agree(self, file: LargeFile, answer: dict[str, Any]) -> tuple[int, hashlib.blake2b]:
-        """Where to go on, and the hash of what is before: where the receiver is, if that is of the same file."""
+        """Where to go on, and the hash up to there: at the end of what the receiver has, if it is of the same file."""
         have, theirs = size_field(answer, "have"), field(answer, "digest", bytes)
         if have <= file.size:
             try:

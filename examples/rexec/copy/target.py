@@ -22,7 +22,7 @@ from .place import READ, Place, closing, open_inner
 from .report import Remark
 
 REFUSALS = {errno.EPERM, errno.EACCES, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL}
-"""What a file system says that keeps no modes or times, or not these."""
+"""What a file system says if it keeps no modes or times, or not these."""
 
 
 class _Level(NamedTuple):
@@ -51,7 +51,7 @@ class Target:
         self._levels: list[_Level] = []
         self._opened = ExitStack()
         self._refused: dict[str, tuple[str, int]] = {}
-        """By what a file system does not keep: the first line about it, and how many more there would be."""
+        """By what the file system does not keep: the first line about it, and how many more there would be."""
 
     def open(self) -> None:
         """Find the place. Raises `CopyError` if there is none."""

@@ -59,7 +59,7 @@ class Child:
         return False
 
     def error(self) -> bytes:
-        """Why it is no command, when its line is readable; empty if it is one: the line is closed by exec."""
+        """Why it is no command; empty if it is one. Call it when its line can be read: exec closes that."""
         with self.line, suppress(OSError):  # it was killed before it had read all of its order
             return self.line.recv(4096)
         return b""
@@ -174,7 +174,7 @@ def run_program(order: dict[str, Any]) -> NoReturn:
 
 
 def _execute(program: bytes, argv: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
-    """A script that does not say what runs it is run by sh, as a shell would do."""
+    """Also runs, by sh, a script that does not say what runs it, as a shell would."""
     try:
         os.execve(program, argv, environment)
     except OSError as exc:

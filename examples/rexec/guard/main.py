@@ -50,7 +50,7 @@ TICK = 20
 QUIET = 1
 """Milliseconds without an event after which a spare child is forked: the processor is for what has just begun."""
 LONGEST = 3_600_000
-"""Milliseconds: longer we do not wait at a time, whatever the time of a command is. The system can't count further than
+"""Milliseconds: we wait no longer than this at a time, whatever the time of a command is. The system can't count beyond
 24 days."""
 FAILURE_MAX = 200
 Reader = Callable[[], object]
@@ -158,7 +158,7 @@ class Guard:
             self.reap(pid)
 
     def reap(self, pid: int) -> None:
-        """Let go of a child that is to end, now or when it has ended: nobody waits for one that was stopped, say."""
+        """Let go of a child, now or once it has ended: one that is stopped (SIGSTOP), say, is not waited for."""
         self._unreaped.add(pid)
         with suppress(ChildProcessError):
             if not os.waitpid(pid, os.WNOHANG)[0]:
@@ -270,7 +270,7 @@ class Ward:
         self.stop()
 
     def give_up(self, error: Exception) -> None:
-        """Something was wrong that should not be: nothing is left of this command."""
+        """An error that should not happen: nothing is left of this command."""
         self._tell({"failed": repr(error)[:FAILURE_MAX]})
         if self.pid:
             self._signal(signal.SIGKILL)
@@ -372,7 +372,7 @@ def living() -> Sessions | None:
     sessions: Sessions = {}
     try:
         if os.readlink("/proc/self") != str(os.getpid()):
-            return None  # of other processes than ours
+            return None  # /proc is that of other processes than ours
         for name in os.listdir("/proc"):
             if name.isdigit():
                 # One that ends while we look has no line, or an empty one.

@@ -262,7 +262,7 @@ def _limits(value: object, place: str) -> dict[str, int]:
 
 
 def _quoted(text: str) -> str:
-    """A word of the file in an error: one line, and not a long one."""
+    """A word of the file, for an error: in one line, and not a long one."""
     return json.dumps(text[:40])
 
 

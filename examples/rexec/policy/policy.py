@@ -29,7 +29,7 @@ from .users import LOCALE, User, environment_of, look_up
 
 AT_ONCE = 1_000
 HARMLESS = (*LOCALE, "TERM")
-"""What callers may set if a rule restricts them and does not say more; to no path, see `_may_set`."""
+"""Variables that callers may set if a rule restricts them and does not say more; not to paths, see `_may_set`."""
 
 
 class Rule(NamedTuple):
@@ -41,7 +41,7 @@ class Rule(NamedTuple):
     commands: tuple[tuple[str, ...], ...] | None = None
     """Patterns of commands; None: any."""
     command: tuple[str, ...] | None = None
-    """What is run whatever is asked for. That stands in REXEC_ORIGINAL_COMMAND then, quoted as for a shell."""
+    """What is run, whatever is asked for; REXEC_ORIGINAL_COMMAND holds what was asked for, quoted as for a shell."""
     environment: tuple[str, ...] | None = None
     """Patterns of the variables that the caller may set; by default `HARMLESS` if commands are restricted, else any."""
     variables: Mapping[str, str] = {}

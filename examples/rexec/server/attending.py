@@ -58,7 +58,7 @@ async def _feed(stdin: chanlink.ByteStream, process: Process, stop: Callable[[],
     try:
         await copy_out(stdin, process.stdin)
     except chanlink.ChannelBroken:
-        stop()  # it must not take half of its input for all of it
+        stop()  # it must not take a part of its input for the whole
     else:
         process.end_input()
 
@@ -78,11 +78,11 @@ async def _obey(control: chanlink.Receiver[Any], process: Process) -> None:
 
 
 async def _forward(pipe: OutputPipe, stream: chanlink.ByteStream, stop: Callable[[], None] | None = None) -> None:
-    """Copy an output. ``stop`` is given for a terminal, which can't be closed for one direction."""
+    """Copy an output. ``stop`` is given for a terminal, of which one direction alone can't be closed."""
     refusal = await copy_in(pipe, stream)
     if refusal is not None and (not isinstance(refusal, chanlink.ChannelRefused) or refusal.code == CANCELLED):
         return  # the whole command is given up; what it says while it cleans up must not kill it
-    # What nobody reads any more is closed: the command gets SIGPIPE, as it would in a pipeline.
+    # An output that nobody reads any more is closed: the command gets SIGPIPE, as in a pipeline.
     if stop is None:
         pipe.close()
     elif refusal is not None:

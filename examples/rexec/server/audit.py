@@ -40,7 +40,7 @@ class Audit:
     """Where the lines go. Without a path only to the log."""
 
     def __init__(self, path: str | None = None) -> None:
-        """Raises an `OSError` if the file can't be written; a pipe may be still without its reader."""
+        """Raises an `OSError` if the file can't be written; but a pipe may still be without a reader."""
         self._path = None if path is None else expanded(path)
         self._numbers = itertools.count(1)
         self._torn = False
@@ -56,7 +56,7 @@ class Audit:
         return Account(self, next(self._numbers), run, peer)
 
     def write(self, entries: dict[str, Any]) -> None:
-        """Write a line at once, or raise an `OSError`, of `NO_READER` if there may be more luck later."""
+        """Write a line at once. Raises an `OSError`; if its number is in `NO_READER`, a later attempt may succeed."""
         if self._path is None:
             return
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
@@ -107,7 +107,7 @@ class Account:
         }
 
     def refused(self, error: StartError) -> None:
-        """It is not allowed."""
+        """Note that it is not allowed."""
         logger.warning("%s: #%d is refused: %s", self._who, self._number, error.text)
         asked = self._asked() | {"command": beginning(self._run.argv), "words": len(self._run.argv)}
         entries = asked | {"error": error.code, "text": error.text}
@@ -117,7 +117,7 @@ class Account:
             _log(exc)
 
     async def started(self, rule: str) -> None:
-        """It is about to start. Raises `StartError` when that can't be written down."""
+        """Note that it is about to start. Raises `StartError` when that can't be written down."""
         logger.info("%s: #%d starts: %s", self._who, self._number, shell_line(self._run.argv))
         asked = {"command": list(map(text_of, self._run.argv))} | self._asked()
         try:
@@ -127,7 +127,7 @@ class Account:
             raise StartError(CANNOT_START, "the server can't write its audit file") from None
 
     async def ended(self, returncode: int | None, error: str = "", *, moved: tuple[int, int, int] = (0, 0, 0)) -> None:
-        """It has ended, or was not started by an error. ``moved``: bytes of its input and its two outputs."""
+        """Note that it has ended, or was not started: ``error``. ``moved``: bytes of its input and its two outputs."""
         seconds = round(time.monotonic() - self._began, 3)
         how = error or ("the end is not known" if returncode is None else f"status {returncode}")
         logger.info(

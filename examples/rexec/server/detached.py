@@ -54,7 +54,7 @@ class Backlog:
         return any(reader.at == self._first for reader in self._readers)
 
     def end(self) -> None:
-        """There will be no more."""
+        """Note that there will be no more."""
         self._over = True
         self.changed()
 
@@ -154,7 +154,7 @@ class Table:
         return entry
 
     def remove(self, owner: str, entry: Detached) -> None:
-        """It was not started."""
+        """Forget a command that was not started."""
         self._commands[owner].pop(entry.name)
 
     def get(self, owner: str, name: str) -> Detached:
@@ -165,7 +165,7 @@ class Table:
             raise StartError(NO_SUCH_COMMAND, f"{name}: there is no detached command of this name") from None
 
     def rows_of(self, owner: str) -> list[list[object]]:
-        """As they are listed, with the beginnings of their lines if they are many."""
+        """As they are listed; if there are many, only the beginnings of their lines."""
         listed = [entry.listed() for entry in self._commands.get(owner, {}).values()]
         most = max(20, LINES_MAX // (len(listed) or 1))
         return [list(entry._replace(command=entry.command[:most])) for entry in listed]

@@ -57,11 +57,11 @@ class Process:
         self._finished = False
         self._order: Order | None = order
         self.time = order.limits.get("time")
-        """In seconds, what it may take; None if that is not limited."""
+        """Seconds that it may take; None if that is not limited."""
         self._unsent = memoryview(order.to_json(grace))
 
     def send_order(self) -> bool:
-        """Send the order, as much as the line takes now; returns whether that was all. Raises an `OSError`."""
+        """Send as much of the order as the line takes now; returns whether that was all. Raises an `OSError`."""
         with suppress(BlockingIOError):
             while self._unsent:
                 self._unsent = self._unsent[self._line.send(self._unsent) :]
@@ -99,11 +99,11 @@ class Process:
         self._tell({"signal": number})
 
     def resize(self, size: Size) -> None:
-        """Its terminal, if it has one, has another size from now on."""
+        """Give its terminal, if it has one, another size."""
         self._streams.resize(size)
 
     def end_input(self) -> None:
-        """The end of file for what reads the input."""
+        """Let the command find the end of its input."""
         self._streams.end_input()
 
     def finish(self) -> None:
@@ -226,10 +226,10 @@ class CommandStreams:
     """The ends of the command: what is to be its descriptors 0, 1 and 2."""
 
     def end_input(self) -> None:
-        """The end of file for the command."""
+        """Let the command find the end of its input."""
 
     def resize(self, size: Size) -> None:
-        """Only a terminal has one."""
+        """Does nothing: only a terminal has a size."""
 
     def close(self) -> None:
         for output in self.outputs:

@@ -4,6 +4,6 @@
 there is none, and does what that says (`messages`) until there is a status. The keeper answers each `call`, and runs
 its command (`running`) over a session that it has.
 
-A call with a session that is kept takes a tenth of the time of any other. That is why `client` and `messages` import
-next to nothing, and nothing may be imported here.
+A call over a session that is kept has little more to do than to wait for the command. That is why `client` and
+`messages` import next to nothing, and nothing may be imported here.
 """

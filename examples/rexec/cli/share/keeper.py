@@ -82,7 +82,7 @@ class Keeper:
                 self.stop()
 
     def stop(self) -> None:
-        """End at once; the commands that run are stopped."""
+        """End at once; commands that still run are stopped."""
         self._leave()
         self._tasks.cancel_scope.cancel()
 

@@ -1,8 +1,9 @@
 """Shared sessions: where a client and the keeper meet, and what they say.
 
 ``rexec run --share`` hands its command to a **keeper**: a process of the same user that keeps sessions open for a
-while, and runs commands over them with the standard descriptors of those who ask. A client passes its descriptors over
-a Unix socket, forwards signals, and waits for the status; it imports next to nothing, and neither does this module.
+while, and runs commands over them with the standard descriptors of the calls that ask for them. A client passes its
+descriptors over a Unix socket, forwards signals, and waits for the status; it imports next to nothing, nor does this
+module.
 
 The socket is in a folder that only the user can enter, which both sides check. There is one keeper for each set of
 `SETTINGS`, because they decide which keys are used.
