@@ -273,9 +273,6 @@ THEIRS = {
 """Where a file assigns to attributes of objects of other packages, and why."""
 WRITES = {
     "session/connecting.py: countdown.left",
-    "session/ends/relay.py: run.begin",
-    "session/ends/relay.py: self._all.relays[self]",
-    "session/ends/relay.py: self._runs[-1].end",
     "session/driver.py: below.wake_writer",
     "session/driver.py: self.liveness.heard",
     "session/driver.py: self.liveness.writing_since",

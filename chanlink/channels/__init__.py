@@ -1,4 +1,4 @@
-"""What a program holds: pipes and their ends, byte streams, select.  Whole without a network.
+"""What a program holds: pipes and their ends, byte streams, select. Whole without a network.
 
 A message goes from the end that sends to the end that receives, one floor after the other:
 

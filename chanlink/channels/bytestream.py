@@ -33,9 +33,9 @@ class ByteStreamStatistics(NamedTuple):
     arrived: int
     """Bytes that have arrived and were not taken."""
     sending: int
-    """Who waits in `send`."""
+    """How many tasks wait in `send`."""
     receiving: int
-    """Who waits in `receive`."""
+    """How many tasks wait in `receive`."""
 
 
 def byte_pipe(size: int | None = None) -> "tuple[ByteStream, ByteStream]":
@@ -162,12 +162,12 @@ class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
             self._send_core.release(reason)
 
     def refuse(self, code: str = "closed", reason: str = "") -> None:
-        """Read no more; the other side's `send` raises `ChannelRefused` from now on.  This side can still send."""
+        """Read no more; the other side's `send` raises `ChannelRefused` from now on. This side can still send."""
         self._check_open()
         self._receive_core.refuse(Reason("refused", code, reason))
 
     def close(self) -> None:
-        """End what this side sends, unless that is over, and read no more.  Closing twice is harmless.
+        """End what this side sends, unless that is over, and read no more. Closing twice is harmless.
 
         A stream that has not sent its whole size fails instead.
         """

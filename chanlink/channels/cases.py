@@ -56,7 +56,7 @@ class BaseCase(abc.ABC):
 
     @abc.abstractmethod
     def poll(self) -> Any:
-        """Commit if that is possible now: the value; else `EMPTY`.  Raises why the end is over."""
+        """Commit if that is possible now: the value; else `EMPTY`. Raises why the end is over."""
 
     def wait(self) -> None:
         """Register at the core."""

@@ -32,7 +32,7 @@ class SenderStatistics(NamedTuple):
     credit: int | None
     """Bytes that would be accepted now; in memory: messages."""
     waiting: int
-    """Who waits in `send` or `select`."""
+    """How many tasks wait in `send` or `select`."""
     senders: int
     """Senders in this process that are open: clones, and those that a relay feeds from another session."""
     failure: ChannelError | None
@@ -47,7 +47,7 @@ class ReceiverStatistics(NamedTuple):
     queued: int
     """Bytes that have arrived and were not taken; in memory: messages."""
     waiting: int
-    """Who waits in `receive` or `select`."""
+    """How many tasks wait in `receive` or `select`."""
     feeds: int
     """Where messages may still come from: this process, and each clone of the sender that has gone to another one."""
     failure: ChannelError | None
@@ -88,7 +88,7 @@ class Sending(NamedTuple):
 
 
 class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]):
-    """The end of a channel that sends.  Many tasks may use it at the same time.
+    """The end of a channel that sends. Many tasks may use it at the same time.
 
     Leaving ``async with sender`` closes it: the receiver gets what was sent before, then the end. If the block is
     left by an exception the channel *fails*, with the name of the exception's class as code: ``timeout-error`` for a
@@ -101,7 +101,7 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
     kind: Kind = "sender"
     """What the peer gets when this end is sent to it."""
     tell_text: bool = False
-    """Whether the receiver also gets the text of the exception that the block was left by.  It may hold internals."""
+    """Whether the receiver also gets the text of the exception that the block was left by. It may hold internals."""
 
     def __init__(self, send_core: SendCore) -> None:
         self._send_core = send_core
@@ -147,7 +147,7 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
         return self._send_core.taken
 
     def close(self) -> None:
-        """End the channel (with its last clone); the receiver first gets everything sent before.  Twice is harmless."""
+        """End the channel (with its last clone); the receiver first gets everything sent before. Twice is harmless."""
         self._finish(END)
 
     async def aclose(self) -> None:
@@ -189,7 +189,7 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
 
 
 class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
-    """The end of a channel that receives.  Many tasks may use it; each message goes to one of them.
+    """The end of a channel that receives. Many tasks may use it; each message goes to one of them.
 
     Iterating stops at the orderly end, and raises `ChannelFailed` or `SessionLost` at any other.
     """
@@ -238,7 +238,7 @@ class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
             raise StopAsyncIteration from None
 
     def close(self, reason: str = "") -> None:
-        """Refuse: every sender is told at once, with `reason`.  What was not taken is dropped.  Twice is harmless."""
+        """Refuse: every sender is told at once, with `reason`. What was not taken is dropped. Twice is harmless."""
         self.refuse("closed", reason)
 
     def refuse(self, code: str, reason: str = "") -> None:

@@ -63,7 +63,7 @@ class Outlet(Protocol):
         """
 
     def prepare(self, value: Any) -> Offer:
-        """What `commit` needs of a value.  Raises when it can't be sent at all."""
+        """What `commit` needs of a value. Raises when it can't be sent at all."""
 
     def commit(self, offer: Offer) -> bool:
         """Accept it, whole, now; or say that there is no room."""
@@ -85,7 +85,7 @@ class Onward(Outlet, Protocol):
     """An outlet that leads out of this process, where what waited in memory goes first."""
 
     def write(self, value: Any) -> None:
-        """Send what was accepted before this was the outlet.  Raises `ChanlinkError`."""
+        """Send what was accepted before this was the outlet. Raises `ChanlinkError`."""
 
     def spoil(self, reason: Reason) -> None:
         """What was accepted can't be sent after all: the channel fails, also instead of an end that has not left."""
@@ -103,7 +103,7 @@ class Feed(Protocol):
 
     @property
     def drained(self) -> bool:
-        """Whether everything was taken and nothing will come.  May be read in any thread."""
+        """Whether everything was taken and nothing will come. May be read in any thread."""
 
     def take(self, limit: int) -> Any:
         """The next message, or up to `limit` bytes; or `EMPTY`."""
@@ -187,16 +187,16 @@ class SendCore(Steps):
         return self._lease >= 0
 
     def served(self, *, well: bool) -> None:
-        """A task that waited had its turn.  If it came in vain, it is the next one again."""
+        """A task that waited had its turn. If it came in vain, it is the next one again."""
         self._lease = SENDS_PER_WAKE if well and self.outlet.capacity is None else 0
 
     def full(self) -> bool:
-        """Whether the outlet is certainly full.  Waking a waiter now would waste its turn."""
+        """Whether the outlet is certainly full. Waking a waiter now would waste its turn."""
         credit = self.outlet.credit
         return self.outlet.reason is None and self.outlet.capacity != 0 and credit is not None and credit <= 0
 
     def reserve(self, size: int) -> int:
-        """Of a byte stream with a size: a task begins to send some.  Returns how many of them are too many, if any."""
+        """Of a byte stream with a size: a task begins to send some. Returns how many of them are too many, if any."""
         assert self.bytes_left is not None
         more = size - (self.bytes_left - self._reserved)
         if more > 0:
@@ -352,7 +352,7 @@ class ReceiveCore(Steps):
     # --- taking ---
 
     def take(self, limit: int) -> Any:
-        """The next message or bytes, or `EMPTY`.  Raises the reason when there will be none."""
+        """The next message or bytes, or `EMPTY`. Raises the reason when there will be none."""
         ready = self._ready
         while ready:
             feed = next(iter(ready))
@@ -385,7 +385,7 @@ class ReceiveCore(Steps):
         return self.reason
 
     def is_over(self) -> bool:
-        """Whether nobody on the other side would notice that the handle is closed.  May be asked in any thread."""
+        """Whether nobody on the other side would notice that the handle is closed. May be asked in any thread."""
         return self.reason is not None or all(feed.drained for feed in self.feeds)
 
     def _drop_if_over(self, feed: Feed) -> None:

@@ -81,7 +81,7 @@ class Handle(End):
         return new
 
     def _make_void(self, why: type[ChannelClosed]) -> bool:
-        """Nothing can be done with this handle from now on; tasks that wait are told.  False if it was so before."""
+        """Nothing can be done with this handle from now on; tasks that wait are told. False if it was so before."""
         if self._void is not None:
             return False
         self._void = why
@@ -120,7 +120,7 @@ class Closing(NamedTuple):
 
 
 class SendHandle(Handle, Generic[T_contra]):
-    """A handle on a `SendCore`.  (`send` is here, for speed: one call more would cost each message 5 %.)"""
+    """A handle on a `SendCore`. (`send` is here, for speed: one call more would cost each message 5 %.)"""
 
     _send_core: SendCore
 

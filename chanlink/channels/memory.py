@@ -198,7 +198,7 @@ class MessageQueue(MemoryQueue):
     def prepare(self, value: Any) -> Offer:
         ends = find_ends(value, _NO_LIMITS, None)
         if ends:
-            with suppress(RuntimeError):  # there is no event loop, and so nobody who waits
+            with suppress(RuntimeError):  # there is no event loop, and so nobody waits
                 # If the receiver is garbage collected, the ends in this message must be dropped even if no task waits.
                 self.sender.loop.watch()
         return Offer(value, ends)

@@ -19,7 +19,7 @@ class Decider(Protocol):
 
 
 class Offer:
-    """What is to be sent, and the ends that it lends until it is accepted.  Of a byte stream: some bytes."""
+    """What is to be sent, and the ends that it lends until it is accepted. Of a byte stream: some bytes."""
 
     __slots__ = ("_by", "_decider", "_error", "body", "ends", "taken", "value", "waiter")
 
@@ -31,7 +31,7 @@ class Offer:
         self.taken = False
         """Of a rendezvous: a receiver has it."""
         self.waiter: Waiter | None = None
-        """Of a rendezvous: who is to be told that a receiver has it, or could not be given it."""
+        """Of a rendezvous: what is to be told that a receiver has it, or could not be given it."""
         self._by: End | None = None
         self._decider: Decider | None = None
         self._error: Exception | None = None
@@ -88,7 +88,7 @@ class Offer:
         self._error = error
 
     def settled(self) -> bool:
-        """Whether a receiver has it.  Whatever became of the sender since then, it was sent."""
+        """Whether a receiver has it. Whatever became of the sender since then, it was sent."""
         if self._error is not None:
             raise self._error
         return self.taken

@@ -124,11 +124,11 @@ class Selector:
             self._set.remove(index)
 
     def add(self, case: Case) -> int:
-        """Add a case; returns its number, the ``index`` of its `Selected`.  Raises as `select` for a message."""
+        """Add a case; returns its number, the ``index`` of its `Selected`. Raises as `select` for a message."""
         return self._set.add(case)
 
     def remove(self, index: int) -> None:
-        """Remove a case by its number, with no effect on its end.  One that has left the set already is ignored."""
+        """Remove a case by its number, with no effect on its end. One that has left the set already is ignored."""
         self._set.remove(index)
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class Selector:
         return self
 
     async def __anext__(self) -> Selected:
-        """The next case that happened.  Cancelled: nothing happened, and the set is as before."""
+        """The next case that happened. Cancelled: nothing happened, and the set is as before."""
         selected = await self._set.turn()
         if selected is None:
             raise StopAsyncIteration

@@ -42,7 +42,7 @@ class End(abc.ABC):
 
     @abc.abstractmethod
     def _lend(self) -> None:
-        """It is about to be sent: `_keep` or `_moved` follows.  Raises when it is closed, or lent already."""
+        """It is about to be sent: `_keep` or `_moved` follows. Raises when it is closed, or lent already."""
 
     @abc.abstractmethod
     def _keep(self) -> None:
@@ -72,7 +72,7 @@ Wrap = Callable[[object], End | None]
 
 
 def is_plain(value: object, types: frozenset[type] = PLAIN) -> bool:
-    """Whether a value holds nothing but plain data (of some types), at most one level deep.  False for much that is
+    """Whether a value holds nothing but plain data (of some types), at most one level deep. False for much that is
     data, too."""
     kind = type(value)
     if kind is dict:
@@ -101,7 +101,7 @@ def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachmen
 
 
 Path = tuple["Path", object, bool] | None
-"""Where a value stands: in what, under which key or index, and whether that is a key.  The text is made when somebody
+"""Where a value stands: in what, under which key or index, and whether that is a key. The text is made when somebody
 wants it: one for each value would cost as much as all keys above it are long."""
 
 

@@ -142,10 +142,10 @@ def _nothing() -> bool:
 
 
 class Loop:
-    """Ends that the garbage collector found before anybody closed them; and the event loop of those who wait.
+    """Ends that the garbage collector found before anybody closed them; and the event loop of the tasks that wait.
 
     `__del__` may run in any thread and in the middle of anything. So it only notes the end here and pokes the event
-    loop of those who wait; the rest is done there.
+    loop of the tasks that wait; the rest is done there.
     """
 
     __slots__ = ("_before_wait", "_ends", "_poke", "check_cancelled")
@@ -166,7 +166,7 @@ class Loop:
                 self._poke(self.settle)
 
     def watch(self) -> bool:
-        """Somebody is about to look here, and perhaps to wait.  True if something was settled just now: look again."""
+        """Somebody is about to look here, and perhaps to wait. True if something was settled just now: look again."""
         if self._poke is None:
             token = current_token()
             native: Any = token.native_token
@@ -182,7 +182,7 @@ class Loop:
         return self.watch() or self._before_wait()
 
     def settle(self) -> bool:
-        """For the event loop, or a task that runs in its place.  True if there was something."""
+        """For the event loop, or a task that runs in its place. True if there was something."""
         found = bool(self._ends)
         while self._ends:
             self._ends.pop()._forsake("abandoned")

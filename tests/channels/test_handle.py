@@ -103,7 +103,7 @@ async def test_a_sized_byte_stream_that_was_moved_while_a_send_waited_still_has_
         reader.close()
 
 
-# --- who waits for the other side -------------------------------------------------------------------
+# --- tasks that wait for the other side -------------------------------------------------------------
 
 
 @three_routes
@@ -213,7 +213,7 @@ async def test_a_message_given_to_a_cancelled_task_goes_where_its_receiver_went(
 async def test_a_message_given_to_a_cancelled_task_that_can_not_follow_its_receiver_fails_the_channel(
     meanwhile: Any,
 ) -> None:
-    """Such a value passes in memory only.  The task is cancelled, as it should be; who receives now is told."""
+    """Such a value passes in memory only. The task is cancelled, as it should be; a task that receives now is told."""
     async with session() as places:
         inner_sender, inner_receiver = chanlink.pipe()
         carried, sender = await given_and_moved(places, [inner_receiver, object()], meanwhile)

@@ -50,7 +50,7 @@ class Arrivals:
         return core
 
     def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object:
-        """The value of a message of `stream`.  Raises `DecodeError`; none of its ends is left then."""
+        """The value of a message of `stream`. Raises `DecodeError`; none of its ends is left then."""
         if not head & HAS_TABLE:
             return decode(head, payload, self.limits, _nothing_to_claim)
         unmade: dict[int, Stream] = {}
@@ -79,7 +79,7 @@ class Arrivals:
         return value
 
     def adopt_entries(self, source: Stream, entries: list[tuple[Kind, int]]) -> list[Handle]:
-        """The ends that a table names.  Raises `DecodeError`; none of them is left then."""
+        """The ends that a table names. Raises `DecodeError`; none of them is left then."""
         claimed: list[Stream] = []
         for kind, stream_id in entries:
             child = self._mux.claim(source, kind, stream_id)

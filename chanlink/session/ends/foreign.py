@@ -24,7 +24,8 @@ from chanlink.channels.waiting import Loop
 from chanlink.errors import ChanlinkError, EncodeError, EndOfChannel
 from chanlink.printing import printable_logger
 
-PIECE = 64 * 1024
+PUMPED_BYTES = 64 * 1024
+"""What is read at a time, of an object or of the far side."""
 
 logger = printable_logger("chanlink")
 
@@ -46,7 +47,7 @@ class ForeignStream(ByteStream):
 
 
 def wrap(source: object) -> ForeignStream | None:
-    """An end that stands for `source`, or None if it is no stream.  Raises `EncodeError` for a text file."""
+    """An end that stands for `source`, or None if it is no stream. Raises `EncodeError` for a text file."""
     file = source.wrapped if isinstance(source, anyio.AsyncFile) else source
     if isinstance(file, io.TextIOBase):
         raise EncodeError("a text file can't be sent; open it in binary mode")
@@ -64,7 +65,7 @@ _STREAMS = (ByteReceiveStream, ByteSendStream, io.RawIOBase, io.BufferedIOBase, 
 
 
 def _is_iterable(source: object) -> bool:
-    """Whether pieces of bytes may come out of it; what streams of objects bring is none of ours."""
+    """Whether pieces of bytes may come out of it; what streams of objects bring is not for us."""
     return isinstance(source, AsyncIterable) and not isinstance(source, UnreliableObjectReceiveStream)
 
 
@@ -75,7 +76,7 @@ class _Iterable(ByteReceiveStream):
         self._pieces = aiter(source)
         self._left = memoryview(b"")
 
-    async def receive(self, max_bytes: int = PIECE) -> bytes:
+    async def receive(self, max_bytes: int = PUMPED_BYTES) -> bytes:
         while not self._left:
             try:
                 self._left = memoryview(as_bytes(await anext(self._pieces)))
@@ -93,8 +94,8 @@ class _Iterable(ByteReceiveStream):
 class _File(AnyByteStream):
     """A binary file as a byte stream.
 
-    Its calls run in worker threads. Who waits for one can be cancelled: a pipe may never have anything to read, and a
-    session must be able to end all the same. The thread goes on until the call returns.
+    Its calls run in worker threads. A task that waits for one can be cancelled: a pipe may never have anything to read,
+    and a session must be able to end all the same. The thread goes on until the call returns.
     """
 
     def __init__(self, file: Any) -> None:
@@ -104,7 +105,7 @@ class _File(AnyByteStream):
         # read1 returns what there is; a pipe would keep `read` waiting for all that was asked for.
         self._read: Callable[[int], bytes] = getattr(file, "read1", file.read)
 
-    async def receive(self, max_bytes: int = PIECE) -> bytes:
+    async def receive(self, max_bytes: int = PUMPED_BYTES) -> bytes:
         return await _in_thread(self._read, max_bytes) or b""
 
     async def send(self, item: bytes) -> None:
@@ -228,7 +229,7 @@ async def _read_to_end(stream: Any, inner: ByteStream) -> None:
 async def _piece(stream: Any) -> bytes:
     """The next bytes of an object, none at its end."""
     try:
-        data = await stream.receive(PIECE)
+        data = await stream.receive(PUMPED_BYTES)
     except anyio.EndOfStream:
         return b""
     return as_bytes(data)
@@ -241,7 +242,7 @@ async def _copy_out(stream: Any, inner: ByteStream) -> None:
         return
     while True:
         try:
-            data = await inner.receive(PIECE)
+            data = await inner.receive(PUMPED_BYTES)
         except EndOfChannel:
             data = b""
         except ChanlinkError:
@@ -259,7 +260,7 @@ async def _copy_out(stream: Any, inner: ByteStream) -> None:
 
 
 async def _say_end(stream: Any) -> None:
-    """Let who reads the object see the end."""
+    """Let whoever reads the object see the end."""
     if isinstance(stream, AnyByteStream):
         await stream.send_eof()
     else:

@@ -57,7 +57,7 @@ class Source(Protocol[O_contra]):
         """Whether `forward` has something."""
 
     def forward(self, outlet: O_contra) -> int:
-        """Move one message, or some bytes; returns how many of what the outlet counts.  Raises `ChanlinkError`."""
+        """Move one message, or some bytes; returns how many of what the outlet counts. Raises `ChanlinkError`."""
 
     def forwarded(self, count: int) -> None:
         """The far side has taken this many messages, in turn, or bytes."""
@@ -97,21 +97,24 @@ class UnderWay:
         assert isinstance(found, UnderWay)
         return found
 
+    def add_relay(self, relay: "Relay[Any]") -> None:
+        self.relays[relay] = None
+
+    def remove_relay(self, relay: "Relay[Any]") -> None:
+        self.relays.pop(relay, None)
+
     def add(self, count: int, relay: "Relay[Any]") -> None:
         """This much was written to the outlet last."""
         position = self._outlet.position
         begin = position - count
-        if self._runs and self._runs[-1].goes_on(begin, relay):
-            self._runs[-1].end = position
-        else:
+        if not (self._runs and self._runs[-1].goes_on(begin, position, relay)):
             self._runs.append(_Run(begin, position, relay, whole=self._outlet.is_estimate))
 
     def look(self) -> None:
         """Give back what was taken; if nothing more will be, everybody stops."""
         outlet = self._outlet
-        while self._runs and (count := self._runs[0].taken_at(outlet.progress)):
+        while self._runs and (count := self._runs[0].take(outlet.progress)):
             run = self._runs[0]
-            run.begin += count
             if run.begin == run.end:
                 self._runs.popleft()
             run.relay.taken(count)
@@ -133,16 +136,21 @@ class _Run:
     def __init__(self, begin: int, end: int, relay: "Relay[Any]", *, whole: bool) -> None:
         self.begin, self.end, self.relay, self.whole = begin, end, relay, whole
 
-    def goes_on(self, begin: int, relay: "Relay[Any]") -> bool:
-        """Whether what begins there is a part of this."""
+    def goes_on(self, begin: int, end: int, relay: "Relay[Any]") -> bool:
+        """Whether what goes from there to there is a part of this, which then ends there."""
         short = not self.whole or self.end - self.begin < RUN_BYTES
-        return short and self.end == begin and self.relay is relay
+        if not (short and self.end == begin and self.relay is relay):
+            return False
+        self.end = end
+        return True
 
-    def taken_at(self, progress: int) -> int:
-        """How much of it was taken."""
-        if progress >= self.end:
-            return self.end - self.begin
-        return 0 if self.whole else max(progress - self.begin, 0)
+    def take(self, progress: int) -> int:
+        """How much of it was taken since it was asked last."""
+        count = min(progress, self.end) - self.begin
+        if count <= 0 or (self.whole and progress < self.end):
+            return 0
+        self.begin += count
+        return count
 
 
 class Relay(Generic[O]):
@@ -153,7 +161,7 @@ class Relay(Generic[O]):
         self._core = core
         self._outlet = outlet
         self._all = UnderWay.of(core, outlet)
-        self._all.relays[self] = None
+        self._all.add_relay(self)
         self._under_way = 0
         """How much of what is under way is of this one."""
         self._released = False
@@ -212,7 +220,7 @@ class Relay(Generic[O]):
     def _finish(self) -> None:
         if self._released and not self._under_way:
             self._done = True
-            self._all.relays.pop(self, None)
+            self._all.remove_relay(self)
 
     def _move(self) -> None:
         outlet, senders = self._outlet, self._core.senders

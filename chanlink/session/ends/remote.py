@@ -155,7 +155,7 @@ class MessageOutlet(StreamOutlet):
         return True
 
     def prepare(self, value: Any) -> Offer:
-        """Encode a message and lend its ends.  Raises `MessageError`, `ChannelClosed`, `anyio.BusyResourceError`."""
+        """Encode a message and lend its ends. Raises `MessageError`, `ChannelClosed`, `anyio.BusyResourceError`."""
         ends, body = self.departures.encode(value)
         return Offer(value, ends, body=body)
 
@@ -175,7 +175,7 @@ class MessageOutlet(StreamOutlet):
             self.outgoing.write(*frame(offer.body))
 
     def write(self, value: Any) -> None:
-        """Send a message that was accepted before this was its outlet.  Raises `ChanlinkError`."""
+        """Send a message that was accepted before this was its outlet. Raises `ChanlinkError`."""
         if self.reason is not None:
             raise self.reason.error(self.taken)
         self._send(self.prepare(value))
@@ -228,7 +228,7 @@ class ByteOutlet(StreamOutlet):
 
     @property
     def progress(self) -> int:
-        """As a `RelayOutlet`.  A window that grows runs ahead of what was taken, by as much as it grows."""
+        """As a `RelayOutlet`. A window that grows runs ahead of what was taken, by as much as it grows."""
         return self.outgoing.returned + self.outgoing.uncredited
 
     @property

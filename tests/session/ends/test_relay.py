@@ -92,7 +92,7 @@ async def relayed(
     *,
     cut_after: int | None = None,
 ) -> AsyncIterator[Relayed]:
-    """`cut_after`: the second connection breaks after so many bytes from the relay's side."""
+    """`cut_after`: the second connection breaks after this many bytes from the relay's side."""
     wires: list[FaultyStream] = []
 
     def wire(stream: Any) -> FaultyStream:
@@ -502,7 +502,7 @@ async def test_what_a_report_of_the_far_side_costs_does_not_grow_with_the_number
                 lambda: (stream.outgoing.sent, len(core.senders)) == ((1, clones - 1) if waiting else (clones, 0))
             )
             found = [lines_run(lambda: stream.outgoing.credited(1)), lines_run(lambda: stream.outgoing.peer_took(1))]
-            stream.outgoing.credit -= 1  # which was none of the far side's
+            stream.outgoing.credit -= 1  # which the far side had not given
             assert sorted([(await receiver.receive())[0] for _ in senders]) == sorted(n % 256 for n in range(clones))
             for end in (*senders, shared, receiver, to_relay, at_relay, to_near, at_near):
                 await end.aclose()

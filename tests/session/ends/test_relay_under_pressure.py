@@ -1,4 +1,4 @@
-"""Relays where it is hard: small windows, long pauses, many senders beside them, deep nesting, sessions that are lost.
+"""Relays where it is hard: small windows, long pauses, many senders besides them, deep nesting, sessions that are lost.
 
 What a relay does when all is well is in the conformance suite and in `test_relays`.
 """
@@ -296,7 +296,7 @@ async def test_a_message_that_waits_for_the_budget_of_the_session_is_not_too_slo
         close_all([sender for sender, _ in channels])
 
 
-# --- others that send beside a relay ----------------------------------------------------------------
+# --- others that send besides a relay ---------------------------------------------------------------
 
 
 async def test_three_relays_do_not_starve_a_sender_that_is_where_they_are() -> None:
