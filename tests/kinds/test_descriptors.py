@@ -20,20 +20,10 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 import chanlink
+from tests.command.calls import NOT_AGAIN
 from tests.rexec.servers import ROOT
 
 from .programs import PATIENCE, Command, Place
-
-NOT_AGAIN = """
-import os
-opened = os.open
-def open_but(path, *args, **kwargs):
-    if str(path).startswith("/proc/self/fd"):
-        raise PermissionError(13, "Permission denied", path)
-    return opened(path, *args, **kwargs)
-os.open = open_but
-"""
-"""What Python runs first, for a terminal or pipe of another user (as after su), or a system without /proc."""
 
 
 class Ends(NamedTuple):

@@ -18,6 +18,7 @@ import pytest
 from tests.command.calls import (
     ANYWHERE,
     MIB,
+    NOT_AGAIN,
     PATIENCE,
     Keys,
     assert_one_line,
@@ -173,17 +174,7 @@ def test_descriptors_that_are_shared_stay_blocking(keys: Keys) -> None:
 
 def test_cat_works_where_descriptors_cannot_be_opened_again(keys: Keys) -> None:
     """As on a system without /proc, or with the pipes of another user."""
-    program = """
-import os, sys
-opened = os.open
-def open_but(path, *args, **kwargs):
-    if str(path).startswith("/proc/self/fd"):
-        raise PermissionError(13, "Permission denied", path)
-    return opened(path, *args, **kwargs)
-os.open = open_but
-from chanlink.command import main
-sys.exit(main())
-"""
+    program = NOT_AGAIN + "import sys\nfrom chanlink.command import main\nsys.exit(main())\n"
     command = [sys.executable, "-c", program]
     data = os.urandom(2 * MIB)
     pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 import chanlink
+from examples.rexec.copy import rules
 from examples.rexec.copy.rules import may_copy
 from examples.rexec.policy.policy import Policy, Rule
 from tests.rexec.servers import until
@@ -35,6 +36,7 @@ def test_the_trust_file_is_not_read_for_each_copy(tmp_path: Path, monkeypatch: p
     (file := tmp_path / "trust").write_text(f"{identity.public_key}\n")
     loads = []
     load = chanlink.Trust.load
+    monkeypatch.setattr(rules, "LOOK_EVERY", 0.1)
     monkeypatch.setattr(chanlink.Trust, "load", lambda path: (loads.append(path), load(path))[1])
     refusal = may_copy(None, trust=str(file))
     for _ in range(1_000):
