@@ -139,6 +139,14 @@ class Pair:
         self.server.check_empty()
 
 
+def nest(pair: Pair, kind: Kind = "bytes", **options: Any) -> tuple[Stream, Stream, Stream, Stream]:
+    """A channel, and a stream that was opened for a message of it: the opener's and the acceptor's side of both."""
+    sender, receiver = pair.channel()
+    child = pair.client.mux.open(Opening(kind, parent=sender.id, **options))
+    pair.turn()
+    return sender, receiver, child, pair.server.mux.streams[child.id]
+
+
 def send(stream: Stream, *bodies: bytes) -> None:
     for body in bodies:
         stream.outgoing.write(message(body))
