@@ -21,8 +21,9 @@ from chanlink.wire.messages.decode import _nests_deeper, decode
 from chanlink.wire.messages.encode import PlainEncoder, encode
 from chanlink.wire.messages.framing import HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces, has_long_bin, long_bins, pack_in_pieces
+from tests.channels.stubs import Stub
 
-from .test_encode import HOSTILE, KEYS, Opened, Stub, framed, no_wrap
+from .codec import HOSTILE, KEYS, Opened, framed, no_wrap
 
 LONG = 65_536
 
