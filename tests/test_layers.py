@@ -121,6 +121,17 @@ def test_rooms_import_only_what_stands_in_their_row() -> None:
     assert_only(across, STILL)
 
 
+@pytest.mark.parametrize("name", [name for name in MODULES if not path_of(name).endswith("__init__.py")])
+def test_neighbours_are_imported_by_a_dot_and_others_by_their_whole_name(name: str) -> None:
+    """So the head of a file shows which rooms it needs. (That no import begins with two dots, ruff sees to.)"""
+    room = "chanlink." + name.rpartition(".")[0] if "." in name else "chanlink"
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            assert node.level or module.rpartition(".")[0] != room, f"line {node.lineno}: a neighbour"
+            assert not node.level or "." not in module, f"line {node.lineno}: an inner room"
+
+
 def test_nothing_imports_in_a_circle() -> None:
     """Also not for type checkers, and not inside functions."""
     done: set[str] = set()

@@ -23,12 +23,12 @@ from chanlink.printing import printable_logger
 from chanlink.security.keys.certificate import Certificate, Role, which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
+from chanlink.security.noise.state import HandshakeState
+from chanlink.security.noise.x25519 import DHLEN
 from chanlink.transport.base import BROKEN, receive_exactly
 
 from . import suites
 from .buffers import RECEIVE, loop_buffers
-from .noise.state import HandshakeState
-from .noise.x25519 import DHLEN
 from .noise_stream import NoiseStream
 from .payloads import ANSWER, FIRST, HELLO, OFFER, read
 from .records import LENGTH, WELCOME, prefixed

@@ -10,8 +10,7 @@ import os
 
 from chanlink.errors import ConfigError, HandshakeError, KeyFormatError
 from chanlink.security.keys.files import expand, read_limited
-
-from .noise.cipher import KEYLEN
+from chanlink.security.noise.cipher import KEYLEN
 
 CLOCKS_DIFFER = 60
 """Seconds that the client's clock may be off."""

@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from chanlink.errors import ConnectionLost, HandshakeError, LocalProtocolError, RemoteProtocolError
 from chanlink.limits import Bucket
+from chanlink.security.noise.cipher import CipherState
+from chanlink.security.noise.state import HandshakeState, hkdf
 
-from .noise.cipher import CipherState
-from .noise.state import HandshakeState, hkdf
 from .suites import Suite
 
 PROTOCOL_NAME = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s"

@@ -20,8 +20,7 @@ from nacl.exceptions import CryptoError
 from nacl.exceptions import TypeError as NaclTypeError
 
 from chanlink.errors import ConfigError
-
-from .noise.cipher import AEGIS256, CHACHAPOLY, KEYLEN, MAX_MESSAGE, Cipher, Crypt, CryptInto
+from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY, KEYLEN, MAX_MESSAGE, Cipher, Crypt, CryptInto
 
 
 class Suite(NamedTuple):

@@ -33,6 +33,7 @@ from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable_logger
 from chanlink.security.keys.trust import Grant
 from chanlink.security.stream import PlainStream, SecureStream
+from chanlink.session.ends.ends import Ends
 from chanlink.tasks import tasks_beside
 from chanlink.wire.multiplexer import CLOSING
 from chanlink.wire.mux import Mux
@@ -41,7 +42,6 @@ from chanlink.wire.stream import Stream
 
 from .driver import Driver, Phase
 from .ends import foreign
-from .ends.ends import Ends
 from .peer import Incoming, Peer, withdraw
 from .services import Services, Serving, no_such_service
 

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from chanlink.channels.cores import ReceiveCore, SendCore
+from chanlink.session.ends.relay import Relay
+from chanlink.session.ends.remote import ByteFeed, MessageFeed
 from chanlink.wire.stream import Stream
 
-from .ends.relay import Relay
-from .ends.remote import ByteFeed, MessageFeed
 from .session import Session
 
 MOST_CHANNELS = 1_000

@@ -9,11 +9,11 @@ from typing import Any, Protocol
 
 from chanlink.errors import Reason
 from chanlink.limits import Limits
+from chanlink.wire.messages.framing import HAS_TABLE
+from chanlink.wire.messages.pieces import Pieces
 
 from .credit import Credit, Window
 from .inbox import Inbox
-from .messages.framing import HAS_TABLE
-from .messages.pieces import Pieces
 
 
 class Reader(Protocol):

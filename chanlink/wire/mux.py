@@ -38,11 +38,11 @@ from chanlink.errors import (
 )
 from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable
+from chanlink.wire.h2.connection import MAX_DEBUG_DATA, Connection, settings
 from chanlink.wire.h2.rules import NAMES
 
 from .credit import Credit
 from .h2 import frames, headers
-from .h2.connection import MAX_DEBUG_DATA, Connection, settings
 from .multiplexer import CLOSING, MuxStatistics, Owner
 from .nested import Nested
 from .opening import Opening
