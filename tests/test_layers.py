@@ -143,7 +143,6 @@ def test_nothing_imports_in_a_circle() -> None:
 
 BARE = {
     "security/__init__.py",
-    "session/__init__.py",
     "transport/__init__.py",
     "wire/__init__.py",
     "wire/h2/__init__.py",

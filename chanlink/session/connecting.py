@@ -1,11 +1,10 @@
 """`connect`: address -> byte stream -> `NoiseStream` -> `Session`."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from types import NoneType
 
-import anyio
-from anyio import CancelScope
 from anyio.abc import ByteStream
 
 from chanlink.channels.waiting import within
@@ -27,6 +26,7 @@ from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
+from chanlink.transport.base import close_at_once
 from chanlink.transport.dial import Connectable, Dial, name_of
 
 from .arguments import expect
@@ -58,12 +58,12 @@ async def connect(
     key. Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one
     that the file names for this address, and `KnownPeers.load` with its default file is what decides if neither is
     given. ``services`` are served to the other side; with a `Trust`, those that it allows. ``timeout`` (seconds) is
-    for everything until the server's welcome. A name may have several addresses: who does not answer at one of
-    them, or answers as no server of ours does, or is busy, leaves the others to be tried. While nobody listens at
-    the address, it is tried again for ``wait`` seconds more: a server that is being started is waited for, one that
-    refuses us is not. ``psk`` is a key that both sides share beside their identities (32 bytes, or a file with
-    them): a server that has one answers nobody else. With ``eager`` the block begins one round trip earlier, and a
-    refusal is then the error that ends the session.
+    for everything until the server's welcome. A name may have several addresses: where nobody answers, or somebody
+    who is no server of ours, or one that is busy, the others are tried. While nobody listens at the address, it is
+    tried again for ``wait`` seconds more: a server that is being started is waited for, one that refuses us is not.
+    ``psk`` is a key that both sides share besides their identities (32 bytes, or a file with them): a server that has
+    one answers nobody else. With ``eager`` the block begins one round trip earlier, and a refusal is then the error
+    that ends the session.
 
     Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
     does not trust the other's key), `HandshakeError`, `SessionClosed` with code ``busy`` (the server has too many
@@ -77,25 +77,8 @@ async def connect(
     expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
     limits = limits or Limits()
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
-    progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
-    dial, transport = Dial(address), None
-    try:
-        async with within(wait + timeout) as countdown:
-            transport = await dial.reach(wait)
-            countdown.left = min(countdown.left, timeout)
-            progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
-            while True:
-                try:
-                    authenticated = await _authenticate(transport, statics, expected, limits, eager)
-                    break
-                except (HandshakeError, SessionClosed) as exc:
-                    transport = await dial.reach_another(exc)
-    except BaseException:  # also when it was cancelled just after that
-        if transport is not None:
-            await close_at_once(transport)
-        raise
-    if countdown.scope.cancelled_caught:
-        raise progress from TimeoutError()
+    handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, eager=eager)
+    authenticated = await _reach(address, handshake, wait, timeout)
     session = Session(
         authenticated.stream,
         client_side=True,
@@ -110,6 +93,29 @@ async def connect(
         yield session
 
 
+async def _reach(
+    address: Connectable, handshake: Callable[[ByteStream], Awaitable[Authenticated]], wait: float, timeout: float
+) -> Authenticated:
+    """Connect to one address after the other until a handshake succeeds, within the time."""
+    progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
+    dial, transport = Dial(address), None
+    try:
+        async with within(wait + timeout) as countdown:
+            transport = await dial.reach(wait)
+            countdown.left = min(countdown.left, timeout)
+            progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
+            while True:
+                try:
+                    return await handshake(transport)
+                except (HandshakeError, SessionClosed) as exc:
+                    transport = await dial.reach_another(exc)
+    except BaseException:  # also when it was cancelled just after that
+        if transport is not None:
+            await close_at_once(transport)
+        raise
+    raise progress from TimeoutError()
+
+
 async def _authenticate(
     transport: ByteStream, statics: Statics, expected: Expected, limits: Limits, eager: bool
 ) -> Authenticated:
@@ -121,8 +127,3 @@ async def _authenticate(
     except BaseException:
         await close_at_once(transport)
         raise
-
-
-async def close_at_once(transport: ByteStream) -> None:
-    with CancelScope(shield=True):
-        await anyio.aclose_forcefully(transport)

@@ -1,7 +1,7 @@
 """What keeps a session going: bytes from its multiplexer to the stream below, and back, until it is over.
 
 A `Driver` runs any multiplexer over any `SecureStream`, and knows nothing of channels and services. Its tasks are a
-reader, a writer and a keeper. In the order of the functions below, that is how the bytes of a message go:
+reader, a writer and a keeper. This is how the bytes of a message go, in the order of the functions below:
 
     1. `_write` asks the mux for the frames of everything that was queued since, and sends them in one go; or `flush`
        does, for a task that is about to wait.
@@ -24,6 +24,7 @@ from chanlink.errors import ConnectionLost, RemoteProtocolError, SessionClosed, 
 from chanlink.limits import Limits
 from chanlink.printing import printable_logger
 from chanlink.security.stream import UNDER_WAY, SecureStream, farewell
+from chanlink.transport.base import close_at_once
 from chanlink.wire.multiplexer import Multiplexer, Owner
 from chanlink.wire.mux import TURN_BYTES
 from chanlink.wire.stream import Stream
@@ -50,7 +51,10 @@ class Phase(Enum):
 
 
 class Driver:
-    """Runs a multiplexer over a stream, for one session.  It is what the multiplexer tells (an `Owner`)."""
+    """Runs a multiplexer over a stream, for one session. It is what the multiplexer tells (an `Owner`).
+
+    Whole: what runs, and the one end that all of it has.
+    """
 
     def __init__(
         self,
@@ -176,7 +180,7 @@ class Driver:
             self.lose(exc)
 
     def _arrived(self, pieces: Iterable[bytes]) -> None:
-        """Take what one read brought.  The event loop may call this, not a task."""
+        """Take what one read brought. The event loop may call this, not a task."""
         now = self.liveness.heard = self.below.clock()
         self._arrived_before = self.mux.arrivals
         try:
@@ -202,7 +206,7 @@ class Driver:
                 self.mux.ping(bytes(8))
 
     async def ping(self) -> float:
-        """The round trip to the peer's session, in seconds.  Raises the error that ended the session."""
+        """The round trip to the peer's session, in seconds. Raises the error that ended the session."""
         self.check()
         self._ping_count += 1
         payload, event = self._ping_count.to_bytes(8, "big"), anyio.Event()
@@ -266,7 +270,7 @@ class Driver:
         self._last_words = None
 
     def lose(self, cause: SessionError) -> None:
-        """The session is over.  The first cause stays."""
+        """The session is over. The first cause stays."""
         if self.cause is not None:
             return
         self.phase = Phase.OVER
@@ -295,10 +299,9 @@ class Driver:
                 while dropped < UNDER_WAY:  # the peer ends, too: a reset could overtake what it did not read yet
                     dropped += len(await self.below.receive())
         except (SessionError, anyio.EndOfStream):
-            pass  # it is over in any case; why, is in `cause`
+            pass  # it is over in any case; `cause` says why
         finally:
-            with CancelScope(shield=True):
-                await anyio.aclose_forcefully(self.below)
+            await close_at_once(self.below)
 
     async def wait_closed(self) -> SessionError:
         """Return, with the cause, when the peer was told and the connection is closed."""

@@ -1,7 +1,7 @@
-"""What every connection of a listener is met with: the handshake, for which it has its time.
+"""What every connection of a listener is met with: a handshake, which has to end in time.
 
-The accept loops never stop, and one task per connection does the rest: it listens to the peer until it is
-authenticated, and is then its host's for the life of the session. Who may be in a handshake at a time, and how many
+The accept loops never stop, and one task per connection does the rest: first it finds out who the peer is, then it
+is the host's, for the life of the session. Who may be in a handshake at a time, and how many
 sessions may come of it, is the business of `admission`.
 """
 
@@ -24,15 +24,14 @@ from chanlink.security.keys.trust import Grant, Trust
 from chanlink.security.statics import Statics
 from chanlink.transport.accepting import accept_each
 from chanlink.transport.address import Address
+from chanlink.transport.base import close_at_once
 from chanlink.transport.listen import ListeningSockets
 from chanlink.transport.sockets import SocketTransport
-
-from .connecting import close_at_once
 
 logger = printable_logger(__name__)
 
 Host = Callable[[Authenticated, str], Awaitable[None]]
-"""Lives with a peer that is authenticated, and whose address this is, until its session is over."""
+"""What lives with an authenticated peer, from this address, until its session is over."""
 
 
 class Greeter:
@@ -134,7 +133,7 @@ class Greeter:
         return authenticated
 
     async def authenticate(self, transport: SocketTransport, address: str, visitor: Visitor) -> Authenticated:
-        """Find out who it is, and whether we trust it.  Raises what the handshake raises."""
+        """Find out who it is, and whether we trust it. Raises what the handshake raises."""
 
         def admit(key: PublicKey) -> Grant:
             grant = self.trust.check(key)
@@ -148,7 +147,7 @@ class Greeter:
         return await handshake_as_server(transport, self.statics, admit, self._limits)
 
     def _explain(self, problem: Exception, address: str, visitor: Visitor) -> bool:
-        """Say in the log why there is no session.  Returns whether the peer was told, too."""
+        """Say in the log why there is no session. Returns whether the peer was told, too."""
         match problem:
             case UntrustedPeer():  # `authenticate` has said so
                 return True

@@ -1,6 +1,6 @@
 """`listen` and `serve`: a listener, and the sessions that come out of it.
 
-How a connection becomes a session is the business of the `Greeter`. Sessions live in the listener's scope.
+How a connection gets that far is the business of the `Greeter`. Sessions live in the listener's scope.
 """
 
 from collections import deque
@@ -40,7 +40,7 @@ logger = printable_logger(__name__)
 
 
 class Listener(AnyListener[Session]):
-    """Accepts connections, authenticates them, and gives sessions.  Made by `listen`."""
+    """Accepts connections, authenticates them, and gives sessions. Made by `listen`."""
 
     def __init__(self, greeter: Greeter, services: Services | None, limits: Limits) -> None:
         self._greeter = greeter
@@ -61,7 +61,7 @@ class Listener(AnyListener[Session]):
         return list(self._sessions)
 
     async def accept(self) -> Session:
-        """The next authenticated session.  Raises `anyio.ClosedResourceError` once the listener is closed.
+        """The next authenticated session. Raises `anyio.ClosedResourceError` once the listener is closed.
 
         The session lives until one side closes it, or until the listener's block is left. Raises `ConfigError` when
         the listener was made with ``services``: then it serves its sessions by itself.
@@ -157,6 +157,7 @@ class Listener(AnyListener[Session]):
 
     @property
     def extra_attributes(self) -> Any:
+        """None."""
         return {}
 
 
@@ -175,8 +176,8 @@ async def listen(
     ``trust`` says who may connect; when the file that it was loaded from has changed, sessions and channels that it
     does not allow any more end as ``revoked``. ``services`` are served on every session; without them, and only then,
     sessions come out of `Listener.accept` and `Listener.serve`. Left normally, the sessions are closed in order; left
-    by an exception, they are ended. With a ``psk`` (32 bytes, or a file with them) who lacks it gets no answer. Raises
-    `ConnectFailed` when the address can't be listened on, or a `ConfigError`.
+    by an exception, they are ended. With a ``psk`` (32 bytes, or a file with them) anyone who lacks it gets no answer.
+    Raises `ConnectFailed` when the address can't be listened on, or a `ConfigError`.
     """
     expect("identity", identity, Identity, NoneType)
     expect("trust", trust, Trust)
@@ -208,7 +209,7 @@ async def serve(
     psk: Psk | None = None,
     task_status: TaskStatus[Listener] = TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve services, by name, until cancelled.  ``task_status.started`` gets the `Listener`.
+    """Serve services, by name, until cancelled. ``task_status.started`` gets the `Listener`.
 
     A service is ``async def service(receiver, peer)``, or ``streams(service)`` for one that takes byte streams. Each
     channel that a peer opens to it runs in a task of its own. When the service returns, its end is closed (``done``);

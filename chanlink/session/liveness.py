@@ -1,11 +1,11 @@
-"""Is the peer there?  What a session concludes from what comes, and from what does not (protocol section 9).
+"""Is the peer there? What a session concludes from what comes, and from what does not (protocol section 9).
 
 No I/O and no clock. Three rules keep it from blaming a peer for what is not its fault:
 
-- **Read first.** `look` is called at intervals, and judged is how things were at the call before. What had come by
-  then has been read since, however long this process stood still between the two.
-- **Ask first.** Who says nothing may have nothing to say: before a verdict it was asked by a PING, and had time to
-  answer.
+- **Read first.** `look` is called at intervals, and things are judged as they were at the call before. What had come
+  by then has been read since, however long this process stood still between the two.
+- **Ask first.** A peer that says nothing may have nothing to say: before a verdict it was asked by a PING, and had
+  time to answer.
 - **Stopped is not gone.** A client whose machine acknowledges what we send exists; somebody has pressed Ctrl-Z, or a
   debugger holds it. It has `Limits.client_stopped`, and nothing that it leaves undone meanwhile is held against it.
 """
@@ -18,20 +18,20 @@ from chanlink.limits import Limits
 
 
 class Connection(Protocol):
-    """What a `records.NoiseStream` knows of the peer's machine."""
+    """What a `SecureStream` knows of the peer's machine."""
 
     def peer_acknowledges(self, seconds: float) -> bool:
-        """Whether it is known to be there, and has acknowledged something within so many seconds."""
+        """Whether it is known to be there, and has acknowledged something within this many seconds."""
 
 
 class Liveness:
-    """What is known of the life of one peer.  ``client`` is the connection, if the peer is a client."""
+    """What is known of the life of one peer. ``client`` is the connection, if the peer is a client."""
 
     def __init__(self, limits: Limits, now: float, client: Connection | None = None) -> None:
         self.heard = now
-        """When something came last; set by who reads."""
+        """When something came last; set by the reader."""
         self.writing_since = math.inf
-        """Since when something is being written that has not left; set by who writes."""
+        """Since when something is being written that has not left; set by the writer."""
         self.interval = min(limits.keepalive, limits.peer_timeout, limits.unmentioned, limits.progress) / 3
         """Seconds between two calls of `look`."""
         self._limits = limits

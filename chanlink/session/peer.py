@@ -17,7 +17,7 @@ class Peer:
     name: str
     """The name that we know it by now: the comment in the trust file, or else its fingerprint.
 
-    It changes when the trust file does: who decides by it looks each time.
+    It changes when the trust file does: whatever decides by it has to look each time.
     """
     address: str
 

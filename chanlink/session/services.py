@@ -1,4 +1,4 @@
-"""Services: the functions that take the top-level channels which a peer opens, one task for each channel."""
+"""Services: the functions that take the top-level channels that a peer opens, one task for each channel."""
 
 import math
 import sys
@@ -157,7 +157,7 @@ class Serving:
             del self._running[scope]
 
     def _failed(self, service: str, end: Handle) -> None:
-        """It raised.  What, is for our log only: it may quote what is nobody's business."""
+        """It raised. What it raised is for our log only: it may quote what is nobody's business."""
         logger.exception("the service %r failed for %s", service, self._peer.name)
         _forget_locals(sys.exception())
         end._forsake(
@@ -165,7 +165,7 @@ class Serving:
         )
 
     def stop(self, grant: Grant | None) -> None:
-        """Cancel those that the peer may not use any more: they hold ends that travelled to them."""
+        """Cancel those that the peer may not use any more: they hold ends that have travelled to them."""
         for scope, service in self._running.items():
             if grant is None or not grant.allows(service):
                 scope.cancel()

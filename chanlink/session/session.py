@@ -66,7 +66,7 @@ class SessionStatistics(NamedTuple):
 
 
 class Session(AsyncContextManagerMixin):
-    """The connection of two peers.  Either side opens channels on it.
+    """The connection of two peers. Either side opens channels on it.
 
     `chanlink.connect` and `chanlink.listen` make sessions. Made over an `anyio.abc.ByteStream` of your own (the sides
     agree who is ``client_side``), one adds no encryption and no identity: `anyio.connect_tcp` has none. It is an async
@@ -154,7 +154,7 @@ class Session(AsyncContextManagerMixin):
     async def open(self, service: str, item_type: type[T], capacity: int | None = None) -> Sender[T]: ...
 
     async def open(self, service: str, item_type: object = Any, capacity: int | None = None) -> Sender[Any]:
-        """Open a channel to a service of the peer.  Usable at once: nothing waits for the peer.
+        """Open a channel to a service of the peer. Usable at once: nothing waits for the peer.
 
         A refusal arrives on the sender as `ChannelRefused` (``no-such-service``, ``wrong-kind``, ``busy``).
         Raises `LimitReached` when too many channels are open, or the error that ended the session.
@@ -175,7 +175,7 @@ class Session(AsyncContextManagerMixin):
         return self._ends.adopt(self._mux.open(Opening(kind, service, capacity=capacity)))
 
     async def accept(self) -> Incoming:
-        """The next top-level channel that the peer opened.  Raises the error that ended the session."""
+        """The next top-level channel that the peer opened. Raises the error that ended the session."""
         await checkpoint()
         while not self._incoming:
             self._driver.check()
@@ -199,7 +199,7 @@ class Session(AsyncContextManagerMixin):
         if self._driver.phase is not Phase.OPEN:
             stream.discard("draining", CLOSING)
         elif self._allows is not None and not self._allows(service):
-            # The same answer as for one that does not exist: what there is, is nobody's business.
+            # The same answer as for one that does not exist: which ones there are is nobody's business.
             logger.info("%s asked for the service %r, which it may not use", self.peer.name, service[:64])
             stream.discard("no-such-service", no_such_service(service))
         elif self._serving is not None:
@@ -252,7 +252,7 @@ class Session(AsyncContextManagerMixin):
     # --- about it ---------------------------------------------------------------------------------
 
     async def ping(self) -> float:
-        """Measure the round trip to the peer's session, in seconds.  Raises the error that ended the session.
+        """Measure the round trip to the peer's session, in seconds. Raises the error that ended the session.
 
         More than some 20 a second, for long, are a flood to the peer, which ends the session.
         """
@@ -266,6 +266,7 @@ class Session(AsyncContextManagerMixin):
         return self._below.export(label, length)
 
     def statistics(self) -> SessionStatistics:
+        """What it is doing, in numbers."""
         volume = self._below.volume
         streams, budget, round_trip = self._mux.statistics()
         age = self._below.clock() - self._driver.began

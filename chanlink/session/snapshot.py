@@ -1,7 +1,7 @@
 """What a session is doing just now.
 
 It reads what sessions, streams and cores keep for themselves; nothing is counted for it, so that it costs nothing
-until somebody asks. Names of peers and services are told, and no contents.
+until somebody asks. Names of peers and services are told, contents are not.
 """
 
 from collections.abc import Iterator
@@ -48,9 +48,9 @@ class ChannelState(NamedTuple):
     window: int
     """How many may arrive before this side takes something."""
     sending: int
-    """Who waits here to send."""
+    """How many wait here to send."""
     receiving: int
-    """Who waits here to receive."""
+    """How many wait here to receive."""
     relayed: bool
     """Whether it goes on over another session."""
     waits: tuple[Wait, ...]
@@ -131,7 +131,7 @@ def _channel(stream: Stream) -> ChannelState:
 
 
 def _sending(stream: Stream) -> int:
-    """Who waits to send on it."""
+    """How many wait to send on it."""
     owner = stream.outgoing.owner if stream.carries_out else None
     return len(owner.senders) if isinstance(owner, SendCore) else 0
 
