@@ -15,7 +15,7 @@ def can(*command: str) -> bool:
 
 @contextmanager
 def crowded(most: int, lowest: int) -> Iterator[list[int]]:
-    """This process may have so many descriptors, and the next one has a number that is not below the lowest."""
+    """This process may have ``most`` descriptors, and the next one has a number of at least ``lowest``."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
     held = [os.open(os.devnull, os.O_RDONLY)]

@@ -11,6 +11,7 @@ from .descriptors import complain
 if TYPE_CHECKING:
     import chanlink
 
+NO_TERMINAL = "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
 SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, or a name in ~/.config/chanlink/hosts.toml"
 
 
@@ -168,9 +169,7 @@ async def ask_on_terminal(question: str) -> bool:
             terminal.write(question.encode())
             answer = await anyio.to_thread.run_sync(terminal.readline)
     except OSError as exc:
-        raise chanlink.ConfigError(
-            "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
-        ) from exc
+        raise chanlink.ConfigError(NO_TERMINAL) from exc
     return answer.strip().lower() == b"yes"
 
 

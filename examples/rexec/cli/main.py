@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.announces:
         refuse_output()
     if not has_room():
-        complain(f"{os.strerror(errno.EMFILE)}: it takes {ROOM} beside those that are open (see ulimit -n)")
+        complain(f"{os.strerror(errno.EMFILE)}: it takes {ROOM} besides those that are open (see ulimit -n)")
         return FAILED
     try:
         status: int = options.action(options)

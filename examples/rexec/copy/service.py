@@ -18,6 +18,7 @@ import chanlink
 
 from ..logs import logger
 from ..messages import BadMessage, ends_in
+from ..peers import entries_about, owner_of
 from ..words import one_line
 from .messages import CopyError, CopyRequest, shown, why
 from .place import Place
@@ -117,7 +118,7 @@ class _Service:
     @contextmanager
     def _counted(self, peer: chanlink.Peer) -> Iterator[_Peer]:
         """One more of the copies of this peer."""
-        owner = peer.name if peer.key is None else peer.key.fingerprint
+        owner = owner_of(peer)
         ours = self._peers.setdefault(owner, _Peer())
         ours.running += 1
         try:
@@ -134,8 +135,7 @@ class _Service:
             paths.append(f"... and {len(request.paths) - NOTED} more")
         what = "reads" if request.sends else "writes"
         logger.info("%s %s %s: %s", peer.name, what, one_line(" ".join(paths)), one_line(problem) or event)
-        key = None if peer.key is None else peer.key.fingerprint
-        entry = {"event": f"copy-{event}", "name": peer.name, "key": key, "from": peer.address, what: paths}
+        entry = {"event": f"copy-{event}", **entries_about(peer), what: paths}
         try:
             self._write(entry | ({"error": problem} if problem else {}))
         except OSError as exc:

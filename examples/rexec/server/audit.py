@@ -23,6 +23,7 @@ import chanlink
 
 from ..logs import logger
 from ..messages import CANNOT_START, Run, StartError
+from ..peers import entries_about
 from ..settings_file import expanded
 from ..words import beginning, shell_line, text_of
 
@@ -99,12 +100,7 @@ class Account:
         self._began = time.monotonic()
         self._run = run
         self._who = f"{peer.name} from {peer.address or 'here'}"
-        self._peer = {
-            "id": number,
-            "name": peer.name,
-            "key": peer.key.fingerprint if peer.key is not None else None,
-            "from": peer.address,
-        }
+        self._peer = {"id": number, **entries_about(peer)}
 
     def refused(self, error: StartError) -> None:
         """Note that it is not allowed."""

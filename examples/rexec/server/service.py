@@ -39,6 +39,7 @@ from ..messages import (
     read_request,
     status_message,
 )
+from ..peers import owner_of
 from ..policy.file import PolicyFile
 from ..policy.order import Order
 from ..policy.policy import Policy, Rule
@@ -155,7 +156,7 @@ class Service:
             await request.status.send(error_message(StartError(TOO_LONG, f"the answer is too long: {exc}")))
 
     async def _act(self, request: Request, peer: chanlink.Peer) -> dict[str, Any]:
-        owner = peer.key.fingerprint if peer.key is not None else peer.name
+        owner = owner_of(peer)
         match request:
             case Run(streams=None):
                 entry: Detached = await self._background.start(self._run_detached, request, peer, owner)

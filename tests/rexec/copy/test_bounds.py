@@ -1,4 +1,4 @@
-"""The copy service of examples/rexec against those who want too much of it: threads, copies, memory."""
+"""The copy service of examples/rexec against peers that want too much of it: threads, copies, memory."""
 
 import os
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ from tests.rexec.copy.trees import LARGE, MIB, server, way
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
 
 ENDLESS = 2**42
-"""A file of so many bytes, which takes no room, is hashed for an hour."""
+"""A file of this many bytes, which takes no room, is hashed for an hour."""
 
 
 class Asker:

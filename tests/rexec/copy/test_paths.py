@@ -404,7 +404,7 @@ def test_what_was_the_same_file_and_is_another_now_does_not_get_its_mode(tmp_pat
 
 @leaving_nothing
 def test_copies_leave_descriptors_for_others(tmp_path: Path) -> None:
-    """Four copies of a deep folder, held by who asked for them, let nobody else in where there may be 1,024."""
+    """Four copies of a deep folder that nobody takes would let nobody else in where there may be 1,024."""
     (tmp_path / "inner").mkdir()
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     folder = os.open(tmp_path, os.O_RDONLY)

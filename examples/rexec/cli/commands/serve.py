@@ -110,6 +110,7 @@ async def _serve(options: Options) -> int:
     from ...logs import log_to_standard_error
     from ...messages import LIMITS
     from ...policy.file import PolicyFile
+    from ...room import make_room
     from ...server.audit import Audit
     from ...server.service import SERVICE, service
     from ..signals import heeding
@@ -133,7 +134,7 @@ async def _serve(options: Options) -> int:
                     limits=dataclasses.replace(LIMITS, client_stopped=options.stopped),
                 ) as listener,
             ):
-                _raise_limit_of_files()  # not before: the commands get what we got
+                make_room()  # not before: the commands get what we got
                 print("listening on", *listener.addresses)
                 print("public key", our_identity.public_key, flush=True)
                 await anext(signals)
@@ -196,16 +197,6 @@ def _way(path: str) -> Iterator[str]:
                     links += 1
                     here = "/" if target.startswith("/") else here
                     left += target.split("/")[::-1]
-
-
-def _raise_limit_of_files() -> None:
-    """Each command costs some descriptors, and the usual limit is made for small programs."""
-    import resource
-    from contextlib import suppress
-
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def explain(error: Exception, options: Options) -> str | None:

@@ -16,7 +16,7 @@ import chanlink
 
 from ...settings_file import expanded
 from ..arguments import Options
-from ..connecting import Destination, destination
+from ..connecting import NO_TERMINAL, Destination, destination
 from ..descriptors import FAILED
 from ..parsing import parse
 from ..run_options import add_run, check
@@ -156,9 +156,7 @@ class _Call:
         await self._say("ask", question)
         answer = await self._answers.receive()
         if answer == "no terminal":
-            raise chanlink.ConfigError(
-                "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
-            )
+            raise chanlink.ConfigError(NO_TERMINAL)
         return bool(answer.lower() == "yes")
 
 

@@ -7,7 +7,6 @@ them said.
 import fcntl
 import math
 import os
-import resource
 import signal
 import socket
 from collections import defaultdict
@@ -21,6 +20,7 @@ from anyio.abc import TaskStatus, UNIXSocketStream
 import chanlink
 
 from ...attempts import Attempt
+from ...room import make_room
 from ..arguments import Options
 from ..connecting import Destination, Disconnected, connected_to
 from ..loop import run_loop
@@ -33,8 +33,7 @@ FIRST_CALL = 10.0
 
 def keep(listening: socket.socket, path: str) -> None:
     """Serve whatever connects to this socket, which is at ``path``; returns when there is nothing to keep."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # each call has seven
+    make_room()  # each call has seven
     run_loop(Keeper(listening, path).run)
 
 
