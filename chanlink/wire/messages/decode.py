@@ -36,11 +36,6 @@ def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> 
     Raises `DecodeError`; the ends of its table that were claimed by then are left to the caller.
     """
     if not head & HAS_TABLE:
-        if type(payload) is bytes and _is_small(payload, limits.message_depth):  # the common case
-            try:
-                return msgpack.unpackb(payload, ext_hook=_no_ext, timestamp=3)
-            except Exception:  # what is wrong with it, the long way says
-                pass
         return _unpack(payload, limits, _no_ext)
     entries, body = read_table(payload, limits)
     makers: list[Callable[[], End] | None] = [_claim(kind, stream_id, claim) for kind, stream_id in entries]
@@ -105,8 +100,8 @@ def _made(
         return msgpack.unpackb(
             body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
         )
-    except ValueError as exc:
-        if "not allowed for map key" not in str(exc):
+    except ValueError:  # of a key that is neither str nor bin, perhaps: msgpack has no error of its own for that
+        if map_hook is not None:
             raise
     # Only now: with this option keys of every type pass, and each has to be looked at.
     map_hook = _map_hook(limits.message_int_keys)
