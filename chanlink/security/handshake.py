@@ -1,7 +1,7 @@
-"""The link: hello, Noise handshake and certificates (protocol sections 1 and 2).
+"""The handshake: hello, Noise, and certificates (protocol sections 1 and 2).
 
 `handshake_as_client` and `handshake_as_server` run over any byte stream and read from it exactly what they need, so
-that a stranger can make us keep nothing. What remains of the handshake is a `records.NoiseStream`.
+that a stranger can make us keep nothing. What remains of the handshake is a `NoiseStream`.
 
 Before the peer is authenticated every failure is a `HandshakeError` here and a closed connection there; why it
 failed is for our log only.
@@ -19,7 +19,6 @@ from anyio.abc import ByteStream
 from chanlink import clock
 from chanlink.errors import ConnectionLost, HandshakeError, SessionClosed, SessionError, UntrustedPeer
 from chanlink.limits import Limits, PeerLimits
-from chanlink.printing import printable_logger
 from chanlink.security.keys.certificate import Certificate, Role, which_clock
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Grant
@@ -36,8 +35,6 @@ from .rekey import RecordKeys, Thresholds, secrets_of
 from .statics import Statics
 from .suites import Suite
 
-logger = printable_logger("chanlink")
-
 MAGIC = b"chanlink"
 VERSION = 1
 MAX_OFFER = 1_024
@@ -48,8 +45,8 @@ REFUSAL = 1.0
 NO_TURN = "too many handshakes from our address fail, says the server, which has not proved who it is; try again later"
 
 Admit = Callable[[PublicKey], Grant]
-"""Says what the peer with this key may do; raises `WrongPeer`, `UntrustedPeer` or `SessionClosed` to end the handshake.
-"""
+"""Says what the peer with this key may do. To end the handshake, it raises `WrongPeer`, `UntrustedPeer` or
+`SessionClosed`."""
 
 _HUNG_UP = "the peer closed the connection during the handshake"
 
@@ -156,9 +153,9 @@ async def handshake_as_server(
 
 
 async def turn_away(transport: ByteStream, statics: Statics) -> None:
-    """Tell a client that there is no handshake for it now (protocol section 2).  Raises as `handshake_as_server`.
+    """Tell a client that there is no handshake for it now (protocol section 2). Raises as `handshake_as_server`.
 
-    It costs no operation on the curve; with a pre-shared key, only who has that is told.
+    It costs no operation on the curve; with a pre-shared key, only a client that has it is told.
     """
     hello, _ = await _receive_hello(transport, statics.pattern)
     noise, _ = await statics.begin(hello)
@@ -168,7 +165,7 @@ async def turn_away(transport: ByteStream, statics: Statics) -> None:
 
 
 def _check_first(message: bytes, noise: HandshakeState, statics: Statics) -> None:
-    """Read the client's first message.  With a pre-shared key, it must be a fresh one."""
+    """Read the client's first message. With a pre-shared key, it must be a fresh one."""
     payload = noise.read_message(message)
     if statics.psk is not None:
         said = read(payload, FIRST)["time"]
@@ -222,8 +219,8 @@ def _offered(name: str) -> Suite:
 
 
 async def _receive_hello(transport: ByteStream, pattern: str) -> tuple[bytes, Suite]:
-    """Read the client's hello: all of its bytes, the prologue, and our choice.  Nine of them tell who speaks something
-    else."""
+    """Read the client's hello: all of its bytes (the prologue), and our choice. Nine of them tell a client that speaks
+    something else."""
     start = await _receive(transport, len(MAGIC) + 1)
     if start[:-1] != MAGIC:
         raise HandshakeError("the client does not speak chanlink")

@@ -1,4 +1,4 @@
-"""The maps of the hello, of the handshake and of records: what is in them, and how they are read.  No I/O.
+"""The maps of the hello, of the handshake and of records: what is in them, and how they are read. No I/O.
 
 Each map has a table that says of each entry what it must be (protocol sections 1 to 3). What no table has is skipped,
 and nothing is made of it. Texts are read one by one, never as the keys of a map that msgpack makes: those it interns,
@@ -53,7 +53,7 @@ CLOSED: Table = {"code": Entry(str), "text": Entry(str, optional=True)}
 
 
 def read(data: bytes, table: Table) -> dict[str, Any]:
-    """The entries that the table has, each as it says.  Raises `HandshakeError`, which names the one that is not."""
+    """The entries that the table has, each as it says. Raises `HandshakeError`, which names the one that is not."""
     reader = _Reader(data)
     try:
         found = reader.map(table)

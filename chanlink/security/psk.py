@@ -1,7 +1,7 @@
-"""Pre-shared keys: 32 random bytes that both sides have beside their identities (protocol section 2).
+"""Pre-shared keys: 32 random bytes that both sides have besides their identities (protocol section 2).
 
-A server that has one answers nothing to who lacks it, and what is recorded today stays secret though X25519 should be
-broken one day. The key must be random: who records a first message can try guesses at a passphrase on it.
+A server that has one answers nothing to a client without it, and what is recorded today stays secret even if X25519
+should be broken one day. The key must be random: whoever records a first message can try guesses at a passphrase on it.
 """
 
 import base64
@@ -17,14 +17,14 @@ CLOCKS_DIFFER = 60
 REMEMBERED = 120.0
 """Seconds for which a first message could be repeated: as long as its time is good."""
 MOST_REMEMBERED = 131_072
-"""More than one processor can answer in that time. Only who has the key gets that far."""
+"""More than one processor can answer in that time. Only a client with the key gets that far."""
 
 Psk = bytes | str | os.PathLike[str]
 
 
 def load_psk(psk: Psk | None) -> bytes | None:
     """The key itself, or that in a file: 32 bytes, or the base64 of them as ``wg genpsk`` and ``openssl rand -base64
-    32`` write it.  Raises `ConfigError`, and `KeyFormatError` for a file that is none or that others may read."""
+    32`` write it. Raises `ConfigError`, and `KeyFormatError` for a file that is none or that others may read."""
     if psk is None:
         return None
     if isinstance(psk, bytes):
@@ -43,7 +43,7 @@ def load_psk(psk: Psk | None) -> bytes | None:
 
 
 class ReplayGuard:
-    """Those that a server with a pre-shared key has answered: each is good for one answer."""
+    """The first messages that a server with a pre-shared key has answered: each is good for one answer."""
 
     def __init__(self) -> None:
         self._seen: dict[bytes, float] = {}  # the oldest first
@@ -52,7 +52,7 @@ class ReplayGuard:
         return len(self._seen)
 
     def check(self, ephemeral: bytes, time_said: object, clock: float, now: float) -> None:
-        """Raises `HandshakeError` for a first message that was recorded.  ``clock`` is the time of day, ``now`` runs
+        """Raises `HandshakeError` for a first message that was recorded. ``clock`` is the time of day, ``now`` runs
         evenly."""
         if type(time_said) is not int or abs(time_said - clock) > CLOCKS_DIFFER:
             raise HandshakeError(

@@ -1,8 +1,9 @@
 """The keys of records, and how they are renewed while data flows on (protocol sections 3.4 to 3.6).
 
 No I/O and no clock. `RecordKeys` is one side's half of both directions. Each direction has a `CipherState`, whose key
-is replaced by REKEY every so many records. And from time to time both sides do a Diffie-Hellman inside rekey records,
-which begins a new epoch: who learns the keys of one epoch can read neither the ones before nor the ones after.
+is replaced by REKEY after a number of records. And from time to time both sides do a Diffie-Hellman inside rekey
+records, which begins a new epoch: whoever learns the keys of one epoch can read neither the ones before nor the ones
+after.
 
     client                                        server
       |  <- 0 ---------------------------------   |   (only if the server is the first to want it)
@@ -39,7 +40,7 @@ ASK, START, ANSWER, DONE = 0, 1, 2, 3
 
 
 class Thresholds(NamedTuple):
-    """When keys are renewed.  Both sides of a session have the same ``records``."""
+    """When keys are renewed. Both sides of a session have the same ``records``."""
 
     records: int = 2**14
     """Of one direction, under one key."""
@@ -70,11 +71,11 @@ class Secrets(NamedTuple):
         return "<Secrets>"
 
     def without_keys(self) -> "Secrets":
-        """What may be kept: who learns it can read none of the records."""
+        """What may be kept: whoever learns it can read none of the records."""
         return self._replace(client_key=b"", server_key=b"")
 
     def export(self, label: str, length: int) -> bytes:
-        """A further secret of the two sides (protocol section 3.6).  Raises `ValueError` for what there is none for."""
+        """A further secret of the two sides (protocol section 3.6). Raises `ValueError` for what there is none for."""
         if not (label.isascii() and 0 < len(label) <= 255):
             raise ValueError("a label is ASCII, of 1 to 255 characters")
         if not 0 < length <= 255 * 32:
@@ -170,7 +171,7 @@ class RecordKeys:
         return length
 
     def open(self, ciphertext: memoryview) -> memoryview:
-        """The plaintext of the peer's next record, until the next call.  Raises `RemoteProtocolError` if it is not
+        """The plaintext of the peer's next record, until the next call. Raises `RemoteProtocolError` if it is not
         that."""
         receiving = self._receiving
         length = receiving.decrypt_into(ciphertext, self._plain)
@@ -180,7 +181,7 @@ class RecordKeys:
         return self._plain[:length]
 
     def forget(self) -> None:
-        """Drop all keys: another process has the same, and two records must not have one nonce.  For good."""
+        """Drop all keys: another process has the same, and two records must not have one nonce. For good."""
         self.forgotten = True
         self._sending.forget()
         self._receiving.forget()
@@ -204,7 +205,7 @@ class RecordKeys:
             raise ConnectionLost("the peer did not renew the keys, and too much was sent under the old ones")
 
     def check_time(self, overdue: Callable[[float, float], bool]) -> None:
-        """Raises `ConnectionLost` when the other side has not answered for too long.  ``overdue`` says whether that is
+        """Raises `ConnectionLost` when the other side has not answered for too long. ``overdue`` says whether that is
         its fault."""
         limits = self._thresholds
         if self._waits_since is None or self.forgotten:
@@ -214,7 +215,7 @@ class RecordKeys:
             raise ConnectionLost("the peer did not renew the keys in time")
 
     def next_record(self, now: float, out: memoryview) -> int:
-        """Write our next rekey record as `seal`; what is sealed after it may be under a new key.  Only if
+        """Write our next rekey record as `seal`; what is sealed after it may be under a new key. Only if
         `has_record`."""
         if self._queued is None:
             self._queued = (START, self._start()) if self._client_side else (ASK, b"")
@@ -232,7 +233,7 @@ class RecordKeys:
         return length
 
     def receive(self, body: bytes, now: float) -> None:
-        """Take the body of the peer's rekey record.  Raises `RemoteProtocolError`, and the session is over then."""
+        """Take the body of the peer's rekey record. Raises `RemoteProtocolError`, and the session is over then."""
         number, message = body[0] if body else -1, body[1:]
         if number not in self._expected:
             raise RemoteProtocolError("a rekey record out of turn")

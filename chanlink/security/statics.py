@@ -33,23 +33,23 @@ class Statics:
         self.role = role
         self.psk = psk
         self.replay_guard = ReplayGuard()
-        """Those that were answered, of clients with the pre-shared key."""
+        """Knows the first messages that were answered, of clients with the pre-shared key."""
         self._current: tuple[KeyPair, Certificate] | None = None
         self._tried = -RETRY
         self._signing = anyio.Lock()
         forget_in_child(self)
 
     def forget(self) -> None:
-        """In a forked child: it makes a static key of its own.  Which first messages were answered, it knows, too."""
+        """In a forked child: it makes a static key of its own. It still knows which first messages were answered."""
         self._current = None
         self._tried = -RETRY
         self._signing = anyio.Lock()  # a task of the parent may hold the old one
 
     async def current(self) -> tuple[KeyPair, Certificate]:
-        """The key pair and its certificate.  May ask whoever holds the identity to sign, and raises what that does."""
+        """The key pair and its certificate. May ask the holder of the identity to sign, and raises what that raises."""
         if (current := self._valid()) is not None:
             return current
-        async with self._signing:  # one signature for all who wait for it
+        async with self._signing:  # one signature for all tasks that wait for it
             current = self._valid() or await self._renew()
             self._current = current
         return current
@@ -62,13 +62,13 @@ class Statics:
         return self._current if self._current and 0 <= now - self._current[1].not_before <= life else None
 
     async def _renew(self) -> tuple[KeyPair, Certificate]:
-        """New ones; or the old ones while they are valid, when an agent has gone that signed them."""
+        """New ones; or the old ones while they are valid, when the agent that signed them has gone."""
         self._tried = int(time.time())
         old = self._valid()
         try:
             with anyio.fail_after(None if old is None else RENEWAL):
                 return await self._make()
-        except Exception as exc:  # of who signs
+        except Exception as exc:  # raised by the signer
             if old is None:
                 raise
             logger.warning("the certificate can't be renewed, and the old one is used: %s", exc or "no answer")
@@ -80,7 +80,7 @@ class Statics:
         return PATTERN if self.psk is None else PSK_PATTERN
 
     async def begin(self, hello: bytes) -> tuple[HandshakeState, Certificate]:
-        """A handshake with our static key, and the certificate for it.  Raises as `current`."""
+        """A handshake with our static key, and the certificate for it. Raises as `current`."""
         static, certificate = await self.current()
         name, psks = PROTOCOL_NAME.format(self.pattern), [] if self.psk is None else [self.psk]
         noise = HandshakeState(name, self.role is Role.CLIENT, prologue=hello, s=static, psks=psks)

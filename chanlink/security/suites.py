@@ -1,7 +1,7 @@
 """The record suites: which of them this machine can use, and which it is fastest with (protocol section 3.1).
 
 ChaChaPoly is always there. AEGIS-256 is offered and chosen where it works and is the faster one, which is wherever
-the processor has instructions for AES. Both are found out once per process, when the first handshake needs to know:
+the processor has instructions for AES. Both are found out once per process, when the first handshake needs to know it:
 known answers first, then a few milliseconds of timing. `CHANLINK_SUITES` (names with commas between) names the suites
 that may be used; ``CHANLINK_SUITES=chachapoly`` forbids AEGIS-256.
 
@@ -40,8 +40,6 @@ AEGIS256_NAME = "aegis256"
 _PUBLIC = {CHACHAPOLY_NAME: CHACHAPOLY, AEGIS256_NAME: AEGIS256}
 _C_NAMES = {CHACHAPOLY_NAME: "crypto_aead_chacha20poly1305_ietf", AEGIS256_NAME: "crypto_aead_aegis256"}
 
-# REKEY (Noise section 4.2) of the key 00 01 .. 1f, as two other libraries give it; and the first example of
-# draft-irtf-cfrg-aegis-aead, appendix A.3.
 _KNOWN = {
     CHACHAPOLY_NAME: (
         bytes(range(32)),
@@ -56,11 +54,14 @@ _KNOWN = {
         "754fc3d8c973246dcc6d741412a4b2361181a1d18091082bf0266f66297d167d2e68b845f61a3b0527d31fc7b7b89f13",
     ),
 }
+"""Key, nonce, message and answer: REKEY (Noise section 4.2) of the key 00 01 .. 1f, as two other libraries give it; and
+the first example of draft-irtf-cfrg-aegis-aead, appendix A.3."""
 _SAMPLE = 16_384
+"""Bytes that are encrypted and decrypted to find out how long a suite takes."""
 
 
 def offer() -> list[str]:
-    """The names of the suites that this side is ready to use, the fastest first.  Raises `ConfigError` for a
+    """The names of the suites that this side is ready to use, the fastest first. Raises `ConfigError` for a
     `CHANLINK_SUITES` with a name that is not known."""
     allowed = _allowed()
     return [name for name in _usable() if name in allowed]

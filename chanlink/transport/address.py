@@ -49,7 +49,7 @@ def _zone(number: int) -> str:
 
 
 def parse_address(text: str) -> Address:
-    """Read ``tcp://host:port`` (port 9323 if none is given) or ``unix:/path``.  Raises `AddressError`."""
+    """Read ``tcp://host:port`` (port 9323 if none is given) or ``unix:/path``. Raises `AddressError`."""
     if text.startswith("unix:"):
         return Address("", 0, _parse_path(text))
     match = _TCP.fullmatch(text)
@@ -75,7 +75,7 @@ def _parse_path(text: str) -> str:
 
 
 async def look_up(address: Address, flags: int = 0) -> list[Place]:
-    """The families and socket addresses of a name, each once.  Raises `ConnectFailed`."""
+    """The families and socket addresses of a name, each once. Raises `ConnectFailed`."""
     kind = socket.SOCK_STREAM
     try:
         found: Sequence[tuple[int, int, int, str, Any]]

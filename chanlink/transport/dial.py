@@ -58,7 +58,7 @@ class Dial:
 
     async def reach_another(self, problem: SessionError) -> ByteStream:
         """Connect to an address of the same name that was not tried. Raises the problem with the last one if there is
-        none, or if it is one of keys: that was the right server, or somebody who would like to be."""
+        none, or if it is one of keys: that was the right server, or one that would like to be."""
         if isinstance(problem, WrongPeer | UntrustedPeer) or not self._untried:
             raise problem
         try:
@@ -86,7 +86,7 @@ class Dial:
 def _may_come(problem: ConnectFailed) -> bool:
     """Whether a server that is only starting would look like that, or a machine, or a network."""
     cause = problem.__cause__
-    # A look-up among them: a name may come with its machine. What else there is stays, as "permission denied" does.
+    # A failed look-up, too: a name may come with its machine. All else stays as it is, such as "permission denied".
     return isinstance(cause, socket.gaierror | TimeoutError) or (isinstance(cause, OSError) and cause.errno in _NOT_YET)
 
 

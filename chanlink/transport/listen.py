@@ -58,7 +58,7 @@ def _file_id(path: str) -> tuple[int, int] | None:
 
 
 async def listening_sockets(address: Address) -> ListeningSockets:
-    """Listen on every address of a name, or on a path.  Raises `ConnectFailed`."""
+    """Listen on every address of a name, or on a path. Raises `ConnectFailed`."""
     found = [] if address.path else await look_up(address, socket.AI_PASSIVE)
     try:
         if address.path:

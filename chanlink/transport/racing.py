@@ -15,8 +15,8 @@ HEAD_START = 0.25
 
 
 async def race(attempts: Sequence[Callable[[], Awaitable[R]]]) -> R:
-    """What the first attempt gives that succeeds.  The next one begins when the one before has failed, or has had its
-    head start; when there is a result, the others are cancelled.  Raises the `ConnectFailed` of the last one."""
+    """What the first attempt gives that succeeds. The next one begins when the one before has failed, or has had its
+    head start; when there is a result, the others are cancelled. Raises the `ConnectFailed` of the last one."""
     if len(attempts) == 1:
         return await attempts[0]()
     arrived: list[R] = []

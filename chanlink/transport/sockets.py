@@ -144,7 +144,7 @@ class SocketTransport(Transport):
             raise self._problem() from exc
 
     def _check_open(self) -> None:
-        """For who is about to wait: trio remembers for ever who waits for a socket that is closed already."""
+        """Call before waiting: trio never wakes a task that waits for a socket which is closed already."""
         if self._sock.fileno() < 0:
             raise anyio.ClosedResourceError
 

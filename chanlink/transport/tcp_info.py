@@ -14,7 +14,7 @@ _MOST_PROBES = 127  # more than anybody waits for
 
 def acknowledges(sock: socket.socket, seconds: float) -> bool:
     """Whether the other machine is known to be there: it has acknowledged something within ``seconds``, or nothing is
-    asked of it.  From the first call on, it is asked by empty segments.  Never true on other systems than Linux."""
+    asked of it. From the first call on, it is asked by empty segments. Never true on other systems than Linux."""
     if sys.platform != "linux":
         return False
     idle = max(1, int(seconds / 3))

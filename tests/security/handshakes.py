@@ -69,7 +69,7 @@ class Pair:
         limits: tuple[Limits, Limits] = (Limits(), Limits()),
         eager: bool = False,
     ) -> tuple[Outcome, Outcome]:
-        """What each side got.  A side that fails closes its end, as endpoints do."""
+        """What each side got. A side that fails closes its end, as endpoints do."""
         outcomes: dict[ByteStream, Outcome] = {}
 
         async def run(end: ByteStream, handshake: Awaitable[Authenticated]) -> None:

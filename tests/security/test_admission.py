@@ -16,7 +16,7 @@ EVERYBODY = Trust.of(ALICE.public_key)
 
 
 class Gone:
-    """Remembers who was sent away."""
+    """Remembers which of them were sent away."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
@@ -57,7 +57,7 @@ def test_when_all_have_spoken_a_random_one_goes() -> None:
 
 
 def test_a_good_client_is_not_the_one_to_go_while_most_of_the_others_dribble() -> None:
-    """They fill the room, and more of them come: who has just connected is silent for a round trip."""
+    """They fill the room, and more of them come: a client that has just connected is silent for a round trip."""
     served = 0
     for _ in range(50):
         room, _, dribblers = admit(1_000)

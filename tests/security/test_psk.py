@@ -1,4 +1,4 @@
-"""Pre-shared keys: who lacks the key gets no answer (protocol sections 1 and 2)."""
+"""Pre-shared keys: a client without the key gets no answer (protocol sections 1 and 2)."""
 
 import base64
 import logging
@@ -214,7 +214,7 @@ async def test_every_bit_of_the_first_message_counts() -> None:
         for bit in (0, 7):
             changed = said[:at] + bytes([said[at] ^ 1 << bit]) + said[at + 1 :]
             assert await server.answer_to(changed) == b"", f"byte {at}, bit {bit}"
-    assert not len(server.statics.replay_guard), "only who has the key fills that memory"
+    assert not len(server.statics.replay_guard), "only a client with the key fills that memory"
     assert await server.answer_to(said)
 
 

@@ -543,7 +543,7 @@ def held(root: Any) -> set[bytes]:
 
 @one_backend
 async def test_keys_that_were_replaced_are_kept_nowhere() -> None:
-    """Else who gets hold of a process could read what was recorded before (forward secrecy)."""
+    """Otherwise whoever gets hold of a process could read what was recorded before (forward secrecy)."""
     client_end, server_end = wires()
     streams = await authenticated(client_end, server_end, Thresholds(records=16, volume=10_000))
     client, server = streams

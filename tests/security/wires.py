@@ -62,10 +62,10 @@ def sealed_pair(
 
 
 class Wire(ByteStream):
-    """One end of a connection in memory.  ``sent`` has all that was sent here, before ``edit`` changed it.
+    """One end of a connection in memory. ``sent`` has all that was sent here, before ``edit`` changed it.
 
     When both sides wait for each other in a handshake, nothing can come any more, and both see the end of the
-    connection: what a timeout would do in life, without the time. Who is ``patient`` waits on.
+    connection: what a timeout would do in life, without the time. A side that is ``patient`` waits on.
     """
 
     other: "Wire"

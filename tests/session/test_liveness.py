@@ -17,7 +17,6 @@ import pytest
 import chanlink
 from chanlink import ConnectionLost, Identity, Limits, PeerTimeout, Session, Trust, clock
 from chanlink.session.liveness import Liveness
-from chanlink.transport.tcp_info import is_there
 from examples.rexec.server.service import SERVICE, service
 from tests.channels.pairs import session_pair, settle
 from tests.echo import ask, echo
@@ -203,23 +202,6 @@ def test_what_could_not_leave_while_we_stood_still_may_leave_first() -> None:
     liveness.check(-math.inf)
     liveness.look(1_003.0)
     liveness.check(-math.inf)
-
-
-@pytest.mark.parametrize(
-    ("probes", "unacknowledged", "milliseconds", "there"),
-    [
-        (0, 0, 10, True),
-        (3, 5, 44_000, True),  # it has just been there
-        (1, 0, 110_000, True),  # a full window, probed every two minutes, and each time it has answered
-        (2, 0, 50_000, False),
-        (0, 1, 50_000, False),
-        (7, 0, 50_000, False),
-    ],
-)
-def test_a_machine_is_there_that_acknowledges_what_it_is_asked(
-    probes: int, unacknowledged: int, milliseconds: int, there: bool
-) -> None:
-    assert is_there(probes, unacknowledged, milliseconds, within=45.0) is there
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="needs CLOCK_BOOTTIME")
