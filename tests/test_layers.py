@@ -280,7 +280,6 @@ THEIRS = {
 }
 """Where a file assigns to attributes of objects of other packages, and why."""
 WRITES = {
-    "session/connecting.py: countdown.left",
     "session/driver.py: below.wake_writer",
     "session/driver.py: self.liveness.heard",
     "session/driver.py: self.liveness.writing_since",

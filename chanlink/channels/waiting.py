@@ -234,6 +234,10 @@ class Countdown:
         self.left = seconds
         self.scope = CancelScope()
 
+    def shorten(self, seconds: float) -> None:
+        """No more than this are left."""
+        self.left = min(self.left, seconds)
+
     async def run(self) -> None:
         step = self.left / STEPS
         while self.left > 0:

@@ -102,7 +102,7 @@ async def _reach(
     try:
         async with within(wait + timeout) as countdown:
             transport = await dial.reach(wait)
-            countdown.left = min(countdown.left, timeout)
+            countdown.shorten(timeout)
             progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
             while True:
                 try:

@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 import chanlink
+from chanlink.channels.waiting import within
 from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 from tests.conformance.routes import Route, memory
@@ -239,3 +240,28 @@ async def test_of_tasks_that_share_a_sender_none_is_left_behind(capacity: int, c
     assert min(sent) >= 1_000 // count // 4
     sender.close()
     receiver.close()
+
+
+# --- within a time --------------------------------------------------------------------------------------
+
+
+async def test_what_takes_too_long_is_cancelled_and_the_block_left() -> None:
+    async with within(0.05) as countdown:
+        await anyio.sleep_forever()
+    assert countdown.scope.cancelled_caught
+
+
+async def test_what_is_in_time_is_not_and_its_errors_leave_as_they_are() -> None:
+    async with within(PATIENCE) as countdown:
+        await anyio.lowlevel.checkpoint()
+    assert not countdown.scope.cancel_called
+    with pytest.raises(ZeroDivisionError):
+        async with within(PATIENCE):
+            raise ZeroDivisionError
+
+
+async def test_the_time_can_be_shortened_and_never_made_longer() -> None:
+    async with within(PATIENCE) as countdown:
+        countdown.shorten(0.05)
+        countdown.shorten(2 * PATIENCE)
+        assert countdown.left == 0.05

@@ -1,4 +1,4 @@
-"""What is sent without waiting: records on a socket that takes a part, and sessions whose users are about to wait."""
+"""What sessions send without waiting, since their users are about to wait."""
 
 import os
 import socket
@@ -15,9 +15,6 @@ from chanlink.transport.sockets import SocketTransport
 from tests.security.wires import sealed_pair
 
 pytestmark = pytest.mark.anyio
-
-
-# --- sessions -------------------------------------------------------------------------------------------
 
 
 @asynccontextmanager

@@ -1,4 +1,4 @@
-"""Sessions: opening, accepting, services, closing, and what happens to those who wait when a session dies."""
+"""Sessions: opening, accepting, services, closing, and what becomes of tasks that wait when a session dies."""
 
 import contextlib
 from typing import Any

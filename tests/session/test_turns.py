@@ -1,5 +1,4 @@
-"""Everybody gets a turn: messages that cost much to decode do not come one after the other while everything else waits,
-and many who send take turns."""
+"""Everybody gets a turn, also beside messages that cost much to decode, and among many who send."""
 
 import functools
 from collections.abc import AsyncIterator
