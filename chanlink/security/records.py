@@ -219,7 +219,8 @@ class RecordReader:
         if self._keys.forgotten:
             return self.fail(ConnectionLost(FORKED))
         if self.awaits_welcome:
-            return self.fail(ConnectionLost(f"it closed the connection when it had our certificate; {which_clock()}"))
+            why = f"it closed the connection when it had our certificate; {which_clock()}"
+            return self.fail(HandshakeError(f"the server's welcome did not come: {why}", code="clock"))
         return self.fail(ConnectionLost("the connection ended without a farewell"))
 
 

@@ -283,3 +283,5 @@ def test_a_connection_that_ends_before_it_fails_the_handshake() -> None:
     client.reader.expect_welcome(ALICE.public_key)
     assert type(client.reader.lost()) is HandshakeError
     assert "it closed the connection when it had our certificate" in str(client.reader.problem)
+    assert isinstance(client.reader.problem, HandshakeError)
+    assert client.reader.problem.code == "clock"
