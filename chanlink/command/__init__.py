@@ -11,8 +11,6 @@ quick.
     options     the arguments that subcommands have in common
     sessions    arguments -> an event loop, a session, a listener; keys: arguments -> an identity, a public key
     output      standard output and error, whatever state they are in; interrupts: signals, and how to end by one
-
-rexec has the like of interrupts, output and `actions.stdio.Watch` once more: as an example it uses public names only.
 """
 
 from .cli import main, program

@@ -1,4 +1,7 @@
-"""Signals: when Ctrl-C is an exception, what was ignored when we were started, and how to end by one."""
+"""Signals: when Ctrl-C is an exception, what was ignored when we were started, and how to end by one.
+
+rexec does the same, as an example that uses public names only, so both have it.
+"""
 
 import os
 import signal

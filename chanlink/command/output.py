@@ -1,4 +1,7 @@
-"""What the command prints: for people, and for programs (``--json``)."""
+"""What the command prints: for people, and for programs (``--json``).
+
+How standard output is found and left (`prepare`, `finish`) stands in rexec once more, which uses public names only.
+"""
 
 import argparse
 import os

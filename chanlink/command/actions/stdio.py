@@ -5,6 +5,7 @@ terminal that is left non-blocking breaks the programs after us. So pipes and te
 are asked not to wait in each call, and what remains is written in worker threads. A shared descriptor is waited for by
 way of a `Watch`, because an event loop may set that flag on whatever it is given (libuv does). Reading and writing are
 tried first, and waited for only when that fails: on a busy pipe this saves a turn of the event loop for each piece.
+rexec, which uses public names only, has its own way to do this, for three streams and terminals (its pumps.py).
 """
 
 import os
