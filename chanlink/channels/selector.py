@@ -1,4 +1,4 @@
-"""Choosing between channels: `select`, `select_nowait`, `Selector` (DESIGN 3.4)."""
+"""Choosing between channels: `select`, `select_nowait`, `Selector`."""
 
 import random
 from collections.abc import Sequence

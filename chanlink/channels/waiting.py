@@ -1,6 +1,6 @@
 """What waits at a core: tasks, cases of a select, relays; and the ends that nobody closes any more.
 
-The rules of waiting (DESIGN 3.3):
+The rules of waiting:
 
 - A wake-up only says "look". The woken task takes without awaiting; if there is more to take it wakes the next one;
   if it is cancelled it passes its wake-up on. So nothing is lost by cancellation of any sort.

@@ -1,5 +1,4 @@
-"""Who may be in a handshake with a listener at a time, and how many sessions may come of it: strangers must not keep
-good clients out (SECURITY).
+"""Admission: who may be in a handshake, and how many sessions come of it, so that strangers keep no good client out.
 
 No I/O and no clock. A listener has room for `Limits.unauthenticated` connections whose peer is not known yet. When
 one more comes, one has to go. If most are silent, it is the one that has been silent longest: an honest client's first

@@ -1,4 +1,4 @@
-"""Ends that are forgotten without closing them (DESIGN 3.1): the other side is told, once, with a warning."""
+"""Ends that are forgotten without closing them: the other side is told, once, with a warning."""
 
 import gc
 import threading

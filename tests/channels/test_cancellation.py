@@ -1,4 +1,4 @@
-"""Cancellation at every turn (DESIGN 3.3), seen from inside: nobody is left waiting, and no wake-up is lost.
+"""Cancellation at every turn, seen from inside: nobody is left waiting, and no wake-up is lost.
 
 The conformance suite tries cancellation over every route from outside. Here an operation is cancelled after 0, 1,
 2, ... turns of the event loop until it is done before its cancellation, and after each attempt the books are checked.

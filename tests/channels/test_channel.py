@@ -1,4 +1,4 @@
-"""Every way of making a channel keeps the same promises (DESIGN 3)."""
+"""Every way of making a channel keeps the same promises."""
 
 import asyncio
 

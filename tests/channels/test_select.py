@@ -1,4 +1,4 @@
-"""Select from inside (DESIGN 3.4): many at once with cancellation at random, what is left behind, what a turn costs.
+"""Select from inside: many at once with cancellation at random, what is left behind, what a turn costs.
 
 The long run is ``CHANLINK_SELECT_ROUNDS=100000 pytest tests/channels/test_select.py -k conserve -s``.
 """

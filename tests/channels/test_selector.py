@@ -1,4 +1,4 @@
-"""Selectors from inside: what a turn costs, cases that come and go, wake-ups that are passed on (DESIGN 3.4)."""
+"""Selectors from inside: what a turn costs, cases that come and go, wake-ups that are passed on."""
 
 from collections import Counter
 from functools import partialmethod

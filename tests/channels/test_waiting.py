@@ -1,4 +1,4 @@
-"""Wake-ups are passed on (DESIGN 3.3): a task that was woken and is cancelled in that turn leaves it to the next."""
+"""Wake-ups are passed on: a task that was woken and is cancelled in that turn leaves it to the next."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -402,7 +402,7 @@ def test_a_reset_after_the_end_is_no_end_when_something_was_left() -> None:
     script.side.check_empty()
 
 
-# --- floods (SECURITY) --------------------------------------------------------------------------
+# --- floods -------------------------------------------------------------------------------------
 
 
 def flood(script: Transcript, frame: Callable[[int], bytes], count: int, *, a_second: float = 0.0) -> int:

@@ -15,7 +15,7 @@ wrong; each is changed here by subclassing, none by patching, and what costs has
 - It handles a whole chunk before it tells of the first frame.  We take the events of one frame after the other, so that
   what comes of a chunk does not depend on where it was cut, and h2's state is never ahead of ours.
 - It answers some broken rules with RST_STREAM and goes on, as often as a peer likes.  Here they end the connection.
-- It answers PING and SETTINGS without a bound.  What honest peers seldom send has an allowance (SECURITY).
+- It answers PING and SETTINGS without a bound.  What honest peers seldom send has an allowance.
 """
 
 from collections.abc import Iterator

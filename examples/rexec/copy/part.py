@@ -1,5 +1,4 @@
-"""What arrives, before it is complete: it grows beside what it will replace, and takes its place when it has proved
-right.
+"""What arrives, before it is complete: it grows next to what it will replace, and takes its place once it is right.
 
 The next attempt has to find it, so its name can be foreseen, and others may have put something there: in /tmp anybody
 may. What is not ours, or others could have written into, is left alone; then the copy grows under a name that nobody

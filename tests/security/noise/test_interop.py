@@ -1,4 +1,4 @@
-"""chanlink.noise with two other implementations, in both roles, and what becomes of messages that are wrong."""
+"""Our Noise with two other implementations, in both roles, and what becomes of messages that are wrong."""
 
 import itertools
 import time
