@@ -11,7 +11,19 @@ from anyio.lowlevel import checkpoint
 
 from chanlink import ByteStream, ChannelClosed, ChannelFailed, ChannelMoved, ChannelRefused
 
-from .promises import Bench, MakeBytePair, Promise, Promises, a_while, check, eventually, expect, raising
+from .promises import (
+    Bench,
+    MakeBytePair,
+    Promise,
+    Promises,
+    a_while,
+    all_are_woken,
+    check,
+    eventually,
+    expect,
+    raising,
+    received_though_cancelled,
+)
 
 PROMISES = Promises()
 """Of every byte stream."""
@@ -201,22 +213,7 @@ async def a_writer_learns_that_its_reader_is_gone(bench: Bench) -> None:
 async def a_cancelled_receive_of_bytes_loses_nothing(bench: Bench) -> None:
     """A receive() that is cancelled, at whatever moment, takes no bytes with it."""
     async with bench.byte_streams() as (one, other):
-        received: list[bytes] = []
-
-        async def receive(scope: anyio.CancelScope) -> None:
-            with scope:
-                received.append(await other.receive())
-
-        for n in range(60):
-            scope = anyio.CancelScope()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(receive, scope)
-                for _ in range(n % 7):
-                    await checkpoint()
-                await one.send(bytes([n]))
-                for _ in range(n % 5):
-                    await checkpoint()
-                scope.cancel()
+        received = await received_though_cancelled(other.receive, lambda n: one.send(bytes([n])))
         await one.send_eof()
         received.append(await _read_all(other))
         expect(b"".join(received) == bytes(range(60)), "bytes were lost, or came twice")
@@ -337,17 +334,9 @@ async def no_bytes_are_no_end(bench: Bench) -> None:
 async def closing_wakes_every_task_that_reads(bench: Bench) -> None:
     """The end, and closing the stream, are seen by every task that waits in receive()."""
     for close_writer, kind in ((True, anyio.EndOfStream), (False, ChannelClosed)):
-        async with bench.byte_streams() as pair, anyio.create_task_group() as tasks:
+        async with bench.byte_streams() as pair:
             one, other = _ours(pair)
-
-            async def read() -> None:
-                with raising(kind, "receive() in a task that waits"):  # noqa: B023
-                    await other.receive()  # noqa: B023
-
-            for _ in range(3):
-                tasks.start_soon(read)
-            await a_while()
-            (one if close_writer else other).close()
+            await all_are_woken(other.receive, kind, (one if close_writer else other).close)
 
 
 @OURS.add

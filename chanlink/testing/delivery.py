@@ -7,7 +7,7 @@ import anyio
 
 from chanlink import ChannelClosed, ChannelFailed, ChannelRefused, EndOfChannel
 
-from .promises import Bench, Promises, a_while, eventually, expect, raising
+from .promises import Bench, Promises, a_while, all_are_woken, eventually, expect, raising
 
 PROMISES = Promises()
 
@@ -172,16 +172,8 @@ async def closing_twice_is_harmless(bench: Bench) -> None:
 async def closing_wakes_every_task_that_waits(bench: Bench) -> None:
     """The end, and closing the receiver, are seen by every task that waits in receive()."""
     for close_sender, kind in ((True, EndOfChannel), (False, ChannelClosed)):
-        async with bench.channel(None) as (sender, receiver), anyio.create_task_group() as tasks:
-
-            async def receive() -> None:
-                with raising(kind, "receive() in a task that waits"):  # noqa: B023
-                    await receiver.receive()
-
-            for _ in range(3):
-                tasks.start_soon(receive)
-            await a_while()
-            (sender if close_sender else receiver).close()
+        async with bench.channel(None) as (sender, receiver):
+            await all_are_woken(receiver.receive, kind, (sender if close_sender else receiver).close)
 
 
 # --- refusal --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from anyio.lowlevel import checkpoint
 
 from chanlink import EndOfChannel, Sender
 
-from .promises import Bench, Promises, a_while, eventually, expect, raising
+from .promises import Bench, Promises, a_while, eventually, expect, raising, received_though_cancelled
 
 PROMISES = Promises()
 
@@ -185,22 +185,11 @@ async def many_tasks_share_a_channel(bench: Bench) -> None:
 async def a_cancelled_receive_loses_nothing(bench: Bench) -> None:
     """A receive() that is cancelled, at whatever moment, takes no message with it."""
     async with bench.channel(None) as (sender, receiver):
-        received: list[int] = []
 
-        async def receive(scope: anyio.CancelScope) -> None:
-            with scope:
-                received.append(await receiver.receive())
+        async def send(n: int) -> None:
+            sender.send_nowait(n)
 
-        for n in range(60):
-            scope = anyio.CancelScope()
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(receive, scope)
-                for _ in range(n % 7):
-                    await checkpoint()
-                sender.send_nowait(n)
-                for _ in range(n % 5):
-                    await checkpoint()
-                scope.cancel()
+        received = await received_though_cancelled(receiver.receive, send)
         sender.close()
         received += [n async for n in receiver]
         expect(sorted(received) == list(range(60)), f"{60 - len(set(received))} of 60 messages were lost")

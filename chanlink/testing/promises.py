@@ -167,6 +167,45 @@ class raising:
             expect(actual == value, f"{self._when}: the {name} is {actual!r}, expected was {value!r}")
 
 
+async def received_though_cancelled(
+    receive: Callable[[], Awaitable[T]], send: Callable[[int], Awaitable[object]]
+) -> list[T]:
+    """What came of 60 numbers, each sent while a task receives, which is cancelled sooner or later."""
+    received: list[T] = []
+
+    async def receive_one(scope: anyio.CancelScope) -> None:
+        with scope:
+            received.append(await receive())
+
+    for n in range(60):
+        scope = anyio.CancelScope()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(receive_one, scope)
+            for _ in range(n % 7):
+                await checkpoint()
+            await send(n)
+            for _ in range(n % 5):
+                await checkpoint()
+            scope.cancel()
+    return received
+
+
+async def all_are_woken(
+    receive: Callable[[], Awaitable[object]], kind: type[BaseException], close: Callable[[], object]
+) -> None:
+    """Closing wakes three tasks that wait, each with such an error."""
+
+    async def wait() -> None:
+        with raising(kind, "receive() in a task that waits"):
+            await receive()
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(3):
+            tasks.start_soon(wait)
+        await a_while()
+        close()
+
+
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until it is so. The time of the promise is the bound."""
     turns = 0
