@@ -1,5 +1,6 @@
 """Streams of a session as the outlets and feeds of cores (cores.py), and as the two sides of a relay (relay.py)."""
 
+import abc
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -239,7 +240,7 @@ class ByteOutlet(StreamOutlet):
 # --- feeds ----------------------------------------------------------------------------------------
 
 
-class StreamFeed:
+class StreamFeed(abc.ABC):
     """What both kinds of feeds have in common."""
 
     __slots__ = ("core", "incoming", "stream")
@@ -274,7 +275,11 @@ class StreamFeed:
             self.readable()
 
     def readable(self) -> None:
-        self.core.readable(self)  # type: ignore[arg-type]  # `take` is that of the classes below
+        self.core.readable(self)
+
+    @abc.abstractmethod
+    def take(self, limit: int) -> Any:
+        """As a `Feed`."""
 
     def relayed_by(self, relay: Reader) -> None:
         """Tell this one, and no core, when something has changed."""
