@@ -15,7 +15,7 @@ from anyio.abc import ByteReceiveStream, ByteSendStream
 import chanlink
 from examples.rexec import messages, pumps
 from examples.rexec.client import BadMessage, Completed, StartError, run, start
-from examples.rexec.server import process
+from examples.rexec.server import streams
 from examples.rexec.server.service import SERVICE
 from tests.rexec.servers import FAMILY, MIB, PATIENCE, alive, until
 from tests.rexec.sessions import gone, read_line, sessions
@@ -192,7 +192,7 @@ class TestLibrary:
         assert done == Completed(3, b"now\nlate\n", b"")
 
     async def test_a_silent_background_process_is_not_waited_for(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr(process, "LINGER", 0.2)
+        monkeypatch.setattr(streams, "LINGER", 0.2)
         async with sessions() as session:
             done = await run(session, ["sh", "-c", "sleep 1000 & echo $!"])
             assert alive(int(done.stdout))

@@ -14,7 +14,8 @@ import chanlink
 from ..messages import BAD_REQUEST, CANCELLED, Attach, BadMessage, Streams, read_control, status_message
 from ..pumps import copy_in, copy_out
 from .detached import Detached
-from .process import GuardLost, OutputPipe, Process
+from .process import GuardLost, Process
+from .streams import OutputPipe
 
 
 async def attend(process: Process, streams: Streams, status: chanlink.Sender[Any]) -> None:

@@ -17,7 +17,8 @@ import anyio.to_thread
 from ..messages import CANNOT_START, StartError
 from ..policy.order import Order
 from ..room import leave_room
-from .process import GuardLost, NoInput, Pipes, Process, Terminal
+from .process import GuardLost, Process
+from .streams import NoInput, Pipes, Terminal
 
 SHARE = 0.9
 """Of the descriptors that we may have: beyond it no command is started, so that everybody can still connect. A command
