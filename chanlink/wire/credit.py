@@ -1,4 +1,4 @@
-"""How wide the windows of a session's streams are (protocol section 7).  No I/O, no clock.
+"""How wide the windows of a session's streams are (protocol section 7). No I/O, no clock.
 
 A `Window` is what one stream has; `Credit` is what all windows of a session have together. All that goes beyond the
 window that a stream begins with (windows that grow, messages longer than the window) is taken from one budget of the
@@ -175,12 +175,12 @@ class Credit:
     # --- credit ---
 
     def message_arrived(self, window: Window, now: float) -> None:
-        """Some of a message has come.  A channel with a grown window carries bulk: byte streams don't wait for it."""
+        """Some of a message has come. A channel with a grown window carries bulk: byte streams don't wait for it."""
         if window.size == self.limits.stream_window:
             self._message_at = now
 
     def give(self, window: Window, *, ahead: int | None, now: float) -> int:
-        """How much credit a stream gets now.  `ahead`: of a byte stream, what is in front of it: in the inbox, or
+        """How much credit a stream gets now. `ahead`: of a byte stream, what is in front of it: in the inbox, or
         under way without that credit."""
         calm = self._calm()
         if ahead is not None and window.size > calm and now - self._message_at < CALM_FOR:
@@ -191,7 +191,7 @@ class Credit:
         return window.give(window.unreturned)
 
     def _calm(self) -> int:
-        """As `CALM_BYTES`.  Never less than a window begins with: relays count on half of that (protocol section 7)."""
+        """As `CALM_BYTES`. Never less than a window begins with: relays count on half of that (protocol section 7)."""
         return max(int(CALM_BYTES * max(self.round_trip / FAR, 1)), self.limits.stream_window)
 
     def _grow(self, window: Window, now: float) -> None:

@@ -47,7 +47,7 @@ class Inbox:
         return MESSAGE_HEADER.unpack_from(start)[0]  # type: ignore[no-any-return]
 
     def take(self, skip: int, size: int) -> bytes | Pieces:
-        """Drop `skip` bytes and return the next `size`; there must be as many.  What is long may come in pieces."""
+        """Drop `skip` bytes and return the next `size`; there must be as many. What is long may come in pieces."""
         self.size -= skip + size
         head, begin = self._pieces[0], self._offset + skip
         end = begin + size

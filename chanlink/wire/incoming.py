@@ -1,4 +1,4 @@
-"""What comes in on a stream: an inbox with messages in it, and what the peer is to be told of it.  No I/O, no clock.
+"""What comes in on a stream: an inbox with messages in it, and what the peer is to be told of it. No I/O, no clock.
 
 `Mux.receive_data` calls `arrived`, and there the bytes stop. Whoever receives calls `next_message` or `read`, and then
 `took_message` or `took_bytes`: only that gives the peer its credit back (credit follows use, protocol section 7).

@@ -1,4 +1,4 @@
-"""What a session asks of its multiplexer, and what that tells it.  No I/O, no clock.
+"""What a session asks of its multiplexer, and what that tells it. No I/O, no clock.
 
 `Mux` does it over one connection. Another one may do it in another way (over QUIC each stream of ours could be one of
 its own), and no session would notice.
@@ -41,7 +41,7 @@ class Owner(Protocol):
 
 
 class Multiplexer(Protocol):
-    """All streams of one session.  `Mux` has the docstrings."""
+    """All streams of one session. `Mux` has the docstrings."""
 
     # Streams.
     @property

@@ -1,4 +1,4 @@
-"""The multiplexer: streams over one HTTP/2 connection (protocol sections 4 to 7).  No I/O, no clock.
+"""The multiplexer: streams over one HTTP/2 connection (protocol sections 4 to 7). No I/O, no clock.
 
 The way of a message, in the order of the functions below:
 
@@ -6,7 +6,7 @@ The way of a message, in the order of the functions below:
             a stream is always opened before it is mentioned.
          2. `Stream.write` queues a message and marks the stream active.
          3. `data_to_send` makes the frames of one turn: openings, then credit and taken counts, then DATA
-            of the active streams in turn, one frame each, as far as their credit goes.  Nobody else makes frames.
+            of the active streams in turn, one frame each, as far as their credit goes. Nobody else makes frames.
     in   4. `receive_data` cuts frames and brings them to the inbox of their stream, and there they stop.
          5. `Stream.next_message`, then `Stream.taken`: the credit leaves with the next turn.
 
@@ -72,11 +72,10 @@ class Mux:
         """Frames of data that have arrived."""
         self._owner = owner
         self._next_id = 1 if client_side else 2
-        self._open_ours = 0
         self.nested = Nested(self.streams, limits, activate=self.activate)
         self._opening: list[Stream] = []
         self._active: deque[Stream] = deque()
-        self._is_active: set[Stream] = set()
+        self._is_active: set[Stream] = set()  # the same; a dict for both would walk over what left at its front
         self._credit_due: dict[Stream, None] = {}
         self._drained_at: int | None = None  # we serve no stream above
         self._said_drained = False
@@ -103,7 +102,7 @@ class Mux:
 
     def slots(self) -> int:
         """How many more streams may be opened now."""
-        return self.peer_limits.open_channels - self._open_ours
+        return self.peer_limits.open_channels - self._h2.open_outbound_streams - len(self._opening)
 
     def check_open(self, count: int) -> None:
         """Raise `LimitReached` or `SessionClosed` when `count` more streams can't be opened."""
@@ -115,11 +114,10 @@ class Mux:
             raise SessionClosed("exhausted", "all stream ids of this session are used up")
 
     def open(self, opening: Opening, root_service: str | None = None) -> Stream:
-        """Open a stream, for an end that leaves by this service.  Usable at once; never waits (see `check_open`)."""
+        """Open a stream, for an end that leaves by this service. Usable at once; never waits (see `check_open`)."""
         self.check_open(1)
         stream = Stream(self, self._next_id, opening, ours=True, root_service=root_service)
         self._next_id += 2
-        self._open_ours += 1
         self.streams[stream.id] = stream
         self._opening.append(stream)
         self._owner.wake_writer()
@@ -131,8 +129,8 @@ class Mux:
         """`stream` has data (a message, perhaps) or last words."""
         if has_message:
             self.has_message = True
-        # Who was not mentioned yet keeps its last words, and its place among the open channels with them: else a peer
-        # could open and end any number of streams, each with a full inbox, that wait to be mentioned.
+        # A stream that no message has mentioned yet does not send its last words, so it keeps counting as open: else a
+        # peer could open and end any number of streams, each with a full inbox, that wait to be mentioned.
         if stream not in self._is_active and not stream.out_ended and stream.id not in self.nested.waiting:
             self._is_active.add(stream)
             self._active.append(stream)
@@ -147,7 +145,7 @@ class Mux:
     # --- 3. making frames -------------------------------------------------------------------------
 
     def data_to_send(self, now: float) -> list[bytes | bytearray | memoryview]:
-        """The frames of one turn in parts, or nothing.  Call it again until it returns nothing."""
+        """The frames of one turn in parts, or nothing. Call it again until it returns nothing."""
         self.has_message = False
         try:
             if self._opening:
@@ -273,7 +271,7 @@ class Mux:
     # --- 4. frames that arrived -------------------------------------------------------------------
 
     def receive_data(self, data: bytes | bytearray, now: float) -> None:
-        """Take what the connection brought.  Raises `RemoteProtocolError`, or `SessionClosed` after the peer's GOAWAY.
+        """Take what the connection brought. Raises `RemoteProtocolError`, or `SessionClosed` after the peer's GOAWAY.
 
         The session is over then. After the former, a GOAWAY of ours waits in `data_to_send`.
         """
@@ -424,8 +422,6 @@ class Mux:
         self.nested.ended(stream)
         self._is_active.discard(stream)
         self._credit_due.pop(stream, None)
-        if stream.ours:
-            self._open_ours -= 1
 
     def tick(self, overdue: Callable[[float, float], bool]) -> None:
         """Look after what a peer has left lying (call it every second or so); see `liveness.Liveness.overdue`."""

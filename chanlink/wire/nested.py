@@ -1,4 +1,4 @@
-"""Nested streams: each is opened before the message that mentions it (protocol section 5).  No I/O, no clock.
+"""Nested streams: each is opened before the message that mentions it (protocol section 5). No I/O, no clock.
 
 What a peer can make us keep here is within the bounds of the session. A stream that waits to be mentioned keeps its own
 last words back, and with them its place among the open ones. One that is over all the same (its time was up, the peer
@@ -51,7 +51,7 @@ class Nested:
             self._activate(stream)
 
     def forsake(self, streams: Iterable[Stream], text: str) -> None:
-        """No message will mention these.  A list, not recursion: each may be the parent of the next, for thousands."""
+        """No message will mention these. A list, not recursion: each may be the parent of the next, for thousands."""
         self._forsaken.extend((stream, text) for stream in streams)
         if self._forsaking:
             return
@@ -63,7 +63,7 @@ class Nested:
         self._forsaking = False
 
     def ended(self, stream: Stream) -> None:
-        """Both halves of `stream` are over.  If no message has mentioned it yet, one still may."""
+        """Both halves of `stream` are over. If no message has mentioned it yet, one still may."""
         self.waiting.pop(stream.id, None)
         parent = self._streams.get(stream.parent or 0)
         if parent is None or stream.id not in (parent.children or {}):

@@ -1,4 +1,4 @@
-"""What goes out on a stream: the queue, the peer's credit for it, and what the peer has said of it.  No I/O.
+"""What goes out on a stream: the queue, the peer's credit for it, and what the peer has said of it. No I/O.
 
 Whoever sends asks `can_write` and then calls `write`, which queues; `Mux.data_to_send` calls `pull`. The peer gives
 credit (`credited`) and says how many messages were taken (`peer_took`).
@@ -38,7 +38,10 @@ class _Stream(Protocol):
 
 
 class Outgoing:
-    """The bytes and counts of one half that carries data from here to the peer."""
+    """The bytes and counts of one half that carries data from here to the peer.
+
+    h2 counts the credit, too: it refuses what overflows, but knows a stream only once the opening has left.
+    """
 
     __slots__ = (
         "_mux",
@@ -73,7 +76,7 @@ class Outgoing:
         self.uncredited = self.credit // 2
         """Bytes the peer may have taken without telling us: it returns credit at half a window (protocol section 7)."""
         self.outbox: list[bytes | memoryview] | None = None
-        """What was written and has not left.  Made when it is needed: most channels are idle."""
+        """What was written and has not left. Made when it is needed: most channels are idle."""
 
     def belongs_to(self, owner: Writer) -> None:
         self.owner = owner
@@ -87,7 +90,7 @@ class Outgoing:
         return self.capacity is None or self.sent - self.peer_taken < max(self.capacity, 1)
 
     def write(self, data: bytes, more: Sequence[bytes | memoryview] = ()) -> None:
-        """Queue one message, or some bytes.  The caller has seen `can_write`, or bears the overdraft (a backlog).
+        """Queue one message, or some bytes. The caller has seen `can_write`, or bears the overdraft (a backlog).
 
         A long message comes in several parts, so that nobody has to copy them together.
         """
@@ -136,7 +139,7 @@ class Outgoing:
             self.owner.writable()
 
     def peer_took(self, count: int) -> bool:
-        """The far application has taken `count` messages in total.  A count that falls or lies is left alone."""
+        """The far application has taken `count` messages in total. A count that falls or lies is left alone."""
         news = self.peer_taken < count <= self.sent
         if news:
             self.peer_taken = count

@@ -1,4 +1,4 @@
-"""One stream of the multiplexer: two halves, and how each of them ends.  No I/O, no clock.
+"""One stream of the multiplexer: two halves, and how each of them ends. No I/O, no clock.
 
 A stream is opened by one side (the opener) for an end that the other side (the acceptor) gets; `kind` names that end.
 Which halves carry data follows from it:
@@ -56,7 +56,7 @@ class Scheduler(outgoing.Scheduler, incoming.Scheduler, Protocol):
 
 
 class Stream:
-    """One stream.  Made by `Mux.open`, or handed over by the mux when the peer opened it."""
+    """One stream. Made by `Mux.open`, or handed over by the mux when the peer opened it."""
 
     __slots__ = (
         "_last_words_due",
@@ -163,7 +163,7 @@ class Stream:
     # --- events on this side ----------------------------------------------------------------------
 
     def finish(self, reason: Reason) -> None:
-        """Nothing more will be written: end, failed or lost.  The peer learns it after everything written before."""
+        """Nothing more will be written: end, failed or lost. The peer learns it after everything written before."""
         if self.out_reason is None:
             self.our_reason = reason
         self._finish(reason, [] if reason.kind == "end" else last_words_fields(reason))
@@ -207,7 +207,7 @@ class Stream:
             self.finish(Reason("failed", code, text))
 
     def give_up(self, code: str, lost: Reason) -> None:
-        """This side leaves.  The peer is told why; here it is lost, but what has arrived can still be taken."""
+        """This side leaves. The peer is told why; here it is lost, but what has arrived can still be taken."""
         if self.carries_in and self.in_reason is None:
             self.in_reason = lost
             self._say_refused(Reason("refused", code))
@@ -223,7 +223,7 @@ class Stream:
             self.finish(reason)
 
     def revoke(self, code: str, text: str) -> None:
-        """What it came by may not be used any more.  Both sides are told; what waits here for either is dropped."""
+        """What it came by may not be used any more. Both sides are told; what waits here for either is dropped."""
         if self.carries_in:
             self.reject(code, text)
         if self.carries_out and not self.out_ended:
@@ -306,14 +306,14 @@ class Stream:
             self.outgoing.owner.writable()
 
     def drop_arrived(self) -> None:
-        """What has arrived and was not taken is for nobody.  The stream is about to be lost."""
+        """What has arrived and was not taken is for nobody. The stream is about to be lost."""
         if self.carries_in and self.incoming.size:
             self.incoming.drop()
             self.incoming.window.withdraw()
             self.in_reason = None
 
     def lose(self, outward: Reason, inward: Reason) -> None:
-        """Nothing more will go or come, for these reasons.  What arrived before can still be taken."""
+        """Nothing more will go or come, for these reasons. What arrived before can still be taken."""
         settled = self.out_ended if self.is_bytes else self.in_ended
         refused = self.out_reason is not None and self.out_reason.kind == "refused"
         if self.carries_out and not settled and not refused:

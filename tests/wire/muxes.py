@@ -79,7 +79,7 @@ class Side:
         tables: list[Any] = [mux.streams, mux.nested.waiting, mux.nested.over, mux.nested._forsaken, mux._opening]
         tables += [mux._active, mux._is_active, mux._credit_due, mux.credit._borrowers, h2.streams]
         assert [len(table) for table in tables] == [0] * len(tables)
-        assert mux._open_ours == 0
+        assert mux.slots() == mux.peer_limits.open_channels
         assert h2._open_count == [0, 0]
         assert mux.credit.budget == mux.limits.session_budget
 

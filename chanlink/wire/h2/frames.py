@@ -109,7 +109,7 @@ class _WindowUpdate(_Quiet, hf.WindowUpdateFrame):
 
 
 class Extension(NamedTuple):
-    """A frame of protocol section 4.2.  No hyperframe object: each would cost more than the frame is worth."""
+    """A frame of protocol section 4.2. No hyperframe object: each would cost more than the frame is worth."""
 
     type: int
     stream_id: int
@@ -149,7 +149,7 @@ _PRIORITY = 0x20
 
 
 def parse(kind: int, flags: int, stream_id: int, body: bytes) -> hf.Frame:
-    """The frame of h2's for what was cut, of any type that goes no short way.  Raises `BrokenRule`."""
+    """The frame of h2's for what was cut, of any type that goes no short way. Raises `BrokenRule`."""
     if kind not in KNOWN:
         raise BrokenRule("no frame of this protocol")
     if kind == DATA and flags & PADDED:

@@ -18,7 +18,7 @@ from .rules import BrokenRule
 _LITERAL = 0
 """The first byte of a literal field, not indexed, whose name is spelled out."""
 _ONE_BYTE_LENGTH = 127
-"""A string of so many bytes or more has its length in several bytes."""
+"""A string of this many bytes or more has its length in several bytes."""
 MAX_SERVICE, MAX_TYPE = 255, 64
 """Bytes of these fields (protocol section 5)."""
 _MAX_FIELDS = 8
@@ -42,7 +42,10 @@ def _size(string: bytes) -> bytes | bytearray:
 
 
 def decode_plain(block: bytes) -> dict[bytes, bytes] | None:
-    """The fields of a header block, if it is as plain as ours mostly are: no table, no compression, nothing long."""
+    """The fields of a header block, if it is as plain as ours mostly are: no table, no compression, nothing long.
+
+    A short way, which hpack has, too: it would take 8 % more of a nested message's processor time (bench row nested).
+    """
     given: dict[bytes, bytes] = {}
     at, end = 0, len(block)
     try:
@@ -84,7 +87,7 @@ _NUMBERS = (b"parent", b"capacity", b"size", b"answer-size")
 
 
 def read_opening(stream_id: int, given: dict[bytes, bytes]) -> Opening:
-    """The opening of a stream by the peer.  Raises `BrokenRule`."""
+    """The opening of a stream by the peer. Raises `BrokenRule`."""
     try:
         kind = KINDS[[k.encode() for k in KINDS].index(given[b"kind"])]
         service = given[b"service"].decode() if b"service" in given else None

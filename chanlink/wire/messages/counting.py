@@ -1,4 +1,4 @@
-"""How many values a message holds, before any of them is made (protocol section 8).  No I/O.
+"""How many values a message holds, before any of them is made (protocol section 8). No I/O.
 
 What a value costs has little to do with its size on the wire: an empty map is one byte there, and 72 here. msgpack
 does not count, and to walk through a message by hand takes ten times as long as to unpack it. But where a value ends
@@ -16,7 +16,7 @@ from .pieces import EXTENSIONS, ITEMS, SIZES, STRINGS
 _RUN = 256
 """Values that are counted by one match."""
 _WINDOW = 4_096
-"""Bytes that are looked at where so many do not follow each other."""
+"""Bytes that are looked at where this many values do not follow each other."""
 _MEDIUM = rb"[\xc4\xd9]|[\xc5\xda]\0|[\xc6\xdb]\0\0\0"
 """The header of a string of less than 256 bytes, but for the last byte, which is its length."""
 _EXTENSION = rb"\xc7|\xc8\0|\xc9\0\0\0"
@@ -25,7 +25,7 @@ _EXTENSION_LENGTHS = (1, 4, 8, 12)
 
 
 def more_values_than(limit: int, body: bytes) -> bool:
-    """Whether there are.  The body was skipped through: it holds all that its headers claim."""
+    """Whether there are. The body was skipped through: it holds all that its headers claim."""
     if len(body) <= limit:  # the common case: none is shorter than a byte
         return False
     run, value = _patterns()

@@ -1,4 +1,4 @@
-"""Message bytes to values (protocol section 8).  No I/O.
+"""Message bytes to values (protocol section 8). No I/O.
 
 Nothing much is allocated because a header claims it: a message that is longer than a few kB, or may nest too deep, is
 skipped through before anything is built, which fails where a length lies, and its values are counted. One of few
@@ -147,7 +147,7 @@ def _check_claims(body: bytes, limits: Limits) -> bool:
 
 def _is_small(body: bytes, depth: int) -> bool:
     """Whether a body neither can claim much nor nest deeper than `depth`."""
-    # Each level takes a byte that begins a container: few such bytes, no depth.  Runs in C.
+    # Each level takes a byte that begins a container: few such bytes, no depth. Runs in C.
     return len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth
 
 

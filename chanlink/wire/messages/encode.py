@@ -1,4 +1,4 @@
-"""Values to the body of a message (protocol section 8).  No I/O.
+"""Values to the body of a message (protocol section 8). No I/O.
 
 What is plain, which is nearly every message, goes to msgpack as it is. Any other value is walked first (see
 `chanlink.channels.values`); then msgpack packs it, and an end becomes its index in the message's table.
@@ -24,7 +24,11 @@ COPY_BELOW = 8 * 1024
 
 
 class PlainEncoder:
-    """Encodes what `is_plain`, which is nearly every message, in as few steps as there can be."""
+    """Encodes what `is_plain`, which is nearly every message, in as few steps as there can be.
+
+    A short way: `find_ends` and `encode` alone would take a quarter more of a message's processor time (bench row
+    one-way). The same bodies come of both (tests/wire/messages/test_pieces.py).
+    """
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limit = min(limits.message_size, MAX_SIZE)

@@ -1,4 +1,4 @@
-"""How a message stands in its stream: a header, a table of the ends in it, a body (protocol section 8).  No I/O."""
+"""How a message stands in its stream: a header, a table of the ends in it, a body (protocol section 8). No I/O."""
 
 import struct
 
@@ -25,7 +25,7 @@ def table_size(count: int) -> int:
 
 
 def read_table(payload: bytes | Pieces, limits: Limits) -> tuple[list[tuple[Kind, int]], bytes]:
-    """The entries of a message's table, and its body.  Raises `DecodeError`."""
+    """The entries of a message's table, and its body. Raises `DecodeError`."""
     count = payload[:1][0] if payload else 0
     begin = 1 + count * ENTRY.size
     if not 0 < count <= min(limits.message_ends, MAX_ENDS) or len(payload) <= begin:

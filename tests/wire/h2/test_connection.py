@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import h2.exceptions
 import pytest
 from h2.settings import SettingCodes
 from hyperframe import frame as hf
@@ -103,3 +104,61 @@ def test_the_window_of_the_connection_is_refilled_at_half() -> None:
     server.refill_connection_window()
     exchange(client, server)
     assert client.outbound_flow_control_window == server.inbound_flow_control_window == 2**30
+
+
+# --- short ways come to the same as the long ones -----------------------------------------------
+
+
+def state(one: Connection) -> tuple[Any, ...]:
+    stream = one.streams.get(1)
+    windows = (stream.inbound_flow_control_window, stream.outbound_flow_control_window) if stream else None
+    machine = (stream.state_machine.state, stream.state_machine.headers_received) if stream else None
+    return one.inbound_flow_control_window, one.outbound_flow_control_window, windows, machine, one._open_count
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("answered", [False, True])
+def test_data_that_come_the_short_way_count_as_h2_counts_them(ended: bool, answered: bool) -> None:
+    states = []
+    for short in (True, False):
+        client, server = pair()
+        client.send_headers(1, FIELDS)
+        exchange(client, server)
+        if answered:
+            server.send_headers(1, [(b"accepted", b"")], end_stream=True)
+            exchange(client, server)
+        if not short:
+            server._take_data = lambda *frame: False  # type: ignore[method-assign]
+        client.send_data(1, bytes(1_000))
+        client.send_data(1, b"abc", end_stream=ended)
+        events = exchange(client, server)
+        assert [event.data for event in events if hasattr(event, "data")] == [bytes(1_000), b"abc"]
+        states.append(state(server))
+    assert states[0] == states[1]
+
+
+@pytest.mark.parametrize("size", [0, 1, 3 * 4_096, 3 * 4_096 + 1, MAX_FRAME_SIZE])
+@pytest.mark.parametrize("ended", [False, True])
+def test_data_that_go_the_short_way_are_those_of_h2(size: int, ended: bool) -> None:
+    data, sent = bytes(range(256)) * 256, []
+    for short in (True, False):
+        client, server = pair()
+        client.send_headers(1, FIELDS)
+        exchange(client, server)
+        if short:
+            parts = [data[: size // 3], data[size // 3 : size // 2], memoryview(data)[size // 2 : size]]
+            client.send_parts(1, parts, size, end_stream=ended)
+        else:
+            client.send_data(1, data[:size], end_stream=ended)
+        sent.append((b"".join(client.take_output()), state(client)))
+    assert sent[0] == sent[1]
+
+
+def test_what_the_short_way_can_not_send_h2_refuses() -> None:
+    client, server = pair()
+    client.send_headers(1, FIELDS)
+    exchange(client, server)
+    with pytest.raises(h2.exceptions.FlowControlError):
+        client.send_parts(1, [bytes(65_537)], 65_537, end_stream=False)
+    with pytest.raises(h2.exceptions.H2Error):
+        client.send_parts(3, [b"x"], 1, end_stream=False)
