@@ -1,6 +1,6 @@
 """The handshake: hello, Noise, and certificates (protocol sections 1 and 2).
 
-`handshake_as_client` and `handshake_as_server` read exactly what they need, so
+`handshake_as_client` and `handshake_as_server` run over any byte stream and read from it exactly what they need, so
 that a stranger can make us keep nothing. What remains of the handshake is a `NoiseStream`.
 
 Before the peer is authenticated every failure is a `HandshakeError` here and a closed connection there; why it

@@ -1,5 +1,6 @@
-"""``python -m tests.bench.worst [--seconds N] [--out FILE]``: looks for the message that costs most of those that the
-limits allow, in processor time and in memory.
+"""``python -m tests.bench.worst [--seconds N] [--out FILE]``: which message within the limits costs most?
+
+Processor time and memory are looked at.
 
 It climbs: of the worst messages that it has, it changes one at random, and keeps it if it is worse. A message is a
 list of many small values, of kinds of which each is known to be bad for something, in shares and an order that change;

@@ -1,5 +1,6 @@
 """What the documents say is true: their code runs, and their links lead somewhere."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -107,3 +108,12 @@ def test_pages_and_sections_that_sources_name_are_there() -> None:
             assert (ROOT / page).exists(), f"{source} names {page}"
         for named in re.findall(r"\b[Pp]rotocol,? (?:sections? )?((?:\d+(?:\.\d+)?(?:, | and | to )?)+)", text):
             assert set(re.findall(r"\d+(?:\.\d+)?", named)) <= sections, f"{source} names section {named}"
+
+
+def test_the_first_line_of_a_source_says_what_it_is() -> None:
+    """In one line, so that the heads of all files can be read as a table of contents."""
+    sources = [path for folder in ("chanlink", "examples/rexec", "tests") for path in (ROOT / folder).rglob("*.py")]
+    for source in sources:
+        docstring = ast.get_docstring(ast.parse(source.read_text())) or ""
+        if docstring or source.name != "__init__.py":
+            assert docstring.partition("\n")[0].endswith((".", ":", "?")), source
