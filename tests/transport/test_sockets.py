@@ -20,8 +20,8 @@ one_backend = pytest.mark.parametrize("anyio_backend", ["asyncio"])
 
 
 @asynccontextmanager
-async def raw_pair(family: int) -> AsyncIterator[tuple[SocketTransport, socket.socket]]:
-    """A raw stream, and the non-blocking socket at its other side."""
+async def connected(family: int) -> AsyncIterator[tuple[SocketTransport, socket.socket]]:
+    """A socket of ours, and the non-blocking socket at its other side."""
     host: Any = "" if family == socket.AF_UNIX else "127.0.0.1"
     with socket.socket(family) as server:
         server.bind((host, 0) if host else host)
@@ -43,7 +43,7 @@ both_families = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNI
 
 @both_families
 async def test_it_takes_no_more_than_it_is_asked_for(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         far.send(b"0123456789")
         assert await stream.receive(3) == b"012"
         await anyio.wait_all_tasks_blocked()
@@ -52,7 +52,7 @@ async def test_it_takes_no_more_than_it_is_asked_for(family: int) -> None:
 
 @both_families
 async def test_a_stranger_who_floods_fills_the_buffers_of_the_kernel_and_no_more(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         full = fill(far)
         assert await stream.receive(9) == bytes(9)
         more = 0
@@ -73,7 +73,7 @@ def fill(sock: socket.socket) -> int:
 
 @both_families
 async def test_receiving_waits_and_lets_others_run_though_there_is_always_something(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         far.send(bytes(1_000))
         turns = 0
 
@@ -93,7 +93,7 @@ async def test_receiving_waits_and_lets_others_run_though_there_is_always_someth
 
 @both_families
 async def test_a_large_item_is_sent_whole_as_the_peer_takes_it(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         data = os.urandom(8_000_000)
         got = bytearray()
         async with anyio.create_task_group() as tasks:
@@ -106,7 +106,7 @@ async def test_a_large_item_is_sent_whole_as_the_peer_takes_it(family: int) -> N
 
 @both_families
 async def test_the_end_and_half_ends(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         await stream.send_eof()
         await stream.send_eof()
         await anyio.wait_readable(far)
@@ -126,7 +126,7 @@ def reset(sock: socket.socket) -> None:
 
 
 async def test_a_reset_is_a_broken_resource_in_all_it_does() -> None:
-    async with raw_pair(socket.AF_INET) as (stream, far):
+    async with connected(socket.AF_INET) as (stream, far):
         reset(far)
         with pytest.raises(anyio.BrokenResourceError):
             await stream.receive()
@@ -163,7 +163,7 @@ async def test_a_connection_that_takes_no_options_makes_no_trouble() -> None:
 
 @both_families
 async def test_a_closed_stream_says_so(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         await stream.aclose()
         await stream.aclose()
         with pytest.raises(anyio.ClosedResourceError):
@@ -175,7 +175,7 @@ async def test_a_closed_stream_says_so(family: int) -> None:
 
 @both_families
 async def test_closing_wakes_who_waits(family: int) -> None:
-    async with raw_pair(family) as (stream, _):
+    async with connected(family) as (stream, _):
 
         async def wait() -> None:
             with pytest.raises(anyio.ClosedResourceError):
@@ -189,7 +189,7 @@ async def test_closing_wakes_who_waits(family: int) -> None:
 
 @both_families
 async def test_a_cancelled_receive_has_taken_nothing(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         with anyio.move_on_after(0.01):
             await stream.receive()
         far.send(b"x")
@@ -206,7 +206,7 @@ async def test_a_cancelled_receive_has_taken_nothing(family: int) -> None:
 @both_families
 async def test_what_can_be_received_now_is_and_the_end_is_nothing(family: int) -> None:
     buffer = memoryview(bytearray(3))
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         assert stream.receive_now(buffer) is None
         far.send(b"0123")
         await stream.wait_readable()
@@ -221,7 +221,7 @@ async def test_what_can_be_received_now_is_and_the_end_is_nothing(family: int) -
 
 @both_families
 async def test_what_can_be_sent_now_is_and_no_more(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         sent = 0
         while count := stream.send_now(memoryview(bytes(100_000))):
             sent += count
@@ -233,7 +233,7 @@ async def test_what_can_be_sent_now_is_and_no_more(family: int) -> None:
 
 
 async def test_a_connection_that_was_reset_is_broken_for_all_of_them() -> None:
-    async with raw_pair(socket.AF_INET) as (stream, far):
+    async with connected(socket.AF_INET) as (stream, far):
         reset(far)
         with pytest.raises(anyio.BrokenResourceError):
             await stream.receive()
@@ -243,7 +243,7 @@ async def test_a_connection_that_was_reset_is_broken_for_all_of_them() -> None:
 
 @both_families
 async def test_what_is_closed_is_closed_for_all_of_them(family: int) -> None:
-    async with raw_pair(family) as (stream, _far):
+    async with connected(family) as (stream, _far):
         await stream.aclose()
         with pytest.raises(anyio.ClosedResourceError):
             stream.receive_now(memoryview(bytearray(1)))
@@ -264,7 +264,7 @@ class Enough(Exception):
 @both_families
 async def test_it_is_looked_at_each_time_that_something_comes_until_that_raises(family: int) -> None:
     got, buffer = bytearray(), memoryview(bytearray(2))
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
 
         def look() -> None:
             size = stream.receive_now(buffer)
@@ -290,7 +290,7 @@ async def test_it_is_looked_at_each_time_that_something_comes_until_that_raises(
 
 @both_families
 async def test_others_run_while_there_is_always_something_to_look_at(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         far.send(bytes(1_000))
         turns, left, byte = 0, 1_000, memoryview(bytearray(1))
 
@@ -317,7 +317,7 @@ async def test_others_run_while_there_is_always_something_to_look_at(family: int
 
 @both_families
 async def test_who_is_cancelled_looks_no_more(family: int) -> None:
-    async with raw_pair(family) as (stream, far):
+    async with connected(family) as (stream, far):
         with anyio.move_on_after(0.01):
             await stream.each_time_readable(lambda: pytest.fail("nothing has come"))
         far.send(b"x")
@@ -326,7 +326,7 @@ async def test_who_is_cancelled_looks_no_more(family: int) -> None:
 
 @both_families
 async def test_closing_wakes_who_looks_and_what_has_the_same_number_next_is_left_alone(family: int) -> None:
-    async with raw_pair(family) as (stream, _):
+    async with connected(family) as (stream, _):
         number = stream._sock.fileno()
 
         async def watch() -> None:
@@ -337,7 +337,7 @@ async def test_closing_wakes_who_looks_and_what_has_the_same_number_next_is_left
             tasks.start_soon(watch)
             await anyio.wait_all_tasks_blocked()
             await stream.aclose()
-            async with raw_pair(family) as (other, far):
+            async with connected(family) as (other, far):
                 assert number in (other._sock.fileno(), far.fileno())
                 await anyio.wait_all_tasks_blocked()
                 far.send(b"x")
