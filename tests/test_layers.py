@@ -276,7 +276,6 @@ THEIRS = {
 }
 """Where a file assigns to attributes of objects of other packages, and why."""
 WRITES = {
-    "session/driver.py: below.wake_writer",
     "session/driver.py: self.liveness.heard",
     "session/driver.py: self.liveness.writing_since",
     "session/session.py: self.peer.name",

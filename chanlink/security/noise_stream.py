@@ -3,7 +3,7 @@
 It *is* an `anyio.abc.ByteStream`, as anyio's `TLSStream` is, over any other one, and everything above it sees nothing
 else. What becomes records, and what of them, is the business of `records`; the keys, and when they are renewed, of
 `rekey.RecordKeys`. The reader never writes: what the renewal of keys has to say waits for the next `send`, and
-`wake_writer` asks for one.
+`on_output` says when.
 """
 
 from collections.abc import Callable, Iterable
@@ -45,7 +45,7 @@ class NoiseStream(SecureStream):
         self._in_send = False
         self._unsent = b""  # of records, after `send_now`
         self._closed = False
-        self.wake_writer = lambda: None
+        self._wake_writer: Callable[[], None] = lambda: None
         forget_in_child(self)
 
     def forget(self) -> None:
@@ -123,6 +123,9 @@ class NoiseStream(SecureStream):
 
     def has_output(self) -> bool:
         return bool(self._unsent) or self._keys.has_record(clock.now())
+
+    def on_output(self, wake: Callable[[], None]) -> None:
+        self._wake_writer = wake
 
     async def send_record(self, kind: int, body: bytes) -> None:
         """Send one record."""
@@ -221,7 +224,7 @@ class NoiseStream(SecureStream):
 
     def _ask_for_writer(self) -> None:
         if not self._closed and self._keys.has_record(clock.now()):
-            self.wake_writer()
+            self._wake_writer()
 
     def expect_welcome(self, identity: PublicKey) -> None:
         """The first record must be the server's welcome of this identity."""

@@ -51,9 +51,6 @@ class SecureStream(ByteStream):
     orderly end. As for each byte stream, one task sends and one receives at a time.
     """
 
-    wake_writer: Callable[[], None]
-    """Set by the session, and called when `has_output` becomes true by itself: `send_parts` must be called then."""
-
     # --- out ---
 
     @property
@@ -70,6 +67,10 @@ class SecureStream(ByteStream):
     def has_output(self) -> bool:
         """Whether this stream has something to send besides data, or a rest: `send_parts` takes it along, if only of
         no parts."""
+
+    @abstractmethod
+    def on_output(self, wake: Callable[[], None]) -> None:
+        """Have ``wake`` called when `has_output` becomes true by itself: `send_parts` must be called then."""
 
     @abstractmethod
     async def send_parts(self, parts: Sequence[Part]) -> None:
@@ -145,6 +146,9 @@ class PlainStream(SecureStream):
 
     def has_output(self) -> bool:
         return False
+
+    def on_output(self, wake: Callable[[], None]) -> None:
+        pass  # that never is
 
     async def send(self, item: bytes) -> None:
         try:

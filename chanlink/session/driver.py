@@ -89,7 +89,7 @@ class Driver:
         # Shielded: a block that is cancelled has something to say to the peer yet. `lose` ends it, in any case.
         self._io = CancelScope(shield=True)
         self.mux = make_mux(self)
-        below.wake_writer = self.wake_writer  # for what it has to say besides data
+        below.on_output(self.wake_writer)  # for what it has to say besides data
 
     # --- the tasks --------------------------------------------------------------------------------
 

@@ -585,8 +585,8 @@ async def test_a_stream_alone_sends_what_is_due_with_the_next_send_if_only_of_no
     client_end, server_end = wires(patient=True)
     client, server = await authenticated(client_end, server_end, Thresholds(volume=100_000))
     woken: list[str] = []
-    client.wake_writer = lambda: woken.append("client")
-    server.wake_writer = lambda: woken.append("server")
+    client.on_output(lambda: woken.append("client"))
+    server.on_output(lambda: woken.append("server"))
     await client.send(bytes(120_000))
     assert not woken
     assert client.has_output()
@@ -674,7 +674,7 @@ async def test_a_client_that_only_receives_notices_that_it_is_time() -> None:
     client_end, server_end = wires(patient=True)
     client, server = await authenticated(client_end, server_end, Thresholds(seconds=0.05, server_seconds=1e9))
     woken: list[bool] = []
-    client.wake_writer = lambda: woken.append(True)
+    client.on_output(lambda: woken.append(True))
     await server.send(b"one")
     assert await client.receive() == b"one"
     assert not woken

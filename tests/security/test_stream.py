@@ -12,6 +12,7 @@ from anyio.abc import ByteStream
 
 from chanlink import ConnectionLost, Peer, Session, byte_pipe
 from chanlink.errors import LocalProtocolError, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
+from chanlink.security.rekey import Thresholds
 from chanlink.security.stream import PlainStream, SecureStream, farewell
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE, until
@@ -263,12 +264,31 @@ async def test_figures_go_up_where_they_are_counted(make: Make) -> None:
 
 
 @every_stream
-async def test_the_session_sets_who_is_called_for_output(make: Make) -> None:
-    async with made(make) as (near, _):
+async def test_nobody_is_called_while_there_is_nothing_but_data(make: Make) -> None:
+    async with made(make) as (near, far):
+        for end in near, far:
+            end.on_output(lambda: pytest.fail("there is no output"))
+        await near.send(b"something")
+        assert await far.receive() == b"something"
+        assert not near.has_output()
+        assert not far.has_output()
+
+
+@pytest.mark.parametrize("layers", [0, 2])
+async def test_who_asked_for_it_is_called_when_the_stream_has_something_to_say(layers: int) -> None:
+    """New keys, since too much was sent under the old ones."""
+    near, far = sealed_pair(Thresholds(volume=1_000))
+    for _ in range(layers):
+        far = Through(far)
+    async with made(lambda: (near, far)):
         called: list[None] = []
-        near.wake_writer = lambda: called.append(None)
-        near.wake_writer()
-        assert len(called) == 1
+        far.on_output(lambda: called.append(None))
+        await near.send(bytes(2_000))
+        assert await far.receive() == bytes(2_000)
+        assert called
+        assert far.has_output()
+        await far.send_parts([])
+        assert not far.has_output()
 
 
 @every_stream

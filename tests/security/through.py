@@ -13,13 +13,8 @@ class Through(SecureStream):
     def __init__(self, below: SecureStream) -> None:
         self._below = below
 
-    @property
-    def wake_writer(self) -> Callable[[], None]:  # type: ignore[override]
-        return self._below.wake_writer
-
-    @wake_writer.setter
-    def wake_writer(self, wake: Callable[[], None]) -> None:
-        self._below.wake_writer = wake
+    def on_output(self, wake: Callable[[], None]) -> None:
+        self._below.on_output(wake)
 
     @property
     def peer_close(self) -> tuple[str, str]:

@@ -49,6 +49,9 @@ class Below(SecureStream):
     def has_output(self) -> bool:
         return self.rest
 
+    def on_output(self, wake: Callable[[], None]) -> None:
+        self.wake = wake
+
     async def send_parts(self, parts: Sequence[Part]) -> None:
         await anyio.lowlevel.checkpoint()
         self.rest = False
@@ -215,7 +218,7 @@ async def test_what_is_queued_leaves_in_one_go_once_the_writer_has_its_turn() ->
 async def test_what_the_stream_itself_has_to_say_leaves_though_the_mux_has_nothing() -> None:
     async with running() as driver:
         driver.stream.rest = True
-        driver.stream.wake_writer()
+        driver.stream.wake()
         await until(lambda: driver.stream.sent == [b""])
 
 
