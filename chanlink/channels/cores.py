@@ -12,6 +12,8 @@ one more feed. No task copies anything, and no task that waits notices.
 
 A SendCore has **shares**: the handles and relays that send by it. Each is released once, with the reason why it is
 over; the channel ends with the last one, for the first reason that was no orderly end.
+
+Whole: the two cores are each other's mirror, and the interfaces are what they speak to.
 """
 
 from typing import Any, Protocol
