@@ -1,4 +1,4 @@
-"""Files of keys, where what is wanted is more than to have a key: a private one printed, a shared secret written."""
+"""What is done with keys besides having one: a private key printed, a shared secret written, an agent asked for all."""
 
 import base64
 import secrets

@@ -1,4 +1,4 @@
-"""The files of ``chanlink peers``, as lists of lines: what is not changed stays as it is, comments and all."""
+"""Changing the files that say whom to trust, as lists of lines: the others stay as they are, comments and all."""
 
 import abc
 import time

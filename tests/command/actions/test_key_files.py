@@ -1,4 +1,4 @@
-"""Files of keys, where what is wanted is more than to have a key."""
+"""Keys that are made, told apart and listed."""
 
 import base64
 import stat

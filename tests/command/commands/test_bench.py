@@ -1,4 +1,4 @@
-"""``chanlink bench``."""
+"""``chanlink bench``: figures from a server that is there for it, and a line from any other one."""
 
 import json
 
