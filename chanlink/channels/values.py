@@ -26,7 +26,7 @@ _MAX_STEP = 64
 
 
 class End(abc.ABC):
-    """An end of a channel or byte stream, as the codec and the session see it."""
+    """An end of a channel or byte stream, as messages and the session see it."""
 
     kind: Kind
     """What the peer gets when this end is sent to it."""

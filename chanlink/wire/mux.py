@@ -4,17 +4,17 @@ The way of a message, in the order of the functions below:
 
     out  1. `open` makes a stream; its HEADERS frame leaves before any DATA of the same turn, so that
             a stream is always opened before it is mentioned.
-         2. `Stream.write` queues a message and marks the stream active.
+         2. `Outgoing.write` queues a message and marks the stream active.
          3. `data_to_send` makes the frames of one turn: openings, then credit and taken counts, then DATA
             of the active streams in turn, one frame each, as far as their credit goes. Nobody else makes frames.
     in   4. `receive_data` cuts frames and brings them to the inbox of their stream, and there they stop.
-         5. `Stream.next_message`, then `Stream.taken`: the credit leaves with the next turn.
+         5. `Incoming.next_message`, then `took_message`: the credit leaves with the next turn.
 
-Half-states are our own (see stream.py): h2 closes a stream without a word when
-it is asked for something illegal, so it is only asked for what is legal.
+Half-states are our own (stream.py): h2 closes a stream without a word when it is asked for something illegal, so it is
+only asked for what is legal.
 
-What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all
-that goes beyond by one budget of the session (credit.py).
+What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all that
+goes beyond by one budget of the session (credit.py).
 """
 
 import struct
@@ -137,7 +137,7 @@ class Mux:
             self._owner.wake_writer()
 
     def credit_due(self, stream: Stream) -> None:
-        """`stream` has credit, a taken count or a STOP to give."""
+        """`stream`, on which data come in, has credit, a taken count or a STOP to give."""
         if stream not in self._credit_due and not (stream.in_ended and stream.out_ended):
             self._credit_due[stream] = None
             self._owner.wake_writer()
@@ -192,13 +192,13 @@ class Mux:
             incoming.credited(now)
 
     def _send_active(self) -> None:
-        left = TURN_BYTES
+        bytes_left = TURN_BYTES
         # The window of the connection is small only until the peer's first frames are there.
-        while self._active and left > 0 and (window := self._h2.outbound_flow_control_window) > 0:
+        while self._active and bytes_left > 0 and (window := self._h2.outbound_flow_control_window) > 0:
             if self._opening:  # by a relay, for a message that may leave in this turn
                 self._send_openings()
             stream = self._active.popleft()
-            left -= self._send_from(stream, min(window, frames.FULL))
+            bytes_left -= self._send_from(stream, min(window, frames.FULL))
             if stream.has_output() and not stream.out_ended:
                 self._active.append(stream)
             else:

@@ -122,8 +122,8 @@ def leftovers(session: Any) -> dict[str, object]:
     tables |= {"nested": mux.nested.waiting, "nested and over": mux.nested.over, "forsaken": mux.nested._forsaken}
     tables |= {"borrowers": mux.credit._borrowers, "h2's streams": mux._h2.streams}
     left: dict[str, object] = {name: len(table) for name, table in tables.items() if table}
-    if mux._open_ours:
-        left["open_ours"] = mux._open_ours
+    if taken := mux.peer_limits.open_channels - mux.slots():
+        left["slots"] = taken
     if mux.credit.budget != session._limits.session_budget:
         left["budget"] = mux.credit.budget - session._limits.session_budget
     return left
