@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink.channels.waiting import within
+from chanlink.channels.waiting import EMPTY, YIELD_AFTER, Loop, Steps, Ticket, Waiters, within
 from chanlink.testing import session_pair
 from chanlink.testing.promises import eventually
 from tests.conformance.routes import Route, memory
@@ -265,3 +265,138 @@ async def test_the_time_can_be_shortened_and_never_made_longer() -> None:
         countdown.shorten(0.05)
         countdown.shorten(2 * PATIENCE)
         assert countdown.left == 0.05
+
+
+# --- alone --------------------------------------------------------------------------------------------
+
+
+class Waiting:
+    """Something that waits, and may take a message of a rendezvous."""
+
+    def __init__(self, *, takes: bool = False) -> None:
+        self.count = 0
+        self._takes = takes
+
+    def set(self) -> None:
+        self.count += 1
+
+    def takes(self) -> bool:
+        return self._takes
+
+    def give(self, item: Any, undo: Any) -> None: ...
+
+
+def test_waiters_are_woken_in_turn_and_one_in_front_first() -> None:
+    queue, waiters = Waiters(), [Waiting() for _ in range(3)]
+    queue.add(waiters[0])
+    queue.add(waiters[1])
+    queue.add(waiters[2], first=True)
+    queue.add(waiters[0], first=True)  # it keeps its place
+    woken = []
+    while queue:
+        queue.wake()
+        woken.append([waiter.count for waiter in waiters])
+    assert woken == [[0, 0, 1], [1, 0, 1], [1, 1, 1]]
+    queue.wake()
+    assert not queue.discard(waiters[0])
+
+
+def test_all_are_woken_once_and_are_free_to_wait_again() -> None:
+    queue = Waiters()
+
+    class Again(Waiting):
+        def set(self) -> None:
+            super().set()
+            queue.add(self)
+
+    one, other = Again(), Waiting()
+    queue.add(one)
+    queue.add(other)
+    queue.wake_all()
+    assert (one.count, other.count, list(queue)) == (1, 1, [one])
+
+
+def test_a_message_is_given_to_the_first_that_takes_one() -> None:
+    queue, watcher, taker = Waiters(), Waiting(), Waiting(takes=True)
+    queue.add(watcher)
+    assert queue.taker() is None
+    queue.add(taker)
+    assert queue.taker() is taker
+    assert list(queue) == [watcher]
+
+
+async def test_a_task_that_waits_again_with_its_old_place_is_before_those_that_came_later() -> None:
+    queue, ticket = Waiters(), Ticket()
+    later = Waiting()
+    queue.add(later)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(queue.wait, ticket)
+        await settle()
+        assert list(queue) == [ticket, later]
+        queue.wake()
+    assert (ticket.given, later.count) == (EMPTY, 0)
+
+
+async def test_what_was_given_to_a_task_that_is_cancelled_is_had_or_given_back() -> None:
+    queue, ticket, given_back, had = Waiters(), Ticket(), [], []
+
+    async def wait() -> None:
+        had.append(await queue.wait(ticket))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(wait)
+        await settle()
+        assert queue.taker() is ticket
+        tasks.cancel_scope.cancel()
+        ticket.give("item", lambda: given_back.append("item"))
+    assert [had, given_back].count(["item"]) == 1
+
+
+async def test_steps_yield_now_and_then_only() -> None:
+    steps, turns = Steps(Loop()), 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(others)
+        await settle()
+        before = turns
+        for _ in range(YIELD_AFTER - 1):
+            await steps.step()
+        assert turns == before
+        await steps.step()
+        assert turns > before
+        tasks.cancel_scope.cancel()
+
+
+def test_what_took_long_is_taken_over_once() -> None:
+    steps, other = Steps(Loop()), Steps(Loop())
+    other.worked(YIELD_AFTER - 1)
+    steps.takes_over(other)
+    assert (steps.steps, other.steps) == (0, YIELD_AFTER - 1)
+    other.worked(1)
+    steps.takes_over(other)
+    assert (steps.steps, other.steps) == (YIELD_AFTER, 0)
+
+
+async def test_what_is_to_be_done_before_a_wait_is_done_and_said() -> None:
+    said = [True, False]
+    loop = Loop(lambda: said.pop(0))
+    assert loop.about_to_wait()
+    assert not loop.about_to_wait()
+    assert not Loop().about_to_wait()
+
+
+async def test_an_end_that_was_noted_is_forsaken_by_the_next_that_looks() -> None:
+    sender, receiver = chanlink.pipe()
+    loop = Loop()
+    loop.note(sender)
+    assert not sender.is_void
+    assert loop.watch()
+    assert sender.is_void
+    assert not loop.settle()
+    receiver.close()
