@@ -132,18 +132,21 @@ class Session(AsyncContextManagerMixin):
                     raise
                 else:
                     await self._leave(None)
-                finally:
-                    # Services see the end of the session at their ends; one that goes on after a while is cancelled.
-                    self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
         finally:
             withdraw(self._incoming, "not-taken", "the session was left")
 
     async def _leave(self, why: type[BaseException] | None) -> None:
         reason = failure(why)
-        if reason is None:
-            await self._driver.close()
-        else:
-            await self._driver.give_up(reason.code)
+        try:
+            if reason is None:
+                await self._driver.close()
+            else:
+                await self._driver.give_up(reason.code)
+        except BaseException:  # asyncio's `timeout` has no scope that would reach the services, too
+            self._tasks.cancel_scope.cancel()
+            raise
+        # Services see the end of the session at their ends; one that goes on after a while is cancelled.
+        self._tasks.cancel_scope.deadline = anyio.current_time() + self._limits.close
 
     # --- opening and accepting --------------------------------------------------------------------
 

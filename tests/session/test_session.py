@@ -1,5 +1,6 @@
 """Sessions: opening, accepting, services, closing, and what becomes of tasks that wait when a session dies."""
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -225,6 +226,34 @@ async def test_a_cancelled_block_fails_its_channels_as_cancelled() -> None:
                 await sender.wait_closed()
         assert scope.cancelled_caught
     assert codes == ["cancelled"]
+
+
+@pytest.mark.parametrize("anyio_backend", [("asyncio", {"use_uvloop": False}), ("asyncio", {"use_uvloop": True})])
+async def test_a_cancellation_while_the_block_is_left_also_ends_services_as_asyncio_does_it() -> None:
+    here, there = chanlink.byte_pipe()
+    serving = anyio.Event()
+    ended: list[str] = []
+
+    async def stubborn(receiver: Receiver[Any], peer: chanlink.Peer) -> None:
+        serving.set()
+        try:
+            await anyio.sleep_forever()
+        finally:
+            ended.append("cancelled")
+
+    async def leave(other: Session) -> None:
+        async with Session(here, client_side=True, peer=PEER, services={"stubborn": stubborn}, limits=long):
+            sender = await other.open("stubborn")
+            await serving.wait()
+            sender.close()
+            asyncio.get_running_loop().call_soon(leaving.cancel)
+
+    long = Limits(close=10 * PATIENCE)
+    async with Session(there, client_side=False, peer=PEER) as other:
+        leaving = asyncio.ensure_future(leave(other))
+        with pytest.raises(asyncio.CancelledError), anyio.fail_after(PATIENCE):
+            await leaving
+    assert ended == ["cancelled"]
 
 
 async def test_closing_delivers_what_was_accepted_though_the_reader_is_slow() -> None:
