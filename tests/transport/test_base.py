@@ -3,7 +3,7 @@
 import math
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import anyio
@@ -45,7 +45,7 @@ async def a_buffer_over_sockets() -> Ends:
 every_transport = pytest.mark.parametrize(
     "make", [over_sockets, over_a_pipe, over_streams_of_anyio, a_buffer_over_sockets]
 )
-Make = Callable[[], "AsyncIterator[Ends]"]
+Make = Callable[[], Awaitable[Ends]]
 
 
 @asynccontextmanager
