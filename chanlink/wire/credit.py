@@ -14,14 +14,14 @@ from typing import Any, Protocol
 from chanlink.errors import Reason
 from chanlink.limits import Limits
 
-QUICK = 0.004
-"""A window is too small when half of it is used up in less than this (seconds), or than one and a half round trips."""
-FAR = 0.01
-"""From this round trip on (seconds) windows grow in longer steps."""
+QUICK_SECONDS = 0.004
+"""A window is too small when half of it is used up in less than this, or than one and a half round trips."""
+FAR_SECONDS = 0.01
+"""From this round trip on windows grow in longer steps."""
 CALM_BYTES = 128 * 1024
 """Bytes a byte stream may have in flight while messages flow on the same session, since messages queue behind them.
-Scales with the round trip beyond `FAR`."""
-CALM_FOR = 0.1
+Scales with the round trip beyond `FAR_SECONDS`."""
+CALM_SECONDS = 0.1
 """Seconds after the last message that this holds."""
 _PAYLOAD = b"measured"
 """Of the PINGs that measure the round trip."""
@@ -183,7 +183,7 @@ class Credit:
         """How much credit a stream gets now. `ahead`: of a byte stream, what is in front of it: in the inbox, or
         under way without that credit."""
         calm = self._calm()
-        if ahead is not None and window.size > calm and now - self._message_at < CALM_FOR:
+        if ahead is not None and window.size > calm and now - self._message_at < CALM_SECONDS:
             room = calm - ahead
             return window.give(min(room, window.unreturned) if room >= calm // 2 else 0)
         if window.unreturned >= window.size // 2:
@@ -192,20 +192,20 @@ class Credit:
 
     def _calm(self) -> int:
         """As `CALM_BYTES`. Never less than a window begins with: relays count on half of that (protocol section 7)."""
-        return max(int(CALM_BYTES * max(self.round_trip / FAR, 1)), self.limits.stream_window)
+        return max(int(CALM_BYTES * max(self.round_trip / FAR_SECONDS, 1)), self.limits.stream_window)
 
     def _grow(self, window: Window, now: float) -> None:
         """Widen a window of which half was used up faster than credit can travel.
 
         Not by more than it needs: what is under way is what every other stream has to wait for.
         """
-        quick = window.since(now) < max(QUICK, 1.5 * self.round_trip)
+        quick = window.since(now) < max(QUICK_SECONDS, 1.5 * self.round_trip)
         if quick or not self.round_trip:
             self._measure(now)
         if not quick:
             return
         free = self.budget - self.limits.message_size
-        step = window.size if self.round_trip < FAR else 7 * window.size  # each step takes a round trip
+        step = window.size if self.round_trip < FAR_SECONDS else 7 * window.size  # each step takes a round trip
         extra = min(step, self.limits.stream_window_max - window.size, free)
         if extra > 0:
             self.budget -= extra

@@ -5,7 +5,7 @@ from typing import Any
 from chanlink.wire.messages.framing import MESSAGE_HEADER
 from chanlink.wire.messages.pieces import Pieces
 
-_SMALL = 2_048
+_JOINED_BYTES = 2_048
 """Pieces are joined up to this size: each costs us some 60 bytes and more, however short a peer makes it."""
 IN_PIECES = 128 * 1024
 """From this size on a message is not joined but left in pieces: memory for a copy is mapped anew, page by page."""
@@ -27,7 +27,7 @@ class Inbox:
         pieces = self._pieces
         if not pieces:
             self._pieces = [data]
-        elif len(pieces[-1]) + len(data) <= _SMALL:
+        elif len(pieces[-1]) + len(data) <= _JOINED_BYTES:
             pieces[-1] += data
         else:
             pieces.append(data)

@@ -48,7 +48,7 @@ from .nested import Nested
 from .opening import Opening
 from .stream import Stream
 
-TURN_BYTES = 4 * frames.FULL
+TURN_BYTES = 4 * frames.FULL_BYTES
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
@@ -198,7 +198,7 @@ class Mux:
             if self._opening:  # by a relay, for a message that may leave in this turn
                 self._send_openings()
             stream = self._active.popleft()
-            bytes_left -= self._send_from(stream, min(window, frames.FULL))
+            bytes_left -= self._send_from(stream, min(window, frames.FULL_BYTES))
             if stream.has_output() and not stream.out_ended:
                 self._active.append(stream)
             else:

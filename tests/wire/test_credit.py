@@ -4,7 +4,7 @@ import pytest
 
 from chanlink.errors import END, Reason
 from chanlink.limits import Limits
-from chanlink.wire.credit import CALM_BYTES, CALM_FOR, FAR, QUICK, Credit, Window
+from chanlink.wire.credit import CALM_BYTES, CALM_SECONDS, FAR_SECONDS, QUICK_SECONDS, Credit, Window
 
 FIRST = Limits().stream_window
 
@@ -167,11 +167,11 @@ def test_a_window_grows_when_half_of_it_is_used_up_faster_than_credit_travels(ro
     if round_trip:
         session.credit.measured(round_trip)
     slow, quick = session.window(), session.window()
-    limit = max(QUICK, 1.5 * round_trip)
+    limit = max(QUICK_SECONDS, 1.5 * round_trip)
     slow.took(FIRST // 2)
     assert session.give(slow, now=limit) == FIRST // 2
     quick.took(FIRST // 2)
-    step = FIRST * (1 if round_trip < FAR else 7)
+    step = FIRST * (1 if round_trip < FAR_SECONDS else 7)
     assert session.give(quick, now=limit * 0.99) == FIRST // 2 + step
     assert (slow.size, quick.size) == (FIRST, FIRST + step)
 
@@ -203,7 +203,7 @@ def test_bytes_keep_calm_while_messages_flow() -> None:
     assert session.give(wide, 100.0, ahead=CALM_BYTES // 2 + 1) == 0
     assert session.give(wide, 100.0, ahead=CALM_BYTES // 2) == CALM_BYTES // 2
     rest = 4 * CALM_BYTES - CALM_BYTES // 2
-    assert session.give(wide, 100.0 + 2 * CALM_FOR, ahead=CALM_BYTES) >= rest
+    assert session.give(wide, 100.0 + 2 * CALM_SECONDS, ahead=CALM_BYTES) >= rest
 
 
 def test_messages_of_a_channel_that_has_grown_are_bulk_themselves() -> None:

@@ -219,9 +219,9 @@ def test_a_turn_of_bulk_is_as_many_records_as_leave_at_a_time_whatever_the_suite
     frames_of(script.mux, 0.0)
     longest = frames_of(script.mux, 0.0)
     assert len(longest) >= TURN_BYTES
-    assert len(longest) == RECORDS * (frames.FULL + FRAME_HEADER_SIZE)
+    assert len(longest) == RECORDS * (frames.FULL_BYTES + FRAME_HEADER_SIZE)
     for cipher in (CHACHAPOLY, AEGIS256):
-        assert Suite("", cipher).max_body >= frames.FULL + FRAME_HEADER_SIZE
+        assert Suite("", cipher).max_body >= frames.FULL_BYTES + FRAME_HEADER_SIZE
 
 
 def test_what_was_queued_since_the_last_turn_goes_into_one_frame() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from chanlink.errors import END, Reason, SessionClosed, SessionLost
 from chanlink.limits import Limits
-from chanlink.wire.credit import CALM_BYTES, CALM_FOR
+from chanlink.wire.credit import CALM_BYTES, CALM_SECONDS
 from chanlink.wire.h2 import frames
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
@@ -254,7 +254,7 @@ def test_a_byte_stream_gets_little_credit_while_others_exchange_messages() -> No
     for _ in range(40):
         pump(pair, near, far, 1, 64_000)
     assert 0 < near.outgoing.credit <= CALM_BYTES
-    pair.now += CALM_FOR
+    pair.now += CALM_SECONDS
     pump(pair, near, far, 2, 64_000)
     assert near.outgoing.credit > CALM_BYTES
 
@@ -420,7 +420,7 @@ def test_taken_is_said_once_a_turn() -> None:
 
 
 def test_what_is_taken_after_the_end_is_still_told() -> None:
-    """A session may be lost before the last message is taken; then the sender knows at least so much."""
+    """A session may be lost before the last message is taken; then the sender knows at least that much."""
     pair = Pair()
     sender, receiver = pair.channel(capacity=5)
     send(sender, b"1", b"2", b"3")

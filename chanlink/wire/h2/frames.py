@@ -17,7 +17,7 @@ FRAME_HEADER_SIZE = 9
 MAX_FRAME_SIZE = MAX_RECORD - 16 - 1 - FRAME_HEADER_SIZE
 """The largest payload that is one record: less its tag, its kind byte, and the frame's own header."""
 
-FULL = MAX_FRAME_SIZE - 16
+FULL_BYTES = MAX_FRAME_SIZE - 16
 """The longest DATA that we send: of either suite it is one record, and a turn is as many as leave at a time."""
 MAX_HEADER_LIST_SIZE = 4_096
 """Also the bound of a header block as it is on the wire."""

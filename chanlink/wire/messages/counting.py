@@ -13,9 +13,9 @@ from itertools import chain
 
 from .pieces import EXTENSIONS, ITEMS, SIZES, STRINGS
 
-_RUN = 256
+_VALUES_A_MATCH = 256
 """Values that are counted by one match."""
-_WINDOW = 4_096
+_BYTES_A_LOOK = 4_096
 """Bytes that are looked at where this many values do not follow each other."""
 _MEDIUM = rb"[\xc4\xd9]|[\xc5\xda]\0|[\xc6\xdb]\0\0\0"
 """The header of a string of less than 256 bytes, but for the last byte, which is its length."""
@@ -32,10 +32,10 @@ def more_values_than(limit: int, body: bytes) -> bool:
     at = count = 0
     while at < len(body) and count <= limit:
         if found := run.match(body, at):
-            count += _RUN
+            count += _VALUES_A_MATCH
             at = found.end()
             continue
-        end = min(at + _WINDOW, len(body))
+        end = min(at + _BYTES_A_LOOK, len(body))
         values = value.findall(body, at, end)
         rest = len(values[-1])  # what begins with a long string, or does not end in the window
         if at + rest < end:
@@ -52,7 +52,7 @@ def more_values_than(limit: int, body: bytes) -> bool:
 
 @functools.cache  # it takes some milliseconds, and most processes never see such a message
 def _patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """So many values after each other; and one value, or else everything, as a group."""
+    """This many values after each other; and one value, or else everything, as a group."""
     codes: dict[int, list[int]] = defaultdict(list)
     headers = ((code, size) for code, (size, _) in ITEMS.items())
     for code, size in chain(SIZES.items(), EXTENSIONS.items(), headers):
@@ -66,7 +66,9 @@ def _patterns() -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
     extensions = [_one_of([length]) + _bytes(1 + length) for length in _EXTENSION_LENGTHS]
     others = [b"(?:%s)(?:%s)" % (_MEDIUM, b"|".join(lengths)), b"(?:%s)(?:%s)" % (_EXTENSION, b"|".join(extensions))]
     value = b"|".join([*fixed, *others])
-    return re.compile(b"(?:%s){%d}+" % (value, _RUN), re.DOTALL), re.compile(b"(?:%s)|(.+)" % value, re.DOTALL)
+    return re.compile(b"(?:%s){%d}+" % (value, _VALUES_A_MATCH), re.DOTALL), re.compile(
+        b"(?:%s)|(.+)" % value, re.DOTALL
+    )
 
 
 def _one_of(codes: "list[int] | range") -> bytes:

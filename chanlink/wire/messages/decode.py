@@ -21,7 +21,7 @@ from .framing import END_TYPE, HAS_TABLE, read_table
 from .pieces import ExtHook, Pieces, long_bins, set_aside
 
 _CONTAINERS = frozenset([dict, list])
-_MAX_UNCHECKED = 4_096
+_UNCHECKED_BYTES = 4_096
 """Up to this size, few containers can't claim much."""
 _NOT_CONTAINERS = bytes(set(range(256)) - set(range(0x80, 0xA0)) - set(range(0xDC, 0xE0)))
 """Every byte that never begins an array or a map."""
@@ -148,7 +148,7 @@ def _check_claims(body: bytes, limits: Limits) -> bool:
 def _is_small(body: bytes, depth: int) -> bool:
     """Whether a body neither can claim much nor nest deeper than `depth`."""
     # Each level takes a byte that begins a container: few such bytes, no depth. Runs in C.
-    return len(body) <= _MAX_UNCHECKED and len(body.translate(None, _NOT_CONTAINERS)) <= depth
+    return len(body) <= _UNCHECKED_BYTES and len(body.translate(None, _NOT_CONTAINERS)) <= depth
 
 
 def _nests_deeper(value: object, depth: int) -> bool:

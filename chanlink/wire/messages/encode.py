@@ -17,7 +17,7 @@ from .pieces import Pieces, has_long_bin, pack_in_pieces
 
 _NO_BINS = PLAIN - {bytes}
 _CONTAINERS = frozenset([dict, list])
-_BUFFER = 4_096
+_BUFFER_BYTES = 4_096
 """What a session keeps at most to encode messages in; up to this size, no message has too many values."""
 COPY_BELOW = 8 * 1024
 """Bytes: a longer body is not copied behind its header."""
@@ -51,7 +51,7 @@ class PlainEncoder:
             self._packer = msgpack.Packer(buf_size=256)
             return None
         size = len(body)
-        if size > _BUFFER:  # it would keep the room that the largest one took, and so above
+        if size > _BUFFER_BYTES:  # it would keep the room that the largest one took, and so above
             self._packer = msgpack.Packer(buf_size=256)
             if type(value) in _CONTAINERS and len(value) > self._items[type(value)]:  # type: ignore[arg-type, index]
                 return None

@@ -192,7 +192,7 @@ class _Wire:
 def bulk(frame_size: int, turn: int) -> float:
     """A byte stream through everything but sockets."""
     largest = max(frame_size, frames.MAX_FRAME_SIZE)
-    sizes = mock.patch.multiple(frames, FULL=frame_size, MAX_FRAME_SIZE=largest)
+    sizes = mock.patch.multiple(frames, FULL_BYTES=frame_size, MAX_FRAME_SIZE=largest)
     settings = mock.patch.object(h2_connection, "MAX_FRAME_SIZE", largest)
     with sizes, settings, mock.patch.object(mux, "TURN_BYTES", turn):
         wire = _Wire("bytes")
@@ -252,9 +252,9 @@ def rows() -> list[Row]:
         ),
         Row(
             "trap-frames",
-            f"64 MiB in frames that are one record each, of {frames.FULL:,} bytes",
+            f"64 MiB in frames that are one record each, of {frames.FULL_BYTES:,} bytes",
             figure("MB/s", less_is_better=False),
-            partial(bulk, frames.FULL, mux.TURN_BYTES),
+            partial(bulk, frames.FULL_BYTES, mux.TURN_BYTES),
             {
                 "frames of 16,384": partial(bulk, 16_384, mux.TURN_BYTES),
                 "frames of 65,536": partial(bulk, 65_536, mux.TURN_BYTES),
@@ -264,8 +264,8 @@ def rows() -> list[Row]:
             "trap-big-buffers",
             f"64 MiB in turns of {mux.TURN_BYTES:,} bytes: over 128 KiB memory is mapped anew",
             figure("MB/s", less_is_better=False),
-            partial(bulk, frames.FULL, mux.TURN_BYTES),
-            {f"turns of {size:,}": partial(bulk, frames.FULL, size) for size in (60_000, 1_000_000)},
+            partial(bulk, frames.FULL_BYTES, mux.TURN_BYTES),
+            {f"turns of {size:,}": partial(bulk, frames.FULL_BYTES, size) for size in (60_000, 1_000_000)},
         ),
         *(
             Row(

@@ -1,4 +1,4 @@
-"""Values are counted before they are made, and exactly: by who sends a message, and by who receives it."""
+"""Values are counted before they are made, and exactly: by whoever sends a message, and by whoever receives it."""
 
 import datetime
 import gc
@@ -113,7 +113,7 @@ HEADERS: dict[str, list[Callable[[int], bytes]]] = {
     "bin": [partial(_sized, code) for code in (0xC4, 0xC5, 0xC6)],
     "extension": [partial(_sized, code) for code in (0xC7, 0xC8, 0xC9)],
 }
-"""What a value of so many bytes or items may begin with: the shortest form, and all others that say the same."""
+"""What a value of this many bytes or items may begin with: the shortest form, and all others that say the same."""
 PLAIN = [
     *[bytes([code]) for code in (*range(0x80), *range(0xE0, 0x100), 0xC0, 0xC2, 0xC3)],
     *[
