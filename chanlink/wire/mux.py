@@ -15,6 +15,8 @@ only asked for what is legal.
 
 What a peer can make us keep is bounded: the streams by `Limits.open_channels`, each inbox by its window, and all that
 goes beyond by one budget of the session (credit.py).
+
+Whole: it reads in the order of a message's way.
 """
 
 import struct

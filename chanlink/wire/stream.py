@@ -56,7 +56,10 @@ class Scheduler(outgoing.Scheduler, incoming.Scheduler, Protocol):
 
 
 class Stream:
-    """One stream. Made by `Mux.open`, or handed over by the mux when the peer opened it."""
+    """One stream. Made by `Mux.open`, or handed over by the mux when the peer opened it.
+
+    Whole: all that the table above says, and nobody else writes.
+    """
 
     __slots__ = (
         "_last_words_due",

@@ -86,7 +86,10 @@ class _Value(list[int]):
 
 
 class Connection(h2.connection.H2Connection):
-    """An `H2Connection` whose settings are agreed beforehand and whose cost does not grow with its streams."""
+    """An `H2Connection` whose settings are agreed beforehand and whose cost does not grow with its streams.
+
+    Whole: what is not as in h2, each for a reason that stands above.
+    """
 
     # h2 remembers 65,536, only to choose between two errors for a late frame.
     MAX_CLOSED_STREAMS = 256
