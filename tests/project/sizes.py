@@ -91,7 +91,7 @@ def main(paths: list[str]) -> None:
                 print(f"{shown}:{line}: {question}: is it one thing?")
                 count += 1
     if count:
-        print(f"{count} questions: answer by a cut, or by a line `Whole: ...` that says why it is whole")
+        print(f"{count} to answer: by a cut, or by a line `Whole: ...` that says why it is whole")
 
 
 if __name__ == "__main__":

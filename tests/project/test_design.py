@@ -69,6 +69,13 @@ def test_a_message_goes_the_way_that_is_drawn(title: str) -> None:
         position = called.index(step, position) + 1
 
 
+def test_all_rooms_are_on_the_page_and_what_they_stand_on() -> None:
+    rooms = {f"{path.parent.name}/" for path in ROOT.rglob("__init__.py") if path.parent != ROOT}
+    rooms -= {"actions/", "commands/"}  # of the command, which is one room
+    tree = PAGE.partition("## The rooms")[2].partition("A room imports")[0]
+    assert not [name for name in rooms | {path.name for path in ROOT.glob("*.py")} if name not in tree]
+
+
 def test_files_and_rooms_that_the_page_names_are_there() -> None:
     named = set(re.findall(r"[\w/]*\w\.py\b|\b[a-z]\w*/", re.sub(r"\]\([^)]*\)", "", PAGE)))
     assert len(named) > 20
