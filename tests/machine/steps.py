@@ -189,7 +189,7 @@ async def send_ends(world: World, a: int, b: int) -> bool:
 @step
 async def send_lent_end(world: World, a: int, b: int) -> bool:
     """An end that another message waits with: refused, and nothing has happened."""
-    await world.turns(2)
+    await world.turns(5)  # that many take a cancelled send on trio, if it had not begun
     sender = pick(held(world, "sender", idle="send"), a)
     if sender is None:
         return False

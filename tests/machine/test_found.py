@@ -22,6 +22,12 @@ FOUND: dict[str, Plan] = {
         ("send_end", 0, 1),
         ("forget", 0, 0),
     ],
+    "an end is lent no more once the send is cancelled, also one that had not begun (the machine was wrong)": [
+        ("send_end", 0, 0),
+        ("send_end", 0, 0),
+        ("cancel", 182, 0),
+        ("send_lent_end", 0, 0),
+    ],
 }
 
 
