@@ -86,6 +86,7 @@ class Session(AsyncContextManagerMixin):
         allows: Callable[[str], bool] | None = None,
         round_trip: float = 0.0,
     ) -> None:
+        # Whole: the parts of a session are made here, and joined; nothing else happens.
         self.peer = peer
         self._limits = limits or Limits()
         self._allows = allows
