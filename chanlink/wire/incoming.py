@@ -138,10 +138,13 @@ class Incoming(Inbox):
 
     def next_message(self) -> tuple[int, bytes | Pieces] | None:
         """The header and the payload of the next message if it is there whole; then call `took_message`."""
-        if not self.message_ready():
-            return None
-        head, self._head = self._head, None
-        assert head is not None
+        head = self._head
+        if head is None or self.size < (head & ~HAS_TABLE) + 4:  # else `took_message` has looked already
+            if not self.message_ready():
+                return None
+            head = self._head
+            assert head is not None
+        self._head = None
         self.in_relay += 1
         return head, self.take(4, head & ~HAS_TABLE)
 

@@ -13,7 +13,7 @@ from chanlink.channels.handle import Handle
 from chanlink.channels.values import End, Kind
 from chanlink.errors import DecodeError
 from chanlink.limits import Limits
-from chanlink.wire.messages.decode import decode
+from chanlink.wire.messages.decode import decode, unpack
 from chanlink.wire.messages.framing import HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.multiplexer import Multiplexer
@@ -52,7 +52,7 @@ class Arrivals:
     def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object:
         """The value of a message of `stream`. Raises `DecodeError`; none of its ends is left then."""
         if not head & HAS_TABLE:
-            return decode(head, payload, self.limits, _nothing_to_claim)
+            return unpack(payload, self.limits)
         unmade: dict[int, Stream] = {}
         made: list[Handle] = []
 
@@ -95,10 +95,6 @@ class Arrivals:
         for stream in reversed(list(self._mux.streams.values())):  # nested ones first: they are told why, too
             if stream.root_service is not None and not allows(stream.root_service):
                 stream.revoke("revoked", "the service that this came by may not be used any more")
-
-
-def _nothing_to_claim(kind: Kind, stream_id: int) -> None:
-    return None
 
 
 def _discard(streams: Iterable[Stream], code: str, text: str) -> None:

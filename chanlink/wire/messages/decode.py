@@ -36,7 +36,7 @@ def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> 
     Raises `DecodeError`; the ends of its table that were claimed by then are left to the caller.
     """
     if not head & HAS_TABLE:
-        return _unpack(payload, limits, _no_ext)
+        return unpack(payload, limits)
     entries, body = read_table(payload, limits)
     makers: list[Callable[[], End] | None] = [_claim(kind, stream_id, claim) for kind, stream_id in entries]
 
@@ -47,7 +47,7 @@ def decode(head: int, payload: bytes | Pieces, limits: Limits, claim: Claim) -> 
         assert maker is not None
         return maker()
 
-    return _unpack(body, limits, ext_hook, _map_hook(limits.message_int_keys, with_ends=True))
+    return unpack(body, limits, ext_hook, _map_hook(limits.message_int_keys, with_ends=True))
 
 
 def _claim(kind: Kind, stream_id: int, claim: Claim) -> Callable[[], End]:
@@ -61,22 +61,30 @@ def _no_ext(code: int, data: bytes) -> object:
     raise DecodeError("an unknown extension type")
 
 
-def _unpack(
+def unpack(
     body: bytes | Pieces,
     limits: Limits,
-    ext_hook: ExtHook,
+    ext_hook: ExtHook = _no_ext,
     map_hook: Callable[[list[tuple[object, object]]], object] | None = None,
 ) -> object:
+    """The value of a body, which holds no end unless `ext_hook` makes some. Raises `DecodeError`."""
     pause = False
     try:
         if isinstance(body, Pieces):
             body, ext_hook = set_aside(body, limits.message_depth, ext_hook)
-        deep = _check_claims(body, limits)
+        deep = not _is_small(body, limits.message_depth) and _check_claims(body, limits)
         # All that is made is in use: to look through it again and again, as it grows, takes longer than to make it.
         pause = deep and gc.isenabled()
         if pause:
             gc.disable()
-        value = _made(body, limits, ext_hook, map_hook)
+        try:
+            value = msgpack.unpackb(
+                body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
+            )
+        except ValueError:  # of a key that is neither str nor bin, perhaps: msgpack has no error of its own for that
+            if map_hook is not None:
+                raise
+            value = _with_other_keys(body, limits, ext_hook)
     except DecodeError:
         raise
     except Exception as exc:  # msgpack raises half a dozen kinds; none may escape
@@ -89,21 +97,8 @@ def _unpack(
     return value
 
 
-def _made(
-    body: bytes,
-    limits: Limits,
-    ext_hook: ExtHook,
-    map_hook: Callable[[list[tuple[object, object]]], object] | None,
-) -> object:
-    """Without a `map_hook` keys that are no str and no bin cost a second pass, in which `ext_hook` is asked again."""
-    try:
-        return msgpack.unpackb(
-            body, ext_hook=ext_hook, timestamp=3, strict_map_key=map_hook is None, object_pairs_hook=map_hook
-        )
-    except ValueError:  # of a key that is neither str nor bin, perhaps: msgpack has no error of its own for that
-        if map_hook is not None:
-            raise
-    # Only now: with this option keys of every type pass, and each has to be looked at.
+def _with_other_keys(body: bytes, limits: Limits, ext_hook: ExtHook) -> object:
+    """A second pass, in which keys of every type pass msgpack, and each is looked at; `ext_hook` is asked again."""
     map_hook = _map_hook(limits.message_int_keys)
     return msgpack.unpackb(body, ext_hook=ext_hook, timestamp=3, strict_map_key=False, object_pairs_hook=map_hook)
 
@@ -135,7 +130,7 @@ def _map_hook(int_keys: int, *, with_ends: bool = False) -> Callable[[list[tuple
 
 def _check_claims(body: bytes, limits: Limits) -> bool:
     """Raise when `body` claims more than it holds, or holds too much; return whether it may nest too deep."""
-    if _is_small(body, limits.message_depth) or long_bins(body, limits.message_depth) is not None:
+    if long_bins(body, limits.message_depth) is not None:
         return False
     unpacker = msgpack.Unpacker(max_buffer_size=len(body))
     unpacker.feed(body)
