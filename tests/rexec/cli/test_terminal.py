@@ -22,6 +22,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+def is_stopped(process: int) -> bool:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
 def on_terminal(server: Server, *words: str) -> list[Any]:
     return server.command(*words, options=["-t"])
 
@@ -118,21 +122,23 @@ class TestRawMode:
 @needs("bash")
 class TestPrograms:
     def test_bash_runs_edits_interrupts_and_has_jobs(self, server: Server) -> None:
-        runs = "sh -c 'echo up; exec sleep 1000'"
+        runs = "sh -c 'echo up $$; exec sleep 1000'"
         with screen(on_terminal(server, *SHELL)) as terminal:
             terminal.until("[$#] ")
             terminal.type("echo $((6*7))x\x7f\r")  # a backspace
             terminal.until(r"[\r\n]42\r\n")
             terminal.type(f"{runs}\r")
-            terminal.until(r"\nup\r\n|\rup\r\n")
+            terminal.until(r"[\r\n]up \d+\r\n")
             terminal.type("\x03")
             terminal.until(r"\^C[^$#]*[$#] ")
             terminal.type(f"{runs}\r")
-            terminal.until(r"\nup\r\n|\rup\r\n")
+            process = int(terminal.until(r"[\r\n]up (\d+)\r\n")[1])
             terminal.type("\x1a")
             terminal.until("Stopped")
             terminal.type("fg\r")
             terminal.until(r"fg[\s\S]*sleep 1000.\r\n")
+            # Bash names the job, then gives it the terminal, then wakes it; an interrupt before that is for bash.
+            until(lambda: not is_stopped(process))
             terminal.type("\x03")
             terminal.until(r"\^C[^$#]*[$#] ")
             terminal.type("exit 9\r")
