@@ -1,4 +1,4 @@
-"""The cases of a select, and how one of them is chosen.
+"""The cases of a select: how each waits, and how it happens.
 
 A case that waits is registered at the core of its end like a task; there is no task for it. When it is woken the
 select looks at its cases and commits to one of them without awaiting, so exactly one happens. At a rendezvous in

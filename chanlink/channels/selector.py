@@ -1,4 +1,4 @@
-"""Choosing between channels: `select`, `select_nowait`, `Selector`."""
+"""Choosing between channels: `select`, `select_nowait`, `Selector`; which case happens if several are ready."""
 
 import random
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a message may hold: ends, and plain data around them.
+"""What a message may hold: ends, and plain data around them; for what it may not, an error with its path.
 
 A value is walked once on its way out: that checks what msgpack would not (keys, depth, how many values there are),
 finds the ends in it and wraps foreign streams. Containers of plain values, which is nearly all of them, are passed by

@@ -142,7 +142,7 @@ class PlainStream(SecureStream):
         self._below = below
 
     def send_now(self, parts: Iterable[Part]) -> bool:
-        raise NotImplementedError("nothing can be sent here without waiting")
+        raise LocalProtocolError("nothing can be sent here without waiting: see can_send_now")
 
     def has_output(self) -> bool:
         return False

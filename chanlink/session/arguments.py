@@ -1,4 +1,4 @@
-"""What is of another kind than was asked for."""
+"""Arguments of the wrong type are a `TypeError` that names them."""
 
 from types import NoneType
 

@@ -25,8 +25,7 @@ from chanlink.limits import Limits
 from chanlink.printing import printable_logger
 from chanlink.security.stream import UNDER_WAY, SecureStream, farewell
 from chanlink.transport.base import close_at_once
-from chanlink.wire.multiplexer import Multiplexer, Owner
-from chanlink.wire.mux import TURN_BYTES
+from chanlink.wire.multiplexer import TURN_BYTES, Multiplexer, Owner
 from chanlink.wire.stream import Stream
 
 from .liveness import Liveness

@@ -1,8 +1,8 @@
 """What every connection of a listener is met with: a handshake, which has to end in time.
 
 The accept loops never stop, and one task per connection does the rest: first it finds out who the peer is, then it
-is the host's, for the life of the session. Who may be in a handshake at a time, and how many
-sessions may come of it, is the business of `admission`.
+is the host's, for the life of the session. Who may be in a handshake at a time, and how many sessions may come of it,
+is the business of `admission`.
 """
 
 import socket

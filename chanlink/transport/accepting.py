@@ -1,4 +1,4 @@
-"""Taking the connections that come to a listening socket."""
+"""Taking the connections that come to a listening socket, with rests when no more can be opened."""
 
 import errno
 import socket

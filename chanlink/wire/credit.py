@@ -1,4 +1,4 @@
-"""How wide the windows of a session's streams are (protocol section 7). No I/O, no clock.
+"""How wide the windows of streams are, and when a peer gets credit (protocol section 7). No I/O, no clock.
 
 A `Window` is what one stream has; `Credit` is what all windows of a session have together. All that goes beyond the
 window that a stream begins with (windows that grow, messages longer than the window) is taken from one budget of the

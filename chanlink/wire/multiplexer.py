@@ -10,11 +10,14 @@ from typing import NamedTuple, Protocol
 from chanlink.channels.values import Kind
 from chanlink.errors import SessionError
 
+from .h2 import frames
 from .opening import Opening
 from .stream import Stream
 
 CLOSING = "the session is being closed"
 """The text that goes with the code ``draining``."""
+TURN_BYTES = 4 * frames.FULL_BYTES
+"""What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 
 
 class MuxStatistics(NamedTuple):

@@ -1,4 +1,4 @@
-"""The multiplexer: streams over one HTTP/2 connection (protocol sections 4 to 7). No I/O, no clock.
+"""The multiplexer: streams over one HTTP/2 connection, in turn (protocol sections 4 to 7). No I/O, no clock.
 
 The way of a message, in the order of the functions below:
 
@@ -45,13 +45,11 @@ from chanlink.wire.h2.rules import NAMES
 
 from .credit import Credit
 from .h2 import frames, headers
-from .multiplexer import CLOSING, MuxStatistics, Owner
+from .multiplexer import CLOSING, TURN_BYTES, MuxStatistics, Owner
 from .nested import Nested
 from .opening import Opening
 from .stream import Stream
 
-TURN_BYTES = 4 * frames.FULL_BYTES
-"""What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
 _COUNT = struct.Struct(">Q")
 _ID = struct.Struct(">I")
 _NO_PARTS: list[bytes | memoryview] = []

@@ -10,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 import chanlink
 from tests.patience import PATIENCE
 
@@ -115,6 +117,17 @@ def serving(directory: Path, *options: Any, **kwargs: Any) -> Iterator[Server]:
         yield server
     finally:
         server.stop()
+
+
+def serves(*options: Any) -> Any:
+    """A fixture: one server, with these options, for all tests of a module."""
+
+    @pytest.fixture(scope="module")
+    def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+        with serving(tmp_path_factory.mktemp("rexec"), *options) as server:
+            yield server
+
+    return server
 
 
 @contextmanager

@@ -108,7 +108,7 @@ async def test_what_does_not_leave_now_leaves_with_the_next_send(make: Make) -> 
     async with made(make) as (near, far):
         if not near.can_send_now:  # not over what can't do that
             assert not near.suite
-            with pytest.raises(NotImplementedError):
+            with pytest.raises(LocalProtocolError):
                 near.send_now([b"something"])
             return
         assert near.send_now([b"first"])

@@ -26,6 +26,13 @@ async def over_sockets() -> Ends:
     return SocketTransport(near), SocketTransport(far)
 
 
+async def over_tcp() -> Ends:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        far = socket.create_connection(server.getsockname())
+        near, _ = server.accept()
+    return SocketTransport(near), SocketTransport(far)
+
+
 async def over_a_pipe() -> Ends:
     near, far = byte_pipe()
     return as_transport(near), far
@@ -43,7 +50,7 @@ async def a_buffer_over_sockets() -> Ends:
 
 
 every_transport = pytest.mark.parametrize(
-    "make", [over_sockets, over_a_pipe, over_streams_of_anyio, a_buffer_over_sockets]
+    "make", [over_sockets, over_tcp, over_a_pipe, over_streams_of_anyio, a_buffer_over_sockets]
 )
 Make = Callable[[], Awaitable[Ends]]
 

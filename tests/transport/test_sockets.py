@@ -289,33 +289,6 @@ async def test_it_is_looked_at_each_time_that_something_comes_until_that_raises(
 
 
 @both_families
-async def test_others_run_while_there_is_always_something_to_look_at(family: int) -> None:
-    async with connected(family) as (stream, far):
-        far.send(bytes(1_000))
-        turns, left, byte = 0, 1_000, memoryview(bytearray(1))
-
-        def look() -> None:
-            nonlocal left
-            stream.receive_now(byte)
-            left -= 1
-            if not left:
-                raise Enough
-
-        async def count() -> None:
-            nonlocal turns
-            while True:
-                turns += 1
-                await anyio.lowlevel.checkpoint()
-
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(count)
-            with pytest.raises(Enough):
-                await stream.each_time_readable(look)
-            tasks.cancel_scope.cancel()
-        assert turns > 500
-
-
-@both_families
 async def test_who_is_cancelled_looks_no_more(family: int) -> None:
     async with connected(family) as (stream, far):
         with anyio.move_on_after(0.01):

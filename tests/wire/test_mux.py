@@ -17,7 +17,7 @@ from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY
 from chanlink.security.suites import Suite
 from chanlink.wire.h2 import frames
 from chanlink.wire.h2.frames import FRAME_HEADER_SIZE
-from chanlink.wire.mux import TURN_BYTES
+from chanlink.wire.multiplexer import TURN_BYTES
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 

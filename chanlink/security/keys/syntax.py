@@ -1,4 +1,4 @@
-"""What files that say whom to trust have in common, in the syntax of either: their lines.
+"""The lines that trust files and files of known peers have in common. Options of keys: trust.py.
 
 A line is read to its last character: what looks like another thing than it is, or takes long, is no line.
 """

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import chanlink
-from tests.rexec.servers import COMMAND, PATIENCE, ROOT, Server, assert_one_line, serving
+from tests.rexec.servers import COMMAND, PATIENCE, ROOT, Server, assert_one_line, serves
 
 KEY = chanlink.Identity.generate("server").public_key
 
@@ -70,10 +70,7 @@ class User:
         return os.waitstatus_to_exitcode(status), said
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("rexec")) as server:
-        yield server
+server = serves()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import os
 import pty
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +10,9 @@ import pytest
 
 from examples.rexec.cli import progress
 from tests.rexec.cli.commands.test_cp import DATA, command
-from tests.rexec.servers import ROOT, Server, serving
+from tests.rexec.servers import ROOT, Server, serves
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("rexec")) as server:
-        yield server
+server = serves()
 
 
 class TestProgress:

@@ -11,15 +11,12 @@ from typing import Any
 import pytest
 
 from tests.rexec.cli.screens import is_raw, needs, screen
-from tests.rexec.servers import PATIENCE, ROOT, Server, gone, serving, until
+from tests.rexec.servers import PATIENCE, ROOT, Server, gone, serves, serving, until
 
 SHELL = ["bash", "--norc", "--noprofile", "-i"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("terminal"), "--grace", "0.5") as server:
-        yield server
+server = serves("--grace", "0.5")
 
 
 def is_stopped(process: int) -> bool:

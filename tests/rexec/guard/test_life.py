@@ -6,19 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.rexec.guard.scripts import JOBS, STUBBORN
-from tests.rexec.servers import FAMILY, PATIENCE, ROOT, Server, gone, running, serving, until
+from tests.rexec.servers import FAMILY, PATIENCE, ROOT, Server, gone, running, serves, serving, until
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("life"), "--grace", "0.5") as server:
-        yield server
+server = serves("--grace", "0.5")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the guard in /proc")

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 
 import anyio
 import pytest
@@ -15,15 +14,11 @@ import chanlink
 from examples.rexec import messages
 from examples.rexec.client import StartError, run, start
 from tests.rexec.guard.scripts import JOBS
-from tests.rexec.servers import FAMILY, PATIENCE, Server, serving
+from tests.rexec.servers import FAMILY, PATIENCE, serves
 from tests.rexec.sessions import gone as all_gone
 from tests.rexec.sessions import read_line, sessions
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("life"), "--grace", "0.5") as server:
-        yield server
+server = serves("--grace", "0.5")
 
 
 @pytest.mark.anyio

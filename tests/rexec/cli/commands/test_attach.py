@@ -1,16 +1,8 @@
 """``rexec attach``."""
 
-from collections.abc import Iterator
+from tests.rexec.servers import Server, assert_one_line, serves
 
-import pytest
-
-from tests.rexec.servers import Server, assert_one_line, serving
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("attach")) as server:
-        yield server
+server = serves()
 
 
 def test_it_prints_both_outputs_and_ends_as_the_command_does(server: Server) -> None:

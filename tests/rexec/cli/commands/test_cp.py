@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,25 @@ import pytest
 from examples.rexec.cli.arguments import Parser
 from examples.rexec.cli.commands import cp
 from tests.rexec.copy.trees import contents, make_tree, names
-from tests.rexec.servers import COMMAND, MIB, PATIENCE, ROOT, Server, assert_one_line, rexec_command, serving, until
+from tests.rexec.servers import (
+    COMMAND,
+    MIB,
+    PATIENCE,
+    ROOT,
+    Server,
+    assert_one_line,
+    rexec_command,
+    serves,
+    serving,
+    until,
+)
 
 KILLS = int(os.environ.get("REXEC_COPY_KILLS", "1"))
 """Of each of four kinds; ``make copy-kills`` does more of them."""
 DATA = os.urandom(12 * MIB)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("rexec")) as server:
-        yield server
+server = serves()
 
 
 def command(server: Server, *words: Any) -> list[Any]:

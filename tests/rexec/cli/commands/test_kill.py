@@ -1,17 +1,11 @@
 """``rexec kill``."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from examples.rexec.cli.main import main
-from tests.rexec.servers import Server, assert_one_line, serving
+from tests.rexec.servers import Server, assert_one_line, serves
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("kill")) as server:
-        yield server
+server = serves()
 
 
 def test_it_sends_a_signal_or_stops_the_command(server: Server) -> None:

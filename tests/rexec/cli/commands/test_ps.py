@@ -1,20 +1,15 @@
 """``rexec ps``: what is made of a server's answer."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from examples.rexec.cli.commands.ps import _status
 from examples.rexec.messages import Listed
-from tests.rexec.servers import Server, serving
+from tests.rexec.servers import Server, serves
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("ps")) as server:
-        yield server
+server = serves()
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.rexec.servers import FAMILY, PATIENCE, ROOT, Server, alive, gone, running, serving
+from tests.rexec.servers import FAMILY, PATIENCE, ROOT, Server, alive, gone, running, serves, serving
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("life"), "--grace", "0.5") as server:
-        yield server
+server = serves("--grace", "0.5")
 
 
 class TestInterrupted:

@@ -4,31 +4,13 @@ import os
 import pty
 import shlex
 import signal
-import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from tests.rexec.cli.share.users import User
-from tests.rexec.servers import COMMAND, FAMILY, MIB, PATIENCE, Server, alive, gone, kill_all, serving, until
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("rexec")) as server:
-        yield server
-
-
-@pytest.fixture
-def user(server: Server) -> Iterator[User]:
-    with tempfile.TemporaryDirectory(prefix="share-") as home:  # the path of a Unix socket has little room
-        user = User(server, Path(home))
-        yield user
-        user.share("--stop")
-        if user.folder.exists():
-            until(lambda: all(path.suffix == ".lock" for path in user.folder.iterdir()))
+from tests.rexec.servers import COMMAND, FAMILY, MIB, PATIENCE, alive, gone, kill_all, serving, until
 
 
 class TestCalls:

@@ -2,9 +2,7 @@
 
 import os
 import socket
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,23 +17,7 @@ from examples.rexec.cli.share.messages import (
     record,
 )
 from tests.rexec.cli.share.users import User
-from tests.rexec.servers import PATIENCE, Server, serving, until
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with serving(tmp_path_factory.mktemp("rexec")) as server:
-        yield server
-
-
-@pytest.fixture
-def user(server: Server) -> Iterator[User]:
-    with tempfile.TemporaryDirectory(prefix="share-") as home:  # the path of a Unix socket has little room
-        user = User(server, Path(home))
-        yield user
-        user.share("--stop")
-        if user.folder.exists():
-            until(lambda: all(path.suffix == ".lock" for path in user.folder.iterdir()))
+from tests.rexec.servers import PATIENCE, until
 
 
 class TestPlaces:
