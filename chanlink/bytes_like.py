@@ -10,7 +10,12 @@ P = TypeVar("P", bound=Part)
 def as_bytes(item: object) -> bytes:
     """The content of anything with bytes in it, such as an array of larger items. Raises `TypeError` for all else: of
     an int or a list `bytes` would make something, and of None nothing would be sent."""
-    return item if type(item) is bytes else bytes(memoryview(item))  # type: ignore[arg-type]
+    if type(item) is bytes:
+        return item
+    try:
+        return bytes(memoryview(item))  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"item must be bytes, or have a buffer of them, not {type(item).__name__}") from None
 
 
 def cut(parts: list[P | memoryview], size: int) -> list[P | memoryview]:

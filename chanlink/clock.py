@@ -12,3 +12,8 @@ _ID: int | None = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC if sys.pl
 """Linux has a clock of its own for this; on macOS the one that does is not that of `time.monotonic`."""
 
 now = time.monotonic if _ID is None else partial(time.clock_gettime, _ID)
+
+
+def since_1970() -> int:
+    """Seconds since 1970, by the clock of this machine, which may be wrong, and may be set at any time."""
+    return int(time.time())

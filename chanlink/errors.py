@@ -14,7 +14,17 @@
     |  |- DecodeError                                          the peer sent what no message can be
     |  |- MessageTooLarge
     |  |- MessageTypeError                                     it is not of the channel's item type
-    |  `- LimitReached                                         a bound of Limits, by name
+    |  |- LimitReached                                         a bound of Limits, by name
+    |  `- Lagged                                               a reader was too slow, and has missed some: count
+    |- CallError                                     this call has no result, the client can be used further
+    |  |- CallRefused                                          it never began: code, text
+    |  |- CallFailed                                           it ran, and failed: code, text, detail
+    |  `- CallLost                                             nobody knows: cause
+    |- JobError                                      this job has no result, the queue can be used further
+    |  |- JobRefused                                           the queue did not do it: code, text
+    |  |- JobFailed                                            that is its outcome: code, text, attempt
+    |  `- JobLost                                              the way to the queue was lost: cause
+    |- StoreError                                    what keeps the jobs could not do it now
     |- SessionError                                  the session is gone
     |  |- ConnectFailed                                        no connection was made: code
     |  |- ConnectionLost                                       it broke without a farewell
@@ -22,19 +32,24 @@
     |  |- PeerTimeout                                          the peer went silent
     |  |- HandshakeError                                       the peers did not agree: code
     |  |  |- HandshakeTimeout
+    |  |  |- ServerTooOld                                      it can't do what was asked for
     |  |  |- WrongPeer                                         another key than expected
     |  |  `- UntrustedPeer                                     one side does not trust the other's key: remote
     |  |- LocalProtocolError                                   this side broke the protocol
     |  `- RemoteProtocolError                                  the peer broke the protocol
     `- ConfigError         (also ValueError)         what was configured can't be used
+       |- InterfaceError  (also TypeError)
        `- KeyFormatError | AgentError | TrustFormatError | AddressError
 
 The codes that travel are short words (``"abandoned"``, ``"no-such-service"``); docs/reference/protocol.md has the
 tables of them. Texts that come from the other side are the peer's words: show them, never act on them.
+
+Whole: one tree, drawn above.
 """
 
 import dataclasses
-from typing import Literal, Self
+import re
+from typing import Any, Literal, Self
 
 import anyio
 
@@ -161,17 +176,26 @@ def lost_beyond(words: str) -> Reason:
     return Reason("lost", cause=ConnectionLost(words))
 
 
-def not_taken(carrier: Reason | None) -> str:
-    """Why nobody took an end, for whoever holds the other one: what became of the channel that carried it, if known."""
+NEVER_ACCEPTED = ("no-such-service", "wrong-kind", "busy", "draining", "revoked")
+"""Codes of a channel that are those of the ends in its messages, too: whoever waits for a reply wants to know them."""
+
+
+def not_taken(carrier: Reason | None) -> tuple[str, str]:
+    """Why nobody took an end, for whoever holds the other one: what became of the channel that carried it, if known.
+
+    A code and a text.
+    """
     match carrier:
         case None | Reason(kind="end"):
-            return "no message mentioned it"
+            return "not-taken", "no message mentioned it"
         case Reason(kind="lost"):
-            return carrier.lost_words()
+            return "not-taken", carrier.lost_words()
         case Reason(code="not-taken") if carrier.text:
-            return carrier.text  # of the outermost one
+            return "not-taken", carrier.text  # of the outermost one
+        case Reason(code=code) if code in NEVER_ACCEPTED:
+            return code, carrier.text
         case _:
-            return f"{carrier.code}: {carrier.text}" if carrier.text else carrier.code
+            return "not-taken", f"{carrier.code}: {carrier.text}" if carrier.text else carrier.code
 
 
 # --- this message failed ------------------------------------------------------------------------
@@ -202,7 +226,18 @@ class MessageTooLarge(MessageError):
 
 
 class MessageTypeError(MessageError):
-    """The message is not of the item type that the channel was made for."""
+    """The message is not of the item type that the channel was made for. It is dropped; what follows can be received.
+
+    ``path`` says where (``items[3].price``), and ``problem`` what was expected there: never what was.
+    """
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(problem, path)
+        self.problem = problem
+        self.path = path
+
+    def __str__(self) -> str:
+        return f"{self.path or 'the message'}: {self.problem}"
 
 
 class LimitReached(MessageError):
@@ -215,6 +250,146 @@ class LimitReached(MessageError):
 
     def __str__(self) -> str:
         return f"the limit of {self.value} {self.limit} is reached"
+
+
+class Lagged(MessageError):
+    """A reader of a broadcast was too slow: ``count`` messages are missing here. What follows them can be received."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.count = count
+
+    def __str__(self) -> str:
+        return f"{self.count} messages were missed here"
+
+
+# --- this call has no result --------------------------------------------------------------------
+
+
+class CallError(ChanlinkError):
+    """A call has no result. The client, its channel and its session can be used further, unless they are lost."""
+
+
+class CallRefused(CallError):
+    """The call never began, so that it is safe to call again. ``code`` is a short word, ``text`` may be empty.
+
+    Codes of the service: ``no-such-method``, ``bad-arguments``, ``bad-request``, ``late`` (its deadline had passed).
+    When nobody took the request: the code of the channel that it was sent on (``no-such-service``, ``busy``,
+    ``draining``). ``session-lost`` when the session was over before anything was sent.
+    """
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"the call was refused: {_code_and_text(self.code, self.text)}"
+
+
+class CallFailed(CallError):
+    """The call ran, and failed.
+
+    ``code`` is ``handler-failed`` when it raised what was not agreed upon (the log over there says what), ``deadline``
+    when its time was over, or ``cancelled`` when it cancelled itself. A subclass that both sides list in the ``raises``
+    of an interface arrives as itself, with ``text`` and ``detail``; its code is the name of the class in lower case
+    with hyphens, unless it has one of its own::
+
+        class OutOfStock(CallFailed):
+            detail: int
+    """
+
+    code: str = "handler-failed"
+    detail: Any
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "code" not in vars(cls):
+            cls.code = as_code(cls.__name__)
+
+    def __init__(self, text: str = "", detail: Any = None, *, code: str = "") -> None:
+        super().__init__(text, detail)
+        self.text = text
+        self.detail = detail
+        if code:
+            self.code = code
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.text!r}, {self.detail!r}, code={self.code!r})"
+
+    def __str__(self) -> str:
+        return f"the call failed: {_code_and_text(self.code, self.text)}"
+
+
+class CallLost(CallError):
+    """Nobody knows whether the call ran, or how far: its reply was lost. ``cause`` is what became of that."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the call was lost: {self.cause}"
+
+
+# --- jobs ---------------------------------------------------------------------------------------
+
+
+class JobError(ChanlinkError):
+    """A job of a work queue has no result. The queue, its channel and its session can be used further."""
+
+
+class JobRefused(JobError):
+    """The queue did not do what was asked for. ``code`` is a short word, ``text`` may be empty.
+
+    ``queue-full``, ``bad-job`` (not of the queue's type), ``unknown-job``, ``not-allowed`` (this service does not take
+    that), ``bad-request``, ``draining``; ``store-failed``: whether it was stored is not known, and submitting the job
+    again with the same id does no harm. When nobody took the request: the code of the channel that it was sent on.
+    """
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(code, text)
+        self.code = code
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"the queue did not do it: {_code_and_text(self.code, self.text)}"
+
+
+class JobFailed(JobError):
+    """The outcome of a job is that it has failed.
+
+    ``code`` is the word of the worker that failed it, ``cancelled``, ``bad-result`` (not of the queue's type), or
+    ``attempts-used-up``, when it was given again too often; ``text`` says what became of the last attempt then.
+    ``attempt`` is the number of that.
+    """
+
+    def __init__(self, code: str, text: str = "", attempt: int = 0) -> None:
+        super().__init__(code, text, attempt)
+        self.code = code
+        self.text = text
+        self.attempt = attempt
+
+    def __str__(self) -> str:
+        return f"the job has failed: {_code_and_text(self.code, self.text)}"
+
+
+class JobLost(JobError):
+    """Nobody here hears of the job any more, since the way to its queue was lost; ``cause`` is what became of that.
+
+    The queue may go on with it: `find` it by its id, or submit it again with the same one.
+    """
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+    def __str__(self) -> str:
+        return f"the way to the queue was lost: {self.cause}"
+
+
+class StoreError(ChanlinkError):
+    """The store of a queue could not do it: the disk is full, the database does not answer. It may be tried again."""
 
 
 # --- the session is gone ------------------------------------------------------------------------
@@ -274,7 +449,9 @@ class HandshakeError(SessionError):
     """The handshake failed. What failed is said only to this side's log, not to a stranger.
 
     ``code`` is ``"clock"`` when one of the two clocks may be wrong, and ``"no-answer"`` when the server closed the
-    connection instead of an answer, so that the text can only guess why. Neither travels.
+    connection instead of an answer, so that the text can only guess why. With `connect(early=True)` it may be
+    ``"changed"``, the server has other limits by now and was sent nothing, or ``"late"``, it said too late that it had
+    not taken the first data. None of them travels.
     """
 
 
@@ -282,16 +459,28 @@ class HandshakeTimeout(HandshakeError):
     """The handshake did not end within its time. The text names the address."""
 
 
-class WrongPeer(HandshakeError):
-    """The server has another key than expected. Both are fingerprints (``SHA256:...``)."""
+class ServerTooOld(HandshakeError):
+    """The server does not know what was asked for, such as sessions for one service; it was told nothing of this side.
 
-    def __init__(self, expected: str, actual: str) -> None:
-        super().__init__(expected, actual)
+    The text says what that is.
+    """
+
+
+class WrongPeer(HandshakeError):
+    """The server has another key than expected. Both are fingerprints (``SHA256:...``).
+
+    ``advice`` says what else is known; it may be empty.
+    """
+
+    def __init__(self, expected: str, actual: str, advice: str = "") -> None:
+        super().__init__(expected, actual, *filter(None, [advice]))
         self.expected = expected
         self.actual = actual
+        self.advice = advice
 
     def __str__(self) -> str:
-        return f"the peer's key is {self.actual}, expected was {self.expected}"
+        text = f"the peer's key is {self.actual}, expected was {self.expected}"
+        return f"{text}: {self.advice}" if self.advice else text
 
 
 class UntrustedPeer(HandshakeError):
@@ -332,7 +521,8 @@ class ConfigError(ChanlinkError, ValueError):
 class KeyFormatError(ConfigError):
     """A key or key file can't be read.
 
-    ``code`` is ``"passphrase-needed"`` or ``"passphrase-wrong"`` when that is all that is wrong; else it is empty.
+    ``code`` is ``"passphrase-needed"`` or ``"passphrase-wrong"`` when that is all that is wrong, and ``"other-ca"``
+    when all that is wrong with a credential is that its authority's key is no Ed25519 key; else it is empty.
     """
 
     def __init__(self, *args: object, code: str = "") -> None:
@@ -350,6 +540,29 @@ class TrustFormatError(ConfigError):
 
 class AddressError(ConfigError):
     """An address is not of a form that is known: ``tcp://host:port`` or ``unix:/path``."""
+
+
+class InterfaceError(ConfigError, TypeError):
+    """What was given as a type of messages, or as an interface of calls, can't be one. The text says where and why."""
+
+
+PEERS_DOING = (CallError, ChannelBroken, DecodeError, MessageTypeError)
+"""What a peer can make its services raise as often as it wants to, by what it sends or does not."""
+
+
+def peers_doing(error: BaseException) -> CallError | ChannelError | MessageError | None:
+    """What a peer has made a service raise, if it is nothing else; of a group the first one."""
+    if isinstance(error, BaseExceptionGroup) and error.split(PEERS_DOING)[1] is not None:
+        return None
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error if isinstance(error, PEERS_DOING) else None
+
+
+def as_code(name: str) -> str:
+    """The name of a class as codes are written (protocol section 6): ``TimeoutError`` is ``timeout-error``."""
+    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
+    return "-".join(words).lower()[:MAX_CODE].rstrip("-") or "exception"
 
 
 def _code_and_text(code: str, text: str) -> str:

@@ -11,7 +11,7 @@ class Limits:
     """The bounds of a session. Sizes are in bytes, times in seconds. Raises `ConfigError` for what can't be.
 
     Both sides have their own; what concerns the other side (what begins with ``message_``, ``open_channels``,
-    ``stream_window``) travels in the handshake, so that a sender can check before it sends.
+    ``stream_window``, ``unacknowledged``) travels in the handshake, so that a sender can check before it sends.
     """
 
     # Whole: a bound is an attribute, and users set them in one place.
@@ -73,19 +73,40 @@ class Limits:
 
     Over a socket whatever leaves is progress; over a byte stream of your own, each write, of up to half a megabyte.
     """
+    resume: float = 60.0
+    """How long a client that asks for it may be away before its session is lost. 0: no client may."""
+    away: int = 1_000
+    """Sessions of one listener that are away; one more, and the key with the most of them loses its longest away."""
+    away_per_key: int = 100
+    """Of them, those of one key; one more, and it loses its longest away."""
+    unacknowledged: int = 16 * 1024 * 1024
+    """What we keep of what we have sent on a session that may be resumed, until the peer has acknowledged it; then
+    sending waits."""
+    resumes: int = 100
+    """How often a client may come back to one session at once, and a fifth of it a second more."""
+    sent_again: int = 64 * 1024 * 1024
+    """What we send again on one session at once to a client that comes back, and a sixteenth of it a second more."""
+    handshake_load: int = 100
+    """Connections of one listener in their handshake; while there are more, no data in a first message is opened."""
+    prekey: float | None = None
+    """How long a prekey of ours lives, by which clients send data in their first message; half of it is the time until
+    the next one is made. 0: there are none. None: 1,200 if the secret key of our identity is in this process, else 0.
+    """
     trust_interval: float = 1.0
     """How often a listener looks at its trust file, and how long one that has changed must stay the same to be read."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
             # A float would travel as one, and the peer would refuse it.
             if type(value) not in ((int,) if field.type is int else (int, float)):
                 raise ConfigError(f"Limits.{field.name} must be {'a whole' if field.type is int else 'a'} number")
-            if not value > 0:
+            if not (value > 0 or (value == 0 and field.name in _MAY_BE_ZERO)):
                 raise ConfigError(f"Limits.{field.name} must be more than 0")
         for name, (least, most) in _RANGES.items():
-            if not least <= getattr(self, name) <= most:
+            if not least <= (getattr(self, name) or 0) <= most:
                 raise ConfigError(f"Limits.{name} must be {least} to {most}")
 
     def announced(self) -> "PeerLimits":
@@ -110,9 +131,15 @@ PEER_RANGES = {
     "message_ends": (1, MAX_ENDS),
     "open_channels": (1, 2**31 - 1),
     "stream_window": (1_024, 2**31 - 1),
+    "unacknowledged": (65_536, 2**31 - 1),
 }
 """What the protocol has room for, and what decoding can bear (protocol section 2.2): of those that a peer is told."""
-_RANGES = PEER_RANGES | {"stream_window_max": (1_024, 2**31 - 1)}
+MAX_RESUME = (2**32 - 1) / 1_000
+"""Seconds for which a session can be resumed at most: they travel as milliseconds (protocol section 3.7)."""
+MAX_PREKEY = 23 * 3_600
+"""Seconds that a prekey lives at most: its certificate ends within a day (protocol section 2.1)."""
+_RANGES = PEER_RANGES | {"stream_window_max": (1_024, 2**31 - 1), "resume": (0, MAX_RESUME), "prekey": (0, MAX_PREKEY)}
+_MAY_BE_ZERO = ("resume", "prekey")
 
 _DEFAULT = Limits()
 
@@ -128,6 +155,7 @@ class PeerLimits:
     message_ends: int = _DEFAULT.message_ends
     open_channels: int = _DEFAULT.open_channels
     stream_window: int = _DEFAULT.stream_window
+    unacknowledged: int = _DEFAULT.unacknowledged
 
 
 STEPS = 10
@@ -157,3 +185,7 @@ class Bucket:
             return False
         self._left -= 1
         return True
+
+    def spend(self, number: float) -> None:
+        """So many were taken, whether they were there or not."""
+        self._left -= number

@@ -10,12 +10,15 @@ import logging
 import traceback
 from collections.abc import Iterator
 
+from .arguments import expect
+
 CHAIN_MAX = 50
 """Errors of one traceback; those before them are left out."""
 
 
 def printable(text: str) -> str:
     """Somebody else's words in one line: whatever can't be printed becomes an escape as in Python source."""
+    expect("text", text, str)
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
@@ -28,6 +31,7 @@ class PrintableLog(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
+        """Make it printable; none is left out."""
         message = record.getMessage()
         if not message.isprintable():
             record.msg, record.args = printable(message), None

@@ -7,14 +7,25 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from .etcd import etcd
 from .leaks import Leaks, nothing_left
-from .quick import leave_out, pytest_addoption, pytest_ignore_collect
+from .luck import pytest_runtest_call
+from .postgres import postgres
 from .security.keys.programs import ssh_agent
+from .tiers import leave_out, pytest_addoption, pytest_ignore_collect, pytest_xdist_auto_num_workers
 
-__all__ = ["pytest_addoption", "pytest_ignore_collect", "ssh_agent"]
+__all__ = [
+    "etcd",
+    "postgres",
+    "pytest_addoption",
+    "pytest_ignore_collect",
+    "pytest_runtest_call",
+    "pytest_xdist_auto_num_workers",
+    "ssh_agent",
+]
 
 # Processes that the tests start inherit what is ignored here: Ctrl-C, if the tests run in the background of a shell.
-for _number in (signal.SIGINT, signal.SIGHUP):
+for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
     if signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
@@ -39,7 +50,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_collection_finish() -> None:
-    """The tests themselves are thousands of objects: a collection of garbage need not look through them each time."""
+    keep_tests_apart()
+
+
+def keep_tests_apart() -> None:
+    """The tests themselves are thousands of objects: a collection of garbage, which would take a second, does not look
+    through them. Whoever calls `gc.unfreeze` calls this afterwards.
+    """
     gc.collect()
     gc.freeze()
 

@@ -14,9 +14,9 @@ async def echo(requests: Receiver[Any], peer: Peer) -> None:
                 await reply.send(request.get("value"))
 
 
-async def ask(session: Session, value: object = "hello") -> Any:
+async def ask(session: Session, value: object = "hello", service: str = "echo") -> Any:
     """What `echo` answers."""
-    async with await session.open("echo") as requests:
+    async with await session.open(service) as requests:
         reply, replies = chanlink.pipe()
         await requests.send({"value": value, "reply": reply})
         return await replies.receive()

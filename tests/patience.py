@@ -1,5 +1,6 @@
 """How long a test waits for what must happen, and how much work a call is. A busy machine changes neither."""
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -27,13 +28,21 @@ def lines_run(call: Callable[[], object]) -> int:
         count += event == "line"
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # a collection in the middle runs finalizers of things that earlier tests have left
     sys.settrace(trace)
     try:
         call()
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return count
+
+
+def takes_less(call: Callable[[], object], seconds: float) -> bool:
+    """Whether it does for C, in one of three times: the first is enough for most."""
+    return any(_thread_time(call) < seconds for _ in range(3))
 
 
 def processor_time(call: Callable[[], object]) -> float:

@@ -21,3 +21,8 @@ def test_it_runs_on_while_the_machine_is_suspended() -> None:
     before = time.clock_gettime(which)
     now = clock.now()
     assert before <= now <= time.clock_gettime(which)
+
+
+def test_the_time_of_day_comes_in_whole_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: 7.9)
+    assert clock.since_1970() == 7

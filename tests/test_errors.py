@@ -1,5 +1,6 @@
 """Errors: what they say, what programs may act on, and how one of them is raised twice."""
 
+import builtins
 import copy
 import pickle
 import re
@@ -23,7 +24,7 @@ from chanlink import (
     WrongPeer,
     errors,
 )
-from chanlink.errors import END, ChannelError, Reason, lost_beyond, not_taken
+from chanlink.errors import END, NEVER_ACCEPTED, ChannelError, Reason, lost_beyond, not_taken, peers_doing
 
 SESSION_ERRORS = [
     ConnectFailed("no route"),
@@ -97,19 +98,23 @@ def test_a_lost_session_says_with_whom_and_whether_it_was_closed_in_order() -> N
 
 
 @pytest.mark.parametrize(
-    ("carrier", "words"),
+    ("carrier", "why"),
     [
-        (None, "no message mentioned it"),
-        (END, "no message mentioned it"),
-        (Reason("lost", text="alice", cause=ConnectionLost("gone")), "alice: gone"),
-        (lost_beyond("alice: gone"), "alice: gone"),
-        (Reason("refused", "not-taken", "of the outermost"), "of the outermost"),
-        (Reason("failed", "stopped", "by hand"), "stopped: by hand"),
-        (Reason("failed", "stopped"), "stopped"),
+        (None, ("not-taken", "no message mentioned it")),
+        (END, ("not-taken", "no message mentioned it")),
+        (Reason("lost", text="alice", cause=ConnectionLost("gone")), ("not-taken", "alice: gone")),
+        (lost_beyond("alice: gone"), ("not-taken", "alice: gone")),
+        (Reason("refused", "not-taken", "of the outermost"), ("not-taken", "of the outermost")),
+        (Reason("refused", "not-taken"), ("not-taken", "not-taken")),
+        (Reason("failed", "stopped", "by hand"), ("not-taken", "stopped: by hand")),
+        (Reason("failed", "stopped"), ("not-taken", "stopped")),
+        *((Reason("refused", code, "its words"), (code, "its words")) for code in NEVER_ACCEPTED),
+        (Reason("refused", "busy"), ("busy", "")),
+        (Reason("failed", "revoked", "by hand"), ("revoked", "by hand")),
     ],
 )
-def test_an_end_that_nobody_took_says_what_became_of_its_message(carrier: Reason | None, words: str) -> None:
-    assert not_taken(carrier) == words
+def test_an_end_that_nobody_took_says_what_became_of_its_message(carrier: Reason | None, why: tuple[str, str]) -> None:
+    assert not_taken(carrier) == why
 
 
 # --- the tree of errors -------------------------------------------------------------------------
@@ -147,9 +152,56 @@ def test_the_tree_that_errors_draws_is_true() -> None:
     for name, (parent, also) in tree.items():
         bases = [classes.get(parent, Exception)]
         if also is not None:
-            bases.append({"ValueError": ValueError}.get(also) or getattr(anyio, also.removeprefix("anyio.")))
+            bases.append(getattr(builtins, also, None) or getattr(anyio, also.removeprefix("anyio.")))
         assert list(classes[name].__bases__) == bases, name
 
 
 def test_every_error_is_public() -> None:
     assert set(drawn()) <= set(chanlink.__all__)
+
+
+class OutOfStock(chanlink.CallFailed):
+    detail: int
+
+
+class Renamed(OutOfStock):
+    code = "gone"
+
+
+def test_a_failure_of_a_call_has_the_code_of_its_class() -> None:
+    error = OutOfStock("none left", 3)
+    assert (error.code, error.text, error.detail, str(error)) == (
+        "out-of-stock",
+        "none left",
+        3,
+        "the call failed: out-of-stock: none left",
+    )
+    assert Renamed().code == "gone"
+    assert chanlink.CallFailed().code == "handler-failed"
+    assert chanlink.CallFailed("", code="deadline").code == "deadline"
+    for one in (error, Renamed(), chanlink.CallFailed("x", code="deadline"), chanlink.CallRefused("busy", "later")):
+        for other in (copy.copy(one), pickle.loads(pickle.dumps(one))):
+            assert (type(other), str(other), vars(other)) == (type(one), str(one), vars(one))
+
+
+def test_the_words_of_errors_of_calls_are_one_printable_line() -> None:
+    said = "\x1b[2J\nanything"
+    for error in (chanlink.CallRefused("busy", said), chanlink.CallFailed(said)):
+        assert "\x1b" not in str(error)
+        assert "\n" not in str(error)
+    assert str(chanlink.Lagged(3)) == "3 messages were missed here"
+    assert str(chanlink.CallLost(SessionLost(ConnectionLost("cut")))).startswith("the call was lost: the session")
+
+
+def test_a_failed_call_shows_its_code_also_where_a_log_shows_no_more_than_its_repr() -> None:
+    assert repr(chanlink.CallFailed(code="deadline")) == "CallFailed('', None, code='deadline')"
+    assert repr(OutOfStock("sold", 3)) == "OutOfStock('sold', 3, code='out-of-stock')"
+
+
+def test_what_a_peer_can_make_a_service_raise_is_known_in_groups_too() -> None:
+    refused = chanlink.ChannelRefused("closed")
+    lost = SessionLost(ConnectionLost("cut"))
+    assert peers_doing(refused) is refused
+    assert peers_doing(ExceptionGroup("", [ExceptionGroup("", [lost]), refused])) is lost
+    for other in (ValueError(), SystemExit(), chanlink.ChannelClosed(), ExceptionGroup("", [refused, ValueError()])):
+        assert peers_doing(other) is None

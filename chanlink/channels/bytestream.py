@@ -1,15 +1,16 @@
 """Byte streams: `byte_pipe`, `ByteStream`."""
 
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import Any, NamedTuple
 
 from anyio.abc import ByteStream as AnyByteStream
 from anyio.lowlevel import checkpoint
 
+from chanlink.arguments import expect
 from chanlink.bytes_like import as_bytes
 from chanlink.errors import END, ChannelClosed, ChannelError, EndOfChannel, Reason
 
-from .channel import failure
+from .channel import check_reason, failure
 from .cores import ReceiveCore, SendCore
 from .handle import ReceiveHandle, SendHandle
 from .memory import ByteQueue
@@ -45,9 +46,13 @@ def byte_pipe(size: int | None = None) -> "tuple[ByteStream, ByteStream]":
 
     With `size`, exactly this many bytes have to flow from the left end to the right one: sending more, or ending with
     less, fails on both sides with code ``wrong-size``. The other direction has no size.
+
+    Raises `ValueError` for a size below 0.
     """
-    if size is not None and size < 0:
-        raise ValueError("size must be None or at least 0")
+    if size is not None:
+        expect("size", size, int, NoneType)
+        if size < 0:
+            raise ValueError("size must be None or at least 0")
     loop = Loop()
     there, back = ByteQueue(loop, size), ByteQueue(loop)
     assert there.receiver is not None
@@ -72,6 +77,11 @@ class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
 
     def _cores(self) -> tuple[SendCore, ReceiveCore]:
         return self._send_core, self._receive_core
+
+    def _counts(self) -> dict[str, int]:
+        now = self.statistics()
+        sending = {"sent": now.sent, "queued": now.queued, "tasks that send": now.sending}
+        return {**sending, "received": now.received, "arrived": now.arrived, "tasks that receive": now.receiving}
 
     async def send(self, item: bytes) -> None:
         """Send bytes, or what has a buffer of them; returns when they were accepted, all of them.
@@ -110,6 +120,8 @@ class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
         or sent more or less than the size that the stream was made for, `SessionLost`, `ChannelClosed`. A truncated
         stream is never an end. Cancelled: nothing is lost.
         """
+        if type(max_bytes) is not int:
+            expect("max_bytes", max_bytes, int)
         if max_bytes < 1:
             raise ValueError("max_bytes must be at least 1")
         core = self._receive_core
@@ -149,7 +161,11 @@ class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
         await checkpoint()
 
     def fail(self, code: str, text: str = "") -> None:
-        """Give up sending: the other side gets the bytes sent before, then `ChannelFailed(code, text)`."""
+        """Give up sending: the other side gets the bytes sent before, then `ChannelFailed(code, text)`.
+
+        This side can still receive. Raises `ChannelClosed` when this end is closed, or was sent away.
+        """
+        check_reason(code, "text", text)
         self._check_open()
         self._finish(Reason("failed", code, text))
 
@@ -163,6 +179,7 @@ class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
 
     def refuse(self, code: str = "closed", reason: str = "") -> None:
         """Read no more; the other side's `send` raises `ChannelRefused` from now on. This side can still send."""
+        check_reason(code, "reason", reason)
         self._check_open()
         self._receive_core.refuse(Reason("refused", code, reason))
 
@@ -188,8 +205,20 @@ class ByteStream(SendHandle[bytes], ReceiveHandle, AnyByteStream):
         self._receive_core.refuse(receiving)
 
     async def wait_closed(self) -> ChannelError:
-        """Return, with the reason, when the other side reads no more, though nothing is being sent."""
+        """Return, with the reason, when the other side reads no more, though nothing is being sent.
+
+        Raises `ChannelClosed` when this side closes it, or sends it away, before.
+        """
         return await self._until_refused()
+
+    @property
+    def size(self) -> int | None:
+        """How many bytes come to this end in all, if the other side has said so; it can't send another number.
+
+        Of an end that has travelled, those that were still to come then.
+        """
+        core = self._receive_core
+        return None if core.bytes_left is None else core.bytes + core.bytes_left
 
     def statistics(self) -> ByteStreamStatistics:
         """What it is doing now."""

@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 
 import anyio
 
-from chanlink.errors import ChanlinkError, ChannelClosed, ChannelError, DecodeError
+from chanlink.errors import ChanlinkError, ChannelClosed, ChannelError, DecodeError, MessageError, MessageTypeError
+from chanlink.printing import printable
 
 from .channel import Receiver, Sending
 from .cores import ReceiveCore, SendCore
+from .describing import brief
 from .handle import Closing, Handle
 from .offers import Offer
 from .waiting import EMPTY, Waiters
@@ -32,11 +34,28 @@ class Selected(NamedTuple):
     value: Any
     """Of a receiver: the message."""
     error: ChanlinkError | None
-    """Why the end is over, or what was wrong with the message that came (`DecodeError`)."""
+    """Why the end is over, or what was wrong with the message that came (`DecodeError`, `MessageTypeError`)."""
+
+    def __repr__(self) -> str:
+        outcome = f"value={brief(self.value)}" if self.error is None else f"error={brief(self.error)}"
+        return printable(f"Selected(index={self.index}, channel={self.channel!r}, {outcome})")
 
 
-Case = Receiver[Any] | Sending | Closing
-"""What can be selected: a receiver, ``sender.sending(value)``, ``end.closing()``."""
+class Opener(abc.ABC):
+    """What receives by a receiver, and makes something else of its messages: selected, it is a case as well."""
+
+    @property
+    @abc.abstractmethod
+    def receiver(self) -> Receiver[Any]:
+        """Where its messages come from."""
+
+    @abc.abstractmethod
+    def _opened(self, item: Any) -> Any:
+        """What a message stands for. Raises `MessageError`; the channel goes on."""
+
+
+Case = Receiver[Any] | Opener | Sending | Closing
+"""What can be selected: a receiver, a `Subscription`, ``sender.sending(value)``, ``end.closing()``."""
 
 
 class BaseCase(abc.ABC):
@@ -68,14 +87,14 @@ class BaseCase(abc.ABC):
         try:
             self.end._check_open()
             value = self.poll()
-        except (ChannelError, DecodeError) as exc:
+        except (ChannelError, DecodeError, MessageTypeError) as exc:
             return self.over(exc)
         return None if value is EMPTY else self.selected(value)
 
     def selected(self, value: Any) -> Selected:
         return Selected(self.index, self.end, value, None)
 
-    def over(self, exc: ChannelError | DecodeError) -> Selected:
+    def over(self, exc: ChannelError | DecodeError | MessageTypeError) -> Selected:
         """The outcome of an error; raises it if it is not of this end, but of one in the message."""
         if isinstance(exc, ChannelClosed) and not self.end.is_void:
             raise exc
@@ -132,6 +151,23 @@ class ReceiveCase(BaseCase):
 
     def give(self, item: Any, undo: Callable[[], None]) -> None:
         self.selection.decide(self, item, undo)
+
+
+class OpenedCase(ReceiveCase):
+    """A message is taken, and opened."""
+
+    def __init__(self, index: int, opener: Opener, selection: "Selection") -> None:
+        super().__init__(index, opener.receiver, selection)
+        self._opener = opener
+
+    def selected(self, value: Any) -> Selected:
+        try:
+            return Selected(self.index, self._opener, self._opener._opened(value), None)
+        except MessageError as exc:
+            return Selected(self.index, self._opener, None, exc)
+
+    def over(self, exc: ChannelError | DecodeError | MessageTypeError) -> Selected:
+        return super().over(exc)._replace(channel=self._opener)
 
 
 class SendCase(BaseCase):
@@ -265,4 +301,7 @@ def make_case(index: int, case: Case, selection: Selection) -> BaseCase:
             return SendCase(index, case, selection)
         case Closing(end):
             return CloseCase(index, end, selection)
-    raise TypeError(f"a {type(case).__name__} can't be selected")
+        case Opener():
+            return OpenedCase(index, case, selection)
+    wanted = "a receiver, sender.sending(value) or end.closing()"
+    raise TypeError(f"case {index} must be {wanted}, not {type(case).__name__}")

@@ -1,19 +1,38 @@
-"""Channels of messages: `pipe`, `Sender`, `Receiver`."""
+"""Channels of messages: `pipe`, `Sender`, `Receiver`.
 
-import re
-from types import TracebackType
-from typing import Any, Generic, NamedTuple, Self, TypeVar, overload
+Whole: the two ends that users hold, more than half of it what their methods promise.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from types import NoneType, TracebackType
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, overload
 
 from anyio.abc import ObjectReceiveStream, ObjectSendStream
 from anyio.lowlevel import checkpoint
 
-from chanlink.errors import END, MAX_CODE, ChannelClosed, ChannelError, DecodeError, EndOfChannel, Reason
+from chanlink.arguments import expect, expect_function
+from chanlink.errors import (
+    END,
+    ChannelClosed,
+    ChannelError,
+    DecodeError,
+    EndOfChannel,
+    MessageTypeError,
+    Reason,
+    as_code,
+)
 
-from .cores import ReceiveCore, SendCore
-from .handle import ReceiveHandle, SendHandle
+from .cores import Converter, ReceiveCore, SendCore
+from .encoded import Encoded
+from .handle import ReceiveHandle, SendHandle, check_contract
 from .memory import MessageQueue
+from .typed import converter_of
+from .valid import Valid
 from .values import Kind
 from .waiting import EMPTY, YIELD_AFTER
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 T_contra = TypeVar("T_contra", contravariant=True)
@@ -55,29 +74,67 @@ class ReceiverStatistics(NamedTuple):
 
 
 @overload
-def pipe(capacity: int | None = None) -> "tuple[Sender[Any], Receiver[Any]]": ...
+def pipe(capacity: int | None = None, *, contract: str | None = None) -> "tuple[Sender[Any], Receiver[Any]]": ...
 
 
 @overload
-def pipe(capacity: int | None = None, *, item_type: type[T]) -> "tuple[Sender[T], Receiver[T]]": ...
+def pipe(
+    capacity: int | None = None, *, item_type: type[T], check: bool = False, contract: str | None = None
+) -> "tuple[Sender[T], Receiver[T]]": ...
 
 
-def pipe(capacity: int | None = None, *, item_type: object = Any) -> "tuple[Sender[Any], Receiver[Any]]":
+@overload
+def pipe(
+    capacity: int | None = None, *, item_type: "TypeForm[T]", check: bool = False, contract: str | None = None
+) -> "tuple[Sender[T], Receiver[T]]": ...
+
+
+def pipe(
+    capacity: int | None = None, *, item_type: object = Any, check: bool = False, contract: str | None = None
+) -> "tuple[Sender[Any], Receiver[Any]]":
     """Make a channel; data flows from the left end to the right one.
 
     `capacity` is the number of messages that may be sent and not yet taken: ``None`` for 64 in memory and as much as
     the byte window holds over a session, ``0`` for a rendezvous (`send` returns when the message was taken).
-    Either end may be sent to another process inside a message. `item_type` is for type checkers.
+    Either end may be sent to another process inside a message.
+
+    With an `item_type` (a class, ``A | None``, ``list[A]``), objects of it are sent. What comes from another process is
+    checked as it is taken: what does not fit is a `MessageTypeError`. In memory the object itself passes, unchecked.
+    With `check` each message is also checked where it is sent. `contract` is the name of what the messages keep to
+    (``orders/2``): it goes where the ends go, and whoever expects another one there does not take them.
+
+    Raises `InterfaceError` for what can't be the type of a message, and `ConfigError` when msgspec is not installed
+    (``chanlink[typed]``).
     """
     check_capacity(capacity)
-    queue = MessageQueue(capacity)
+    converter = converter_of(item_type, check=check)
+    queue = MessageQueue(capacity, check_contract(contract))
     assert queue.receiver is not None
-    return Sender(queue.sender), Receiver(queue.receiver)
+    sender, receiver = Sender[Any](queue.sender), Receiver[Any](queue.receiver)
+    if converter is not None:
+        sender._converts_by(converter)
+        receiver._converts_by(converter)
+    return sender, receiver
+
+
+def pipe_without_trace() -> "tuple[Sender[Any], Receiver[Any]]":
+    """A channel that belongs to no trace wherever its ends go: what it is for is told to instruments otherwise."""
+    queue = MessageQueue(None, trace=b"")
+    assert queue.receiver is not None
+    return Sender[Any](queue.sender), Receiver[Any](queue.receiver)
 
 
 def check_capacity(capacity: int | None) -> None:
-    if capacity is not None and capacity < 0:
-        raise ValueError("capacity must be None or at least 0")
+    if capacity is not None:
+        expect("capacity", capacity, int, NoneType)
+        if capacity < 0:
+            raise ValueError("capacity must be None or at least 0")
+
+
+def check_reason(code: str, name: str, text: str) -> None:
+    """What the other side is to learn; `name` is that of the argument for the text."""
+    expect("code", code, str)
+    expect(name, text, str)
 
 
 class Sending(NamedTuple):
@@ -95,7 +152,7 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
     `TimeoutError`, ``cancelled`` for a cancellation.
 
     A sender that is garbage collected without having been closed fails with code ``abandoned``, and causes a
-    `ResourceWarning`.
+    `ResourceWarning`, which says where it was made when Python runs with ``-X tracemalloc=25``.
     """
 
     kind: Kind = "sender"
@@ -110,7 +167,21 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
     def _cores(self) -> tuple[SendCore]:
         return (self._send_core,)
 
-    def send_nowait(self, item: T_contra) -> None:
+    def _converts_by(self, converter: Converter) -> None:
+        self._send_core.outlet.converts_by(converter)
+
+    def _counts(self) -> dict[str, int]:
+        now = self.statistics()
+        others = max(now.senders - 1, 0)
+        sent = {"sent": now.sent, "taken": now.taken, "queued": now.queued}
+        return {**sent, "tasks that wait": now.waiting, "other senders": others}
+
+    if TYPE_CHECKING:
+
+        async def send(self, item: T_contra | Encoded) -> None:
+            """As it stands in `SendHandle`, which has it for byte streams, too: these take nothing that is encoded."""
+
+    def send_nowait(self, item: T_contra | Encoded) -> None:
         """As `send`, but raises `anyio.WouldBlock` instead of waiting."""
         self._put_nowait(item)
 
@@ -122,7 +193,7 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
         await checkpoint()
         await self._until_taken(self._send_core, self._send_core.sent, wherever=False)
 
-    def sending(self, item: T_contra) -> Sending:
+    def sending(self, item: T_contra | Encoded) -> Sending:
         """A case for `select`: ready when `item` would be accepted at once; committed, it is sent as by `send`."""
         return Sending(self, item)
 
@@ -141,6 +212,26 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
         clone.tell_text = self.tell_text
         return clone
 
+    @overload
+    def typed(self, item_type: type[T], *, check: bool = False, contract: str | None = None) -> "Sender[T]": ...
+
+    @overload
+    def typed(self, item_type: "TypeForm[T]", *, check: bool = False, contract: str | None = None) -> "Sender[T]": ...
+
+    def typed(self, item_type: object, *, check: bool = False, contract: str | None = None) -> "Sender[Any]":
+        """This end with an item type, as that of `pipe`, also for its clones; this handle is void from now on.
+
+        When the channel was made with another `contract` than this one it fails as ``wrong-type``, and `ChannelRefused`
+        is raised. Raises as `pipe`, `ChannelClosed`, and `anyio.BusyResourceError` while another task sends this end.
+        """
+        converter = converter_of(item_type, check=check)
+        self._give_way(contract)
+        typed = type(self)(self._send_core)
+        typed.tell_text = self.tell_text
+        if converter is not None:
+            typed._converts_by(converter)
+        return typed
+
     @property
     def taken(self) -> int:
         """How many messages the far application is known to have taken."""
@@ -157,6 +248,7 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
 
     def fail(self, code: str, text: str = "") -> None:
         """Give up: the receiver gets everything sent before, then `ChannelFailed(code, text)`."""
+        check_reason(code, "text", text)
         self._finish(Reason("failed", code, text))
 
     def _finish(self, reason: Reason) -> None:
@@ -167,7 +259,10 @@ class Sender(SendHandle[T_contra], ObjectSendStream[T_contra], Generic[T_contra]
         self._send_core.release(sending)
 
     async def wait_closed(self) -> ChannelError:
-        """Return, with the reason, when the receiver is gone, though nothing is being sent."""
+        """Return, with the reason, when the receiver is gone, though nothing is being sent.
+
+        Raises `ChannelClosed` when this end is closed, or sent away, before.
+        """
         return await self._until_refused()
 
     def statistics(self) -> SenderStatistics:
@@ -204,11 +299,39 @@ class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
     def _cores(self) -> tuple[ReceiveCore]:
         return (self._receive_core,)
 
+    def _converts_by(self, converter: Converter) -> None:
+        self._receive_core.converts_by(converter)
+
+    @overload
+    def typed(self, item_type: type[T], *, contract: str | None = None) -> "Receiver[T]": ...
+
+    @overload
+    def typed(self, item_type: "TypeForm[T]", *, contract: str | None = None) -> "Receiver[T]": ...
+
+    def typed(self, item_type: object, *, contract: str | None = None) -> "Receiver[Any]":
+        """This end with an item type, as that of `pipe`; this handle is void from now on.
+
+        When the channel was made with another `contract` it is refused, ``wrong-type``, and `ChannelFailed` raised.
+        Raises as `pipe`, `ChannelClosed`, and `anyio.BusyResourceError` while another task sends this end.
+        """
+        converter = converter_of(item_type)
+        self._give_way(contract)
+        typed = type(self)(self._receive_core)
+        if converter is not None:
+            typed._converts_by(converter)
+        return typed
+
+    def _counts(self) -> dict[str, int]:
+        now = self.statistics()
+        return {"taken": now.taken, "queued": now.queued, "tasks that wait": now.waiting}
+
     async def receive(self) -> T_co:
         """The next message.
 
         Raises `EndOfChannel`, `ChannelFailed` or `SessionLost` after all messages that arrived; `ChannelClosed`;
-        `DecodeError` when the peer sent what is no message (its sender is refused, the channel is over).
+        `DecodeError` when the peer sent what is no message (its sender is refused, the channel is over);
+        `MessageTypeError` when it is not of the channel's type (it is dropped, and its ends are refused; the next call
+        brings what follows).
         Cancelled: no message is lost.
         """
         return await self._get()  # type: ignore[no-any-return]
@@ -222,6 +345,8 @@ class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
 
         Raises as `receive`.
         """
+        if type(limit) is not int:
+            expect("limit", limit, int)
         items = [await self.receive()]
         core = self._receive_core
         try:
@@ -229,7 +354,17 @@ class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
                 items.append(item)
         except (ChannelError, DecodeError):
             pass  # a reason is sticky: the next call raises it, also that of a message which could not be read
+        except Exception as exc:  # what is wrong with a message of a type: the next call raises it
+            core.raises(exc)
         return items
+
+    def valid(self, on_bad: Callable[[MessageTypeError], object]) -> AsyncIterator[T_co]:
+        """Iterate over the messages that are of the channel's type; `on_bad` is called with the error of each other.
+
+        Otherwise as to iterate over the receiver itself.
+        """
+        expect_function("on_bad", on_bad)
+        return Valid(self, on_bad)
 
     async def __anext__(self) -> T_co:
         try:
@@ -243,6 +378,7 @@ class Receiver(ReceiveHandle, ObjectReceiveStream[T_co], Generic[T_co]):
 
     def refuse(self, code: str, reason: str = "") -> None:
         """As `close`, with a code of your own."""
+        check_reason(code, "reason", reason)
         if self._make_void(ChannelClosed):
             self._receive_core.refuse(Reason("refused", code, reason))
 
@@ -274,10 +410,4 @@ def failure(exc_type: type[BaseException] | None, exc: BaseException | None = No
     # Cancelled of trio, CancelledError of asyncio; KeyboardInterrupt is no better.
     if not issubclass(exc_type, Exception):
         return Reason("failed", "cancelled")
-    return Reason("failed", _as_code(exc_type.__name__), "" if exc is None else str(exc))
-
-
-def _as_code(name: str) -> str:
-    """The name of a class as codes are written (protocol section 6): ``TimeoutError`` is ``timeout-error``."""
-    words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+", name)
-    return "-".join(words).lower()[:MAX_CODE].rstrip("-") or "exception"
+    return Reason("failed", as_code(exc_type.__name__), "" if exc is None else str(exc))

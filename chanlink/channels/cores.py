@@ -19,6 +19,7 @@ Whole: the two cores are each other's mirror, and the interfaces are what they s
 from typing import Any, Protocol
 
 from chanlink.errors import END, Reason
+from chanlink.instrument import Instruments
 
 from .offers import Offer
 from .waiting import EMPTY, Loop, Steps, Waiter, Waiters
@@ -30,6 +31,24 @@ serves them all. Not for channels with a capacity: one task would take all of it
 # --- what is behind a core ------------------------------------------------------------------------
 
 
+class Converter(Protocol):
+    """What makes objects of messages, and messages of objects, of a typed channel (typed.py)."""
+
+    @property
+    def checks(self) -> bool:
+        """Whether `outgoing` checks, too; then it is also asked in memory, where the object itself passes."""
+
+    @property
+    def may_hold_ends(self) -> bool:
+        """Whether there may be ends in such an object."""
+
+    def outgoing(self, value: Any) -> Any:
+        """What travels of an object: plain data and ends. Raises `EncodeError`, `MessageTypeError`."""
+
+    def incoming(self, value: Any) -> Any:
+        """The object that plain data and ends become. Raises `MessageTypeError`, `DecodeError`."""
+
+
 class Outlet(Protocol):
     """Where a `SendCore` puts what is sent: messages, or bytes of a byte stream."""
 
@@ -39,6 +58,29 @@ class Outlet(Protocol):
 
     @property
     def capacity(self) -> int | None: ...
+
+    @property
+    def contract(self) -> bytes | None:
+        """What the messages keep to, if whoever made the channel has said so."""
+
+    @property
+    def instruments(self) -> Instruments | None:
+        """Those that are told of calls by it; None if there are none."""
+
+    @property
+    def trace(self) -> bytes | None:
+        """To which trace it belongs; None if nobody has said, empty if to none."""
+
+    @property
+    def converter(self) -> Converter | None:
+        """What makes plain data of what is sent, once it leaves this process."""
+
+    def converts_by(self, converter: Converter) -> None:
+        """The channel is a typed one from now on."""
+
+    @property
+    def service(self) -> str | None:
+        """The name of the service that this is of, at any depth; None in memory."""
 
     @property
     def sent(self) -> int: ...
@@ -95,6 +137,22 @@ class Onward(Outlet, Protocol):
 
 class Feed(Protocol):
     """Where a `ReceiveCore` takes from."""
+
+    @property
+    def service(self) -> str | None:
+        """As of an `Outlet`."""
+
+    @property
+    def contract(self) -> bytes | None:
+        """As of an `Outlet`."""
+
+    @property
+    def instruments(self) -> Instruments | None:
+        """As of an `Outlet`."""
+
+    @property
+    def trace(self) -> bytes | None:
+        """As of an `Outlet`."""
 
     @property
     def taken(self) -> int: ...
@@ -164,6 +222,30 @@ class SendCore(Steps):
         self._reserved = 0  # of `bytes_left`, those that tasks are waiting to send
         self._lease = 0
         self._base = 0
+
+    @property
+    def capacity(self) -> int | None:
+        return self.outlet.capacity
+
+    @property
+    def service(self) -> str | None:
+        """The name of the service that this is of, if it is of any."""
+        return self.outlet.service
+
+    @property
+    def contract(self) -> bytes | None:
+        """What the messages keep to, if whoever made the channel has said so."""
+        return self.outlet.contract
+
+    @property
+    def instruments(self) -> Instruments | None:
+        """Those that are told of calls by it; None if there are none."""
+        return self.outlet.instruments
+
+    @property
+    def trace(self) -> bytes | None:
+        """To which trace it belongs; None if nobody has said, empty if to none."""
+        return self.outlet.trace
 
     @property
     def sent(self) -> int:
@@ -263,6 +345,8 @@ class SendCore(Steps):
     def leave_by(self, outlet: Outlet, loop: Loop) -> None:
         """What is sent from now on goes to another outlet; what was taken at the old one still counts."""
         self._base += self.outlet.taken
+        if self.outlet.converter is not None:
+            outlet.converts_by(self.outlet.converter)
         self.outlet = outlet
         self.loop = loop
         self.wake_all()
@@ -293,6 +377,7 @@ class ReceiveCore(Steps):
         "bytes",
         "bytes_left",
         "capacity",
+        "converter",
         "failure",
         "feeds",
         "reason",
@@ -307,6 +392,8 @@ class ReceiveCore(Steps):
         """Those that are not over yet."""
         self.reason: Reason | None = None
         """Why nothing will come any more: refused by this side, or every feed is over."""
+        self.converter: Converter | None = None
+        """What makes objects of the messages that come over a session."""
         self.failure: Reason | None = None
         """The first reason of a feed that was no orderly end."""
         self.receivers = Waiters()
@@ -322,12 +409,37 @@ class ReceiveCore(Steps):
         self._base = 0
 
     @property
+    def service(self) -> str | None:
+        """As of a `SendCore`; not known any more when this side has refused."""
+        feeds = self.feeds if self._last is None else (*self.feeds, self._last)
+        return next((feed.service for feed in feeds if feed.service is not None), None)
+
+    @property
+    def contract(self) -> bytes | None:
+        """As of a `SendCore`."""
+        return next((feed.contract for feed in self.feeds if feed.contract is not None), None)
+
+    @property
+    def instruments(self) -> Instruments | None:
+        """As of a `SendCore`."""
+        return next((feed.instruments for feed in self.feeds if feed.instruments is not None), None)
+
+    @property
+    def trace(self) -> bytes | None:
+        """As of a `SendCore`."""
+        return next((feed.trace for feed in self.feeds if feed.trace is not None), None)
+
+    @property
     def taken(self) -> int:
         return self._base + sum(feed.taken for feed in self.feeds)
 
     @property
     def queued(self) -> int:
         return sum(feed.queued for feed in self.feeds)
+
+    def converts_by(self, converter: Converter) -> None:
+        """The channel is a typed one from now on."""
+        self.converter = converter
 
     # --- what the feeds say ---
 
@@ -363,8 +475,8 @@ class ReceiveCore(Steps):
                 if len(ready) > 1:  # the others' turn
                     del ready[feed]
                     ready[feed] = None
-                if self.receivers:
-                    self.receivers.wake()  # there may be more; whichever is woken looks
+                if self.receivers and self._has_more(feed):
+                    self.receivers.wake()
                 if self.watchers:
                     self.watchers.wake_all()  # or that was the last one
                 return item
@@ -373,6 +485,16 @@ class ReceiveCore(Steps):
         if self.reason is None:
             return EMPTY
         raise self.reason.error(self.taken)
+
+    def _has_more(self, feed: Feed) -> bool:
+        """Whether the next one who looks may find something, or the end. Offers at a rendezvous are not counted."""
+        return len(self._ready) > 1 or self.capacity == 0 or feed.queued > 0 or feed.drained
+
+    def raises(self, error: Exception) -> None:
+        """The next one who takes something gets this error: what was wrong with a message that was taken."""
+        failing = _Failing(error)
+        self.also_from(failing)
+        self.readable(failing, first=True)
 
     def count(self, size: int) -> None:
         """Some bytes were taken."""
@@ -389,6 +511,13 @@ class ReceiveCore(Steps):
     def is_over(self) -> bool:
         """Whether nobody on the other side would notice that the handle is closed. May be asked in any thread."""
         return self.reason is not None or all(feed.drained for feed in self.feeds)
+
+    def ending(self) -> Reason | None:
+        """What the reason is, or will be for whoever looks first; none while something may come. Changes nothing."""
+        if self.reason is not None or not self.is_over():
+            return self.reason
+        reasons = self.failure, *(feed.over() for feed in self.feeds)
+        return next((reason for reason in reasons if reason is not None and reason.kind != "end"), END)
 
     def _drop_if_over(self, feed: Feed) -> None:
         reason = feed.over()
@@ -430,3 +559,32 @@ class ReceiveCore(Steps):
         self._ready = {}
         for feed in feeds:
             feed.refuse(refusal)
+
+
+class _Failing:
+    """A feed that raises once, and is over then."""
+
+    taken = queued = 0
+    service: str | None = None
+    contract: bytes | None = None
+    instruments: Instruments | None = None
+    trace: bytes | None = None
+
+    def __init__(self, error: Exception) -> None:
+        self._error: Exception | None = error
+
+    @property
+    def drained(self) -> bool:
+        return self._error is None
+
+    def take(self, limit: int) -> Any:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+        return EMPTY
+
+    def over(self) -> Reason | None:
+        return END if self._error is None else None
+
+    def refuse(self, reason: Reason) -> None:
+        self._error = None

@@ -9,19 +9,35 @@ What begins with an underscore is the package's own: the cores of a handle, and 
 import abc
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import anyio
 from anyio.lowlevel import checkpoint
 
+from chanlink.arguments import expect
 from chanlink.errors import ChannelClosed, ChannelError, ChannelMoved, EncodeError, Reason
 
-from .cores import ReceiveCore, SendCore
+from .cores import Converter, ReceiveCore, SendCore
+from .describing import describe, of_service
 from .offers import Offer
 from .values import End
 from .waiting import EMPTY, Ticket
 
 T_contra = TypeVar("T_contra", contravariant=True)
+MAX_CONTRACT = 64
+"""The bytes of the name of a contract (protocol section 5)."""
+
+
+def check_contract(contract: str | None) -> bytes | None:
+    """What travels of the name of a contract. Raises `TypeError`, `ValueError`."""
+    if contract is None:
+        return None
+    expect("contract", contract, str)
+    name = contract.encode()
+    if not (0 < len(name) <= MAX_CONTRACT and contract.isprintable()):
+        raise ValueError(f"the name of a contract has 1 to {MAX_CONTRACT} bytes of printable text")
+    return name
 
 
 class Handle(End):
@@ -54,13 +70,22 @@ class Handle(End):
         """
         return Closing(self)
 
+    def __repr__(self) -> str:
+        void = "" if self._void is None else "sent away" if self._void is ChannelMoved else "closed"
+        lent = "being sent in a message" if self._lent else ""
+        return describe(type(self).__name__, self._cores(), void or lent, self._counts())
+
+    @abc.abstractmethod
+    def _counts(self) -> dict[str, int]:
+        """What it has done, in numbers, for whoever looks at it in a debugger."""
+
     # --- open, lent, void ---
 
     def _check_open(self) -> None:
         """Raise `ChannelClosed` or `ChannelMoved` if this handle can't be used any more."""
         if self._void is not None:
             if self._void is ChannelMoved:
-                raise ChannelMoved("this end was sent away in a message")
+                raise ChannelMoved("this end was sent away in a message, or has another handle with a type")
             raise ChannelClosed("this end is closed")
 
     def _check_movable(self, receiver: object, path: str) -> None:
@@ -79,6 +104,22 @@ class Handle(End):
         new = type(self)(*self._cores())
         self._make_void(ChannelMoved)
         return new
+
+    def _give_way(self, contract: str | None) -> None:
+        """Another handle is made for this end, if its messages keep to this contract."""
+        expected, said = check_contract(contract), next((core.contract for core in self._cores()), None)
+        self._lend()
+        if expected is not None and said is not None and expected != said:
+            text = f"its messages keep to {said.decode(errors='replace')}, and {contract} was expected"
+            failed, refused = Reason("failed", "wrong-type", text), Reason("refused", "wrong-type", text)
+            self._make_void(ChannelClosed)
+            self._release(failed, refused)
+            raise (refused if isinstance(self, SendHandle) else failed).error()
+        self._make_void(ChannelMoved)
+
+    def _converts_by(self, converter: Converter) -> None:
+        """The channel is a typed one from now on."""
+        raise TypeError("bytes have no item type")
 
     def _make_void(self, why: type[ChannelClosed]) -> bool:
         """Nothing can be done with this handle from now on; tasks that wait are told. False if it was so before."""
@@ -107,7 +148,9 @@ class Handle(End):
         # First: the warning may be an error. At both: the halves of a byte stream may be bound to different things.
         for loop in {core.loop for core in self._cores()}:
             loop.note(self)
-        warnings.warn(f"a {type(self).__name__} was forgotten without closing it", ResourceWarning, stacklevel=2)
+        words = f"a {type(self).__name__}{of_service(self._cores())} was forgotten without closing it"
+        # With tracemalloc, the warning says where that was made. (Of a handle, Python 3.11 does not know it.)
+        warnings.warn(words, ResourceWarning, stacklevel=2, source=self._cores()[0])
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("an end can't be copied or pickled; send it, or clone a sender")
@@ -189,6 +232,8 @@ class SendHandle(Handle, Generic[T_contra]):
         """Send one message or some bytes if there is room; raises `anyio.WouldBlock` if there is none."""
         core = self._send_core
         self._check_open()
+        if core.outlet.post(value):
+            return
         offer = core.outlet.prepare(value)
         try:
             if not core.outlet.commit(offer) and not (core.loop.settle() and core.outlet.commit(offer)):
@@ -197,6 +242,33 @@ class SendHandle(Handle, Generic[T_contra]):
             core.outlet.withdraw(offer)
             offer.keep()
             raise
+
+    async def _send_late(self, make: Callable[[], T_contra]) -> None:
+        """As `send`, of what `make` returns when there is room: for what depends on when it is sent."""
+        core = self._send_core
+        if core.senders or core.full():
+            await self._until_room(core)
+            try:
+                self._put_nowait(make())
+            except anyio.WouldBlock:
+                pass  # `full` says no for sure, and yes only perhaps
+            else:
+                return
+            finally:
+                core.senders.wake()
+        await self.send(make())
+
+    async def _until_room(self, core: SendCore) -> None:
+        """Return when a message would be accepted, or never will be; after those that wait already."""
+        order = None
+        while True:
+            if not core.loop.about_to_wait():
+                ticket = Ticket(order)
+                order = ticket.order
+                await core.senders.wait(ticket)
+            self._check_open()
+            if not core.full():
+                return
 
     async def _until_taken(self, core: SendCore, count: int, *, wherever: bool = True) -> None:
         while core.taken < count:

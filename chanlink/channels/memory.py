@@ -1,6 +1,10 @@
-"""Queues in memory: what joins two cores of one process, the outlet of one and a feed of the other."""
+"""Queues in memory: what joins two cores of one process, the outlet of one and a feed of the other.
+
+Whole: what a queue is as an outlet, and what it is as a feed, are two sides of the same items.
+"""
 
 import abc
+import sys
 from bisect import bisect
 from collections import deque
 from collections.abc import Callable
@@ -11,9 +15,11 @@ from typing import Any
 from chanlink.errors import ChanlinkError, ChannelClosed, Reason, not_taken
 from chanlink.limits import PeerLimits
 
-from .cores import Onward, ReceiveCore, SendCore
+from .cores import Converter, Onward, ReceiveCore, SendCore
+from .encoded import Encoded
+from .objects import ends_in, replace_in_objects
 from .offers import Offer
-from .values import End, find_ends, is_plain, replace_ends
+from .values import Attachments, End, count_plain, find_ends, replace_ends
 from .waiting import EMPTY, Loop, Waiter
 
 MEMORY_MESSAGES = 64
@@ -27,6 +33,9 @@ class MemoryQueue(abc.ABC):
 
     def __init__(self, loop: Loop, *, capacity: int | None = None, size: int | None = None) -> None:
         self.capacity = capacity
+        self.converter: Converter | None = None
+        self.contract: bytes | None = None
+        self.trace: bytes | None = None
         self.items: deque[Any] = deque()
         self.sender = SendCore(self, loop, size=size)
         self.receiver: ReceiveCore | None = ReceiveCore(loop, capacity, size=size)
@@ -39,6 +48,10 @@ class MemoryQueue(abc.ABC):
         self._after: deque[tuple[int, Callable[[], None]]] = deque()
 
     # --- as an outlet ---
+
+    def converts_by(self, converter: Converter) -> None:
+        """As an `Outlet`."""
+        self.converter = converter
 
     @abc.abstractmethod
     def can_accept(self) -> bool:
@@ -68,6 +81,16 @@ class MemoryQueue(abc.ABC):
 
     @property
     def meets(self) -> ReceiveCore | None:
+        return None
+
+    @property
+    def instruments(self) -> None:
+        """As of an `Outlet` and of a `Feed`: in memory there are none."""
+        return None
+
+    @property
+    def service(self) -> None:
+        """As of an `Outlet` and of a `Feed`: in memory there is none."""
         return None
 
     def stand(self, offer: Offer, waiter: Waiter) -> None:  # noqa: B027  (only a rendezvous needs it)
@@ -177,8 +200,10 @@ class MessageQueue(MemoryQueue):
     receiver comes and takes it. Either way both sides commit at the same instant.
     """
 
-    def __init__(self, capacity: int | None) -> None:
+    def __init__(self, capacity: int | None, contract: bytes | None = None, trace: bytes | None = None) -> None:
         super().__init__(Loop(), capacity=capacity)
+        self.contract = contract
+        self.trace = trace
         self._places = MEMORY_MESSAGES if capacity is None else capacity
         self._offers: dict[Offer, None] = {}
         self._given_back: list[int] = []
@@ -190,18 +215,28 @@ class MessageQueue(MemoryQueue):
         return self.reason is None and self.finished is None and len(self.items) < self._places
 
     def post(self, value: Any) -> bool:
-        if not (self.can_accept() and is_plain(value)):
+        if not (self.can_accept() and count_plain(value, _NO_LIMITS.message_depth, sys.maxsize)):
             return False
+        if self.converter is not None and self.converter.checks:
+            self.converter.outgoing(value)
         self.accept(value)
         return True
 
     def prepare(self, value: Any) -> Offer:
-        ends = find_ends(value, _NO_LIMITS, None)
+        if isinstance(value, Encoded):
+            plain = value._value()
+            return Offer(plain if self.converter is None else self.converter.incoming(plain), {})
+        ends = find_ends(value, _NO_LIMITS, None) if self.converter is None else self._ends_of(value, self.converter)
         if ends:
             with suppress(RuntimeError):  # there is no event loop, and so nobody waits
                 # If the receiver is garbage collected, the ends in this message must be dropped even if no task waits.
                 self.sender.loop.watch()
         return Offer(value, ends)
+
+    def _ends_of(self, value: Any, converter: Converter) -> Attachments:
+        if converter.checks:
+            converter.outgoing(value)
+        return ends_in(value) if converter.may_hold_ends else {}
 
     def commit(self, offer: Offer) -> bool:
         if self._places and self.can_accept():
@@ -217,7 +252,8 @@ class MessageQueue(MemoryQueue):
         for end, path in offer.ends.values():
             end._check_movable(self.receiver, path)
         new = {identity: end._moved() for identity, (end, _) in offer.take_ends().items()}
-        return _Parcel(replace_ends(offer.value, new), list(new.values()))
+        replace = replace_ends if self.converter is None else replace_in_objects
+        return _Parcel(replace(offer.value, new), list(new.values()))
 
     # --- rendezvous ---
 
@@ -304,10 +340,11 @@ class MessageQueue(MemoryQueue):
     def drop(self, item: Any) -> None:
         if type(item) is _Parcel:
             for end in item.ends:
-                end._forsake("not-taken", not_taken(self.reason))
+                end._forsake(*not_taken(self.reason))
 
     def backlog(self) -> list[Any]:
-        return [_value(item) for item in self.items]
+        values = map(_value, self.items)
+        return list(values if self.converter is None else map(self.converter.outgoing, values))
 
     def leave_by(self, outlet: Onward, loop: Loop) -> None:
         self._onward = outlet

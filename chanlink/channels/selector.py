@@ -7,6 +7,7 @@ from typing import Self
 
 import anyio
 
+from chanlink.arguments import expect
 from chanlink.errors import ChannelError
 
 from .cases import BaseCase, Case, ReceiveCase, Selected, Selection, SendCase, make_case
@@ -114,6 +115,9 @@ class Selector:
     def __init__(self) -> None:
         self._set = _Again()
 
+    def __repr__(self) -> str:
+        return f"<Selector with {len(self)} cases>"
+
     async def __aenter__(self) -> Self:
         return self
 
@@ -173,8 +177,7 @@ class _Again(Selection):
         return index
 
     def remove(self, index: int) -> None:
-        if not isinstance(index, int):
-            raise TypeError("a case is removed by the number that add() returned")
+        expect("index", index, int)
         case = self.cases.pop(index, None)
         if case is not None:
             self._ready.pop(case, None)

@@ -1,17 +1,18 @@
 """What a message may hold: ends, and plain data around them; for what it may not, an error with its path.
 
-A value is walked once on its way out: that checks what msgpack would not (keys, depth, how many values there are),
-finds the ends in it and wraps foreign streams. Containers of plain values, which is nearly all of them, are passed by
-two calls that run in C.
+A value is walked before it goes out: that checks what msgpack would not (keys, depth, how many values there are).
+Plain data, which is nearly every message, is known by one short walk, `count_plain`. `find_ends` walks what it does not
+pass: it finds the ends, wraps foreign streams, and knows the path of what can't be sent.
 """
 
 import abc
 import datetime
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, NamedTuple, Self
 
 import msgpack
 
+from chanlink.arguments import with_article
 from chanlink.errors import EncodeError, LimitReached
 from chanlink.limits import MAX_DEPTH, MAX_ENDS, PeerLimits
 
@@ -21,6 +22,14 @@ PLAIN = frozenset([type(None), bool, int, float, str, bytes, bytearray])
 """The types of plain data."""
 PLAIN_KEYS = frozenset([str, int, bytes])
 """The types that keys may have."""
+LONG_BYTES = 65_536
+"""From this length on, bytes are sent from where they are, and not copied into the message."""
+_SHORT = PLAIN - {bytes}
+_CONTAINERS = (dict, list, tuple)
+_MANY = 64
+"""Of so many values, the types are looked at by one call that runs in C; for fewer, it takes longer."""
+INT_KEY = 2**40
+"""More than there can be values: so one number counts both."""
 _MAX_STEP = 64
 """Characters of a key in a path: whose data goes out may not be its author."""
 
@@ -71,15 +80,37 @@ Wrap = Callable[[object], End | None]
 """Makes an end of a foreign stream; None for anything else."""
 
 
-def is_plain(value: object, types: frozenset[type] = PLAIN) -> bool:
-    """Whether a value holds nothing but plain data (of some types), at most one level deep. False for much that is
-    data, too."""
+def count_plain(value: Any, depth: int, longest: int = LONG_BYTES) -> int:
+    """How many values there are in `value`, keys among them, if it is plain data that nests no deeper; 0 if not.
+
+    Keys that are ints count `INT_KEY` each besides. Also 0 for much that is data (a time, a subclass, a `memoryview`),
+    and for bytes of length `longest` and more.
+    """
     kind = type(value)
     if kind is dict:
-        return PLAIN_KEYS.issuperset(map(type, value)) and types.issuperset(map(type, value.values()))  # type: ignore[attr-defined, call-overload]
-    if kind is list:
-        return types.issuperset(map(type, value))  # type: ignore[call-overload]
-    return kind in types
+        count, items = 1 + 2 * len(value), value.values()
+        for key in value:
+            if (kind := type(key)) is not str:
+                if kind is int:
+                    count += INT_KEY
+                elif kind is not bytes:
+                    return 0
+    elif kind is list or kind is tuple:
+        count, items = 1 + len(value), value
+    elif kind in _SHORT:
+        return 1
+    else:
+        return int(kind is bytes and len(value) < longest)
+    if depth == 0:
+        return 0
+    if count > _MANY and PLAIN.issuperset(map(type, items)):  # bytes among many are copied, however long they are
+        return count
+    for one in items:
+        if (kind := type(one)) not in _SHORT and (kind is not bytes or len(one) >= longest):
+            if not (inner := count_plain(one, depth - 1, longest)):
+                return 0
+            count += inner - 1
+    return count
 
 
 def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachments:
@@ -98,6 +129,24 @@ def find_ends(value: object, limits: PeerLimits, wrap: Wrap | None) -> Attachmen
         if walk.int_keys > limits.message_int_keys:
             raise LimitReached("message_int_keys", limits.message_int_keys)
     return walk.ends
+
+
+class Measures(NamedTuple):
+    """What a peer may have bounds for, of a value."""
+
+    values: int
+    int_keys: int
+    depth: int
+    """How deep lists and maps nest: 0 of a number."""
+
+
+def measure(value: object) -> Measures:
+    """Measure a value that holds no ends. Raises `EncodeError` if it does, or holds anything else that is no data."""
+    walk = _Walk(lambda item: None)
+    walk.visit(value, None, MAX_DEPTH)
+    for _, path in walk.ends.values():
+        raise EncodeError("an end can be sent once only: nothing that is encoded in advance can hold one", path)
+    return Measures(walk.values, walk.int_keys, MAX_DEPTH - walk.depth_left)
 
 
 Path = tuple["Path", object, bool] | None
@@ -128,11 +177,13 @@ class _Walk:
         self.wrap = wrap
         self.values = 1
         self.int_keys = 0
+        self.depth_left = MAX_DEPTH
+        """Of what nests deepest."""
 
     def visit(self, item: object, path: Path, depth: int) -> None:
         if type(item) in PLAIN:
             return
-        if isinstance(item, dict | list | tuple) and not isinstance(item, msgpack.ExtType):
+        if isinstance(item, _CONTAINERS) and not isinstance(item, msgpack.ExtType):
             if depth == 0:
                 raise EncodeError("it nests too deep", path_text(path))
             self.visit_items(item, path, depth - 1)
@@ -153,24 +204,36 @@ class _Walk:
 
     def visit_items(self, container: dict[Any, Any] | list[Any] | tuple[Any, ...], path: Path, depth: int) -> None:
         self.values += len(container)
-        if isinstance(container, dict):
+        if depth < self.depth_left:
+            self.depth_left = depth
+        items: Iterable[Any] = container
+        steps: Iterable[tuple[object, Any]]
+        if of_dict := isinstance(container, dict):
             self.values += len(container)
+            items, steps = container.values(), container.items()
             if self.wrap is not None:
                 self.visit_keys(container, path)
-            if not PLAIN.issuperset(map(type, container.values())):
-                for key, item in container.items():
-                    self.visit(item, (path, key, True), depth)
-        elif not PLAIN.issuperset(map(type, container)):
-            for index, item in enumerate(container):
-                self.visit(item, (path, index, False), depth)
+        else:
+            steps = enumerate(container)
+        if len(container) > _MANY and PLAIN.issuperset(map(type, items)):
+            return
+        for step, item in steps:
+            if type(item) not in PLAIN:
+                self.visit(item, (path, step, of_dict), depth)
 
     def visit_keys(self, container: dict[Any, Any], path: Path) -> None:
-        kinds = set(map(type, container))
-        if kinds == {str}:  # the common case
+        for key in container:
+            if type(key) is not str:
+                break
+        else:  # the common case
             return
-        if not kinds <= PLAIN_KEYS:
+        if not PLAIN_KEYS.issuperset(map(type, container)):
             _check_keys(container, path)
         self.int_keys += sum(isinstance(key, int) for key in container)
+
+
+_MARKS_OF_RECORDS = ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__")
+"""What dataclasses, structs of msgspec and attrs classes have."""
 
 
 def _check_leaf(item: object, path: Path) -> None:
@@ -187,13 +250,14 @@ def _check_leaf(item: object, path: Path) -> None:
             raise EncodeError("a memoryview with gaps", path_text(path))
     elif not isinstance(item, int | float | str | bytes | bytearray):
         # (Subclasses of these, such as an IntEnum, are as good as they.)
-        raise EncodeError(f"a {type(item).__name__} can't be sent", path_text(path))
+        hint = " where no type is given for it" if any(hasattr(type(item), mark) for mark in _MARKS_OF_RECORDS) else ""
+        raise EncodeError(f"{with_article(type(item))} can't be sent{hint}", path_text(path))
 
 
 def _check_keys(value: dict[Any, Any], path: Path) -> None:
     for key in value:
         if isinstance(key, bool) or not isinstance(key, str | int | bytes):
-            raise EncodeError(f"a {type(key).__name__} can't be a key ({key!r:.40})", path_text(path))
+            raise EncodeError(f"{with_article(type(key))} can't be a key ({key!r:.40})", path_text(path))
 
 
 def replace_ends(value: Any, new: Mapping[int, End]) -> Any:

@@ -233,12 +233,33 @@ class Countdown:
     def __init__(self, seconds: float) -> None:
         self.left = seconds
         self.scope = CancelScope()
+        self._timer: Any = None
 
     def shorten(self, seconds: float) -> None:
         """No more than this are left."""
         self.left = min(self.left, seconds)
 
+    def start(self, loop: Any) -> None:
+        """Count by timers of asyncio's event loop, until `stop`: a task costs more than most of what is limited."""
+        self._wait(loop, self.left / STEPS)
+
+    def _wait(self, loop: Any, step: float) -> None:
+        if self.left > 0:
+            seconds = min(step, self.left)
+            self._timer = loop.call_later(seconds, self._waited, loop, step, seconds)
+        else:
+            self.scope.cancel()
+
+    def _waited(self, loop: Any, step: float, seconds: float) -> None:
+        self.left -= seconds
+        self._wait(loop, step)
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
     async def run(self) -> None:
+        """Count in a task, until it is cancelled."""
         step = self.left / STEPS
         while self.left > 0:
             await anyio.sleep(min(step, self.left))
@@ -250,7 +271,15 @@ class Countdown:
 async def within(seconds: float) -> AsyncGenerator[Countdown, None]:
     """As `anyio.move_on_after`, an async context manager: but what arrives while our event loop stands still is in
     time."""
-    countdown = Countdown(seconds)
+    countdown, loop = Countdown(seconds), current_token().native_token
+    if hasattr(loop, "call_later"):
+        with countdown.scope:
+            countdown.start(loop)
+            try:
+                yield countdown
+            finally:
+                countdown.stop()
+        return
     async with tasks_beside() as tasks:
         tasks.start_soon(countdown.run)
         try:

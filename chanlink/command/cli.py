@@ -6,16 +6,31 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import chanlink
 from chanlink.printing import printable_traceback
 
-from .commands import bench, cat, completion, forward, identity, keygen, peers, ping, top
+from .commands import (
+    bench,
+    cat,
+    completion,
+    daemon,
+    directory,
+    forward,
+    graph,
+    hosts,
+    identity,
+    keygen,
+    peers,
+    ping,
+    queue,
+    top,
+)
 from .interrupts import die_of, end_though_first, let_interrupts_end_us, let_interrupts_raise
 from .output import complain, finish, note, prepare, refuse_output
 from .problems import Usage, explain, first_of
 
-VERSION = "0.1.0"
 FAILED, USAGE = 1, 2
-COMMANDS = (keygen, identity, peers, ping, cat, forward, bench, top, completion)
+COMMANDS = (keygen, identity, peers, hosts, ping, cat, forward, bench, top, graph, queue, directory, daemon, completion)
 
 DESCRIPTION = "Keys, connections and byte streams of chanlink: encrypted, and authenticated by keys as ssh has them."
 NOTES = """\
@@ -27,11 +42,13 @@ examples:
   tar c src | chanlink cat tcp://build:9323 upload   bytes to a service
   chanlink forward --listen tcp://127.0.0.1:8080 tcp://build:9323 --to tcp://127.0.0.1:80
 
-ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given) or unix:/PATH. Each command has examples of its own:
-chanlink COMMAND --help. The exit status is 0, 1 when something went wrong, 2 for wrong arguments.
+ADDRESS is tcp://HOST:PORT (the port is 9323 if none is given) or unix:/PATH; where we connect, also a name in
+~/.config/chanlink/hosts.toml (see chanlink hosts), or chanlink://NAME (see chanlink directory). Each command has
+examples of its own: chanlink COMMAND --help. The exit status is 0, 1 when something went wrong, 2 for wrong arguments.
 
 environment:
   CHANLINK_IDENTITY     our private key, in place of ~/.config/chanlink/id_ed25519
+  CHANLINK_DIRECTORY    whom to ask where chanlink://NAME is: 'tcp://HOST:PORT ssh-ed25519 AAAA...'
   CHANLINK_EVENT_LOOP   asyncio (the default), uvloop or trio
   CHANLINK_SUITES       the record suites that may be used: aegis256, chachapoly
 """
@@ -75,7 +92,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         "chanlink", description=DESCRIPTION, epilog=NOTES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--version", action="version", version=f"chanlink {VERSION}")
+    parser.add_argument("--version", action="version", version=f"chanlink {chanlink.__version__}")
     parser.set_defaults(parser=parser)  # for completion.py
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:

@@ -14,14 +14,14 @@ TRIES = 3
 """For a passphrase, as ssh has it."""
 
 
-def load_ours(options: argparse.Namespace) -> chanlink.Identity | chanlink.PublicKey | None:
+def load_ours(options: argparse.Namespace) -> "chanlink.Identity | chanlink.PublicKey | None":
     """Our identity. Of one in an agent this is the public half, or None for the only one that it holds."""
     if options.agent:
         return None if options.identity is None else public_key(options.identity)
     return load_identity(options.identity) if options.identity is not None else default_identity()
 
 
-def default_identity() -> chanlink.Identity:
+def default_identity() -> "chanlink.Identity":
     """That of the user, made at first use."""
     path = default_path()
     missing = not os.path.lexists(os.path.expanduser(path))
@@ -35,7 +35,7 @@ def default_path() -> str:
     return os.environ.get("CHANLINK_IDENTITY") or DEFAULT_IDENTITY
 
 
-def load_identity(path: str) -> chanlink.Identity:
+def load_identity(path: str) -> "chanlink.Identity":
     """The key in a file; its passphrase, if it has one, is asked for at the terminal."""
     try:
         return chanlink.Identity.load(path)
@@ -45,7 +45,7 @@ def load_identity(path: str) -> chanlink.Identity:
         return _ask(path, exc)
 
 
-def _ask(path: str, problem: Exception) -> chanlink.Identity:
+def _ask(path: str, problem: Exception) -> "chanlink.Identity":
     import getpass
 
     try:
@@ -65,12 +65,20 @@ def _ask(path: str, problem: Exception) -> chanlink.Identity:
     raise AssertionError("the last try returns or raises")
 
 
-async def our_identity(options: argparse.Namespace) -> chanlink.Identity:
+async def our_identity(options: argparse.Namespace) -> "chanlink.Identity":
     loaded = options.loaded
-    return loaded if isinstance(loaded, chanlink.Identity) else await chanlink.Identity.from_agent(loaded)
+    if isinstance(loaded, chanlink.Identity):
+        return loaded
+    identity = await chanlink.Identity.from_agent(loaded)
+    return identity.showing(options.identity.removesuffix(".pub")) if is_file(options.identity) else identity
 
 
-def public_key(text: str) -> chanlink.PublicKey:
+def is_file(text: str | None) -> bool:
+    """Whether a public key on the command line is said by the name of a file: then more may lie beside that."""
+    return text is not None and text != "-" and not text.startswith("ssh-")
+
+
+def public_key(text: str) -> "chanlink.PublicKey":
     """A key from the command line: itself, a .pub file, or ``-`` for standard input."""
     if text.startswith("ssh-"):
         return chanlink.PublicKey.parse(text)

@@ -6,6 +6,14 @@ from typing import Any
 AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
 KNOWN_PEERS = "~/.config/chanlink/known_peers"
 DEFAULT_IDENTITY = "~/.config/chanlink/id_ed25519"
+HOSTS = "~/.config/chanlink/hosts.toml"
+JOBS = "jobs"
+LONGEST_LIFE = 3_600
+"""Seconds for which an entry in a directory holds."""
+LONGEST_ID = 200
+"""Characters of the id of a job."""
+SERVER = f"the server: tcp://HOST:PORT, unix:/PATH, chanlink://NAME, or a name in {HOSTS}"
+"""The help of an argument that is one."""
 
 
 def add_command(commands: Any, name: str, description: str, notes: str, **kwargs: Any) -> argparse.ArgumentParser:
@@ -20,6 +28,13 @@ def add_command(commands: Any, name: str, description: str, notes: str, **kwargs
         **kwargs,
     )
     parser.set_defaults(command=name, announces=False)
+    return parser
+
+
+def add_action(actions: Any, command: str, name: str, description: str, notes: str) -> argparse.ArgumentParser:
+    """An action of a subcommand that has several."""
+    parser = add_command(actions, name, description, notes)
+    parser.set_defaults(command=f"{command} {name}")
     return parser
 
 
@@ -57,6 +72,12 @@ def add_expectations(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="trust whoever answers if that file does not know the server, and remember its key there",
     )
+    parser.add_argument(
+        "--trust-directory",
+        action="store_true",
+        help="of chanlink://NAME: believe the directory ($CHANLINK_DIRECTORY) which key it has, if that file does not "
+        "know it",
+    )
     add_psk(parser)
     parser.add_argument(
         "--wait",
@@ -70,6 +91,18 @@ def add_expectations(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_queue(parser: argparse.ArgumentParser) -> None:
+    """For a command that is about a queue of jobs: what that is called on its server."""
+    parser.add_argument("--service", metavar="NAME", default=JOBS, help="the queue's (default: %(default)s)")
+
+
+def add_queue_server(parser: argparse.ArgumentParser) -> None:
+    """For a command that connects to such a queue."""
+    parser.add_argument("address", metavar="ADDRESS", help=SERVER)
+    add_queue(parser)
+    add_expectations(parser)
+
+
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """For a command that listens: who may connect."""
     parser.add_argument(
@@ -78,13 +111,19 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
         default=AUTHORIZED_PEERS,
         help=f"listening: public keys of those who may connect, one a line (default: {AUTHORIZED_PEERS})",
     )
+    parser.add_argument(
+        "--revoked",
+        metavar="FILE",
+        help="listening: what is revoked, whoever vouches for it: public keys, one a line, or a list of ssh-keygen -k",
+    )
 
 
 def add_inspection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--inspect",
         action="store_true",
-        help="listening: let chanlink top look, for those whose line in the trust file allows chanlink.top",
+        help="listening: let chanlink top and chanlink graph look, for those whose line in the trust file allows "
+        "chanlink.top",
     )
 
 
@@ -113,3 +152,23 @@ def natural(text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
     return int(text)
+
+
+def from_one(text: str) -> int:
+    value = natural(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return value
+
+
+def life(text: str) -> int:
+    value = from_one(text)
+    if value > LONGEST_LIFE:
+        raise argparse.ArgumentTypeError(f"at most {LONGEST_LIFE} s: so long clients go by what they were told")
+    return value
+
+
+def job_id(text: str) -> str:
+    if not 1 <= len(text) <= LONGEST_ID:
+        raise argparse.ArgumentTypeError(f"the id of a job has 1 to {LONGEST_ID} characters")
+    return text

@@ -17,7 +17,7 @@ from .interrupts import die_of
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
-def add_json(parser: argparse.ArgumentParser, what: str) -> None:
+def add_json(parser: "argparse._ActionsContainer", what: str) -> None:
     parser.add_argument("--json", action="store_true", help=f"print {what} as JSON")
 
 

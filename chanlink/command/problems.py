@@ -3,9 +3,12 @@
 import argparse
 import errno
 import os
+import time
 from pathlib import Path
 
 import chanlink
+
+from .options import DEFAULT_IDENTITY, HOSTS
 
 
 class Usage(Exception):
@@ -35,6 +38,14 @@ def explain(error: Exception, options: argparse.Namespace) -> str | None:
             return _explain_file(error, options)
         case chanlink.SessionError() | chanlink.ChannelError():
             return _explain_session(error, options)
+        case chanlink.CallError():
+            return _explain_call(error)
+        case chanlink.JobRefused():
+            return _explain_refused(error, options)
+        case chanlink.JobLost(cause=chanlink.SessionError() | chanlink.ChannelError() as cause):
+            return _explain_session(cause, options)
+        case chanlink.JobLost():
+            return f"{options.address}: {error.cause}; it may be of another version"
         case chanlink.ChanlinkError():
             # What the agent's module says to programs, an option says to people.
             return str(error).replace("public_key=...", "--identity FILE.pub")
@@ -62,6 +73,8 @@ def _explain_file(error: Exception, options: argparse.Namespace) -> str:
         return str(error)
     trust = getattr(options, "trust", None)
     if isinstance(error, chanlink.TrustFormatError) and trust is not None:
+        if missing != str(Path(os.path.expanduser(trust))):  # a list of what is revoked
+            return f"{error}; an empty list is made with: ssh-keygen -k -f {missing} /dev/null"
         return f"{error}; say who may connect with: chanlink peers add --trust {trust} KEY"
     psk = getattr(options, "psk", None)
     if psk is not None and missing == str(Path(os.path.expanduser(psk))):
@@ -84,12 +97,16 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
     start = f"{address}: " if address else ""
     match error:
         case chanlink.ConnectFailed():
-            here = error.code == "listen"
-            return str(error) if here else f"{error}; check the address, and that somebody listens there"
+            says_all = error.code == "listen" or str(error).startswith("chanlink://")
+            return str(error) if says_all else f"{error}; check the address, and that somebody listens there"
         case chanlink.UntrustedPeer():
             return start + _explain_untrusted(error, options)
+        case chanlink.WrongPeer() if _is_key_of_host(options):
+            return f"{start}{error}; check what {HOSTS} says of {options.host.name}"
         case chanlink.WrongPeer() if getattr(options, "peer", None) is not None:
             return f"{start}{error}; check the address, or give the right key with --peer"
+        case chanlink.WrongPeer() if getattr(options, "says_key", None) is not None:
+            return f"{start}{error}; check the address and the key in {options.says_key}"
         case chanlink.WrongPeer():
             return (
                 f"{start}{error}; if the server has a new key, replace the old one with: "
@@ -119,13 +136,69 @@ def _explain_session(error: Exception, options: argparse.Namespace) -> str:
     return f"{start}{error}"
 
 
+def _explain_refused(error: "chanlink.JobRefused", options: argparse.Namespace) -> str:
+    """What a queue does not do."""
+    if isinstance(error.__cause__, chanlink.SessionError):
+        return _explain_session(chanlink.SessionLost(error.__cause__), options)
+    start, service = f"{options.address}: ", _service(options)
+    match error.code:
+        case "no-such-service" | "wrong-kind":  # nobody took it
+            return _explain_session(chanlink.ChannelRefused(error.code), options)
+        case "not-allowed":
+            return f"{start}the service {service!r} does not take that; another one of this queue may (--service)"
+        case "draining":
+            return f"{start}the queue stops just now; what it has in a store will be there when it is started again"
+        case "store-failed":
+            return f"{start}the store of the queue fails: {error.text or 'its log says why'}"
+    return f"{start}{error}"
+
+
+def _explain_call(error: "chanlink.CallError") -> str:
+    """What a directory does not do: nothing else is called."""
+    match error:
+        case chanlink.CallRefused(code="no-such-service"):
+            return "the directory does not let our key do that: its line in the trust file there has other services"
+        case chanlink.CallFailed(code="handler-failed"):
+            return "the directory has failed; its log says why"
+        case chanlink.CallFailed(code="store-failed"):
+            return f"{error.text}: try again; its log says why"
+        case chanlink.CallFailed(code="name-taken"):
+            return f"{error.text}; take another name, or see chanlink directory remove --help"
+        case chanlink.CallFailed():
+            return error.text or error.code
+        case chanlink.CallLost():
+            return f"the directory was lost before it has answered: {error.cause}"
+    return str(error)
+
+
+def _is_key_of_host(options: argparse.Namespace) -> bool:
+    """Whether the key that we expect stands in the file of hosts."""
+    host = getattr(options, "host", None)
+    return host is not None and host.key is not None and options.peer == str(host.key)
+
+
 def _service(options: argparse.Namespace) -> str:
     return getattr(options, "service", None) or ""
 
 
-def _explain_untrusted(error: chanlink.UntrustedPeer, options: argparse.Namespace) -> str:
+def _about_our_credential(options: argparse.Namespace) -> str:
+    """What is wrong with the credential beside our key, which is not shown then; else nothing."""
+    if not isinstance(getattr(options, "loaded", None), chanlink.Identity):
+        return ""
+    file = f"{options.identity or os.environ.get('CHANLINK_IDENTITY') or DEFAULT_IDENTITY}-cert.pub"
+    try:
+        credential = chanlink.Credential.load(file)
+    except chanlink.KeyFormatError:
+        return ""
+    now = time.time()
+    if credential.holds(int(now)):
+        return ""
+    return f"{file} is not shown: it {'has ended' if now >= credential.valid_before else 'is not valid yet'}"
+
+
+def _explain_untrusted(error: "chanlink.UntrustedPeer", options: argparse.Namespace) -> str:
     if error.remote:
-        return f"the server does not trust our key; {error.advice}"
+        return f"the server does not trust our key; {_about_our_credential(options) or error.advice}"
     if error.key:
         return (
             f"the server has the key {error.fingerprint}, which is not known; if it is the right one: "

@@ -48,6 +48,10 @@ class Visitor:
         """Whether it is not its fault that there is no session."""
         self._steps = 0
 
+    def closed_by(self, close: Callable[[], None]) -> None:
+        """This closes it from now on."""
+        self.close = close
+
     def step(self) -> None:
         """A part of its time has gone by; when all of it has, it is closed."""
         self._steps += 1

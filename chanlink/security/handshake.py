@@ -8,59 +8,71 @@ failed is for our log only.
 """
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-import anyio
 import msgpack
 from anyio.abc import ByteStream
 
 from chanlink import clock
-from chanlink.errors import ConnectionLost, HandshakeError, SessionClosed, SessionError, UntrustedPeer
+from chanlink.errors import (
+    HandshakeError,
+    ServerTooOld,
+    SessionClosed,
+)
+from chanlink.features import CREDENTIAL_RENEWAL, FEATURES, ONE_SERVICE
 from chanlink.limits import Limits, PeerLimits
-from chanlink.security.keys.certificate import Certificate, Role, which_clock
+from chanlink.security.keys.certificate import Role, which_clock
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState
-from chanlink.security.noise.x25519 import DHLEN
-from chanlink.transport.base import BROKEN, receive_exactly
+from chanlink.security.resuming.agreement import Agreement, to_milliseconds
 
-from . import suites
-from .buffers import RECEIVE, loop_buffers
+from .buffers import Buffers, loop_buffers
+from .hello import (
+    MAX_HANDSHAKE_MESSAGE,
+    hello_of,
+    offered,
+    receive_prefixed,
+    send,
+)
 from .noise_stream import NoiseStream
-from .payloads import ANSWER, FIRST, HELLO, OFFER, read
-from .records import LENGTH, WELCOME, prefixed
-from .rekey import RecordKeys, Thresholds, secrets_of
+from .payloads import OFFER, read
+from .records import prefixed
+from .rekey import RecordKeys, Secrets, Thresholds, secrets_of
+from .showing import Shown, agreed_of, presented, understood
 from .statics import Statics
 from .suites import Suite
 
-MAGIC = b"chanlink"
-VERSION = 1
-MAX_OFFER = 1_024
-MAX_HANDSHAKE_MESSAGE = 4_096
-REFUSAL = 1.0
-"""Seconds that a refused client has to read why."""
-
 NO_TURN = "too many handshakes from our address fail, says the server, which has not proved who it is; try again later"
 
-Admit = Callable[[PublicKey], Grant]
-"""Says what the peer with this key may do. To end the handshake, it raises `WrongPeer`, `UntrustedPeer` or
+Admit = Callable[[Presented], Grant]
+"""Says what the peer that has shown this may do. To end the handshake, it raises `WrongPeer`, `UntrustedPeer` or
 `SessionClosed`."""
-
-_HUNG_UP = "the peer closed the connection during the handshake"
 
 
 class Authenticated(NamedTuple):
     """What a handshake gives."""
 
     stream: NoiseStream
-    key: PublicKey
-    """The peer's identity."""
+    presented: Presented
+    """What the peer has shown of itself."""
     peer_limits: PeerLimits
     grant: Grant
     """What the peer may do."""
     round_trip: float
+    features: frozenset[str]
+    """Those that both sides have listed."""
+    agreement: Agreement | None = None
+    """That the session may outlive this connection; None if it may not."""
+    service: str = ""
+    """The only service that the session is for; empty if it is for all."""
+
+    @property
+    def key(self) -> PublicKey:
+        """The peer's identity."""
+        return self.presented.key
 
 
 # --- the handshake -----------------------------------------------------------------------------
@@ -73,40 +85,111 @@ async def handshake_as_client(
     limits: Limits,
     *,
     eager: bool = False,
+    resume: float = 0.0,
+    early: bool = False,
+    service: str = "",
+    features: Collection[str] = FEATURES,
     thresholds: Thresholds | None = None,
 ) -> Authenticated:
     """Authenticate as the side that connected.
 
-    ``admit`` is asked before this side shows its own identity. Raises `HandshakeError`, or `SessionClosed` when the
-    server refuses for another reason than the client's key; the caller closes the transport then.
+    ``admit`` is asked before this side shows its own identity. With ``resume`` it asks for so many seconds in which it
+    may come back; what it is granted is the `Agreement`, which an ``eager`` client can't wait for. With ``early`` it
+    asks for a prekey, which is in the welcome. With ``service`` the session is for that alone. Raises `HandshakeError`,
+    or `SessionClosed` when the server refuses for another reason than the client's key; the caller closes the transport
+    then.
     """
-    hello = _hello(statics.pattern)
-    noise, certificate = await statics.begin(hello)
+    noise, shown, found = await ask(transport, statics)
+    grant = admit(found.presented)
+    answer = answer_to(found, shown, limits, features, service)
+    if resume:
+        answer["resume"] = to_milliseconds(resume)
+    if early:
+        answer["early"] = 1
+    stream = await answer_with(transport, noise, found, answer, statics, thresholds)
+    if not eager:
+        await stream.receive_welcome()
+    agreement = Agreement.read(stream.welcome, stream.export, resume) if resume else None
+    agreed = agreed_of(features, found.offer)
+    return Authenticated(
+        stream, found.presented, found.peer_limits, grant, found.round_trip, agreed, agreement, service
+    )
+
+
+class Found(NamedTuple):
+    """What a client knows once the server has answered."""
+
+    presented: Presented
+    offer: dict[str, Any]
+    suite: Suite
+    peer_limits: PeerLimits
+    round_trip: float
+
+    @property
+    def key(self) -> PublicKey:
+        return self.presented.key
+
+
+async def ask(transport: ByteStream, statics: Statics, *, passed: bytes = b"") -> tuple[HandshakeState, Shown, Found]:
+    """Send message 1, and read message 2. Raises as `handshake_as_client`.
+
+    ``passed`` is what has gone over the connection before, both ways, where another handshake was declined.
+    """
+    hello = b"" if passed else hello_of(statics.pattern)
+    noise, shown = await statics.begin(passed or hello)
     first = b"" if statics.psk is None else msgpack.packb({"time": int(time.time())})
     began = clock.now()
-    await _send(transport, hello + prefixed(noise.write_message(first)))
-    message = await _receive_answer(transport, statics)
+    await send(transport, hello + prefixed(noise.write_message(first)))
+    message = await receive_answer(transport, statics)
     if not message:
         raise SessionClosed("busy", NO_TURN)
     offer = read(noise.read_message(message), OFFER)
     round_trip = clock.now() - began
-    key = _verified(offer, noise.rs, Role.SERVER)
-    suite = _offered(offer["suite"])
-    peer_limits = PeerLimits(**offer.get("limits", {}))
-    grant = admit(key)
-    answer = {"certificate": certificate.to_map(), "peer": key.raw, "limits": _limits_map(limits)}
-    await _send(transport, prefixed(noise.write_message(msgpack.packb(answer))))
-    stream = _stream(transport, noise, suite, Role.CLIENT, thresholds)
-    stream.expect_welcome(statics.identity.public_key)
-    if not eager:
-        await stream.receive_welcome()
-    return Authenticated(stream, key, peer_limits, grant, round_trip)
+    server, suite = presented(offer, noise.rs, Role.SERVER), offered(offer["suite"])
+    return noise, shown, Found(server, offer, suite, PeerLimits(**offer.get("limits", {})), round_trip)
 
 
-async def _receive_answer(transport: ByteStream, statics: Statics) -> bytes:
+def answer_to(
+    found: Found, shown: Shown, limits: Limits, features: Collection[str], service: str = ""
+) -> dict[str, Any]:
+    """What message 3 says to this server in any case. Raises `ServerTooOld` where it can't say the service."""
+    answer = {**shown.entries(), "peer": found.key.raw, **understood(limits, features)}
+    if not service:
+        return answer
+    if ONE_SERVICE not in agreed_of(features, found.offer):
+        raise ServerTooOld("the server would let this side use all services, it knows of no sessions for one")
+    return answer | {"service": service}
+
+
+async def answer_with(
+    transport: ByteStream,
+    noise: HandshakeState,
+    found: Found,
+    answer: dict[str, Any],
+    statics: Statics,
+    thresholds: Thresholds | None = None,
+) -> NoiseStream:
+    """Send message 3, after which the server is to send its welcome. Raises `HandshakeError`."""
+    secrets = await finish_as_client(transport, noise, answer)
+    keys, buffers = keys_for(secrets, found.suite, Role.CLIENT, thresholds)
+    if CREDENTIAL_RENEWAL in agreed_of(answer["features"], found.offer):
+        keys.expect_credentials()
+    stream = NoiseStream(transport, keys, secrets, buffers)
+    resumes = "resume" in answer or "session" in answer
+    stream.expect_welcome(statics.identity.public_key, resumes=resumes)
+    return stream
+
+
+async def finish_as_client(transport: ByteStream, noise: HandshakeState, answer: dict[str, Any]) -> Secrets:
+    """Send message 3: what remains is these secrets, no record has been sealed or opened. Raises `HandshakeError`."""
+    await send(transport, prefixed(noise.write_message(msgpack.packb(answer))))
+    return secrets_of(noise)
+
+
+async def receive_answer(transport: ByteStream, statics: Statics) -> bytes:
     """The server's message. A server that does not want to talk to us says nothing, so that we can only guess why."""
     try:
-        return await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
+        return await receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)
     except HandshakeError as exc:
         if exc.__cause__ is None:  # it has said something
             raise
@@ -117,149 +200,11 @@ async def _receive_answer(transport: ByteStream, statics: Statics) -> bytes:
         raise HandshakeError(text, code="no-answer") from exc.__cause__
 
 
-async def handshake_as_server(
-    transport: ByteStream,
-    statics: Statics,
-    admit: Admit,
-    limits: Limits,
-    *,
-    thresholds: Thresholds | None = None,
-) -> Authenticated:
-    """Authenticate as the side that accepted the connection.
-
-    Raises `UntrustedPeer`, or another `SessionClosed` of ``admit``, after having told the client so, and
-    `HandshakeError` without a word to anybody.
-    """
-    hello, suite = await _receive_hello(transport, statics.pattern)
-    noise, certificate = await statics.begin(hello)
-    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, statics)
-    began = clock.now()
-    offer = {"certificate": certificate.to_map(), "suite": suite.name, "limits": _limits_map(limits)}
-    await _send(transport, prefixed(noise.write_message(msgpack.packb(offer))))
-    answer = read(noise.read_message(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE)), ANSWER)
-    round_trip = clock.now() - began
-    key = _verified(answer, noise.rs, Role.CLIENT)
-    peer_limits = PeerLimits(**answer.get("limits", {}))
-    if answer["peer"] != statics.identity.public_key.raw:
-        raise HandshakeError("the client believes that it talks to another server")
-    try:
-        grant = admit(key)
-    except (UntrustedPeer, SessionClosed) as exc:
-        await _refuse(transport, _stream(transport, noise, suite, Role.SERVER, thresholds), key, exc)
-        raise
-    stream = _stream(transport, noise, suite, Role.SERVER, thresholds)
-    await _send_welcome(stream, "", key)
-    return Authenticated(stream, key, peer_limits, grant, round_trip)
-
-
-async def turn_away(transport: ByteStream, statics: Statics) -> None:
-    """Tell a client that there is no handshake for it now (protocol section 2). Raises as `handshake_as_server`.
-
-    It costs no operation on the curve; with a pre-shared key, only a client that has it is told.
-    """
-    hello, _ = await _receive_hello(transport, statics.pattern)
-    noise, _ = await statics.begin(hello)
-    _check_first(await _receive_prefixed(transport, MAX_HANDSHAKE_MESSAGE), noise, statics)
-    await _send(transport, prefixed(b""))
-    await transport.send_eof()
-
-
-def _check_first(message: bytes, noise: HandshakeState, statics: Statics) -> None:
-    """Read the client's first message. With a pre-shared key, it must be a fresh one."""
-    payload = noise.read_message(message)
-    if statics.psk is not None:
-        said = read(payload, FIRST)["time"]
-        statics.replay_guard.check(message[:DHLEN], said, time.time(), clock.now())
-    elif payload:
-        raise HandshakeError("the first message has a payload")
-
-
-def _stream(
-    transport: ByteStream, noise: HandshakeState, suite: Suite, role: Role, thresholds: Thresholds | None
-) -> NoiseStream:
-    """What remains of a handshake."""
-    secrets = secrets_of(noise)
-    client_side, now = role is Role.CLIENT, clock.now()
-    buffers = loop_buffers()
+def keys_for(
+    secrets: Secrets, suite: Suite, role: Role, thresholds: Thresholds | None = None
+) -> tuple[RecordKeys, Buffers]:
+    """What seals and opens records from here on, and the room for them."""
+    buffers, now = loop_buffers(), clock.now()
+    client_side = role is Role.CLIENT
     keys = RecordKeys(secrets, suite, client_side=client_side, now=now, plain=buffers.plain, thresholds=thresholds)
-    return NoiseStream(transport, keys, secrets, buffers)
-
-
-async def _send_welcome(stream: NoiseStream, code: str, key: PublicKey, text: str = "") -> None:
-    said = {"code": code, "you": key.raw}
-    try:
-        await stream.send_record(WELCOME, msgpack.packb({**said, "text": text} if text else said))
-    except ConnectionLost as exc:
-        raise HandshakeError(_HUNG_UP) from exc
-
-
-async def _refuse(
-    transport: ByteStream, stream: NoiseStream, key: PublicKey, why: UntrustedPeer | SessionClosed
-) -> None:
-    """Tell an authenticated client why there is no session, so that the reason arrives (protocol section 3.3)."""
-    code, text = (why.code, why.text) if isinstance(why, SessionClosed) else ("untrusted", "")
-    # It may have hung up: it is refused in any case.
-    with suppress(SessionError, anyio.EndOfStream, *BROKEN), anyio.move_on_after(REFUSAL):
-        await _send_welcome(stream, code, key, text)
-        await stream.send_close(code, text)
-        while True:  # a reset because of what was not read would overtake the reason
-            await transport.receive(RECEIVE)
-
-
-def _hello(pattern: str) -> bytes:
-    offer = msgpack.packb({"pattern": pattern, "suites": suites.offer()})
-    return MAGIC + bytes([VERSION]) + prefixed(offer)
-
-
-def _offered(name: str) -> Suite:
-    """The suite that the server chose."""
-    if name not in suites.offer():
-        raise HandshakeError("the server chose a record suite that was not offered")
-    return suites.suite(name)
-
-
-async def _receive_hello(transport: ByteStream, pattern: str) -> tuple[bytes, Suite]:
-    """Read the client's hello: all of its bytes (the prologue), and our choice. Nine of them tell a client that speaks
-    something else."""
-    start = await _receive(transport, len(MAGIC) + 1)
-    if start[:-1] != MAGIC:
-        raise HandshakeError("the client does not speak chanlink")
-    if start[-1] != VERSION:
-        raise HandshakeError(f"the client speaks version {start[-1]}")
-    packed = await _receive_prefixed(transport, MAX_OFFER)
-    offer = read(packed, HELLO)
-    if offer["pattern"] != pattern:
-        raise HandshakeError("the client and this side do not both have a pre-shared key, or it wants another pattern")
-    if (suite := suites.choose(offer["suites"])) is None:
-        raise HandshakeError("the client offers no record suite that this side can use")
-    return start + prefixed(packed), suite
-
-
-def _verified(payload: dict[str, Any], static: bytes, role: Role) -> PublicKey:
-    certificate = Certificate(**payload["certificate"])
-    return certificate.verify(static, role, int(time.time()))
-
-
-def _limits_map(limits: Limits) -> dict[str, int]:
-    return {name: getattr(limits, name) for name in PeerLimits.__slots__}
-
-
-async def _receive_prefixed(transport: ByteStream, limit: int) -> bytes:
-    (length,) = LENGTH.unpack(await _receive(transport, LENGTH.size))
-    if length > limit:
-        raise HandshakeError("a handshake message is too long")
-    return await _receive(transport, length)
-
-
-async def _receive(transport: ByteStream, length: int) -> bytes:
-    try:
-        return await receive_exactly(transport, length)
-    except (anyio.EndOfStream, *BROKEN) as exc:
-        raise HandshakeError(_HUNG_UP) from exc
-
-
-async def _send(transport: ByteStream, data: bytes) -> None:
-    try:
-        await transport.send(data)
-    except BROKEN as exc:
-        raise HandshakeError(_HUNG_UP) from exc
+    return keys, buffers

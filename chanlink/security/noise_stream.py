@@ -43,7 +43,7 @@ class NoiseStream(SecureStream):
         self._writer = RecordWriter(keys, buffers.sealed)
         self._reader = RecordReader(keys, buffers.arrived)
         self._in_send = False
-        self._unsent = b""  # of records, after `send_now`
+        self._unsent: bytes | memoryview = b""  # of records, after `send_now`
         self._closed = False
         self._wake_writer: Callable[[], None] = lambda: None
         forget_in_child(self)
@@ -122,10 +122,19 @@ class NoiseStream(SecureStream):
         return self._transport.sent_at
 
     def has_output(self) -> bool:
-        return bool(self._unsent) or self._keys.has_record(clock.now())
+        return bool(self._unsent) or self._has_rekey() or self._writer.has_more
+
+    def _has_rekey(self) -> bool:
+        """Whether the renewal of keys has something to say."""
+        return self._keys.has_record(clock.now()) and not self._writer.closed
 
     def on_output(self, wake: Callable[[], None]) -> None:
         self._wake_writer = wake
+
+    def begin_epoch(self) -> None:
+        """Have the next record begin a new epoch: somebody else may have the keys of this one."""
+        self._keys.begin_epoch()
+        self._wake_writer()
 
     async def send_record(self, kind: int, body: bytes) -> None:
         """Send one record."""
@@ -133,9 +142,22 @@ class NoiseStream(SecureStream):
         self._writer.add_record(kind, body)
         await self.send_parts([])
 
+    def acknowledge(self, count: int) -> None:
+        """Have this count leave with the next send, before data that waits."""
+        self._writer.acknowledge(count)
+
+    def show_credential(self, blob: bytes) -> None:
+        if self._keys.may_show and not (self._closed or self._writer.closed):
+            self._writer.show(blob)
+            self._wake_writer()
+
+    def add_close(self, code: str, text: str = "") -> None:
+        """Have the close record leave with the next send, behind data; this half of the connection goes on."""
+        self._writer.add_record(CLOSE, _close(code, text))
+
     async def send_close(self, code: str, text: str = "") -> None:
         """Send the close record and end this half of the connection."""
-        await self.send_record(CLOSE, msgpack.packb({"code": code[:MAX_CODE], "text": text[:256]}))
+        await self.send_record(CLOSE, _close(code, text))
         self._closed = True
         try:
             await self._transport.send_eof()
@@ -148,15 +170,22 @@ class NoiseStream(SecureStream):
             await self.send_close("")
 
     async def aclose(self) -> None:
-        """Say goodbye if that was not done, and close the connection."""
+        """Say goodbye if that was not done, and close the connection.
+
+        One that carries a part of a session only is closed without a word.
+        """
         try:
-            if not self._closed and not self._in_send:
+            if not (self._closed or self._in_send or self._reader.counts):
                 await checkpoint_if_cancelled()  # a stream that is closed forcefully says nothing
                 await self.send_close("")
         except ConnectionLost:
             pass  # nobody is there to hear it
         finally:
             await self._transport.aclose()
+
+    def close_now(self) -> bool:
+        """As the `Transport` below: without a word, if that needs no waiting."""
+        return self._transport.close_now()
 
     # --- in ---
 
@@ -172,22 +201,37 @@ class NoiseStream(SecureStream):
             return body[:max_bytes]
         return body
 
-    async def receive_all(self, take: Callable[[Iterable[bytes]], None]) -> NoReturn:
+    async def receive_all(
+        self, take: Callable[[Iterable[bytes]], None], news: Callable[[], None] = lambda: None
+    ) -> NoReturn:
+        """As a `SecureStream`; ``news`` is called behind data when `take_count` or `peer_ended` have something new."""
         reader = self._reader
-        if reader.bodies:
-            take(reader.take_all())
 
         def look() -> None:
             self._read()
-            if reader.bodies:
-                take(reader.take_all())
+            self._hand_up(take, news)
             self._check_receive()
 
+        self._hand_up(take, news)
         self._check_receive()
         try:
             await self._transport.each_time_readable(look)
         except BROKEN as exc:  # it was closed
             raise reader.lost() from exc
+
+    async def receive_some(self, take: Callable[[Iterable[bytes]], None], news: Callable[[], None]) -> None:
+        """As `receive_all`, for one read."""
+        if not (self._reader.bodies or self._reader.has_news):
+            await self._receive_more()
+        self._hand_up(take, news)
+
+    def _hand_up(self, take: Callable[[Iterable[bytes]], None], news: Callable[[], None]) -> None:
+        reader = self._reader
+        if reader.bodies:
+            take(reader.take_all())
+        if reader.has_news:
+            reader.forget_news()
+            news()
 
     async def _receive_more(self) -> None:
         """Wait for something, and open all records that are whole then."""
@@ -214,7 +258,7 @@ class NoiseStream(SecureStream):
         """Whether there can be more; this side may also have to renew keys, though it has nothing else to send."""
         if self._reader.problem is not None:
             raise self._reader.problem.again()
-        if self._reader.ended:
+        if self._reader.ended and not self._reader.counts:
             raise anyio.EndOfStream
         try:
             self._keys.check()
@@ -223,12 +267,13 @@ class NoiseStream(SecureStream):
         self._ask_for_writer()
 
     def _ask_for_writer(self) -> None:
-        if not self._closed and self._keys.has_record(clock.now()):
+        if not self._closed and self._has_rekey():
             self._wake_writer()
 
-    def expect_welcome(self, identity: PublicKey) -> None:
-        """The first record must be the server's welcome of this identity."""
-        self._reader.expect_welcome(identity)
+    def expect_welcome(self, identity: PublicKey, *, resumes: bool = False) -> None:
+        """The first record must be the server's welcome of this identity. If this side ``resumes`` something, or has
+        asked for that, counts may come behind it."""
+        self._reader.expect_welcome(identity, resumes=resumes)
 
     async def receive_welcome(self) -> None:
         """Wait for the welcome. Raises `UntrustedPeer` or `SessionClosed` when it is a refusal."""
@@ -236,6 +281,61 @@ class NoiseStream(SecureStream):
             await self._receive_more()
         if self._reader.problem is not None:
             raise self._reader.problem.again()
+
+    @property
+    def welcome(self) -> dict[str, Any]:
+        """What the server has said in its welcome, also in one that refuses us."""
+        return self._reader.welcome
+
+    def on_credential(self, take: Callable[[bytes], None]) -> None:
+        self._keys.on_credential(take)
+
+    # --- one connection of several (protocol section 3.7) ---
+
+    @property
+    def has_rest(self) -> bool:
+        """Whether `send_now` could not send all."""
+        return bool(self._unsent)
+
+    @property
+    def can_wait(self) -> bool:
+        """Whether the rest may be sent by `wait_to_send` and `send_rest_now`, which can be cancelled."""
+        return self._transport.waits_writable
+
+    async def wait_to_send(self) -> None:
+        """Wait until `send_rest_now` should be tried."""
+        try:
+            await self._transport.wait_writable()
+        except BROKEN as exc:
+            raise ConnectionLost("the connection broke") from exc
+
+    def send_rest_now(self) -> bool:
+        """Send of the rest what needs no waiting: whether there is none now."""
+        self._unsent = memoryview(self._unsent)[self._send_now(self._unsent) :]
+        return not self._unsent
+
+    def expect_counts(self) -> None:
+        """The peer may say what it has received, also behind its close record: this stream does not end at that."""
+        self._reader.expect_counts()
+
+    def take_count(self) -> int | None:
+        """What the peer has received, if it has said so since the last call."""
+        return self._reader.take_count()
+
+    @property
+    def peer_ended(self) -> bool:
+        """Whether the peer's close record has come."""
+        return self._reader.ended
+
+    @property
+    def is_forged(self) -> bool:
+        """Whether a record came that does not open: that says nothing of the peer."""
+        return self._reader.is_forged
+
+    @property
+    def secrets(self) -> Secrets:
+        """What `export` makes others of."""
+        return self._secrets
 
     # --- about the peer and the connection ---
 
@@ -256,8 +356,17 @@ class NoiseStream(SecureStream):
         return self._secrets.export(label, length)
 
     @property
+    def handshake_hash(self) -> bytes:
+        """Of the handshake, and of no other one."""
+        return self._secrets.h
+
+    @property
     def suite(self) -> str:
         return self._keys.suite.name
+
+    @property
+    def epoch(self) -> int:
+        return self._keys.epoch
 
     @property
     def volume(self) -> int:
@@ -266,3 +375,9 @@ class NoiseStream(SecureStream):
     @property
     def extra_attributes(self) -> Any:
         return self._transport.extra_attributes
+
+
+def _close(code: str, text: str) -> bytes:
+    """The body of a close record."""
+    body: bytes = msgpack.packb({"code": code[:MAX_CODE], "text": text[:256]})
+    return body

@@ -15,6 +15,12 @@ from chanlink.limits import PEER_RANGES
 
 _SSHSIG_MAX = 1_024
 """Bytes of a certificate's signature. Ours have 187."""
+MOST_MILLISECONDS = 2**32 - 1
+"""Of a time for which a session may be resumed."""
+PREKEY_MAX, PREKEY_NAME = 2_048, 8
+"""Bytes of a prekey, and of what names it."""
+CREDENTIAL_MAX, SERVICE_MAX = 2_048, 255
+"""Bytes of a credential, and of the name of a service."""
 _MAX_ITEMS = 256
 """Of a list or map."""
 _MAPS = frozenset([*range(0x80, 0x90), 0xDE, 0xDF])
@@ -26,10 +32,10 @@ class Entry(NamedTuple):
     """What an entry of a map must be."""
 
     type: type
-    """int, str, bytes, list (of texts) or dict."""
+    """int, bool, str, bytes, list (of texts) or dict."""
     least: int = 0
     most: int = 2**64 - 1
-    """The range of an int, or of how many bytes there are."""
+    """The range of an int, or of how many bytes there are, of a text in UTF-8."""
     entries: Mapping[str, "Entry"] = {}
     """Those of a map."""
     optional: bool = False
@@ -38,17 +44,57 @@ class Entry(NamedTuple):
 Table = Mapping[str, Entry]
 
 CERTIFICATE: Table = {"not_before": Entry(int), "not_after": Entry(int), "sshsig": Entry(bytes, most=_SSHSIG_MAX)}
+SUCCESSOR: Table = {"time": Entry(int), "sshsig": Entry(bytes, most=_SSHSIG_MAX)}
 LIMITS: Table = {name: Entry(int, least, most, optional=True) for name, (least, most) in PEER_RANGES.items()}
 _CERTIFIED: Table = {
     "certificate": Entry(dict, entries=CERTIFICATE),
     "limits": Entry(dict, entries=LIMITS, optional=True),
+    "features": Entry(list, optional=True),
 }
+_CREDENTIAL: Table = {"ssh_certificate": Entry(bytes, 1, CREDENTIAL_MAX, optional=True)}
+_SHOWN: Table = {**_CERTIFIED, **_CREDENTIAL, "successor": Entry(dict, entries=SUCCESSOR, optional=True)}
+_SERVICE: Table = {"service": Entry(str, 1, SERVICE_MAX, optional=True)}
 
-HELLO: Table = {"pattern": Entry(str), "suites": Entry(list)}
+HELLO: Table = {
+    "pattern": Entry(str),
+    "suites": Entry(list),
+    "prekey": Entry(bytes, PREKEY_NAME, PREKEY_NAME, optional=True),
+}
 FIRST: Table = {"time": Entry(int)}
-OFFER: Table = {**_CERTIFIED, "suite": Entry(str)}
-ANSWER: Table = {**_CERTIFIED, "peer": Entry(bytes, 32, 32)}
-WELCOMED: Table = {"code": Entry(str), "text": Entry(str, optional=True), "you": Entry(bytes, 32, 32)}
+OFFER: Table = {**_SHOWN, "suite": Entry(str)}
+ANSWER: Table = {
+    **_SHOWN,
+    **_SERVICE,
+    "peer": Entry(bytes, 32, 32),
+    "resume": Entry(int, 1, MOST_MILLISECONDS, optional=True),
+    "session": Entry(bytes, 16, 16, optional=True),
+    "early": Entry(int, 1, 1, optional=True),
+}
+RESUMABLE: Table = {
+    "session": Entry(bytes, 16, 16),
+    "milliseconds": Entry(int, 1, MOST_MILLISECONDS),
+    "shared": Entry(bool),
+}
+RESUMED: Table = {"count": Entry(int), "proof": Entry(bytes, 32, 32)}
+WELCOMED: Table = {
+    "code": Entry(str),
+    "text": Entry(str, optional=True),
+    "you": Entry(bytes, 32, 32),
+    "instance": Entry(bytes, 16, 16, optional=True),
+    "resumable": Entry(dict, entries=RESUMABLE, optional=True),
+    "resumed": Entry(dict, entries=RESUMED, optional=True),
+    "why": Entry(str, optional=True),
+    "prekey": Entry(bytes, most=PREKEY_MAX, optional=True),
+}
+PREKEY: Table = {**_CERTIFIED, "static": Entry(bytes, 32, 32)}
+EARLY_FIRST: Table = {
+    **_CERTIFIED,
+    **_CREDENTIAL,
+    **_SERVICE,
+    "peer": Entry(bytes, 32, 32),
+    "data": Entry(bytes),
+}
+EARLY_ANSWER: Table = {**WELCOMED, "suite": Entry(str)}
 CLOSED: Table = {"code": Entry(str), "text": Entry(str, optional=True)}
 
 
@@ -103,9 +149,9 @@ class _Reader:
         if entry.type is list and self._next in _LISTS:
             return [self._plain(name, str) for _ in range(_few(self._unpacker.read_array_header()))]
         value = self._plain(name, entry.type)
-        measure = len(value) if entry.type is bytes else value if entry.type is int else 0
+        measure = _measure(value)
         if not entry.least <= measure <= entry.most:
-            what = f"has {measure} bytes" if entry.type is bytes else f"is {measure}"
+            what = f"is {measure}" if entry.type is int else f"has {measure} bytes"
             raise HandshakeError(f"{name} {what}, not {entry.least} to {entry.most}")
         return value
 
@@ -115,6 +161,18 @@ class _Reader:
         if type(value) is not type_:
             raise HandshakeError(f"{name} is no {type_.__name__}")
         return value
+
+
+def _measure(value: Any) -> int:
+    """What has a range."""
+    match value:
+        case int():
+            return value
+        case bytes():
+            return len(value)
+        case str():
+            return len(value.encode())
+    return 0
 
 
 def _few(items: int) -> int:

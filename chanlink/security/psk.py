@@ -8,6 +8,7 @@ import base64
 import binascii
 import os
 
+from chanlink.arguments import expect
 from chanlink.errors import ConfigError, HandshakeError, KeyFormatError
 from chanlink.security.keys.files import expand, read_limited
 from chanlink.security.noise.cipher import KEYLEN
@@ -27,6 +28,7 @@ def load_psk(psk: Psk | None) -> bytes | None:
     32`` write it. Raises `ConfigError`, and `KeyFormatError` for a file that is none or that others may read."""
     if psk is None:
         return None
+    expect("psk", psk, bytes, str, os.PathLike)
     if isinstance(psk, bytes):
         if len(psk) != KEYLEN:
             raise ConfigError("a pre-shared key has 32 bytes")

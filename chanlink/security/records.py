@@ -26,12 +26,14 @@ from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
 
 from .payloads import CLOSED, WELCOMED, Table, read
-from .rekey import FORKED, REKEY, RecordKeys
+from .rekey import FORKED, REKEY, SHOW, RecordKeys
 
 logger = printable_logger(__name__)
 
-DATA, CLOSE, WELCOME = 0, 1, 3
+DATA, CLOSE, WELCOME, RECEIVED, RESUME = 0, 1, 3, 4, 5
 """Kinds of records, besides REKEY."""
+COUNT = Struct(">Q")
+"""The body of RECEIVED."""
 LENGTH = Struct(">H")
 """What stands before each record, and before each message of the handshake."""
 _WITH_LENGTH = LENGTH.size + MAX_RECORD
@@ -55,6 +57,10 @@ class RecordWriter:
         self._max_body = keys.suite.max_body
         self._unsealed: list[Part] = []
         self._last: list[tuple[int, bytes]] = []  # records of other kinds, behind that
+        self._count: int | None = None  # of what was received, before that
+        self._credential = b""
+        self.closed = False
+        """Whether the close record is sealed: there are no new keys behind it."""
 
     def add(self, parts: Iterable[Part]) -> None:
         """Bytes to send, in parts, none of them empty: they are copied into records from where they are."""
@@ -66,19 +72,35 @@ class RecordWriter:
             raise LocalProtocolError("the body does not fit in a record")
         self._last.append((kind, body))
 
+    def acknowledge(self, count: int) -> None:
+        """Say this count, before the data that waits. The newest one is enough."""
+        self._count = count
+
+    def show(self, credential: bytes) -> None:
+        """Show this credential, before the data that waits. The newest one is enough."""
+        self._credential = credential
+
     @property
     def has_more(self) -> bool:
         """Whether something was added that is not sealed yet."""
-        return bool(self._unsealed or self._last)
+        return bool(self._unsealed or self._last or self._credential) or self._count is not None
 
     def seal_some(self, now: float) -> memoryview:
         """As many records as there is room for; what the renewal of keys has to say comes first."""
-        end = self._seal_rekey(now) if self._keys.has_record(now) else 0
+        end = self._seal_rekey(now) if self._keys.has_record(now) and not self.closed else 0
+        if self._count is not None:
+            end = self._seal(end, RECEIVED, [COUNT.pack(self._count)])
+            self._count = None
+        if self._credential:
+            if not self.closed:
+                end = self._seal(end, REKEY, [bytes([SHOW]), self._credential])
+            self._credential = b""
         room = len(self._sealed) - _WITH_LENGTH
         while self._unsealed and end <= room:
             end = self._seal(end, DATA, cut(self._unsealed, self._max_body))
         while self._last and not self._unsealed and end <= room:
             kind, body = self._last.pop(0)
+            self.closed = self.closed or kind == CLOSE
             end = self._seal(end, kind, [body])
         return self._sealed[:end]
 
@@ -86,6 +108,7 @@ class RecordWriter:
         """Drop all that was added."""
         self._unsealed.clear()
         self._last.clear()
+        self._count, self._credential = None, b""
 
     def _seal_rekey(self, now: float) -> int:
         logger.debug("keys: sends a rekey record in epoch %d", self._keys.epoch)
@@ -116,6 +139,12 @@ class RecordReader:
     """Whether that has come."""
     problem: SessionError | None = None
     """Why nothing more will come, if it was no orderly end."""
+    counts = False
+    """Whether `expect_counts` was called."""
+    has_news = False
+    """Whether such a record has come, or the close record before them, since the last `forget_news`."""
+    is_forged = False
+    """Whether the problem is a record that does not open: anybody on the way may have made that."""
 
     def __init__(self, keys: RecordKeys, arrived: memoryview) -> None:
         self._keys = keys
@@ -123,7 +152,13 @@ class RecordReader:
         self._rest = b""  # the beginning of a record
         self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
         self._welcome_of: PublicKey | None = None
+        self._may_count = False
+        self._count: int | None = None
+        self._last_count = 0
+        self._came: Callable[[], None] = lambda: None
         self._take: Callable[[RecordReader, int, bytes, float], None] = RecordReader._take_record
+        self.welcome: dict[str, Any] = {}
+        """What the server has said in its welcome."""
         self.bodies: deque[bytes] = deque()
         """Of data records, not received yet."""
 
@@ -147,6 +182,19 @@ class RecordReader:
         bodies, self.bodies = self.bodies, deque()
         return bodies
 
+    def forget_news(self) -> None:
+        """Whoever calls this looks at them."""
+        self.has_news = False
+
+    def expect_counts(self) -> None:
+        """Records of what the other side has received may come, also behind its close record."""
+        self.counts = True
+
+    def take_count(self) -> int | None:
+        """What the other side has received, if it has said so since the last call."""
+        count, self._count = self._count, None
+        return count
+
     def _open(self, data: memoryview, now: float) -> None:
         at, size = 0, len(data)
         while size - at >= LENGTH.size:
@@ -155,7 +203,11 @@ class RecordReader:
             if end > size:
                 break
             at = end
-            plaintext = self._keys.open(data[begin:end])
+            try:
+                plaintext = self._keys.open(data[begin:end])
+            except RemoteProtocolError:
+                self.is_forged = True
+                raise
             if not plaintext:
                 raise RemoteProtocolError("an empty record")
             self._take(self, plaintext[0], bytes(plaintext[1:]), now)
@@ -172,15 +224,52 @@ class RecordReader:
         elif kind == CLOSE:
             said = _said(body, CLOSED)
             self.peer_close = _word(said["code"]), _word(said.get("text", ""))
-            raise _Closed
+            self._take_end()
+        elif kind == RECEIVED and self.counts:
+            self._take_received(body, now)
         else:
             raise RemoteProtocolError(f"a record of kind {kind}")
 
-    # --- the server's first record ---
+    def _take_end(self) -> None:
+        if not self.counts:
+            raise _Closed
+        self.ended = self.has_news = True
+        self._take = RecordReader._take_last
 
-    def expect_welcome(self, identity: PublicKey) -> None:
-        """The first record must be the server's welcome of this identity; until then, what fails is the handshake."""
-        self._welcome_of = identity
+    def _take_received(self, body: bytes, now: float) -> None:
+        if len(body) != COUNT.size:
+            raise RemoteProtocolError("a malformed count")
+        (count,) = COUNT.unpack(body)
+        if count < self._last_count:
+            raise RemoteProtocolError("a count that falls")
+        if count == self._last_count and not self._empty.take(now):
+            raise RemoteProtocolError("too many empty records")
+        self._count = self._last_count = count
+        self.has_news = True
+
+    def _take_last(self, kind: int, body: bytes, now: float) -> None:
+        if kind != RECEIVED:
+            raise RemoteProtocolError(f"a record of kind {kind} behind the close record")
+        self._take_received(body, now)
+
+    # --- the other side's first record ---
+
+    def on_first(self, came: Callable[[], None]) -> None:
+        """Have ``came`` called when the first record has opened."""
+        self._came = came
+        self._take = RecordReader._take_first
+
+    def _take_first(self, kind: int, body: bytes, now: float) -> None:
+        self._take = RecordReader._take_record
+        self._came()
+        self._take_record(kind, body, now)
+
+    def expect_welcome(self, identity: PublicKey, *, resumes: bool = False) -> None:
+        """The first record must be the server's welcome of this identity; until then, what fails is the handshake.
+
+        If this side ``resumes`` something, or has asked for that, a welcome that grants it is followed by counts.
+        """
+        self._welcome_of, self._may_count = identity, resumes
         self._take = RecordReader._take_welcome
 
     @property
@@ -195,8 +284,11 @@ class RecordReader:
         said = _said(body, WELCOMED)
         if said["you"] != identity.raw:
             raise HandshakeError("the server takes this client for another one")
+        self.welcome = said
         self._welcome_of = None
         self._take = RecordReader._take_record
+        if self._may_count and "instance" in said and ("resumable" in said or "resumed" in said):
+            self.expect_counts()  # here: some may have come in the same read
         code = _word(said["code"])
         if code == "untrusted":
             advice = f"it has to add this line to its trust file: {identity}"

@@ -25,6 +25,7 @@ from chanlink.limits import Bucket
 from chanlink.security.noise.cipher import CipherState
 from chanlink.security.noise.state import HandshakeState, hkdf
 
+from .payloads import CREDENTIAL_MAX
 from .suites import Suite
 
 PROTOCOL_NAME = "Noise_NNpsk0_25519_ChaChaPoly_BLAKE2s"
@@ -35,8 +36,8 @@ EXPORTER = b"chanlink exporter v1"
 
 FORKED = "this process was forked from the one that has this session; a child opens its own"
 
-ASK, START, ANSWER, DONE = 0, 1, 2, 3
-"""The numbers of rekey records."""
+ASK, START, ANSWER, DONE, SHOW = 0, 1, 2, 3, 4
+"""The numbers of rekey records. The last one is no part of a renewal: it shows a credential."""
 
 
 class Thresholds(NamedTuple):
@@ -135,6 +136,9 @@ class RecordKeys:
         self._noise: HandshakeState | None = None
         self._next: Secrets | None = None
         self._allowance = Bucket(self._thresholds.burst, self._thresholds.a_second)
+        self._may_show = False
+        self._shown: bytes | None = None
+        self._take_shown: Callable[[bytes], None] | None = None
 
     def _cipher_state(self, key: bytes) -> CipherState:
         return CipherState(key, cipher=self.suite.cipher)
@@ -192,6 +196,10 @@ class RecordKeys:
 
     # --- renewal --------------------------------------------------------------------------------
 
+    def begin_epoch(self) -> None:
+        """Have this side begin a new epoch by its next record: somebody else may have the keys of this one."""
+        self._queued = (START, self._start()) if self._client_side else (ASK, b"")
+
     def has_record(self, now: float) -> bool:
         """Whether there is a rekey record to send: an answer, or it is time to begin."""
         return self._queued is not None or self._is_time(now)
@@ -235,10 +243,13 @@ class RecordKeys:
     def receive(self, body: bytes, now: float) -> None:
         """Take the body of the peer's rekey record. Raises `RemoteProtocolError`, and the session is over then."""
         number, message = body[0] if body else -1, body[1:]
-        if number not in self._expected:
+        if number not in self._expected and not (number == SHOW and self._may_show):
             raise RemoteProtocolError("a rekey record out of turn")
-        if number in (ASK, START) and not self._allowance.take(now):
+        if number in (ASK, START, SHOW) and not self._allowance.take(now):
             raise RemoteProtocolError("the peer renews the keys too often")
+        if number == SHOW:
+            self._take_credential(message)
+            return
         if number in (ASK, DONE) and message:
             raise RemoteProtocolError("a rekey record with something in it")
         self._expected.discard(number)
@@ -251,6 +262,34 @@ class RecordKeys:
         else:
             self._receiving = self._cipher_state(self._new().client_key)
             self._finish(now)
+
+    # --- credentials ----------------------------------------------------------------------------
+
+    def expect_credentials(self) -> None:
+        """The other side may show a newer credential at any time: both have said that they know of that."""
+        self._may_show = True
+
+    def on_credential(self, take: Callable[[bytes], None]) -> None:
+        """Have ``take`` called with each credential that the other side shows, and now with one that it has shown."""
+        self._take_shown = take
+        if self._shown is not None:
+            shown, self._shown = self._shown, None
+            take(shown)
+
+    @property
+    def may_show(self) -> bool:
+        """Whether each side may show a newer credential."""
+        return self._may_show
+
+    def _take_credential(self, blob: bytes) -> None:
+        if not 1 <= len(blob) <= CREDENTIAL_MAX:
+            raise RemoteProtocolError("a credential of a length that there is not")
+        if self._take_shown is None:
+            self._shown = blob
+        else:
+            self._take_shown(blob)
+
+    # --- renewal, inside ------------------------------------------------------------------------
 
     def _is_time(self, now: float) -> bool:
         if self._waits_since is not None:

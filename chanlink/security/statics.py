@@ -1,24 +1,31 @@
-"""What a process authenticates itself with: a static key of Noise, and the certificate for it (protocol section 2)."""
+"""What a process authenticates itself with: a static key of Noise, and what it shows for that (protocol section 2)."""
 
+import math
 import time
 
 import anyio
 
+from chanlink import clock
 from chanlink.forks import forget_in_child
 from chanlink.printing import printable_logger
 from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate, Role, certify
+from chanlink.security.keys.credential import Credential
 from chanlink.security.keys.identity import Identity
+from chanlink.security.keys.successor import Successor
 from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import KeyPair, generate_keypair
 
 from .psk import ReplayGuard
+from .showing import Shown, type_of
 
 logger = printable_logger("chanlink")
 
 PROTOCOL_NAME = "Noise_{}_25519_ChaChaPoly_BLAKE2s"
-PATTERN, PSK_PATTERN = "XX", "XXpsk0"
+PATTERN, PSK_PATTERN, EARLY_PATTERN = "XX", "XXpsk0", "IK"
 RETRY, RENEWAL = 60, 5.0
 """Seconds until a certificate that could not be renewed is tried again, and for each time."""
+LOOK = 10.0
+"""Seconds until what vouches for the identity is looked for again: a file, or an agent, has to be asked for it."""
 
 
 class Statics:
@@ -37,13 +44,16 @@ class Statics:
         self._current: tuple[KeyPair, Certificate] | None = None
         self._tried = -RETRY
         self._signing = anyio.Lock()
+        self._vouched: tuple[Credential | None, Successor | None] = None, None
+        self._look_at = -math.inf
+        self._looking = anyio.Lock()
         forget_in_child(self)
 
     def forget(self) -> None:
         """In a forked child: it makes a static key of its own. It still knows which first messages were answered."""
         self._current = None
         self._tried = -RETRY
-        self._signing = anyio.Lock()  # a task of the parent may hold the old one
+        self._signing, self._looking = anyio.Lock(), anyio.Lock()  # a task of the parent may hold the old ones
 
     async def current(self) -> tuple[KeyPair, Certificate]:
         """The key pair and its certificate. May ask the holder of the identity to sign, and raises what that raises."""
@@ -79,13 +89,44 @@ class Statics:
         """The handshake that both sides must use."""
         return PATTERN if self.psk is None else PSK_PATTERN
 
-    async def begin(self, hello: bytes) -> tuple[HandshakeState, Certificate]:
-        """A handshake with our static key, and the certificate for it. Raises as `current`."""
+    async def shown(self) -> tuple[KeyPair, Shown]:
+        """The key pair, and what is shown for it. Raises as `current`."""
         static, certificate = await self.current()
+        credential, successor = await self.vouched()
+        return static, Shown(certificate, credential, successor)
+
+    async def vouched(self) -> tuple[Credential | None, Successor | None]:
+        """What vouches for the identity at this time, as it was found in the last seconds."""
+        if clock.now() >= self._look_at:
+            async with self._looking:  # one look for all tasks that wait for it
+                if clock.now() >= self._look_at:
+                    await self._look()
+        return self.vouched_now()
+
+    def vouched_now(self) -> tuple[Credential | None, Successor | None]:
+        """As `vouched`, of what was found last."""
+        (credential, successor), now = self._vouched, int(time.time())
+        if credential is not None and not credential.valid_after <= now < credential.valid_before:
+            credential = None
+        return credential, successor if successor is None or successor.holds(now) else None
+
+    async def _look(self) -> None:
+        try:
+            with anyio.fail_after(RENEWAL):
+                credential = await self.identity.credential(type_of(self.role))
+                self._vouched = credential, await self.identity.successor()
+            self._look_at = clock.now() + LOOK
+        except Exception as exc:  # raised by an agent
+            logger.warning("what vouches for our key can't be looked for: %s", exc or "no answer")
+            self._look_at = clock.now() + RETRY
+
+    async def begin(self, hello: bytes) -> tuple[HandshakeState, Shown]:
+        """A handshake with our static key, and what is shown for that. Raises as `current`."""
+        static, shown = await self.shown()
         name, psks = PROTOCOL_NAME.format(self.pattern), [] if self.psk is None else [self.psk]
         noise = HandshakeState(name, self.role is Role.CLIENT, prologue=hello, s=static, psks=psks)
         forget_in_child(noise)
-        return noise, certificate
+        return noise, shown
 
     async def _make(self) -> tuple[KeyPair, Certificate]:
         static = generate_keypair()

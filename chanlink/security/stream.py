@@ -1,21 +1,23 @@
 """The seam between a session and what is below it: a `SecureStream`.
 
 A session knows nothing else of its connection. It is a `NoiseStream` (records with keys), or a `PlainStream` (any byte
-stream of the user's, as in `chanlink.testing`); whatever stands between the two one day, such as a stream that outlives
+stream, in tests); whatever stands between the two one day, such as a stream that outlives
 its connection, is another one. Few calls are made for each read and each write, and none for a record, so that a layer
 that only hands on costs nearly nothing (the bench row ``seam``).
 """
 
 import math
+import socket
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from chanlink import clock
 from chanlink.bytes_like import Part
 from chanlink.errors import (
+    ConfigError,
     ConnectionLost,
     LocalProtocolError,
     PeerTimeout,
@@ -25,6 +27,7 @@ from chanlink.errors import (
 )
 from chanlink.transport.base import BROKEN
 
+EarlyState = Literal["none", "taken", "sent again"]
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes that a peer may have sent before it reads our close record; one that sends more does not listen, and is cut
 off."""
@@ -80,6 +83,13 @@ class SecureStream(ByteStream):
     async def send_close(self, code: str, text: str = "") -> None:
         """Say why, as far as the stream can, and end this half of the connection."""
 
+    async def finish(self) -> None:
+        """After `send_close`, read and drop until the other side has ended, too: a reset could overtake what it did not
+        read yet. Raises `SessionError` or `anyio.EndOfStream` when it is over."""
+        dropped = 0
+        while dropped < UNDER_WAY:
+            dropped += len(await self.receive())
+
     @property
     @abstractmethod
     def sent_at(self) -> float:
@@ -101,9 +111,57 @@ class SecureStream(ByteStream):
 
     # --- about the peer and the connection ---
 
+    early: EarlyState = "none"
+    """What became of data in the first message of the handshake."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the peer is known to be there; else what has come may be a recording."""
+        return True
+
+    def on_live(self, went_live: Callable[[], None]) -> None:
+        """Have ``went_live`` called when `is_live` becomes true."""
+
+    def show_credential(self, blob: bytes) -> None:
+        """Show the peer a newer credential of this side, if it knows of that, and there is a connection."""
+
+    def on_credential(self, take: Callable[[bytes], None]) -> None:
+        """Have ``take`` called with each credential that the peer shows, as it came."""
+
     def clock(self) -> float:
         """The time of everything above: it stands still while nothing could come."""
         return clock.now()
+
+    # --- what outlives its connection ---
+
+    keeps = False
+    """Whether `keep` has something to do."""
+    is_away = False
+    """Whether it is between two connections."""
+    away_because: SessionError | None = None
+    """Why it was away last, if ever."""
+    sent_again = 0
+    """Bytes that had to be sent again."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the other side is known to have all that was sent, where that can be known."""
+        return True
+
+    async def keep(self) -> None:
+        """Look after the stream for as long as it is used, its end included."""
+
+    def on_state(self, changed: Callable[[], None]) -> None:
+        """Have ``changed`` called, too, when `is_away` has changed."""
+
+    def survives(self, problem: SessionError) -> bool:
+        """Give up the connection for a problem of its: whether the stream goes on without."""
+        return False
+
+    def check(self) -> None:
+        """There is reason to doubt that the connection is there: expect an answer soon."""
+
+    # --- the connection ---
 
     @abstractmethod
     def check_time(self, overdue: Callable[[float, float], bool]) -> None:
@@ -124,13 +182,18 @@ class SecureStream(ByteStream):
         """The name of the record suite; empty without one."""
 
     @property
+    def epoch(self) -> int:
+        """How many times the keys were made anew; 0 where there are none."""
+        return 0
+
+    @property
     @abstractmethod
     def volume(self) -> int:
         """Bytes of both directions until now, as they are on the wire; 0 if nobody counts them."""
 
 
 class PlainStream(SecureStream):
-    """Over a byte stream of the user's: no secrets, no words at the end, and nothing without waiting."""
+    """Over any byte stream of this machine, for tests: no secrets, no words at the end, and nothing without waiting."""
 
     peer_close = ("", "")
     can_send_now = False
@@ -139,6 +202,12 @@ class PlainStream(SecureStream):
     volume = 0
 
     def __init__(self, below: ByteStream) -> None:
+        family = below.extra(SocketAttribute.family, None)
+        if family is not None and family != getattr(socket, "AF_UNIX", None):
+            raise ConfigError(
+                "a session in the clear does not go over a network, also within another protocol: anybody could be at"
+                " the other end; chanlink.connect and chanlink.accept are secure over any byte stream"
+            )
         self._below = below
 
     def send_now(self, parts: Iterable[Part]) -> bool:

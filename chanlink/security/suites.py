@@ -77,6 +77,12 @@ def suite(name: str) -> Suite:
     return _usable()[name]
 
 
+def working(name: str) -> Suite | None:
+    """A suite that another process of this machine has agreed on, whatever is the fastest here; None if it does not
+    work."""
+    return _usable().get(name) or _working().get(name)
+
+
 def _allowed() -> set[str]:
     names = set(os.environ.get("CHANLINK_SUITES", ",".join(_PUBLIC)).replace(",", " ").split())
     if unknown := names - _PUBLIC.keys():
@@ -84,10 +90,15 @@ def _allowed() -> set[str]:
     return names | {CHACHAPOLY_NAME}
 
 
+def _working() -> dict[str, Suite]:
+    """The suites that work."""
+    return {name: Suite(name, _direct(name) or cipher) for name, cipher in _PUBLIC.items() if _knows(name, cipher)}
+
+
 @functools.cache  # what a machine can do does not change while a process runs on it
 def _usable() -> dict[str, Suite]:
     """The suites that work and are no slower than ChaChaPoly, the fastest first."""
-    suites = {name: Suite(name, _direct(name) or cipher) for name, cipher in _PUBLIC.items() if _knows(name, cipher)}
+    suites = _working()
     seconds = {name: _seconds(suite.cipher) for name, suite in suites.items()}
     at_most = seconds[CHACHAPOLY_NAME]
     return {name: suites[name] for name in sorted(suites, key=seconds.__getitem__) if seconds[name] <= at_most}

@@ -1,10 +1,13 @@
-"""From an address to channels: `connect`, `listen`, and the session, which joins channels, wire and security.
+"""From an address to channels: `connect`, `accept`, `listen`, and the session, which joins channels, wire and security.
 
 The only room that knows those three. From the outside to the inside:
 
     connecting      `connect`: an address, a handshake, a session
+    accepting       `accept`: the server over one byte stream
     listening       `Listener`, `listen`, `serve`: the sessions of those who come
     greeter         what every connection of a listener is met with: who gets a session, and who is sent away
+    coming_back     a client whose connection broke, on the way back to its session
+    returns         clients that come back to a listener; register: who is away, and who is let back. No I/O
     session         `Session`: opening and accepting channels, and what its users see of it
     driver          what keeps it going: bytes of any multiplexer over any `SecureStream`, until it is over
     liveness        is the peer there? No I/O, no clock

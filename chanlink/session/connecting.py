@@ -1,21 +1,29 @@
 """`connect`: address -> byte stream -> `NoiseStream` -> `Session`."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
+import os
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from functools import partial
 from types import NoneType
+from typing import Any, TypeVar
 
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, ByteStreamConnectable
 
+from chanlink import clock
+from chanlink.arguments import expect
 from chanlink.channels.waiting import within
 from chanlink.errors import (
+    ConfigError,
     ConnectFailed,
     HandshakeError,
     HandshakeTimeout,
     SessionClosed,
     SessionError,
 )
-from chanlink.limits import Limits
+from chanlink.handover.local import Local
+from chanlink.instrument import Instrument, told
+from chanlink.limits import MAX_RESUME, Limits
+from chanlink.security.early_stream import Begun
 from chanlink.security.handshake import Authenticated, handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.expected import Expected
@@ -23,21 +31,28 @@ from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.known_peers import KnownPeers
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
+from chanlink.security.payloads import SERVICE_MAX
 from chanlink.security.psk import Psk, load_psk
 from chanlink.security.statics import Statics
-from chanlink.transport.address import parse_address
+from chanlink.transport.address import parse_target
 from chanlink.transport.base import close_at_once
-from chanlink.transport.dial import Connectable, Dial, name_of
+from chanlink.transport.dial import Connectable, Dial, Find, name_of
 
-from .arguments import expect
-from .peer import Peer
+from .coming_back import resumable
+from .early import Begin, Prekeys, check_early
+from .local_connecting import check_local, connect_locally
+from .naming import Finder, Resolver, finder
 from .services import Services, check_services
-from .session import Session
+from .session import Session, session_with
+from .telling import attempting
+from .vouching import Vouching, ours_of
+
+T = TypeVar("T")
 
 
 @asynccontextmanager
 async def connect(
-    address: Connectable,
+    address: Connectable | Local,
     *,
     identity: Identity | None = None,
     peer: PublicKey | None = None,
@@ -48,57 +63,186 @@ async def connect(
     limits: Limits | None = None,
     psk: Psk | None = None,
     eager: bool = False,
+    resume: float = 0.0,
+    early: bool = False,
+    known_prekeys: Prekeys | None = None,
+    directory: Resolver | str | None = None,
+    trust_directory: bool = False,
+    service: str = "",
+    instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Session, None]:
     """Connect to a listener and open a session: an async context manager that gives a `Session`.
 
     One task enters and leaves it; docs/howto/keep-a-session-open.md says what to do where that can't be.
 
-    ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, or an anyio byte stream
-    or connectable. ``identity`` is who we are, `Identity.default` if none is given. ``peer`` is the server's public
-    key. Without it ``trust`` decides: with a `Trust` any server with a key in it will do, with `KnownPeers` the one
-    that the file names for this address, and `KnownPeers.load` with its default file is what decides if neither is
-    given. ``services`` are served to the other side; with a `Trust`, those that it allows. ``timeout`` (seconds) is
-    for everything until the server's welcome. A name may have several addresses: where nobody answers, or somebody
-    who is no server of ours, or one that is busy, the others are tried. While nobody listens at the address, it is
-    tried again for ``wait`` seconds more: a server that is being started is waited for, one that refuses us is not.
-    ``psk`` is a key that both sides share besides their identities (32 bytes, or a file with them): a server that has
-    one answers nobody else. With ``eager`` the block begins one round trip earlier, and a refusal is then the error
-    that ends the session.
+    - ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, ``chanlink://name``, or an
+      anyio byte stream or connectable. A name may have several addresses: where nobody answers, or somebody who is no
+      server of ours, or one that is busy, the others are tried.
+      With a `Local`, the daemon of this machine connects, and has the keys: what is said of keys and of servers here
+      (``identity``, ``peer``, ``trust``, ``psk``, ``directory``) does not go with that, nor does ``early``.
+    - ``identity`` is who we are, `Identity.default` if none is given.
+    - ``peer`` is the server's public key. Without it ``trust`` decides: with a `Trust` any server with a key in it will
+      do, with `KnownPeers` the one that the file names for this address. If neither is given, `KnownPeers.load` with
+      its default file decides.
+    - ``services`` are served to the other side; with a `Trust`, those that it allows.
+    - ``timeout`` (seconds) is for everything until the server's welcome.
+    - ``wait`` (seconds): while nobody listens at the address, it is tried again for so long. A server that is being
+      started is waited for, one that refuses us is not.
+    - ``psk`` is a key that both sides share besides their identities (32 bytes, or a file with them): a server that has
+      one answers nobody else.
+    - ``directory`` knows where ``chanlink://name`` is: a `chanlink.directory.Directory`, or its address and key as a
+      text, ``tcp://host:port ssh-ed25519 AAAA...``. Without it that is ``$CHANLINK_DIRECTORY``. With
+      ``trust_directory`` it is also believed which key a server has, where the file of known peers does not say it.
+    - With ``eager`` the block begins one round trip earlier, and a refusal is then the error that ends the session.
+    - ``resume`` (seconds): the session outlives its connection. When that breaks, or the network is another one, this
+      side connects again for so long, or for as long as the server allows (`Limits.resume`): nothing is lost, and
+      `Session.state` is ``away`` meanwhile. It needs an address to come back to, and does not go with ``eager``.
+    - With ``early``, what is sent first leaves with the first message, so that its answer comes a round trip after the
+      connection, from a service that takes early data (`service`). The block begins when there is a connection, and
+      what goes wrong then is the error that ends the session. It needs a prekey, which the session before has brought;
+      ``known_prekeys`` is the file where these are kept (``~/.cache/chanlink/known_prekeys`` if none is given), or a
+      `KnownPrekeys`. Without one, this session begins as any other. Not with ``psk``, ``resume`` or ``eager``. What may
+      happen to early data that can't to other data: docs/howto/send-with-the-first-message.md. `Session.early` says
+      what became of it.
+    - With ``service`` the session is for this service of the server alone, whatever else our key may use there: any
+      other one is refused, also if somebody takes over this process later. A server of chanlink 0.1 knows of no such
+      sessions (`ServerTooOld`), and a daemon that passes sessions on by their service needs it.
+    - ``instruments`` are told what the session and its channels do.
 
     Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
     does not trust the other's key), `HandshakeError`, `SessionClosed` with code ``busy`` (the server has too many
     sessions, or too many handshakes of our address fail: try again later), or a `ConfigError`. An exception of the
     block leaves it as it is.
     """
-    expect("identity", identity, Identity, NoneType)
-    expect("peer", peer, PublicKey, NoneType)
-    expect("trust", trust, Trust, KnownPeers, NoneType)
-    check_services(services)
-    expected = await Expected.of(parse_address(address) if isinstance(address, str) else None, peer, trust)
-    limits = limits or Limits()
+    expect("address", address, str, ByteStream, ByteStreamConnectable, Local)
+    expect("wait", wait, int, float)
+    expect("eager", eager, bool)
+    check_options(identity, peer, trust, services, timeout, limits, psk)
+    check_resume(resume, address, eager=eager)
+    check_directory(directory, trust_directory)
+    check_service(service)
+    if isinstance(address, Local):
+        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, early)
+        async with connect_locally(
+            address,
+            services=services,
+            timeout=timeout,
+            wait=wait,
+            limits=limits or Limits(),
+            eager=eager,
+            resume=resume,
+            instruments=told(instruments),
+        ) as session:
+            yield session
+        return
+    target = parse_target(address) if isinstance(address, str) else None
+    at_once = check_early(early, known_prekeys, target, peer, psk=psk, resume=resume, eager=eager)
+    expected = await Expected.of(target, peer, trust, trust_directory)
+    find = finder(target, directory, expected)
+    limits, all_told = limits or Limits(), told(instruments)
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
-    handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, eager=eager)
-    authenticated = await _reach(address, handshake, wait, timeout)
-    session = Session(
-        authenticated.stream,
+    begun = None
+    if at_once is not None:
+        with attempting(all_told, name_of(address)):
+            began = clock.now()
+            begins = at_once.begin(expected, statics, limits, timeout, find, service)
+            begin = await _begins(begins, name_of(address), timeout)
+            timeout -= clock.now() - began
+            if begin is not None:
+                begun = await _begin(address, find, begin, wait, timeout)
+    if at_once is not None and begun is not None:
+        session = session_with(
+            begun,
+            name_of(address),
+            client_side=True,
+            limits=limits,
+            services=services,
+            instruments=all_told,
+            vouching=vouching_for(begun, expected, statics),
+        )
+        try:
+            async with session:
+                yield session
+        finally:
+            await at_once.ended(begun.stream)
+        return
+    how: dict[str, Any] = {"eager": eager, "resume": resume, "early": early, "service": service}
+    handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, **how)
+    with attempting(all_told, name_of(address)):
+        authenticated = await _reach(address, find, handshake, wait, timeout)
+    if at_once is not None:
+        try:
+            await at_once.keep(authenticated.stream.welcome.get("prekey", b""))
+        except BaseException:
+            await close_at_once(authenticated.stream)
+            raise
+    vouching = vouching_for(authenticated, expected, statics)
+    session = session_with(
+        authenticated,
+        name_of(address),
         client_side=True,
-        peer=Peer(authenticated.key, authenticated.grant.name, name_of(address)),
         limits=limits,
-        peer_limits=authenticated.peer_limits,
         services=services,
-        allows=authenticated.grant.allows,
-        round_trip=authenticated.round_trip,
+        instruments=all_told,
+        below=resumable(authenticated, address, find, statics, expected, limits, vouching),
+        vouching=vouching,
     )
     async with session:
         yield session
 
 
+def check_options(
+    identity: object, peer: object, trust: object, services: object, timeout: object, limits: object, psk: object
+) -> None:
+    """Raise `TypeError` unless these are what `connect` takes."""
+    expect("identity", identity, Identity, NoneType)
+    expect("peer", peer, PublicKey, NoneType)
+    expect("trust", trust, Trust, KnownPeers, NoneType)
+    check_services(services)
+    expect("timeout", timeout, int, float)
+    expect("limits", limits, Limits, NoneType)
+    expect("psk", psk, bytes, str, os.PathLike, NoneType)
+
+
+def check_resume(resume: float, address: object, *, eager: bool = False) -> None:
+    """Raise `TypeError`, or `ConfigError`, unless a session with this address can be resumed for so long."""
+    expect("resume", resume, int, float)
+    if not 0 <= resume <= MAX_RESUME:
+        raise ConfigError(f"resume must be 0 to {MAX_RESUME:.0f} seconds")
+    if resume and isinstance(address, ByteStream):
+        raise ConfigError("there is no way back to a byte stream: resume needs an address, or a connectable")
+    if resume and eager:
+        raise ConfigError("resume and eager don't go together: what can be resumed is said in the server's welcome")
+
+
+def check_directory(directory: object, trust_directory: object) -> None:
+    """Raise `TypeError` unless these are what `connect` takes."""
+    expect("directory", directory, Resolver, str, NoneType)
+    expect("trust_directory", trust_directory, bool)
+
+
+def check_service(service: str) -> None:
+    """Raise `TypeError`, or `ConfigError`, unless a session may be for this service alone."""
+    expect("service", service, str)
+    if len(service.encode()) > SERVICE_MAX:
+        raise ConfigError(f"the name of a service has 1 to {SERVICE_MAX} bytes of UTF-8")
+
+
+def vouching_for(found: Authenticated | Begun, expected: Expected, statics: Statics) -> Vouching:
+    """What vouches for the server that was found, and for this side."""
+    return Vouching(found.presented, found.grant, expected.admit, ours_of(statics))
+
+
 async def _reach(
-    address: Connectable, handshake: Callable[[ByteStream], Awaitable[Authenticated]], wait: float, timeout: float
-) -> Authenticated:
+    address: Connectable,
+    find: Find | None,
+    handshake: Callable[[ByteStream], Awaitable[T]],
+    wait: float,
+    timeout: float,
+) -> T:
     """Connect to one address after the other until a handshake succeeds, within the time."""
     progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
-    dial, transport = Dial(address), None
+    dial, transport = Dial(address, find), None
     try:
         async with within(wait + timeout) as countdown:
             transport = await dial.reach(wait)
@@ -116,12 +260,29 @@ async def _reach(
     raise progress from TimeoutError()
 
 
+async def _begins(begins: Awaitable[Begin | None], name: str, timeout: float) -> Begin | None:
+    """What begins at once, if a directory, or an agent, that is asked for it answers within the time."""
+    async with within(timeout):
+        return await begins
+    raise ConnectFailed(f"{name}: no answer within {timeout:g} s") from TimeoutError()
+
+
+async def _begin(address: Connectable, find: Finder | None, begin: Begin, wait: float, timeout: float) -> Begun | None:
+    """What has begun at once. None if the server of the prekey is not there, and others may have its name."""
+    if find is None:
+        return await _reach(address, None, begin, wait, timeout)
+    try:
+        return await _reach(address, find.only(begin.key), begin, 0.0, timeout)
+    except ConnectFailed:
+        return None
+
+
 async def _authenticate(
-    transport: ByteStream, statics: Statics, expected: Expected, limits: Limits, eager: bool
+    transport: ByteStream, *, statics: Statics, expected: Expected, limits: Limits, **how: Any
 ) -> Authenticated:
     try:
         try:
-            return await handshake_as_client(transport, statics, expected.admit, limits, eager=eager)
+            return await handshake_as_client(transport, statics, expected.admit, limits, **how)
         finally:
             await expected.remember()  # also if the server refuses us: it has proved its key
     except BaseException:

@@ -18,18 +18,22 @@ import anyio
 from anyio import CancelScope
 from anyio.lowlevel import checkpoint
 
+from chanlink import clock
 from chanlink.bytes_like import Part
 from chanlink.channels.waiting import within
 from chanlink.errors import ConnectionLost, RemoteProtocolError, SessionClosed, SessionError
 from chanlink.limits import Limits
 from chanlink.printing import printable_logger
-from chanlink.security.stream import UNDER_WAY, SecureStream, farewell
+from chanlink.security.stream import SecureStream, farewell
 from chanlink.transport.base import close_at_once
 from chanlink.wire.multiplexer import TURN_BYTES, Multiplexer, Owner
 from chanlink.wire.stream import Stream
 
 from .liveness import Liveness
 from .peer import Peer
+from .pings import Pings
+from .states import State
+from .telling import Telling
 
 logger = printable_logger(__name__)
 
@@ -37,16 +41,32 @@ FAREWELL = 1.0
 """Seconds that a session takes at most to say why it ends when it does not end in order."""
 
 
+class Foretold(ConnectionLost):
+    """A loss of many sessions at once, of which the log has said how many: it does not warn of each."""
+
+
 class Phase(Enum):
     """Where a session is in its life."""
 
     OPEN = auto()
     DRAINING = auto()
-    """Nothing new is taken from the peer; it is over once everything that was accepted has left."""
+    """One of the two takes no more top-level channels from the other; all else goes on."""
+    CLOSING = auto()
+    """This side takes nothing new, and it is over once everything that was accepted has left."""
     OVER = auto()
     """There is a cause, and channels are lost."""
     SAID = auto()
     """The peer was told why, as far as it could be, and the connection is closed."""
+
+
+_STATES: dict[Phase, State] = {
+    Phase.OPEN: "open",
+    Phase.DRAINING: "draining",
+    Phase.CLOSING: "draining",
+    Phase.OVER: "closed",
+    Phase.SAID: "closed",
+}
+"""What they are called outside."""
 
 
 class Driver:
@@ -64,7 +84,9 @@ class Driver:
         *,
         client_side: bool,
         opened: Callable[[Stream], None],
-        lost: Callable[[], None],
+        changed: Callable[[], None],
+        tend: Callable[[], None] = lambda: None,
+        telling: Telling | None = None,
     ) -> None:
         self.below = below
         self.peer = peer
@@ -75,33 +97,59 @@ class Driver:
         self.stream_opened = opened
         self.liveness = Liveness(limits, self.began, None if client_side else below)
         self._limits = limits
-        self._lost = lost
+        self._changed = changed
+        self._tend = tend
+        self._telling = telling
         self._last_words: tuple[str, str] | None = None
-        self._drained: SessionClosed | None = None
-        """While the session drains: the cause of its end once everything has left."""
+        self._concluded: SessionClosed | None = None
+        """While the session is being closed: the cause of its end once everything has left."""
+        self._close_by: float | None = None
+        """Until when (`clock.now`) an end in order may be on its way; None where it is no such end."""
+        self._parting = CancelScope(shield=True)
+        """The farewell, when it has begun."""
         self._over = anyio.Event()
         self._said = anyio.Event()
         self._output = anyio.Event()
         self._arrived_before = 0
-        self._pings: dict[bytes, tuple[float, anyio.Event]] = {}
-        self._ping_count = 0
+        self._pings = Pings()
         # Shielded: a block that is cancelled has something to say to the peer yet. `lose` ends it, in any case.
         self._io = CancelScope(shield=True)
         self.mux = make_mux(self)
         below.on_output(self.wake_writer)  # for what it has to say besides data
+        below.on_state(self._connection_changed)
 
     # --- the tasks --------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """The session's life: reader, writer and keeper until it is over, then the farewell."""
         try:
-            with self._io:
-                await self._run_io()
-            await self._farewell()
+            if self.below.keeps:
+                await self._run_above()
+            else:
+                await self._run()
         finally:
             self.lose(SessionClosed("aborted"))  # unless there was another cause before
-            self.phase = Phase.SAID
+            self._enter(Phase.SAID)
             self._said.set()
+
+    async def _run_above(self) -> None:
+        """As `_run`, above a stream that has to be kept, also while it says farewell."""
+        with CancelScope(shield=True):
+            async with anyio.create_task_group() as kept:
+                kept.start_soon(self._keep_below)
+                await self._run()
+                kept.cancel_scope.cancel()
+
+    async def _keep_below(self) -> None:
+        try:
+            await self.below.keep()
+        except Exception as exc:
+            self._fail(exc)
+
+    async def _run(self) -> None:
+        with self._io:
+            await self._run_io()
+        await self._farewell()
 
     async def _run_io(self) -> None:
         try:
@@ -129,8 +177,8 @@ class Driver:
                     await self._send(data)
                     self.liveness.writing_since = math.inf
                     continue
-                if self._drained is not None and self.mux.drained():
-                    self.lose(self._drained)  # here: nothing may be accepted between the last frame and the end
+                if self._concluded is not None and self.mux.drained():
+                    self.lose(self._concluded)  # here: nothing may be accepted between the last frame and the end
                     return
                 await self._output.wait()
                 self._output = anyio.Event()
@@ -174,6 +222,7 @@ class Driver:
         try:
             await self.below.receive_all(self._arrived)
         except anyio.EndOfStream:
+            self._close_by = self._close_by or clock.now() + self._limits.close
             self.lose(SessionClosed(*self.below.peer_close))
         except SessionError as exc:
             self.lose(exc)
@@ -195,64 +244,107 @@ class Driver:
         while True:
             await anyio.sleep(liveness.interval)
             liveness.look(below.clock())
+            if liveness.stood_still:
+                self.check_connection()
             try:
                 liveness.check(below.sent_at)
                 below.check_time(liveness.overdue)
             except SessionError as exc:
-                self.lose(exc)
+                if not below.survives(exc):
+                    self.lose(exc)
             self.mux.tick(liveness.overdue)
+            self._tend()
+            if self._telling is not None:
+                self._telling.keys_are_of(below.epoch)
             if liveness.asks():
                 self.mux.ping(bytes(8))
+
+    def _connection_changed(self) -> None:
+        """For the stream below: it goes away, or is back."""
+        if not self.below.is_away:
+            self.liveness.returned(self.below.clock())
+        self._changed()
+
+    def check_connection(self) -> None:
+        """There is reason to doubt that the connection is there: ask the peer, and expect an answer soon."""
+        if self.cause is not None:
+            return
+        self.below.check()
+        if self._pings.checks(self.below.clock()):
+            self.mux.ping(bytes(8))
 
     async def ping(self) -> float:
         """The round trip to the peer's session, in seconds. Raises the error that ended the session."""
         self.check()
-        self._ping_count += 1
-        payload, event = self._ping_count.to_bytes(8, "big"), anyio.Event()
-        began = self.below.clock()
-        self._pings[payload] = (began, event)
+        ping = self._pings.begin(self.below.clock())
         try:
-            self.mux.ping(payload)
-            await event.wait()
+            self.mux.ping(ping.payload)
+            await ping.over.wait()
         finally:
-            del self._pings[payload]
+            self._pings.forget(ping)
         if self.cause is not None:
             raise self.cause.again()
-        return self.below.clock() - began
+        return self.below.clock() - ping.began
 
     def pong(self, payload: bytes) -> None:
         """For the mux: a PING came back."""
-        if payload in self._pings:
-            began, event = self._pings[payload]
-            self.mux.measured(self.below.clock() - began)
-            event.set()
+        ping = self._pings.answer(payload)
+        if ping is not None:
+            self.mux.measured(self.below.clock() - ping.began)
 
     # --- the end ----------------------------------------------------------------------------------
 
+    def _enter(self, phase: Phase) -> None:
+        self.phase = phase
+        self._changed()
+
     def check(self) -> None:
-        """Raise the error that ended the session, or `SessionClosed` with code ``draining``."""
+        """Raise the error that ended the session, or `SessionClosed` with code ``draining`` when it is being closed."""
         if self.cause is not None:
             raise self.cause.again()
-        if self.phase is Phase.DRAINING:
+        if self.phase is Phase.CLOSING:
             raise SessionClosed("draining")
 
-    async def drain(self, cause: SessionClosed) -> None:
-        """Take nothing new from the peer, and wait until everything accepted has left; then the session is over."""
-        if self.phase is Phase.OPEN:
-            self.phase = Phase.DRAINING
-            self._drained = cause
+    @property
+    def state(self) -> State:
+        if self.phase is Phase.OPEN and self.below.is_away:
+            return "away"
+        return _STATES[self.phase]
+
+    def drain(self) -> None:
+        """Take no more top-level channels from the peer; all else goes on."""
+        if self.phase in (Phase.OPEN, Phase.DRAINING) and not self.mux.draining:
             self.mux.drain()
+            self._enter(Phase.DRAINING)
+
+    def peer_drains(self) -> None:
+        """For the mux: the peer takes no more top-level channels."""
+        if self.phase is Phase.OPEN:
+            self._enter(Phase.DRAINING)
+
+    async def _conclude(self, cause: SessionClosed) -> None:
+        """Take nothing new from the peer, and wait until everything accepted has left; then the session is over."""
+        if self.phase in (Phase.OPEN, Phase.DRAINING):
+            self._concluded = cause
+            self.mux.conclude()
+            self._enter(Phase.CLOSING)
         await self._over.wait()
 
     async def close(self) -> None:
-        """The end in order, as far as `Limits.close` seconds allow."""
+        """The end in order, as far as `Limits.close` seconds allow; for who is cancelled, a short farewell."""
+        self._close_by = self._close_by or clock.now() + self._limits.close
         try:
             async with within(self._limits.close):
-                await self.drain(SessionClosed())
-        finally:
+                await self._conclude(SessionClosed())
             self.lose(SessionClosed())
-        with anyio.move_on_after(2 * FAREWELL, shield=True):
-            await self._said.wait()
+            with anyio.move_on_after(self._farewell_time() + FAREWELL):
+                await self._said.wait()
+        except BaseException:
+            self._hurry()
+            self.lose(SessionClosed())
+            with anyio.move_on_after(2 * FAREWELL, shield=True):
+                await self._said.wait()
+            raise
 
     async def give_up(self, code: str) -> None:
         """The end when the block is left by an exception: channels fail with this code, and that leaves, if it can."""
@@ -260,8 +352,14 @@ class Driver:
         if self.cause is None:
             self.mux.give_up(code, cause, self.peer.name)
         with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
-            await self.drain(cause)
+            await self._conclude(cause)
+        self._hurry()
         self.lose(cause)
+
+    def _hurry(self) -> None:
+        """Whoever leaves waits no longer for a connection: the farewell is one of a session that has only this one."""
+        self._close_by = None
+        self._parting.deadline = min(self._parting.deadline, anyio.current_time() + FAREWELL)
 
     def abort(self) -> None:
         """The end at once, without a word."""
@@ -272,31 +370,36 @@ class Driver:
         """The session is over. The first cause stays."""
         if self.cause is not None:
             return
-        self.phase = Phase.OVER
         self.cause = cause
         self._last_words = farewell(cause)
         orderly = isinstance(cause, SessionClosed) and cause.code != "protocol-error"
-        log = logger.info if orderly else logger.warning
+        log = logger.info if orderly or isinstance(cause, Foretold) else logger.warning
         log("session with %s at %s: %s", self.peer.name, self.peer.address, cause)
         self.mux.lose(cause, self.peer.name)
-        self._lost()
-        for _, event in self._pings.values():
-            event.set()
+        self._enter(Phase.OVER)
+        self._pings.end()
         self._over.set()
         self._io.cancel()
+
+    def _farewell_time(self) -> float:
+        """Seconds for the farewell. What ends in order above a stream that comes back waits for that."""
+        if self._close_by is None or not self.below.keeps:
+            return FAREWELL
+        return max(FAREWELL, self._close_by - clock.now())
 
     async def _farewell(self) -> None:
         """Say why, if there is still somebody to say it to, and let go of the connection."""
         try:
-            with CancelScope(shield=True), anyio.move_on_after(FAREWELL):
-                words, dropped = self._last_words, 0
+            with self._parting:
+                self._parting.deadline = anyio.current_time() + self._farewell_time()
+                words = self._last_words
                 if words is None:
                     return
                 if isinstance(self.cause, RemoteProtocolError):
                     await self._send(self.mux.data_to_send(self.below.clock()))  # h2's GOAWAY
                 await self.below.send_close(*words)
-                while dropped < UNDER_WAY:  # the peer ends, too: a reset could overtake what it did not read yet
-                    dropped += len(await self.below.receive())
+                if self._close_by is not None or not self.below.is_away:
+                    await self.below.finish()
         except (SessionError, anyio.EndOfStream):
             pass  # it is over in any case; `cause` says why
         finally:

@@ -43,10 +43,20 @@ class Liveness:
         self._asked = -math.inf
         self._must_ask = False
 
+    @property
+    def stood_still(self) -> bool:
+        """Whether the last interval was much longer than it should be: this process or its machine stood still."""
+        return self._now - self._then > 3 * self.interval
+
+    def returned(self, now: float) -> None:
+        """There is another connection: what comes by it is waited for from now on."""
+        self.heard = self._awake = self._back = now
+        self._asked = -math.inf
+
     def look(self, now: float) -> None:
         """Another interval has passed."""
         self._then, self._now = self._now, now
-        if now - self._then > 3 * self.interval:
+        if self.stood_still:
             self._awake = self._back = now
         elif self.heard < self._asked <= self._then:
             self._back = now

@@ -1,11 +1,11 @@
 """The other side of a session, and what it opens there."""
 
 import dataclasses
-from collections import deque
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.trust import Issued
+from chanlink.transport.address import Address
 
 
 @dataclasses.dataclass(slots=True)
@@ -13,31 +13,39 @@ class Peer:
     """The other side of a session."""
 
     key: PublicKey | None
-    """Its identity; None only for a session over a byte stream of your own without one."""
+    """Its identity; None only in a session for tests, which has none."""
     name: str
     """The name that we know it by now: the comment in the trust file, or else its fingerprint.
 
     It changes when the trust file does: whatever decides by it has to look each time.
     """
     address: str
+    """Of a server, as it was given to `connect`. Of a client ``host:port``, or ``a local process`` by a Unix socket. Of
+    one that came by another byte stream, which knows of no socket below, the name of its class."""
+    names: frozenset[str] | None = None
+    """What it may be called in a directory: ``names="..."`` on its line of the trust file, if that is there. It changes
+    as `name` does."""
+    issued: Issued | None = None
+    """What vouches for its key, where that is the credential of an authority, as whom, and the credential itself: the
+    newest that it has shown. It changes as `name` does."""
 
     def __hash__(self) -> int:
         return hash(self.key)  # which never changes, so that a peer may be a key in a dict
+
+
+def address_of(remote: object, otherwise: str = "somebody") -> str:
+    """What the address of who has connected is called, by the socket address at the other side."""
+    if isinstance(remote, tuple):
+        return str(Address.of(remote)).removeprefix("tcp://")
+    return "a local process" if isinstance(remote, str | bytes) else otherwise
 
 
 class Incoming(NamedTuple):
     """A top-level channel or byte stream that the peer opened."""
 
     service: str
+    """The name that it was opened by."""
     end: Any
     """A `Receiver` or a `ByteStream` (a `Sender` from peers that open channels the other way round)."""
     peer: Peer
-
-
-def withdraw(
-    waiting: deque[Incoming], code: str, text: str = "", *, allows: Callable[[str], bool] | None = None
-) -> None:
-    """Nobody will accept these, but for services that the peer may still use."""
-    for incoming in [one for one in waiting if allows is None or not allows(one.service)]:
-        waiting.remove(incoming)
-        incoming.end._forsake(code, text)
+    """Who has opened it."""

@@ -12,7 +12,8 @@ from chanlink.session.ends.relay import Relay
 from chanlink.session.ends.remote import ByteFeed, MessageFeed
 from chanlink.wire.stream import Stream
 
-from .session import Session
+from .session import Session, Side
+from .telling import end_of
 
 MOST_CHANNELS = 1_000
 """Of one session in a report, so that it is one message of some 300 KB at most."""
@@ -24,6 +25,7 @@ class ChannelState(NamedTuple):
     """A channel or byte stream of a session, as this side sees it."""
 
     id: int
+    """Of its stream (protocol section 4)."""
     parent: int | None
     """The id of the channel in a message of which it travelled."""
     service: str | None
@@ -33,6 +35,7 @@ class ChannelState(NamedTuple):
     ours: bool
     """Whether this side has opened it."""
     capacity: int | None
+    """Messages that may be sent and not yet taken; `None` where only the windows of bytes bound them."""
     sent: int
     """Messages accepted here; bytes of a byte stream."""
     untaken: int
@@ -66,7 +69,9 @@ class SessionState(NamedTuple):
     key: str
     """Its fingerprint; empty for a session without keys."""
     address: str
+    """As `Peer.address`."""
     suite: str
+    """The record suite; empty for a session without keys."""
     age: float
     """Seconds."""
     volume: int
@@ -74,12 +79,17 @@ class SessionState(NamedTuple):
     round_trip: float
     """Seconds, as measured last."""
     unaccepted: int
+    """Channels of the peer that wait for `Session.accept`."""
     budget: int
     """Bytes by which windows may still grow."""
     channels: tuple[ChannelState, ...]
     """The first `MOST_CHANNELS` of them."""
     left_out: int
     """How many more there are."""
+    id: str
+    """The same on both sides; empty for a session in the clear."""
+    side: Side
+    """Which of the two this side is."""
 
     def to_map(self) -> dict[str, Any]:
         """As it travels in a message, and as ``chanlink top --json`` prints it."""
@@ -104,6 +114,8 @@ def snapshot(session: Session) -> SessionState:
         statistics.budget,
         tuple(_channel(stream) for stream in streams[:MOST_CHANNELS]),
         max(0, len(streams) - MOST_CHANNELS),
+        session.id,
+        session._side,
     )
 
 
@@ -116,7 +128,7 @@ def _channel(stream: Stream) -> ChannelState:
         stream.id,
         stream.parent,
         stream.opening.service,
-        "bytes" if stream.is_bytes else "sender" if stream.carries_out else "receiver",
+        end_of(stream),
         stream.ours,
         stream.capacity,
         *_out(stream),

@@ -10,6 +10,8 @@ from anyio.abc import ByteStream as AnyByteStream
 from anyio.lowlevel import checkpoint
 
 from chanlink import ByteStream, ChannelClosed, ChannelFailed, ChannelMoved, ChannelRefused
+from chanlink.arguments import expect as expect_type
+from chanlink.arguments import expect_function
 
 from .promises import (
     Bench,
@@ -44,6 +46,8 @@ async def check_byte_stream(
 
     Raises `AssertionError` for the first broken promise: its name, what it says, and what was seen instead.
     """
+    expect_function("factory", factory)
+    expect_type("patience", patience, int, float)
     async with factory() as (one, other):
         ours = isinstance(one, ByteStream) and isinstance(other, ByteStream)
         await one.aclose()

@@ -2,6 +2,9 @@
 
 from collections.abc import Collection
 
+from chanlink.arguments import expect as expect_type
+from chanlink.arguments import expect_function
+
 from . import delivery, flow, nesting
 from .promises import MakeChannel, check
 
@@ -21,4 +24,6 @@ async def check_channel(factory: MakeChannel, *, only: Collection[str] | None = 
 
     Raises `AssertionError` for the first broken promise: its name, what it says, and what was seen instead.
     """
+    expect_function("factory", factory)
+    expect_type("patience", patience, int, float)
     await check(_PROMISES, factory, only, patience, "this channel")

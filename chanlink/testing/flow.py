@@ -81,6 +81,7 @@ async def a_rendezvous_returns_when_the_message_was_taken(bench: Bench) -> None:
 
         tasks.start_soon(send)
         for n in range(3):
+            await eventually(lambda: len(sent) >= n)  # noqa: B023
             await a_while()
             expect(len(sent) == n, f"{len(sent)} sends returned, and {n} messages were taken")
             expect(await receiver.receive() == n, "another message came")

@@ -9,14 +9,19 @@ from typing import Any, NamedTuple
 
 import anyio
 
+from chanlink.arguments import expect
 from chanlink.errors import AddressError, ConnectFailed
 
 DEFAULT_PORT = 9323
+MAX_NAME = 200
+"""Characters of a name in a directory: it stands in files of known peers, and in errors."""
 MAX_PATH = 107
 """sockaddr_un has 108 bytes, and one is zero (Linux; the others have less, and say so themselves)."""
 
 _HOST = r"\[(?P<ipv6>[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%[\w.-]+)?)\]|(?P<host>[^\s\[\]:/?#@%]+)"
 _TCP = re.compile(rf"tcp://(?:{_HOST})(?::(?P<port>[0-9]{{1,5}}))?")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_SCHEME_OF_NAMES = "chanlink://"
 
 Place = tuple[int, Any]
 """Family and address of a socket."""
@@ -30,8 +35,10 @@ class Address(NamedTuple):
     path: str = ""
 
     @classmethod
-    def of(cls, sockaddr: tuple[Any, ...]) -> "Address":
-        """Of a socket of TCP; one that is good on one link only has that as its zone."""
+    def of(cls, sockaddr: tuple[Any, ...] | str | bytes) -> "Address":
+        """Of a socket: of TCP, where one that is good on one link only has that as its zone, or of a Unix socket."""
+        if not isinstance(sockaddr, tuple):
+            return cls("", 0, os.fsdecode(sockaddr))
         host, port, *more = sockaddr
         return cls(f"{host}%{_zone(more[1])}" if more and more[1] else host, port)
 
@@ -41,6 +48,19 @@ class Address(NamedTuple):
         return f"tcp://[{self.host}]:{self.port}" if ":" in self.host else f"tcp://{self.host}:{self.port}"
 
 
+class Name(NamedTuple):
+    """What a directory knows the addresses of: ``chanlink://NAME``."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_SCHEME_OF_NAMES}{self.name}"
+
+
+Target = Address | Name
+"""What can be connected to."""
+
+
 def _zone(number: int) -> str:
     with suppress(OSError):  # it has just gone
         if re.fullmatch(r"[\w.-]+", name := socket.if_indextoname(number)):
@@ -48,10 +68,46 @@ def _zone(number: int) -> str:
     return str(number)
 
 
+def is_name(address: object) -> bool:
+    """Whether a directory has to be asked for it; it may be misspelt nevertheless."""
+    return isinstance(address, str) and address.startswith(_SCHEME_OF_NAMES)
+
+
+def parse_target(text: str) -> Target:
+    """Read ``chanlink://name``, or an address as `parse_address` does. Raises `AddressError`."""
+    if not is_name(text):
+        return parse_address(text)
+    name = text.removeprefix(_SCHEME_OF_NAMES)
+    if not is_good_name(name):
+        raise AddressError(
+            f"{text!r:.300} is no name: it is chanlink:// and at most {MAX_NAME} letters, digits, and _ . - only"
+        )
+    return Name(name)
+
+
+def is_good_name(name: str) -> bool:
+    """Whether something can have this name in a directory."""
+    return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
+
+
+def parse_remote(text: str) -> Address:
+    """Read an address that came over the network: it leads to another machine, never to a file. Raises `AddressError`.
+
+    What stands in a directory was written by others; ``unix:`` would be a socket of ours.
+    """
+    address = parse_address(text)
+    if address.path:
+        raise AddressError(f"{text!r} is an address of this machine only; a directory's are tcp://host:port")
+    return address
+
+
 def parse_address(text: str) -> Address:
     """Read ``tcp://host:port`` (port 9323 if none is given) or ``unix:/path``. Raises `AddressError`."""
+    expect("address", text, str)
     if text.startswith("unix:"):
         return Address("", 0, _parse_path(text))
+    if is_name(text):
+        raise AddressError(f"{text!r:.300} is a name: one connects to it; here, write tcp://host:port or unix:/path")
     match = _TCP.fullmatch(text)
     if match is None or not text.isprintable():
         raise AddressError(f"{text!r} is no address; write tcp://host:port, tcp://[ipv6]:port or unix:/path")

@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import Any
@@ -14,10 +14,14 @@ from anyio.abc import ByteStream, ByteStreamConnectable
 from chanlink.errors import ConnectFailed, SessionError, UntrustedPeer, WrongPeer
 
 from .address import Address, Place, look_up, parse_address, reason_of
+from .base import BROKEN, Transport
+from .given import given_stream
 from .racing import race
 from .sockets import SocketTransport
 
 Connectable = str | ByteStream | ByteStreamConnectable
+Find = Callable[[bool], Awaitable[Sequence[Address]]]
+"""Where a name leads, in the order to try; with True, what the directory says now. Raises `ConnectFailed`."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 """Seconds between two attempts, twice as many after each."""
@@ -34,15 +38,39 @@ _NOT_YET = {
 }
 
 
+class _Way:
+    """An address, and where it leads that was not tried."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._places: Sequence[Place] | None = None
+        """None: nobody has looked."""
+
+    @property
+    def is_over(self) -> bool:
+        return self._places is not None and not self._places
+
+    async def connect(self) -> SocketTransport:
+        """Connect to one of its places. Raises `ConnectFailed`."""
+        if self._places is None:
+            self._places = await places_of(self._address)
+        stream = await connect_to(self._places, self._address)
+        self._places = [place for place in self._places if place != stream.place]
+        return stream
+
+
 class Dial:
     """Connects to an address, again and again if need be."""
 
-    def __init__(self, address: Connectable) -> None:
+    def __init__(self, address: Connectable, find: Find | None = None) -> None:
+        """With ``find``, the address is a name, and that says where it leads."""
         self._address = address
-        self._untried: Sequence[Place] = ()
-        """Where else the address may lead, if its name has several."""
+        self._find = find
+        self._fresh = False
+        """Whether what was heard of a name before is of no use any more."""
+        self._ways: Sequence[_Way] = ()
 
-    async def reach(self, wait: float = 0.0) -> ByteStream:
+    async def reach(self, wait: float = 0.0) -> Transport:
         """Connect; for ``wait`` seconds, try again as long as nobody listens there. Raises `ConnectFailed`."""
         until = anyio.current_time() + wait
         pause = FIRST_PAUSE
@@ -56,43 +84,72 @@ class Dial:
             await anyio.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def reach_another(self, problem: SessionError) -> ByteStream:
-        """Connect to an address of the same name that was not tried. Raises the problem with the last one if there is
-        none, or if it is one of keys: that was the right server, or one that would like to be."""
-        if isinstance(problem, WrongPeer | UntrustedPeer) or not self._untried:
+    async def reach_another(self, problem: SessionError) -> Transport:
+        """Connect to an address of the same name that was not tried.
+
+        Raises the problem with the last one if there is none, or if it is one of keys: that was the right server, or
+        one that would like to be. At an address that a directory has told, another server is one that came later.
+        """
+        if isinstance(problem, UntrustedPeer) or (isinstance(problem, WrongPeer) and self._find is None):
             raise problem
+        self._ways = [way for way in self._ways if not way.is_over]
         try:
-            return await self._connect_to(self._untried)
+            return await self._connect_by(self._ways)
+        except ConnectFailed:
+            if self._find is None or self._fresh:
+                raise problem from problem.__cause__
+        try:
+            return await self._connect_to_name(self._find, fresh=True)
         except ConnectFailed:
             raise problem from problem.__cause__
 
-    async def _connect(self) -> ByteStream:
+    async def _connect(self) -> Transport:
         if isinstance(self._address, ByteStream):
-            return self._address
+            return given_stream(self._address)
         if isinstance(self._address, ByteStreamConnectable):
             try:
-                return await self._address.connect()
-            except OSError as exc:
-                raise ConnectFailed(f"{name_of(self._address)}: {exc}") from exc
-        return await self._connect_to(await places_of(parse_address(self._address)))
+                return given_stream(await self._address.connect())
+            except (OSError, anyio.EndOfStream, *BROKEN) as exc:  # it may have a handshake of its own, as TLS has
+                raise ConnectFailed(f"{name_of(self._address)}: {reason_of(exc) or type(exc).__name__}") from exc
+        if self._find is None:
+            return await self._connect_by([_Way(parse_address(self._address))])
+        return await self._connect_to_found(self._find)
 
-    async def _connect_to(self, places: Sequence[Place]) -> ByteStream:
-        assert isinstance(self._address, str)
-        stream = await connect_to(places, parse_address(self._address))
-        self._untried = [place for place in places if place != stream.place]
-        return stream
+    async def _connect_to_found(self, find: Find) -> Transport:
+        """Connect to where a name leads; if nobody is there, ask again, since it may lead elsewhere by now."""
+        if self._fresh:
+            return await self._connect_to_name(find, fresh=True)
+        try:
+            return await self._connect_to_name(find, fresh=False)
+        except ConnectFailed:
+            if not self._ways:  # not even that was found out
+                raise
+        return await self._connect_to_name(find, fresh=True)
+
+    async def _connect_to_name(self, find: Find, fresh: bool) -> Transport:
+        self._fresh = fresh
+        self._ways = [_Way(address) for address in await find(fresh)]
+        return await self._connect_by(self._ways)
+
+    async def _connect_by(self, ways: Sequence[_Way]) -> Transport:
+        self._ways = ways
+        if not ways:
+            raise ConnectFailed(f"{name_of(self._address)}: no other address")
+        return await race([way.connect for way in ways])
 
 
 def _may_come(problem: ConnectFailed) -> bool:
     """Whether a server that is only starting would look like that, or a machine, or a network."""
     cause = problem.__cause__
     # A failed look-up, too: a name may come with its machine. All else stays as it is, such as "permission denied".
-    return isinstance(cause, socket.gaierror | TimeoutError) or (isinstance(cause, OSError) and cause.errno in _NOT_YET)
+    return isinstance(cause, socket.gaierror | LookupError | TimeoutError) or (
+        isinstance(cause, OSError) and cause.errno in _NOT_YET
+    )
 
 
-def name_of(address: Connectable) -> str:
-    """What errors call it."""
-    return address if isinstance(address, str) else type(address).__name__
+def name_of(address: object) -> str:
+    """What errors call it: an address as it is written, a byte stream or a connectable by its class."""
+    return type(address).__name__ if isinstance(address, ByteStream | ByteStreamConnectable) else str(address)
 
 
 # --- one address --------------------------------------------------------------------------------
@@ -136,7 +193,7 @@ async def _connect(place: Place, address: Address) -> SocketTransport:
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
-            await _establish(sock, sockaddr)
+            await establish(sock, sockaddr)
         except BaseException:
             sock.close()
             raise
@@ -145,7 +202,8 @@ async def _connect(place: Place, address: Address) -> SocketTransport:
     return SocketTransport(sock, place)
 
 
-async def _establish(sock: socket.socket, sockaddr: Any) -> None:
+async def establish(sock: socket.socket, sockaddr: Any) -> None:
+    """Connect a non-blocking socket. Raises `OSError`."""
     while (problem := sock.connect_ex(sockaddr)) == errno.EAGAIN:
         await anyio.sleep(0.02)  # the backlog of a Unix socket is full, and nothing tells when it is not any more
     if problem == errno.EINPROGRESS:

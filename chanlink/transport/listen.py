@@ -9,11 +9,14 @@ from contextlib import suppress
 from typing import Any
 
 import anyio
+from anyio.abc import TaskGroup
 
-from chanlink.errors import ConnectFailed
+from chanlink.errors import ConfigError, ConnectFailed
 from chanlink.forks import forget_in_child, let_go
 
+from .accepting import Acceptor, accept_each, accept_waiting
 from .address import Address, Place, look_up, reason_of
+from .sockets import SocketTransport
 
 BACKLOG = 4_096
 """What Linux allows if nobody has changed it. A full one costs a good client a second: its first packet is dropped."""
@@ -26,11 +29,27 @@ class ListeningSockets:
 
     def __init__(self, sockets: Sequence[socket.socket], path: str = "") -> None:
         self.sockets = sockets
-        self.addresses = [str(Address.of(sock.getsockname())) for sock in sockets if not path] or [f"unix:{path}"]
+        self.addresses = [str(Address.of(sock.getsockname())) for sock in sockets]
         """As `connect_socket` takes them, with their real ports."""
         self._path = path
+        """The file that is ours to remove."""
         self._file = _file_id(path)
+        self._acceptor: Acceptor
         forget_in_child(self)
+
+    def start(self, tasks: TaskGroup, acceptor: Acceptor) -> None:
+        """As `Listening`."""
+        self._acceptor = acceptor
+        for sock in self.sockets:
+            tasks.start_soon(accept_each, sock, self._accepted, acceptor.no_room)
+
+    def give_waiting(self) -> None:
+        """As `Listening`."""
+        for sock in self.sockets:
+            accept_waiting(sock, self._accepted, BACKLOG)
+
+    def _accepted(self, connection: socket.socket, address: object) -> None:
+        self._acceptor.accepted(SocketTransport(connection), address)
 
     def forget(self) -> None:
         """In a forked child: it is the parent that listens."""
@@ -57,18 +76,21 @@ def _file_id(path: str) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-async def listening_sockets(address: Address) -> ListeningSockets:
-    """Listen on every address of a name, or on a path. Raises `ConnectFailed`."""
+async def listening_sockets(address: Address, *, shared: bool = False) -> ListeningSockets:
+    """Listen on every address of a name, or on a path; with ``shared``, beside others: the system says who gets which
+    connection. Raises `ConnectFailed`, and `ConfigError` where an address can't be shared."""
+    if shared and (address.path or not hasattr(socket, "SO_REUSEPORT")):
+        raise ConfigError(f"{address} can't be shared: only a port of TCP can, where the system has SO_REUSEPORT")
     found = [] if address.path else await look_up(address, socket.AI_PASSIVE)
     try:
         if address.path:
             return ListeningSockets([_listen_unix(address.path)], address.path)
-        return ListeningSockets(_listen_tcp(found))
+        return ListeningSockets(_listen_tcp(found, shared=shared))
     except OSError as exc:
         raise ConnectFailed(f"can't listen on {address}: {reason_of(exc)}", code="listen") from exc
 
 
-def _listen_tcp(found: Sequence[Place]) -> list[socket.socket]:
+def _listen_tcp(found: Sequence[Place], *, shared: bool) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     problem: OSError | None = None
     try:
@@ -76,7 +98,7 @@ def _listen_tcp(found: Sequence[Place]) -> list[socket.socket]:
             if port == 0 and sockets:  # the same free port on all of them
                 port = sockets[0].getsockname()[1]
             try:
-                sockets.append(_listen(family, (host, port, *rest)))
+                sockets.append(_listen(family, (host, port, *rest), shared=shared))
             except OSError as exc:
                 if exc.errno not in _NOT_HERE:
                     raise
@@ -90,7 +112,7 @@ def _listen_tcp(found: Sequence[Place]) -> list[socket.socket]:
     return sockets
 
 
-def _listen(family: int, sockaddr: Any) -> socket.socket:
+def _listen(family: int, sockaddr: Any, *, shared: bool = False) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
@@ -98,6 +120,8 @@ def _listen(family: int, sockaddr: Any) -> socket.socket:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(sockaddr)
         sock.listen(BACKLOG)
     except BaseException:

@@ -5,6 +5,7 @@ asked to send what can be sent without waiting (docs/decisions/0011-sockets.md).
 """
 
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from contextvars import copy_context
 from typing import Any, NoReturn
 
 import anyio
+from anyio.abc import SocketAttribute
 from anyio.lowlevel import checkpoint, current_token
 
 from chanlink import clock
@@ -35,6 +37,8 @@ _RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 class SocketTransport(Transport):
     """A connected socket, read only as far as asked."""
+
+    waits_writable = True
 
     def __init__(self, sock: socket.socket, place: Place | None = None) -> None:
         self.place = place
@@ -79,7 +83,6 @@ class SocketTransport(Transport):
             raise self._problem() from exc
 
     async def readable(self) -> bool:
-        """As `wait_readable`; False if what has come is the end."""
         await self.wait_readable()
         try:
             return self._sock.recv(1, socket.MSG_PEEK) != b""
@@ -135,9 +138,10 @@ class SocketTransport(Transport):
             sent = self.send_now(left)
             left = left[sent:]
             if not sent:
-                await self._wait_writable()
+                await self.wait_writable()
 
-    async def _wait_writable(self) -> None:
+    async def wait_writable(self) -> None:
+        self._check_open()
         try:
             await anyio.wait_writable(self._sock)
         except (OSError, ValueError) as exc:
@@ -156,18 +160,37 @@ class SocketTransport(Transport):
             self._sock.shutdown(socket.SHUT_WR)
 
     def reset_when_closed(self) -> None:
-        """Let the end look the same whatever was read: else TCP says by a reset that something was not."""
+        """As a `Transport`: else TCP says by a reset that something was not read."""
         if self._sock.family != socket.AF_UNIX:
             with suppress(OSError):  # it is closed already
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
 
-    async def aclose(self) -> None:
+    @property
+    def extra_attributes(self) -> Any:
+        """The family, the socket itself and the address at the other side, as anyio's streams of sockets have them."""
+        return {
+            SocketAttribute.family: lambda: self._sock.family,
+            SocketAttribute.raw_socket: lambda: self._sock,
+            SocketAttribute.remote_address: self._remote,
+        }
+
+    def _remote(self) -> object:
+        try:
+            return self._sock.getpeername()
+        except OSError:  # it is gone
+            return None
+
+    def close_now(self) -> bool:
         if self._sock.fileno() >= 0:
             if self._watch is not None:
                 self._watch.end(anyio.ClosedResourceError())
             anyio.notify_closing(self._sock)
             with suppress(OSError):
                 self._sock.close()
+        return True
+
+    async def aclose(self) -> None:
+        self.close_now()
 
 
 class _Watch:
@@ -180,11 +203,14 @@ class _Watch:
         context = copy_context()
         if current_async_library_cvar is not None:  # sniffio knows asyncio by its tasks, and this is called outside
             context.run(current_async_library_cvar.set, "asyncio")
+        self._ended = _ended(descriptor) if type(loop).__module__.partition(".")[0] == "uvloop" else lambda: False
         context.run(loop.add_reader, descriptor, self._call)
 
     def _call(self) -> None:
         try:
             self._look()
+            while not self._over.is_set() and self._ended():
+                self._look()  # uvloop does not call again, though there may be something to read yet
         except Exception as exc:
             self.end(exc)
         except BaseException:  # Ctrl-C: it leaves the event loop, which may go on, but what was read is lost
@@ -203,3 +229,14 @@ class _Watch:
         finally:
             self.end(self._problem)
         raise self._problem
+
+
+def _ended(descriptor: int) -> Callable[[], bool]:
+    """Whether a connection was reset, or has ended both ways: there is no more to read than what has come.
+
+    SO_ERROR would also tell of a network that is not there just now: what has come is all there is to read for a long
+    time then, and no end.
+    """
+    waiting = select.poll()
+    waiting.register(descriptor, 0)
+    return lambda: bool(waiting.poll(0))

@@ -57,6 +57,7 @@ class Incoming(Inbox):
         "_mux",
         "_since_taken",
         "_stream",
+        "arrived_bytes",
         "capacity",
         "in_relay",
         "owner",
@@ -73,6 +74,7 @@ class Incoming(Inbox):
         self.capacity = capacity
         self.owner: Reader = _NOBODY
         self.window = Window(mux.credit, stream, now)
+        self.arrived_bytes = 0
         self.taken_count = 0
         self.taken_due = False
         """Whether the peer is to be told of that."""
@@ -94,6 +96,7 @@ class Incoming(Inbox):
         if stream.in_reason is not None:
             return  # refused: what was under way is dropped
         self.append(data)
+        self.arrived_bytes += len(data)
         self.progress_at = now
         if stream.is_bytes or self.message_ready():
             self.owner.readable()

@@ -9,12 +9,13 @@ from typing import NamedTuple, Protocol
 
 from chanlink.channels.values import Kind
 from chanlink.errors import SessionError
+from chanlink.instrument import ChannelInfo
 
 from .h2 import frames
 from .opening import Opening
 from .stream import Stream
 
-CLOSING = "the session is being closed"
+DRAINING = "no new channels are taken"
 """The text that goes with the code ``draining``."""
 TURN_BYTES = 4 * frames.FULL_BYTES
 """What one turn of the writer takes at most: enough to fill a socket buffer, little enough to stay fair."""
@@ -39,8 +40,24 @@ class Owner(Protocol):
     def pong(self, payload: bytes) -> None:
         """A PING of ours came back."""
 
+    def peer_drains(self) -> None:
+        """The peer takes no more top-level streams."""
+
     def wake_writer(self) -> None:
         """`data_to_send` has something now."""
+
+
+class Observer(Protocol):
+    """Whom the multiplexer tells of each stream, if there is anybody."""
+
+    def opened(self, stream: Stream, parent: Stream | None) -> tuple[ChannelInfo, bytes | None]:
+        """A stream was opened, by either side. What is returned is kept with it: `Stream.info`, and its trace."""
+
+    def ended(self, stream: Stream) -> None:
+        """Both halves of a stream are over."""
+
+    def joined(self, source: Stream, onward: Stream) -> None:
+        """What comes by ``source``, perhaps of another session, goes on by ``onward``, of this one."""
 
 
 class Multiplexer(Protocol):
@@ -49,8 +66,8 @@ class Multiplexer(Protocol):
     # Streams.
     @property
     def streams(self) -> Mapping[int, Stream]: ...
-    def check_open(self, count: int) -> None: ...
-    def open(self, opening: Opening, root_service: str | None = None) -> Stream: ...
+    def check_open(self, count: int, *, top_level: bool = False) -> None: ...
+    def open(self, opening: Opening) -> Stream: ...
     def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None: ...
 
     # Bytes.
@@ -68,7 +85,10 @@ class Multiplexer(Protocol):
     def statistics(self) -> MuxStatistics: ...
 
     # The end.
+    @property
+    def draining(self) -> bool: ...
     def drain(self) -> None: ...
+    def conclude(self) -> None: ...
     def drained(self) -> bool: ...
     def give_up(self, code: str, cause: SessionError, peer: str = "") -> None: ...
     def drop_arrived(self) -> None: ...

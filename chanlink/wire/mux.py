@@ -21,7 +21,7 @@ Whole: it reads in the order of a message's way.
 
 import struct
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import h2.events as ev
@@ -30,6 +30,7 @@ import h2.exceptions
 from chanlink.channels.values import Kind
 from chanlink.errors import (
     END,
+    ChannelRefused,
     LimitReached,
     LocalProtocolError,
     Reason,
@@ -38,6 +39,7 @@ from chanlink.errors import (
     SessionError,
     not_taken,
 )
+from chanlink.features import FEATURES, TOP_LEVEL_DRAIN, TRACE_CONTEXT
 from chanlink.limits import Limits, PeerLimits
 from chanlink.printing import printable
 from chanlink.wire.h2.connection import MAX_DEBUG_DATA, Connection, settings
@@ -45,9 +47,9 @@ from chanlink.wire.h2.rules import NAMES
 
 from .credit import Credit
 from .h2 import frames, headers
-from .multiplexer import CLOSING, TURN_BYTES, MuxStatistics, Owner
+from .multiplexer import DRAINING, TURN_BYTES, MuxStatistics, Observer, Owner
 from .nested import Nested
-from .opening import Opening
+from .opening import MAX_TRACE, Opening
 from .stream import Stream
 
 _COUNT = struct.Struct(">Q")
@@ -61,7 +63,17 @@ class Mux:
     Whole: one job, in the order of a message's way.
     """
 
-    def __init__(self, owner: Owner, *, client_side: bool, limits: Limits, peer_limits: PeerLimits) -> None:
+    def __init__(
+        self,
+        owner: Owner,
+        *,
+        client_side: bool,
+        limits: Limits,
+        peer_limits: PeerLimits,
+        features: Collection[str] = FEATURES,
+        observer: Observer | None = None,
+    ) -> None:
+        # Whole: what there is of one mux.
         self.limits = limits
         self.peer_limits = peer_limits
         self.streams: dict[int, Stream] = {}
@@ -71,15 +83,19 @@ class Mux:
         self.arrivals = 0
         """Frames of data that have arrived."""
         self._owner = owner
+        self._observer = observer
         self._next_id = 1 if client_side else 2
         self.nested = Nested(self.streams, limits, activate=self.activate)
         self._opening: list[Stream] = []
         self._active: deque[Stream] = deque()
         self._is_active: set[Stream] = set()  # the same; a dict for both would walk over what left at its front
         self._credit_due: dict[Stream, None] = {}
-        self._drained_at: int | None = None  # we serve no stream above
-        self._said_drained = False
-        self._peer_drains = 0  # DRAIN frames of the peer: it takes nothing new; everything that it accepted has left
+        self._may_live_on = TOP_LEVEL_DRAIN in features  # else only a side that closes says DRAIN
+        self._may_trace = TRACE_CONTEXT in features
+        self._drained_at: int | None = None  # we serve no top-level stream above
+        self._drains = 0  # DRAIN frames that we have made
+        self._peer_drains = 0  # those of the peer: it takes nothing new; everything that it accepted has left
+        self._cause: SessionError | None = None  # the session is over
         self._h2 = Connection(
             client_side=client_side,
             our_settings=settings(open_channels=limits.open_channels, stream_window=limits.stream_window),
@@ -104,21 +120,28 @@ class Mux:
         """How many more streams may be opened now."""
         return self.peer_limits.open_channels - self._h2.open_outbound_streams - len(self._opening)
 
-    def check_open(self, count: int) -> None:
-        """Raise `LimitReached` or `SessionClosed` when `count` more streams can't be opened."""
-        if self._peer_drains:
-            raise SessionClosed("draining", "the peer takes no new channels")
+    def check_open(self, count: int, *, top_level: bool = False) -> None:
+        """Raise what `open` would raise, when `count` more streams can't be opened: `LimitReached`, `ChannelRefused`
+        if they are top-level ones, or `SessionError`."""
+        if self._cause is not None:
+            raise self._cause.again()
+        if self._peer_drains and top_level:
+            raise ChannelRefused("draining", "the peer takes no new channels")
+        if self._peer_drains and not self._may_live_on:
+            raise SessionClosed("draining", "the peer closes the session, and takes no new channels")
         if count > self.slots():
             raise LimitReached("open_channels", self.peer_limits.open_channels)
         if self._next_id + 2 * count >= 2**31:
             raise SessionClosed("exhausted", "all stream ids of this session are used up")
 
-    def open(self, opening: Opening, root_service: str | None = None) -> Stream:
-        """Open a stream, for an end that leaves by this service. Usable at once; never waits (see `check_open`)."""
-        self.check_open(1)
-        stream = Stream(self, self._next_id, opening, ours=True, root_service=root_service)
+    def open(self, opening: Opening) -> Stream:
+        """Open a stream, for an end that leaves. Usable at once; never waits (see `check_open`)."""
+        self.check_open(1, top_level=opening.parent is None)
+        stream = Stream(self, self._next_id, opening, ours=True)
         self._next_id += 2
         self.streams[stream.id] = stream
+        if self._observer is not None:
+            stream.known_as(*self._observer.opened(stream, self.streams.get(opening.parent or 0)))
         self._opening.append(stream)
         self._owner.wake_writer()
         return stream
@@ -154,6 +177,8 @@ class Mux:
                 self._send_credit(now)
             if self._active:
                 self._send_active()
+            if self._peer_drains == 2:
+                self._answer_drain()
         except h2.exceptions.H2Error as exc:
             raise LocalProtocolError(f"h2: {exc}") from exc
         return self._h2.take_output()
@@ -167,7 +192,7 @@ class Mux:
     def _send_openings(self) -> None:
         opening, self._opening = self._opening, []
         for stream in opening:
-            self._h2.send_headers(stream.id, headers.opening_fields(stream.opening))
+            self._h2.send_headers(stream.id, headers.opening_fields(stream.opening, may_trace=self._may_trace))
 
     def _send_credit(self, now: float) -> None:
         due, self._credit_due = self._credit_due, {}
@@ -246,27 +271,48 @@ class Mux:
     def statistics(self) -> MuxStatistics:
         return MuxStatistics(len(self.streams), self.credit.budget, self.credit.round_trip)
 
+    @property
+    def draining(self) -> bool:
+        """Whether this side takes no more top-level streams from the peer."""
+        return self._drained_at is not None
+
     def drain(self) -> None:
-        """Tell the peer that no stream is served that it opens from now on."""
+        """Take no more top-level streams from the peer; all else goes on."""
         if self._drained_at is None:
             self._drained_at = self._h2.highest_inbound_stream_id
-            self._h2.send_extension(frames.DRAIN, 0, _ID.pack(self._drained_at))
-            self._owner.wake_writer()
+            if self._may_live_on:
+                self._say_drain()
+
+    def conclude(self) -> None:
+        """Drain, and tell the peer so in any case: the session is to end when everything accepted has left."""
+        if not self._drains:
+            self._drained_at = self._h2.highest_inbound_stream_id
+            self._say_drain()
+        self._owner.wake_writer()  # who asks `drained`
 
     def drained(self) -> bool:
-        """Whether a session that drains can end: everything accepted has left here, and there if the peer drains too.
+        """Whether a session that was concluded can end: everything accepted has left here, and there if the peer drains
+        too.
 
         The first time the former is so, the peer is told.
         """
         if self.has_output():
             return False
-        if not self._said_drained:
-            assert self._drained_at is not None
-            self._said_drained = True
-            self._h2.send_extension(frames.DRAIN, 0, _ID.pack(self._drained_at))
-            self._owner.wake_writer()
+        if self._drains == 1:
+            self._say_drain()
             return False
         return self._peer_drains != 1
+
+    def _answer_drain(self) -> None:
+        """The peer closes, and waits for our second DRAIN if there was a first one."""
+        if self._drains == 1 and not self.has_output():
+            self._say_drain()
+
+    def _say_drain(self) -> None:
+        assert self._drained_at is not None
+        self._drains += 1
+        self._h2.send_extension(frames.DRAIN, 0, _ID.pack(self._drained_at))
+        self._owner.wake_writer()
 
     # --- 4. frames that arrived -------------------------------------------------------------------
 
@@ -321,12 +367,18 @@ class Mux:
             end = 1 + body[0]
             self._stop_received(stream, headers.refusal(body[1:end], body[end:]))
         elif kind == frames.DRAIN and size == _ID.size and stream_id == 0:
-            if self._peer_drains == 2:
-                self._h2.waste()
-            self._peer_drains = min(self._peer_drains + 1, 2)
-            self._owner.wake_writer()
+            self._drain_received()
         else:
             raise RemoteProtocolError(f"{NAMES[kind]} on stream {stream_id}: malformed, or not on such a stream")
+
+    def _drain_received(self) -> None:
+        if self._peer_drains == 2:
+            self._h2.waste()
+            return
+        self._peer_drains += 1
+        if self._peer_drains == 1:
+            self._owner.peer_drains()
+        self._owner.wake_writer()
 
     def _taken_received(self, stream: Stream | None, count: int, now: float) -> None:
         if stream is not None and (stream.is_bytes or not stream.carries_out):
@@ -346,7 +398,9 @@ class Mux:
             raise RemoteProtocolError(f"HEADERS on stream {stream_id}: a stream can't end with its opening")
         if opens:
             opening = headers.read_opening(stream_id, fields)
-            self._opened(Stream(self, stream_id, opening, ours=False, opened_at=now, root_service=opening.service))
+            if opening.trace is not None and (not self._may_trace or len(opening.trace) > MAX_TRACE):
+                opening = opening._replace(trace=None)
+            self._opened(Stream(self, stream_id, opening, ours=False, opened_at=now))
         elif ended:
             self._last_words_received(self.streams[stream_id], fields)
         elif not self.streams[stream_id].carries_in:
@@ -354,31 +408,25 @@ class Mux:
 
     def _opened(self, stream: Stream) -> None:
         self.streams[stream.id] = stream
-        drained = self._drained_at is not None and stream.id > self._drained_at
+        if self._observer is not None:
+            stream.known_as(*self._observer.opened(stream, self.streams.get(stream.parent or 0)))
         if stream.parent is None:
-            if drained:
-                stream.discard("draining", CLOSING)
+            if self._drained_at is not None and stream.id > self._drained_at:
+                stream.discard("draining", DRAINING)
             else:
                 self._owner.stream_opened(stream)
         elif not self.nested.add(stream):
             # Its parent is over: the message that would mention it is dropped.
             parent = self.streams.get(stream.parent)
-            stream.discard("not-taken", not_taken(parent.in_reason if parent is not None else None))
-        elif drained:  # the message that mentions it is a good one all the same
-            self._discard_nested(stream, "draining", CLOSING)
-
-    def _discard_nested(self, stream: Stream, code: str, text: str) -> None:
-        """Nobody will get this stream; a message that mentions it later holds an end that is over."""
-        self.nested.release(stream)
-        stream.discard(code, text)
+            stream.discard(*not_taken(parent.in_reason if parent is not None else None))
 
     def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None:
         """The nested stream that a message of `parent` mentions; None if that is a lie."""
         return self.nested.claim(parent, kind, stream_id)
 
-    def forsake(self, streams: Iterable[Stream], text: str) -> None:
+    def forsake(self, streams: Iterable[Stream], code: str, text: str) -> None:
         """No message will mention these nested streams."""
-        self.nested.forsake(streams, text)
+        self.nested.forsake(streams, code, text)
 
     def _last_words_received(self, stream: Stream, fields: dict[bytes, bytes]) -> None:
         if stream.carries_in:
@@ -420,13 +468,16 @@ class Mux:
         del self.streams[stream.id]
         stream.over()
         self.nested.ended(stream)
+        if self._observer is not None:
+            self._observer.ended(stream)
         self._is_active.discard(stream)
         self._credit_due.pop(stream, None)
 
     def tick(self, overdue: Callable[[float, float], bool]) -> None:
         """Look after what a peer has left lying (call it every second or so); see `liveness.Liveness.overdue`."""
-        for stream in self.nested.unmentioned(overdue):
-            self._discard_nested(stream, "not-taken", f"no message mentioned it within {self.limits.unmentioned:g} s")
+        for stream in self.nested.unmentioned(overdue):  # a message that mentions one later holds an end that is over
+            self.nested.release(stream)
+            stream.discard("not-taken", f"no message mentioned it within {self.limits.unmentioned:g} s")
         for stream in list(self.streams.values()):
             if stream.carries_in and stream.incoming.stalled(overdue):
                 stream.reject("too-slow", "a message made no progress")
@@ -444,11 +495,15 @@ class Mux:
     def lose(self, cause: SessionError, peer: str = "") -> None:
         """The session with `peer` is over: every stream that is not settled is lost."""
         reason = Reason("lost", text=peer, cause=cause)
-        self._peer_drains = 2
+        self._cause = cause
         self._h2_events.clear()  # what comes behind, perhaps in the same record, is for nobody
-        for stream in list(self.streams.values()):
+        streams = list(self.streams.values())
+        for stream in streams:
             stream.lose(reason, reason)
         self.streams.clear()
+        if self._observer is not None:
+            for stream in streams:
+                self._observer.ended(stream)
         self.nested.clear()
         self._opening.clear()
         self._active.clear()

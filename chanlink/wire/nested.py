@@ -25,7 +25,7 @@ class Nested:
         self._streams = streams
         self._limits = limits
         self._activate = activate
-        self._forsaken: list[tuple[Stream, str]] = []
+        self._forsaken: list[tuple[Stream, str, str]] = []
         self._forsaking = False
 
     def add(self, stream: Stream) -> bool:
@@ -50,16 +50,16 @@ class Nested:
         if self.waiting.pop(stream.id, None) is not None and stream.has_output():
             self._activate(stream)
 
-    def forsake(self, streams: Iterable[Stream], text: str) -> None:
+    def forsake(self, streams: Iterable[Stream], code: str, text: str) -> None:
         """No message will mention these. A list, not recursion: each may be the parent of the next, for thousands."""
-        self._forsaken.extend((stream, text) for stream in streams)
+        self._forsaken.extend((stream, code, text) for stream in streams)
         if self._forsaking:
             return
         self._forsaking = True
         while self._forsaken:
-            stream, why = self._forsaken.pop()
+            stream, *why = self._forsaken.pop()
             self.release(stream)
-            stream.discard("not-taken", why)
+            stream.discard(*why)
         self._forsaking = False
 
     def ended(self, stream: Stream) -> None:

@@ -7,6 +7,8 @@ from chanlink.errors import MAX_CODE, Reason
 
 Fields = list[tuple[bytes, bytes]]
 
+MAX_TRACE = 600
+"""The bytes of a trace (protocol section 5)."""
 MAX_WORDS = 1_024
 """The bytes that code and text of last words may have together (protocol section 6)."""
 
@@ -25,7 +27,9 @@ class Opening(NamedTuple):
     answer_size: int | None = None
     """The same of the acceptor."""
     item_type: bytes | None = None
-    """An opaque fingerprint of the item type: nobody here reads it, but it goes where the end goes."""
+    """The name of the contract that the messages keep to: nobody here reads it, but it goes where the end goes."""
+    trace: bytes | None = None
+    """To which trace it belongs, and goes where the end goes; empty if it shall belong to none."""
 
 
 def last_words_fields(reason: Reason) -> Fields:

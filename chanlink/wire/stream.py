@@ -42,6 +42,7 @@ from typing import Protocol
 
 from chanlink.channels.values import Kind
 from chanlink.errors import END, Reason, not_taken
+from chanlink.instrument import ChannelInfo
 
 from . import incoming, outgoing
 from .incoming import Incoming
@@ -52,7 +53,7 @@ from .outgoing import Outgoing
 class Scheduler(outgoing.Scheduler, incoming.Scheduler, Protocol):
     """What a stream asks of its mux, which has the docstrings."""
 
-    def forsake(self, streams: "Iterable[Stream]", text: str) -> None: ...
+    def forsake(self, streams: "Iterable[Stream]", code: str, text: str) -> None: ...
 
 
 class Stream:
@@ -72,6 +73,7 @@ class Stream:
         "in_ended",
         "in_reason",
         "incoming",
+        "info",
         "is_bytes",
         "opened_at",
         "opening",
@@ -82,6 +84,7 @@ class Stream:
         "outgoing",
         "reader_gone",
         "root_service",
+        "service",
         "stop_due",
     )
 
@@ -93,7 +96,6 @@ class Stream:
         *,
         ours: bool,
         opened_at: float = 0.0,
-        root_service: str | None = None,
     ) -> None:
         self._mux, self.id = mux, stream_id
         self.opening, self.ours, self.opened_at = opening, ours, opened_at
@@ -104,8 +106,12 @@ class Stream:
             self.outgoing = Outgoing(mux, self, opening.capacity)
         if self.carries_in:  # else there is none
             self.incoming = Incoming(mux, self, opening.capacity, opened_at)
-        self.root_service = root_service
+        self.service = opening.service
+        """The service that it is of, ours or the peer's: for whoever looks for an end that was forgotten."""
+        self.root_service = None if ours else opening.service
         """The service of ours by which it came, at any depth, or by which what it leaves on came."""
+        self.info: ChannelInfo | None = None
+        """What instruments know it by; None if there are none."""
         self.children: dict[int, Stream] | None = None
         """Streams with this one as parent that no message has mentioned yet, also such that are over."""
         self.accepted = ours
@@ -133,6 +139,12 @@ class Stream:
     @property
     def parent(self) -> int | None:
         return self.opening.parent
+
+    def known_as(self, info: ChannelInfo, trace: bytes | None) -> None:
+        """Instruments know it by this; and this is the trace that it belongs to, for whom it goes to."""
+        self.info = info
+        if trace != self.opening.trace:
+            self.opening = self.opening._replace(trace=trace)
 
     # --- what the mux asks when it makes frames ---
 
@@ -340,10 +352,11 @@ class Stream:
         if self.children is None:
             self.children = {}
         self.children[child.id] = child
-        child.came_by(self.root_service)
+        child.came_by(self)
 
-    def came_by(self, service: str | None) -> None:
-        self.root_service = service
+    def came_by(self, parent: "Stream") -> None:
+        """A message of this stream mentions it."""
+        self.service, self.root_service = parent.service, parent.root_service
 
     def mentioned(self, kind: Kind, stream_id: int) -> "Stream | None":
         """The nested stream that a message mentions now; None if that is a lie."""
@@ -361,4 +374,4 @@ class Stream:
     def _forsake_children(self) -> None:
         children, self.children = self.children, None
         if children:
-            self._mux.forsake(children.values(), not_taken(self.in_reason))
+            self._mux.forsake(children.values(), *not_taken(self.in_reason))

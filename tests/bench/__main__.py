@@ -1,4 +1,7 @@
-"""``python -m tests.bench [NAME ...]``: all rows, or those named, as one table and as JSON in bench-results/."""
+"""``python -m tests.bench [NAME ...]``: all rows, or those named, as one table and as JSON in bench-results/.
+
+Those of capacity have to be named.
+"""
 
 import argparse
 import cProfile
@@ -18,6 +21,7 @@ from .harness import Bench, Row, Task, measure
 from .meter import Missing
 from .results import Result
 from .works import all_rows
+from .works.capacity import CAPACITY, PREFIX
 
 RESULTS = ROOT / "bench-results"
 QUICK = 0.2
@@ -28,8 +32,9 @@ examples:
   python -m tests.bench round-trip-tcp true        some of them; a name stands for all that begin with it
   python -m tests.bench --quick one-way/trio       less work and two runs: a first impression
   python -m tests.bench --profile bytes-aegis256/trio
-  python -m tests.bench --page --plots             everything, and renew docs/explanation/performance.md
-  python -m tests.bench --from bench-results/A.json bench-results/B.json --page --plots
+  python -m tests.bench --page                     everything, and renew docs/explanation/performance.md
+  python -m tests.bench capacity --page            what clients cost a server, and renew docs/explanation/capacity.md
+  python -m tests.bench --from bench-results/A.json bench-results/B.json --page
 """
 
 
@@ -54,9 +59,8 @@ def main() -> int:
         print("interrupted: the other rows were not measured", file=sys.stderr)
         return 130
     if options.page:
-        page.write_table(about, found)
-    if options.plots:
-        page.draw(found)
+        write = page.write_capacity if options.names == [CAPACITY] else page.write_table
+        write(about, found)
     return _check(found) if options.check else 0
 
 
@@ -71,8 +75,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--list", action="store_true", help="list the rows and leave")
     parser.add_argument("--quick", action="store_true", help="a fifth of the work, and two runs of each")
     parser.add_argument("--check", action="store_true", help="list the goals that were missed, and exit with status 1")
-    parser.add_argument("--page", action="store_true", help="put the table into docs/explanation/performance.md")
-    parser.add_argument("--plots", action="store_true", help="draw docs/explanation/plots/*.svg")
+    parser.add_argument("--page", action="store_true", help="put the tables into the pages of docs/explanation")
     parser.add_argument(
         "--from",
         dest="saved",
@@ -84,13 +87,15 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--profile", action="store_true", help="profile our client in the named rows instead")
     parser.add_argument("--profile-server", action="store_true", help="profile our server in the named rows instead")
     options = parser.parse_args()
-    if options.page and not options.saved and (options.names or options.quick):
-        parser.error("--page needs all rows in full: leave out NAME and --quick, or join saved results by --from")
+    if options.page and not options.saved and (options.names not in ([], [CAPACITY]) or options.quick):
+        parser.error("--page needs all rows in full, or all of capacity: or join saved results by --from")
     return options
 
 
 def _wanted(name: str, wanted: Sequence[str]) -> bool:
-    return not wanted or any(name == one or name.startswith((one + "/", one + "-")) for one in wanted)
+    if not wanted:
+        return not name.startswith(PREFIX)
+    return any(name == one or name.startswith((one + "/", one + "-")) for one in wanted)
 
 
 # --- measuring ----------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ BACKENDS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 PROFILE = "CHANLINK_BENCH_PROFILE"
 """The environment variable that has a server write a profile: where to."""
-PATIENCE = 180.0
+PATIENCE = 900.0
 """Seconds after which an end that does not answer is given up."""
 
 

@@ -25,6 +25,7 @@ import anyio.lowlevel
 
 import chanlink
 from chanlink import Identity, Limits, PublicKey, SessionError, Trust
+from chanlink.directory import SQLiteStore, directory_services
 from chanlink.security.handshake import handshake_as_client
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
@@ -36,6 +37,8 @@ from chanlink.transport.sockets import SocketTransport
 from chanlink.wire.h2 import frames
 from tests.security.wires import HELLO, prefixed
 from tests.wire.muxes import Transcript
+
+from .hostile_directory import AT_A_DIRECTORY, flood_directory
 
 SECONDS = 4.0
 SAME = 0
@@ -60,9 +63,11 @@ async def pour(stream: chanlink.ByteStream, peer: chanlink.Peer) -> None:
 async def run_server(folder: Path) -> None:
     keys = [PublicKey.parse((folder / f"{name}.pub").read_text()) for name in ("good", "bad")]
     me, services = Identity.load(folder / "server"), {"echo": echo, "pour": chanlink.streams(pour)}
-    async with chanlink.listen("tcp://127.0.0.1:0", identity=me, trust=Trust.of(*keys), services=services) as listener:
-        print(listener.addresses[0], flush=True)
-        await anyio.sleep_forever()
+    async with directory_services(SQLiteStore(folder / f"{os.getpid()}.db")) as more:
+        options: Any = {"identity": me, "trust": Trust.of(*keys), "services": {**services, **more}}
+        async with chanlink.listen("tcp://127.0.0.1:0", **options) as listener:
+            print(listener.addresses[0], flush=True)
+            await anyio.sleep_forever()
 
 
 async def run_good(folder: Path, address: str, kind: str) -> None:
@@ -169,7 +174,7 @@ async def flood(folder: Path, address: str, name: str) -> str:
     make, patience = FLOODS[name], 40 if "nothing read" in name else 10
     transport = await connect_socket(parse_address(address))
     authenticated = await handshake_as_client(
-        transport, Statics(Identity.load(folder / "bad"), Role.CLIENT), lambda key: Grant("", None), Limits()
+        transport, Statics(Identity.load(folder / "bad"), Role.CLIENT), lambda presented: Grant("", None), Limits()
     )
     stream, script = authenticated.stream, Transcript(greet=False)
     await stream.send(frames.PREFACE + script.settings(Limits()))
@@ -351,6 +356,8 @@ async def measure(name: str, folder: Path) -> str:
             began, closed = time.perf_counter(), "-"
             if name in STRANGERS:
                 await STRANGERS[name](address)
+            elif name in AT_A_DIRECTORY:
+                closed = await flood_directory(folder, address, name, SECONDS)
             else:
                 closed = await flood(folder, address, name)
             cpu, took = processor(server.pid) - cpu, time.perf_counter() - began
@@ -368,7 +375,7 @@ async def main(names: list[str]) -> None:
         folder = Path(name)
         for who in ("server", "good", "bad"):
             Identity.generate(who).save(folder / who)
-        for flood_name in names or [*STRANGERS, *FLOODS]:
+        for flood_name in names or [*STRANGERS, *FLOODS, *AT_A_DIRECTORY]:
             print(await measure(flood_name, folder), flush=True)
 
 

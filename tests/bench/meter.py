@@ -56,26 +56,34 @@ class Meter:
         self.count = 0.0
         self.wall = 0.0
         self.cpu: float | None = None
+        self.server_cpu: float | None = None
+        """Of that, what the other end has used."""
         self.more: dict[str, Any] = {}
         """What else a work has to tell: whole series, for the plots."""
 
     @contextmanager
     def over(self, count: float) -> Iterator[None]:
         """What happens in the block are ``count`` messages, bytes, or whatever the unit of the row counts."""
-        spent, began = self._spent(), time.perf_counter()
+        ours, servers, began = self._spent(), self.spent_by_server(), time.perf_counter()
         yield
         self.wall = time.perf_counter() - began
         self.count = count
-        self.cpu = None if spent is None else (self._spent() or 0.0) - spent
+        if ours is not None and servers is not None:
+            self.server_cpu = (self.spent_by_server() or 0.0) - servers
+            self.cpu = (self._spent() or 0.0) - ours + self.server_cpu
 
     def found(self, figure: float, **more: Any) -> None:
         """A work that has timed by itself tells its figure, and what else it saw."""
         self.count, self.wall, self.more = figure, 1.0, more
 
     def _spent(self) -> float | None:
+        return processor(os.getpid()) if LINUX else None
+
+    def spent_by_server(self) -> float | None:
+        """Seconds of processor time that the other end has used so far."""
         if not LINUX:
             return None
-        return processor(os.getpid()) + (0.0 if self.server is None else processor(self.server))
+        return 0.0 if self.server is None else processor(self.server)
 
     def both_memories(self) -> tuple[int, int]:
         """Bytes in use: of this process, and of the other end."""

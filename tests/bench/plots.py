@@ -1,8 +1,13 @@
-"""The plots of docs/explanation/performance.md, drawn by matplotlib: readable on white and on black."""
+"""The plots of docs/explanation/performance.md, drawn by matplotlib from the figures that are kept.
 
+They stand inside the pages of the site, and are as narrow as a telephone.
+"""
+
+import io
+import re
 import statistics
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import matplotlib
@@ -16,25 +21,28 @@ from matplotlib.ticker import MaxNLocator
 from .ends import BACKENDS
 from .results import Result, short
 
-INK = "#808890"  # has contrast to both
+INK = "#010203"
+"""A colour of no meaning, which becomes that of the page's letters."""
+WIDTH = 4.8
+"""Inches."""
 OURS = "#2f9e6e"
 THEIRS = "#7f8fa6"
 OF_BACKEND = {"asyncio": "#2f9e6e", "uvloop": "#d9822b", "trio": "#5b7fd1"}
 STYLE = {
+    "axes.axisbelow": True,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlecolor": INK,
-    "axes.titlesize": 11,
-    "font.size": 10,
+    "axes.titlesize": 10,
+    "font.size": 9,
     "grid.alpha": 0.25,
     "grid.color": INK,
     "legend.frameon": False,
     "legend.labelcolor": INK,
     "savefig.transparent": True,
     "svg.fonttype": "none",
-    "svg.hashsalt": "chanlink",  # the same figures make the same file
     "text.color": INK,
     "xtick.color": INK,
     "ytick.color": INK,
@@ -84,23 +92,22 @@ BARS = {
 }
 
 
-def draw_all(rows: Rows, folder: Path) -> Iterator[Path]:
-    """Draw what there are figures for; gives the files."""
-    drawings: dict[str, Callable[[Axes], bool]] = {
-        **{name: lambda axes, bars=bars: draw_bars(axes, rows, bars) for name, bars in BARS.items()},  # type: ignore[misc]
-        "channels": lambda axes: draw_growth(axes, rows, "channels-growth", "microseconds of processor time", CHANNELS),
-        "sessions": lambda axes: draw_growth(axes, rows, "sessions-growth", "microseconds", SESSIONS),
-        "beside-bulk": lambda axes: draw_percentiles(axes, rows),
-        "memory": lambda axes: draw_memory(axes, rows),
-    }
-    with plt.rc_context(STYLE):
-        for name, draw in drawings.items():
-            figure, axes = plt.subplots(figsize=(7.5, 3.6), layout="constrained")
-            if draw(axes):
-                path = folder / f"{name}.svg"
-                figure.savefig(path, metadata={"Date": None, "Creator": None})
-                yield path
-            plt.close(figure)
+def draw(name: str, rows: Rows) -> str:
+    """A plot as a piece of a page. Raises `LookupError` when there are no figures for it."""
+    salt = {"svg.hashsalt": name}  # names inside a picture are those of the whole page
+    with plt.rc_context(STYLE | salt):
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.4), layout="constrained")
+        drawn = PLOTS[name](axes, rows)
+        file = io.StringIO()
+        figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
+        plt.close(figure)
+    if not drawn:
+        raise LookupError(f"no figures for {name}")
+    svg = file.getvalue()
+    width = f'style="width: 100%; max-width: {WIDTH * 120:.0f}px" fill="currentColor"'
+    svg = re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {width} \1>", svg[svg.index("<svg") :], count=1)
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    return svg.replace(INK, "currentColor").replace("xlink:href", "href")
 
 
 # --- bars ---------------------------------------------------------------------------------------
@@ -117,15 +124,21 @@ def draw_bars(axes: Axes, rows: Rows, bars: Bars) -> bool:
     if not any(ours.values()):
         return False
     values = [statistics.median(figures) for figures in shown.values()]
-    drawn = axes.barh(list(shown), values, color=[OURS if label in ours else THEIRS for label in shown])
+    places = range(len(shown))
+    drawn = axes.barh(places, values, height=0.4, color=[OURS if label in ours else THEIRS for label in shown])
     axes.bar_label(drawn, [short(value) for value in values], padding=3, color=INK)
+    for place, label in zip(places, shown, strict=True):  # above its bar, so that the bars have the whole width
+        axes.text(0, place - 0.3, f" {label}", va="bottom")
     axes.invert_yaxis()
-    axes.margins(x=0.12)
+    axes.margins(x=0.14)
+    axes.set_ylim(len(shown) - 0.6, -0.9)
+    axes.set_yticks([])
+    axes.spines.left.set_visible(False)
     axes.grid(axis="x")
     axes.set(title=bars.title, xlabel=bars.axis)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}" if value >= 1 or not value else f"{value:g}")
-    axes.figure.set_size_inches(7.5, 0.9 + 0.32 * len(shown))
+    axes.figure.set_size_inches(WIDTH, 0.9 + 0.4 * len(shown))
     return True
 
 
@@ -164,7 +177,8 @@ def draw_percentiles(axes: Axes, rows: Rows) -> bool:
         ylabel="microseconds",
         yscale="log",
     )
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    for axis in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        axis(lambda value, _: f"{value:,.0f}")
     return _finish(axes)
 
 
@@ -192,5 +206,14 @@ def _finish(axes: Axes) -> bool:
     if axes.get_yscale() == "linear":
         axes.set_ylim(0, 1.1 * max(max(line.get_ydata()) for line in axes.lines))
     axes.grid()
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncol=3, columnspacing=1.2)
     return True
+
+
+PLOTS: dict[str, Callable[[Axes, Rows], bool]] = {
+    **{name: partial(draw_bars, bars=bars) for name, bars in BARS.items()},
+    "channels": partial(draw_growth, group="channels-growth", unit="microseconds of processor time", texts=CHANNELS),
+    "sessions": partial(draw_growth, group="sessions-growth", unit="microseconds", texts=SESSIONS),
+    "beside-bulk": draw_percentiles,
+    "memory": draw_memory,
+}

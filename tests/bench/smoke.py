@@ -29,6 +29,7 @@ COMPARED = {
     "one-way/asyncio": "TCP, one by one",
     "one-way-for/uvloop": "pyzmq CURVE, asyncio",
     "one-way-tasks/trio": "pyzmq CURVE, asyncio",
+    "nested-data-list-of-maps/asyncio": "a flat map",
     "round-trip-tcp/asyncio": "anyio, TCP",
     "round-trip-tcp/uvloop": "anyio, TCP",
     "round-trip-unix/trio": "anyio, a Unix socket",

@@ -21,7 +21,7 @@ from chanlink import (
 
 from .pairs import session_pair, settle
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 Pair = tuple[ByteStream, ByteStream]
 MakePair = Callable[[], AbstractAsyncContextManager[Pair]]
@@ -317,3 +317,24 @@ async def test_wait_closed_returns_when_both_directions_are_over() -> None:
             await near.send_eof()
             assert [piece async for piece in far] == [b"all"]
             await far.aclose()
+
+
+async def test_the_size_is_known_to_who_receives_and_does_not_shrink() -> None:
+    left, right = chanlink.byte_pipe(10)
+    async with left, right:
+        assert (left.size, right.size) == (None, 10)
+        await left.send(b"12345")
+        assert await right.receive() == b"12345"
+        assert right.size == 10
+        await left.send(b"67890")
+        await left.send_eof()
+        assert await right.receive() == b"67890"
+        with pytest.raises(chanlink.EndOfChannel):
+            await right.receive()
+        assert right.size == 10
+
+
+async def test_a_stream_of_no_bytes_has_a_size_too() -> None:
+    left, right = chanlink.byte_pipe(0)
+    async with left, right:
+        assert right.size == 0

@@ -19,7 +19,7 @@ from tests.patience import PATIENCE
 
 from .pairs import settle
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 MOST = 400
 """Turns after which an operation that was not done is stuck."""

@@ -9,7 +9,7 @@ from chanlink import ChannelClosed, ChannelRefused, EndOfChannel
 from chanlink.channels.cases import CloseCase, ReceiveCase, Selection, SendCase, make_case
 from chanlink.channels.waiting import EMPTY, Loop
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 class Woken:
@@ -33,7 +33,7 @@ async def test_each_thing_that_can_be_selected_has_its_case() -> None:
         selection = Selection()
         cases = [make_case(0, case, selection) for case in (receiver, sender.sending(1), receiver.closing())]
         assert [type(case) for case in cases] == [ReceiveCase, SendCase, CloseCase]
-        with pytest.raises(TypeError, match="a Sender can't be selected"):
+        with pytest.raises(TypeError, match=r"case 0 must be a receiver.*, not Sender"):
             make_case(0, sender, selection)  # type: ignore[arg-type]
 
 

@@ -22,7 +22,7 @@ from tests.patience import PATIENCE
 
 from .pairs import CHANNELS, REMOTE, MakeChannel, session_pair, settle
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 every_channel = pytest.mark.parametrize("make_channel", CHANNELS, ids=lambda f: f.__name__)
 every_remote_channel = pytest.mark.parametrize("make_channel", REMOTE, ids=lambda f: f.__name__)
@@ -609,6 +609,7 @@ async def test_operations_on_a_session_that_is_over_raise_its_cause() -> None:
         assert isinstance(await server.wait_closed(), SessionClosed)
 
 
+@pytest.mark.slow
 async def test_ten_thousand_channels_leave_every_table_empty() -> None:
     async with session_pair() as (client, server):
         sender = await client.open("service")

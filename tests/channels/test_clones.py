@@ -15,7 +15,7 @@ from chanlink import ChannelFailed, ChannelRefused, EndOfChannel, Receiver, Send
 from chanlink.testing.promises import eventually
 from tests.conformance.routes import Route, memory, one_relay, session
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 three_routes = pytest.mark.parametrize("route", [memory, session, one_relay], ids=lambda one: one.__name__)
 every_session = pytest.mark.parametrize("route", [session, one_relay], ids=lambda one: one.__name__)

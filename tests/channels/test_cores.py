@@ -16,7 +16,7 @@ REFUSED = Reason("refused", "closed")
 
 
 class Outlet:
-    meets = None
+    meets = converter = service = instruments = trace = None
 
     def __init__(self, capacity: int | None = None, credit: int = 10) -> None:
         self.reason: Reason | None = None
@@ -46,6 +46,8 @@ class Outlet:
 
 
 class Feed:
+    service = instruments = trace = None
+
     def __init__(self, *items: Any, reason: Reason | None = None) -> None:
         self.items = deque(items)
         self.reason = reason
@@ -233,11 +235,21 @@ def test_the_end_wakes_everybody() -> None:
         core.take(0)
 
 
-def test_whoever_takes_wakes_the_next_one() -> None:
-    core = receive_core(Feed(1, 2))
+@pytest.mark.parametrize(
+    "feeds", [[Feed(1, 2)], [Feed(1, reason=END)], [Feed(1), Feed(2)]], ids=["more", "the end", "another feed"]
+)
+def test_whoever_takes_wakes_the_next_one_if_there_may_be_something_for_it(feeds: list[Feed]) -> None:
+    core = receive_core(*feeds)
     receivers = waiting(core.receivers, 2)
     core.take(0)
     assert counts(receivers) == [1, 0]
+
+
+def test_nobody_is_woken_for_a_message_that_has_been_taken() -> None:
+    core = receive_core(Feed(1))
+    receivers = waiting(core.receivers, 2)
+    core.take(0)
+    assert counts(receivers) == [0, 0]
 
 
 def test_a_feed_that_is_not_of_this_core_any_more_wakes_nobody() -> None:

@@ -14,7 +14,7 @@ from chanlink import (
 
 from .pairs import CHANNELS, REMOTE, MakeChannel, session_pair, settle
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 every_channel = pytest.mark.parametrize("make_channel", CHANNELS, ids=lambda f: f.__name__)
 every_remote_channel = pytest.mark.parametrize("make_channel", REMOTE, ids=lambda f: f.__name__)

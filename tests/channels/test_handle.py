@@ -25,7 +25,7 @@ from chanlink import (
 )
 from chanlink.testing import session_pair
 from tests.conformance.routes import Route, memory, one_relay, session
-from tests.patience import PATIENCE
+from tests.patience import PATIENCE, until
 
 from .pairs import settle
 from .test_abandoned import WORDS
@@ -338,3 +338,101 @@ async def test_nothing_is_queued_in_a_byte_pipe_that_nobody_reads_any_more(act: 
     assert statistics.sent == 150
     writer.close()
     reader.close()
+
+
+# --- what depends on when it is sent ----------------------------------------------------------------
+
+
+@three_routes
+async def test_what_is_sent_late_is_made_when_there_is_room(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        made: list[int] = []
+
+        def make(number: int) -> Any:
+            made.append(number)
+            return [number, bytes(10_000)]
+
+        async def send(number: int) -> None:
+            await sender._send_late(lambda: make(number))
+
+        async with anyio.create_task_group() as tasks:
+            for number in range(100):
+                tasks.start_soon(send, number)
+            await places.settle()
+            assert len(made) == sender.statistics().sent < 100
+            assert [(await receiver.receive())[0] for _ in range(100)] == made
+        assert set(made) == set(range(100))
+
+
+@three_routes
+async def test_a_late_send_that_is_cancelled_makes_nothing_and_passes_its_turn_on(route: Route) -> None:
+    async with route() as places:
+        sender, receiver = await places.channel()
+        made: list[int] = []
+        async with anyio.create_task_group() as others:
+
+            async def send(number: int) -> None:
+                await sender._send_late(lambda: made.append(number) or [number, bytes(10_000)])  # type: ignore[func-returns-value]
+
+            async with anyio.create_task_group() as tasks:
+                for number in range(100):
+                    tasks.start_soon(send, number)
+                await places.settle()
+                sent = len(made)
+                for number in range(100, 110):
+                    others.start_soon(send, number)
+                await places.settle()
+                tasks.cancel_scope.cancel()
+            assert len(made) == sent < 100
+            arrived = [(await receiver.receive())[0] for _ in range(sent + 10)]
+            assert arrived == made
+            assert set(made[sent:]) == set(range(100, 110))
+
+
+@three_routes
+async def test_a_late_send_sees_that_the_receiver_is_gone_or_this_end_closed(route: Route) -> None:
+    for close, error in (("receiver", ChannelRefused), ("sender", ChannelClosed)):
+        async with route() as places:
+            sender, receiver = await places.channel()
+            async with anyio.create_task_group() as tasks:
+
+                async def send(sender: Sender[Any] = sender, error: type[Exception] = error) -> None:
+                    with pytest.raises(error):
+                        while True:
+                            await sender._send_late(lambda: bytes(10_000))
+
+                for _ in range(10):
+                    tasks.start_soon(send)
+                await places.settle()
+                (receiver if close == "receiver" else sender).close()
+
+
+async def test_what_is_made_late_and_can_not_be_passes_its_turn_on() -> None:
+    sender, receiver = chanlink.pipe(1)
+    await sender.send(0)
+    outcomes: list[str] = []
+
+    async def send(name: str, item: object) -> None:
+        def make() -> object:
+            if item is None:
+                raise LookupError
+            return item
+
+        try:
+            await sender._send_late(make)
+            outcomes.append(name)
+        except LookupError:
+            outcomes.append(f"{name} failed")
+
+    with anyio.fail_after(PATIENCE):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send, "the first", None)
+            await until(lambda: len(sender._send_core.senders) == 1)
+            tasks.start_soon(send, "the second", 2)
+            await until(lambda: len(sender._send_core.senders) == 2)
+            assert await receiver.receive() == 0
+        assert await receiver.receive() == 2
+    assert outcomes == ["the first failed", "the second"]
+    sender.close()
+    receiver.close()

@@ -43,7 +43,7 @@ class Taker:
 class Onward:
     """The outlet of a stream that the receiver has left by."""
 
-    meets = capacity = reason = credit = None
+    meets = capacity = reason = credit = converter = None
     sent = taken = queued = 0
 
     def __init__(self) -> None:
@@ -127,14 +127,19 @@ def test_the_end_comes_after_the_last_message() -> None:
     assert (queue.over(), queue.drained) == (FAILED, True)
 
 
-def test_a_refusal_drops_the_ends_that_wait() -> None:
+@pytest.mark.parametrize(
+    ("refusal", "code"),
+    [(REFUSED, "not-taken"), (Reason("refused", "busy"), "busy"), (Reason("refused", "revoked"), "revoked")],
+    ids=lambda value: getattr(value, "code", None),
+)
+def test_a_refusal_drops_the_ends_that_wait(refusal: Reason, code: str) -> None:
     queue = MessageQueue(None)
     here, there = chanlink.pipe()
     queue.commit(queue.prepare(there))
-    queue.refuse(REFUSED)
+    queue.refuse(refusal)
     with pytest.raises(ChannelRefused) as caught:
         here.send_nowait("hello")
-    assert (caught.value.code, queue.queued) == ("not-taken", 0)
+    assert (caught.value.code, queue.queued) == (code, 0)
     here.close()
 
 

@@ -20,9 +20,10 @@ OF_ALL = {
     "statistics",
 }
 FACES: dict[type, set[str]] = {
-    Sender: OF_ALL | {"clone", "fail", "flush", "send", "send_nowait", "sending", "taken", "tell_text", "wait_closed"},
-    Receiver: OF_ALL | {"receive", "receive_many", "receive_nowait", "refuse"},
-    ByteStream: OF_ALL | {"fail", "receive", "refuse", "send", "send_eof", "wait_closed"},
+    Sender: OF_ALL
+    | {"clone", "fail", "flush", "send", "send_nowait", "sending", "taken", "tell_text", "typed", "wait_closed"},
+    Receiver: OF_ALL | {"receive", "receive_many", "receive_nowait", "refuse", "typed", "valid"},
+    ByteStream: OF_ALL | {"fail", "receive", "refuse", "send", "send_eof", "size", "wait_closed"},
 }
 ENDS = [pytest.param(*case, id=case[0].__name__) for case in FACES.items()]
 

@@ -15,7 +15,7 @@ from chanlink.testing import session_pair
 from .pairs import settle
 from .test_cancellation import at_each_turn, cancel  # noqa: F401  (a fixture)
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 @pytest.mark.parametrize("idle", [10, 500])

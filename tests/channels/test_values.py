@@ -1,12 +1,14 @@
 """What a message may hold: ends are found in it, and everything else is looked at."""
 
+import dataclasses
 import datetime
 import enum
 from typing import Any
 
+import msgpack
 import pytest
 
-from chanlink.channels.values import End, find_ends, is_plain, replace_ends
+from chanlink.channels.values import INT_KEY, End, count_plain, find_ends, replace_ends
 from chanlink.errors import EncodeError, LimitReached
 from chanlink.limits import PeerLimits
 
@@ -22,6 +24,13 @@ class Thing:
     """No data, and no end."""
 
 
+@dataclasses.dataclass
+class Record:
+    """No data either, but where its type is known."""
+
+    size: int
+
+
 class Number(enum.IntEnum):
     ONE = 1
 
@@ -30,17 +39,45 @@ def no_wrap(item: object) -> End | None:
     return None
 
 
-@pytest.mark.parametrize("value", [None, True, 1, 1.5, "x", b"x", bytearray(b"x"), [], [1, "x"], {}, {1: b"x", "a": 2}])
-def test_plain_data_at_most_one_level_deep_are_plain(value: object) -> None:
-    assert is_plain(value)
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        *((leaf, 1) for leaf in (None, True, 1, 1.5, "x", b"x", bytearray(b"x"), [], (), {})),
+        *(([1, "x"], 3), ((1, b"x"), 3), ({"a": 2, b"b": None}, 5), ([[[]]], 3), ({"a": {"b": [1, 2]}, "c": ()}, 9)),
+        *(([{"a": 1}, {"b": 2}], 7), (list(range(1_000)), 1_001), ([list(range(1_000)), {"a": []}], 1_005)),
+        *(({1: 2}, 3 + INT_KEY), ([{1: "x", "a": {2: 3, b"x": 4}}] * 2, 19 + 4 * INT_KEY)),
+        (dict.fromkeys(range(100)), 201 + 100 * INT_KEY),
+    ],
+    ids=lambda value: f"{value!r:.20}",
+)
+def test_the_values_of_plain_data_are_counted(value: object, count: int) -> None:
+    assert count_plain(value, PEER.message_depth) == count
     assert find_ends(value, PEER, no_wrap) == {}
 
 
+ODD = [Number.ONE, {1.5: 1}, {True: 1}, {Number.ONE: 1}, memoryview(b"x"), Thing(), Stub(), NAIVE, LOOP]
+
+
 @pytest.mark.parametrize(
-    "value", [[[]], {"a": {}}, (1,), Number.ONE, {1.5: 1}, memoryview(b"x"), Thing(), Stub(), [NAIVE]]
+    "odd", [*ODD, msgpack.ExtType(1, b"\0"), msgpack.Timestamp(1)], ids=lambda odd: type(odd).__name__
 )
-def test_what_may_be_data_and_is_not_plain_goes_the_long_way(value: object) -> None:
-    assert not is_plain(value)
+def test_what_may_be_data_and_is_not_plain_goes_the_long_way_wherever_it_stands(odd: object) -> None:
+    for value in (odd, [odd], {"a": odd}, [1, {"a": (2, odd)}], [*range(100), odd], [*range(100), {"a": odd}, []]):
+        assert count_plain(value, PEER.message_depth) == 0
+
+
+def test_plain_data_that_nests_deeper_than_allowed_is_not_counted() -> None:
+    assert count_plain("x", 0) == 1
+    assert count_plain([], 0) == 0
+    assert count_plain([{"a": ()}], 3) == 4
+    assert count_plain([{"a": ()}], 2) == 0
+
+
+def test_long_bytes_are_not_counted_but_among_many_values() -> None:
+    for value in (b"long", [1, b"long"], {"a": {"b": b"long"}}):
+        assert count_plain(value, 9, longest=4) == 0
+        assert count_plain(value, 9, longest=5) > 0
+    assert count_plain([b"long"] * 100, 9, longest=4) == 101
 
 
 @pytest.mark.parametrize(
@@ -53,7 +90,9 @@ def test_and_is_found_to_be_data_there(value: object) -> None:
 @pytest.mark.parametrize(
     ("value", "problem", "path"),
     [
-        ({"a": [1, Thing()]}, "a Thing can't be sent", "a[1]"),
+        ({"a": [1, Thing()]}, "a Thing can't be sent$", "a[1]"),
+        ([object()], "an object can't be sent$", "[0]"),
+        ({"a": Record(1)}, "a Record can't be sent where no type is given for it$", "a"),
         ([{"t": NAIVE}], "without a time zone", "[0].t"),
         ({"a": {(1, 2): 3}}, "a tuple can't be a key", "a"),
         ([memoryview(b"xxxx")[::2]], "with gaps", "[0]"),

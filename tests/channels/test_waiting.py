@@ -27,7 +27,7 @@ from .test_cancellation import (
     each_core,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 class Victim:
@@ -368,7 +368,10 @@ async def test_steps_yield_now_and_then_only() -> None:
         for _ in range(YIELD_AFTER - 1):
             await steps.step()
         assert turns == before
-        await steps.step()
+        for _ in range(
+            1 + YIELD_AFTER
+        ):  # it yields twice: trio may have run the others last before, and run them last now
+            await steps.step()
         assert turns > before
         tasks.cancel_scope.cancel()
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import socket
 import stat
 import subprocess
 import sys
@@ -53,13 +52,6 @@ def run(home: Path, *words: Any, input: bytes = b"", status: int | None = 0, **m
 
 def mode_of(path: Path) -> int:
     return stat.S_IMODE(path.stat().st_mode)
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 class Called(NamedTuple):
@@ -138,10 +130,13 @@ class Server:
     def said(self, pattern: str) -> re.Match[str]:
         """Wait until it has said this on standard error."""
         deadline = time.monotonic() + PATIENCE
-        while (found := re.search(pattern, self.log.read_text())) is None:
+        while True:
+            ended = self.process.poll() is not None
+            if (found := re.search(pattern, self.log.read_text())) is not None:
+                return found
+            assert not ended, self.log.read_text()
             assert time.monotonic() < deadline, self.log.read_text()
             time.sleep(0.01)
-        return found
 
     def stop(self, number: int) -> int:
         self.process.send_signal(number)

@@ -24,6 +24,23 @@ def as_before() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+FIRST = """
+import os, sys
+before = set(sys.modules)
+sys.path.insert(0, "")
+import {module}
+print(*(name for name in set(sys.modules) - before if not "{module}".startswith(name)))
+"""
+
+
+@pytest.mark.parametrize("module", ["chanlink_command", "examples.rexec.cli.interrupts"])
+def test_before_it_is_said_what_an_interrupt_does_nothing_is_imported_that_takes_time(module: str) -> None:
+    """Python alone has begun, without what environments add to it: whatever comes meanwhile is a traceback."""
+    command = [sys.executable, "-I", "-S", "-c", FIRST.format(module=module)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_what_was_ignored_is_not_heeded() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

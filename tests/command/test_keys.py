@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from chanlink import Identity, KeyFormatError, PublicKey, Trust
-from chanlink.command.keys import load_ours, public_key
+from chanlink.command.keys import load_ours, our_identity, public_key
 from chanlink.command.problems import Problem
 from tests.command.calls import COMMAND, Call, Keys, assert_one_line, environment, run
+from tests.security.keys.credentials import CA, save
 from tests.security.keys.programs import AgentProcess, needs_ssh_agent, needs_ssh_keygen
 
 ALICE, BOB = (Identity.generate(name).public_key for name in ("alice", "bob"))
@@ -54,6 +55,7 @@ def test_keys_come_from_files_and_standard_input(call: Call, tmp_path: Path) -> 
     assert_one_line(call("peers", "add", "--trust", "trust", "ssh-ed25519 AAAA"))
 
 
+@pytest.mark.slow
 @needs_ssh_agent
 def test_keys_in_an_agent_are_used(keys: Keys, server: str, ssh_agent: AgentProcess) -> None:
     ssh_agent.ssh_add("-q", keys.home / "client")
@@ -64,6 +66,23 @@ def test_keys_in_an_agent_are_used(keys: Keys, server: str, ssh_agent: AgentProc
     assert_one_line(run(keys.home, *words, status=1, **agent), "2 Ed25519 keys")
     assert "1 round trips" in run(keys.home, *words, "--identity", keys.home / "client.pub", **agent)[0]
     assert_one_line(run(keys.home, *words, status=1), "SSH_AUTH_SOCK")
+
+
+@pytest.mark.anyio
+@needs_ssh_agent
+async def test_a_credential_beside_the_public_half_of_a_key_in_an_agent_is_shown(
+    tmp_path: Path, ssh_agent: AgentProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(ssh_agent.socket))
+    client = Identity.generate()
+    key = ssh_agent.add(client)
+    key.unlink()
+    credential = CA().issue(client.public_key)
+    save(credential, key)
+    for text, shown in ((f"{key}.pub", credential), (str(client.public_key), None)):
+        given = options(agent=True, identity=text)
+        given.loaded = load_ours(given)
+        assert await (await our_identity(given)).credential() == shown
 
 
 def options(**given: object) -> argparse.Namespace:

@@ -10,6 +10,8 @@ from chanlink.command.options import (
     add_command,
     add_expectations,
     add_trust,
+    from_one,
+    job_id,
     natural,
     not_negative,
     positive,
@@ -32,6 +34,19 @@ def test_numbers_are_read_as_people_write_them() -> None:
 def test_a_count_has_a_few_digits_and_nothing_else(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError):
         natural(text)
+
+
+def test_what_there_has_to_be_one_of_is_counted_from_one() -> None:
+    assert from_one("1") == 1
+    with pytest.raises(argparse.ArgumentTypeError, match="'0' is not a number from 1"):
+        from_one("0")
+
+
+def test_the_id_of_a_job_is_as_long_as_a_queue_takes_it() -> None:
+    assert job_id("x" * 200) == "x" * 200
+    for wrong in ("", "x" * 201):
+        with pytest.raises(argparse.ArgumentTypeError, match="has 1 to 200 characters"):
+            job_id(wrong)
 
 
 def test_a_subcommand_is_listed_by_the_first_sentence_of_its_description() -> None:

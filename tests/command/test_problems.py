@@ -1,12 +1,14 @@
 """Errors in one line that says what to do."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
 import chanlink
 from chanlink.command.problems import Problem, Usage, explain, first_of
-from examples.rexec.cli.connecting import Destination, Disconnected, explain_client
+from examples.rexec.cli.broken import explain_client
+from examples.rexec.cli.connecting import Destination, Disconnected
 
 
 @pytest.mark.parametrize(
@@ -23,6 +25,36 @@ def test_a_server_that_was_stopped_is_no_broken_connection(cause: chanlink.Sessi
     disconnected = Disconnected(Destination("build", "tcp://build", None, None))
     disconnected.__cause__ = lost
     assert says in (explain_client(disconnected, argparse.Namespace()) or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (
+            chanlink.ConnectFailed("chanlink://web: no server has that name now"),
+            "chanlink://web: no server has that name now",
+        ),
+        (
+            chanlink.ConnectFailed("tcp://build: refused"),
+            "web: tcp://build: refused; check the address, and that rexec serve runs there",
+        ),
+        (
+            chanlink.WrongPeer("SHA256:a", "SHA256:b"),
+            f"web: {chanlink.WrongPeer('SHA256:a', 'SHA256:b')}; if the server has a new key, replace the old one "
+            "with: chanlink peers remove chanlink://web, and then add the new one",
+        ),
+    ],
+)
+def test_rexec_advises_what_helps_for_a_name(error: Exception, line: str) -> None:
+    disconnected = Disconnected(Destination("web", "chanlink://web", None, None))
+    disconnected.__cause__ = error
+    assert explain_client(disconnected, argparse.Namespace()) == line
+
+
+def test_a_directory_of_another_key_has_it_from_where_its_address_is() -> None:
+    options = argparse.Namespace(address="tcp://dir", peer=None, says_key="$CHANLINK_DIRECTORY")
+    said = explain(chanlink.WrongPeer("SHA256:a", "SHA256:b"), options) or ""
+    assert said.endswith("; check the address and the key in $CHANLINK_DIRECTORY")
 
 
 OPTIONS = argparse.Namespace(command="ping", address="tcp://build", service="greet", trust=None, psk=None, peer=None)
@@ -50,6 +82,19 @@ def caused(error: Exception, cause: Exception) -> Exception:
         (chanlink.ChannelRefused("no-such-service"), "the server has no service 'greet'"),
         (chanlink.ChannelFailed("wrong-kind"), "the service 'greet' is of another kind"),
         (chanlink.ChannelFailed("broken", "it broke"), "tcp://build: the other side gave up"),
+        (chanlink.JobRefused("no-such-service"), "tcp://build: the server has no service 'greet'"),
+        (chanlink.JobRefused("not-allowed", "x"), "the service 'greet' does not take that; another one"),
+        (chanlink.JobRefused("draining"), "tcp://build: the queue stops just now"),
+        (chanlink.JobRefused("store-failed"), "tcp://build: the store of the queue fails: its log says why"),
+        (chanlink.JobRefused("queue-full"), "tcp://build: the queue did not do it: queue-full"),
+        (
+            caused(chanlink.JobRefused("no-session"), chanlink.ConnectionLost("it broke")),
+            "connection was lost: it broke",
+        ),
+        (chanlink.JobLost(chanlink.SessionLost(chanlink.PeerTimeout("silent"))), "the connection was lost: silent"),
+        (chanlink.JobLost(chanlink.ChannelFailed("broken")), "tcp://build: the other side gave up"),
+        (chanlink.JobLost(chanlink.MessageTypeError("no status")), "no status; it may be of another version"),
+        (chanlink.StoreError("jobs.db: the disk is full"), "jobs.db: the disk is full"),
         (OSError(28, "No space left on device"), "can't write to standard output: No space left on device"),
         (OSError(13, "Permission denied", "file"), "file: Permission denied"),
         (OSError(32, "Broken pipe"), "can't read or write: Broken pipe"),
@@ -72,6 +117,19 @@ def test_a_missing_file_of_a_pre_shared_key_is_told_from_a_missing_key() -> None
     said = explain(caused(chanlink.KeyFormatError("/home/me/key: missing"), MISSING), options)
     assert said is not None
     assert "chanlink keygen --psk FILE" in said
+
+
+def test_a_missing_list_of_what_is_revoked_is_told_from_a_missing_trust_file() -> None:
+    options = argparse.Namespace(trust="~/trusted")
+    for name, advice in (("/etc/revoked", "ssh-keygen -k -f /etc/revoked"), (_home("trusted"), "chanlink peers add")):
+        missing = FileNotFoundError(2, "No such file or directory", name)
+        said = explain(caused(chanlink.TrustFormatError("it is missing"), missing), options)
+        assert said is not None
+        assert advice in said
+
+
+def _home(name: str) -> str:
+    return str(Path("~").expanduser() / name)
 
 
 def test_an_interruption_comes_before_the_errors_that_it_led_to() -> None:

@@ -8,9 +8,10 @@ import pytest
 
 import chanlink
 from chanlink import Identity, KnownPeers
-from chanlink.transport.address import parse_address
-from tests.command.calls import ANYWHERE, Call, Keys, assert_one_line, free_port, run, serving
+from tests.command.calls import ANYWHERE, Call, Keys, assert_one_line, run, serving
+from tests.ports import free_port
 from tests.rexec.servers import until
+from tests.security.keys.credentials import CA, save
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +35,7 @@ def test_a_server_is_known_by_first_use_or_by_peers_add_and_not_otherwise(keys: 
     run(keys.home, "peers", "revoke", "--known", "known", key)
     assert_one_line(run(keys.home, "ping", "--first-use", *ours, server, status=1), key.fingerprint, "revoked")
     with pytest.raises(chanlink.UntrustedPeer):
-        KnownPeers.load(keys.home / "known").find(parse_address("tcp://x:1"), key)
+        KnownPeers.load(keys.home / "known").find("tcp://x:1", key)
 
 
 def test_wrong_keys_are_one_line(keys: Keys, server: str) -> None:
@@ -88,3 +89,33 @@ def test_interrupted_servers_end_in_order(keys: Keys) -> None:
         with serving(keys, *words, f"unix:{keys.home}/s") as server:
             assert server.stop(signal.SIGINT) == 0
             until(lambda: not (keys.home / "s").exists())
+
+
+@pytest.mark.parametrize("loop", ["trio"], indirect=True)
+def test_what_listens_writes_a_dump_when_it_is_asked_by_a_signal(keys: Keys, loop: None) -> None:
+    with serving(keys, "bench", "--listen", ANYWHERE) as server:
+        server.process.send_signal(signal.SIGUSR1)
+        server.said(r"0 sessions, \d+ pipes?, \d+ tasks?\n")
+        run(keys.home, "ping", "-c1", *keys.client, server.address)  # it goes on
+
+
+def test_what_is_revoked_is_refused_whatever_the_trust_file_says(keys: Keys) -> None:
+    (keys.home / "revoked").write_text("")
+    with serving(keys, "bench", "--listen", ANYWHERE, "--revoked", "revoked") as server:
+        run(keys.home, "ping", "-c1", *keys.client, server.address)
+        (keys.home / "revoked").write_text((keys.home / "client.pub").read_text())
+        until(lambda: _is_refused(keys, server.address))
+    done = run(keys.home, "bench", *keys.server, "--listen", ANYWHERE, "--revoked", "none", status=1)
+    assert_one_line((done[0], done[1].splitlines(keepends=True)[-1]), "none")
+
+
+def _is_refused(keys: Keys, address: str) -> bool:
+    return "does not trust our key" in run(keys.home, "ping", "-c1", *keys.client, address, status=None)[1]
+
+
+def test_a_credential_that_has_ended_is_named_where_it_would_have_been_wanted(keys: Keys, server: str) -> None:
+    stranger = Identity.load(keys.home / "stranger").public_key
+    words = ["--identity", keys.home / "stranger", "--peer", keys.home / "server.pub", server]
+    assert_one_line(run(keys.home, "ping", *words, status=1), "does not trust our key", str(stranger))
+    save(CA().issue(stranger, before=1_000_000_000), keys.home / "stranger")
+    assert_one_line(run(keys.home, "ping", *words, status=1), "stranger-cert.pub is not shown: it has ended")

@@ -1,4 +1,4 @@
-"""The seven routes that every behaviour runs over, and one way to use them.
+"""The eight routes that every behaviour runs over, and one way to use them.
 
 A route is an async context manager that gives `Places`: two of them, **near** and **far**, and ways to make
 channels and byte streams between them.
@@ -8,6 +8,7 @@ channels and byte streams between them.
                            between the two ends, so that every promise can be tried
     session                two sessions joined in memory
     tcp, unix              `listen` and `connect`, with identities, over real sockets
+    resumed                the same, over connections of which each is cut after a moment: the session goes on
     one_relay, two_relays  near - R - far, near - R1 - R2 - far: each R has a session in memory to either side. It takes
                            an end out of the one, sends that very end on into the other, and does nothing more
 """
@@ -23,18 +24,20 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import chanlink
-from chanlink import ByteStream, Identity, Limits, Receiver, Sender, Session, SessionError, Trust
+from chanlink import ByteStream, ConnectionLost, Limits, Receiver, Sender, Session, SessionError
 from chanlink.channels.values import End, find_ends
 from chanlink.limits import PeerLimits
-from chanlink.testing import FaultyStream, session_pair
+from chanlink.tasks import tasks_beside
+from chanlink.testing import FaultyStream, local_server, session_pair
 from chanlink.testing.promises import Bench
 from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.encode import encode, frame
+from tests.attacker.man import Man, attacker
 from tests.patience import PATIENCE
 
-CLIENT, SERVER = Identity.generate("client"), Identity.generate("server")
-
 Channel = tuple[Sender[Any], Receiver[Any]]
+BREAK = 0.05
+"""Seconds that a connection lives of a session that is resumed all the time."""
 
 
 AnyPlaces = TypeVar("AnyPlaces", bound="Places")
@@ -188,12 +191,11 @@ async def in_memory(limits: Limits) -> AsyncIterator[Joined]:
 
 @asynccontextmanager
 async def _over(address: str, limits: Limits) -> AsyncIterator[Joined]:
-    trust = Trust.of(CLIENT.public_key)
     async with (
-        chanlink.listen(address, identity=SERVER, trust=trust, limits=limits) as listener,
-        chanlink.connect(listener.addresses[0], identity=CLIENT, peer=SERVER.public_key, limits=limits) as client,
+        local_server(address=address, limits=limits) as listening,
+        listening.connect(limits=limits) as client,
     ):
-        server = await listener.accept()
+        server = await listening.listener.accept()
 
         async def cut() -> None:
             client.abort()  # no farewell: the socket is closed, and that is all that the server sees
@@ -211,6 +213,41 @@ async def over_unix(limits: Limits) -> AsyncIterator[Joined]:
     with tempfile.TemporaryDirectory() as folder:
         async with _over(f"unix:{Path(folder)}/s", limits) as joined:
             yield joined
+
+
+@asynccontextmanager
+async def over_breaks(limits: Limits) -> AsyncIterator[Joined]:
+    """Over a session that may be resumed, and has to be."""
+    async with (
+        local_server(limits=limits) as listening,
+        attacker(listening.address) as man,
+        chanlink.connect(
+            man.address,
+            identity=listening.identity("client"),
+            peer=listening.public_key,
+            limits=limits,
+            resume=PATIENCE,
+        ) as client,
+        tasks_beside() as tasks,
+    ):
+        server = await listening.listener.accept()
+        tasks.start_soon(cut_again_and_again, man)
+
+        async def cut() -> None:
+            """For good: what would be there after `PATIENCE` seconds is there now."""
+            for session in (client, server):
+                session._driver.lose(ConnectionLost("the connection was away for too long"))
+
+        try:
+            yield Joined(client, server, cut)
+        finally:
+            tasks.cancel_scope.cancel()
+
+
+async def cut_again_and_again(man: Man) -> None:
+    while True:
+        await anyio.sleep(BREAK)
+        man.last.cut()
 
 
 @asynccontextmanager
@@ -235,7 +272,7 @@ async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIte
         yield await stack.enter_async_context(closing(PlacesApart(hops)))
 
 
-# --- the seven --------------------------------------------------------------------------------------
+# --- the eight --------------------------------------------------------------------------------------
 
 
 def memory(limits: Limits | None = None) -> AbstractAsyncContextManager[Places]:
@@ -258,6 +295,10 @@ def unix(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApar
     return chain(over_unix, 1, limits)
 
 
+def resumed(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
+    return chain(over_breaks, 1, limits)
+
+
 def one_relay(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(in_memory, 2, limits)
 
@@ -267,7 +308,7 @@ def two_relays(limits: Limits | None = None) -> AbstractAsyncContextManager[Plac
 
 
 LOCAL = [memory, memory_codec]
-DIRECT = [session, tcp, unix]
+DIRECT = [session, tcp, unix, resumed]
 RELAYED = [one_relay, two_relays]
 
 Route = Callable[..., AbstractAsyncContextManager[Any]]

@@ -35,6 +35,7 @@ def joined_by(**faults: Any) -> Any:
     return join
 
 
+@pytest.mark.without_sockets
 @pytest.mark.parametrize(
     ("name", "hops"),
     [*((name, 1) for name in FAULTS), ("another order", 2)],
@@ -109,11 +110,12 @@ async def use(places: PlacesApart, log: dict[str, Any]) -> None:
         tasks.start_soon(near)
 
 
+@pytest.mark.without_sockets
 @pytest.mark.parametrize("hops", [1, 2], ids=["session", "one_relay"])
 async def test_a_connection_that_is_cut_at_any_byte_loses_no_promise(hops: int) -> None:
     """What was received is a beginning of what was sent; nobody waits for ever; a cut is never an end."""
     cuts = 0
-    for n in range(0, 2_000, 7 if hops == 1 else 13):
+    for n in range(0, 2_000, 11 if hops == 1 else 17):
         log: dict[str, Any] = {"received": [], "accepted": [], "replies": []}
         try:
             async with chain(cut_at(n, hops), hops) as places:

@@ -9,7 +9,8 @@ import anyio
 import pytest
 from anyio.abc import SocketStream
 
-from chanlink import Peer, Session
+from chanlink import Session
+from chanlink.testing import session_over
 from chanlink.testing.promises import eventually
 
 from .routes import PATIENCE, Route, every_route, every_session
@@ -174,10 +175,10 @@ async def tiny_sockets() -> AsyncIterator[tuple[Session, Session]]:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         one.setblocking(False)
         streams.append(await SocketStream.from_socket(one))
-    peer = Peer(None, "the other side", "a socket")
+
     async with (
-        Session(streams[0], client_side=True, peer=peer) as client,
-        Session(streams[1], client_side=False, peer=peer) as server,
+        session_over(streams[0], client_side=True) as client,
+        session_over(streams[1], client_side=False) as server,
     ):
         yield client, server
 

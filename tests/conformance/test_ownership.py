@@ -296,6 +296,33 @@ async def test_ends_in_messages_that_nobody_took_are_refused(route: Route) -> No
 
 
 @every_session
+async def test_a_channel_that_nobody_accepted_gives_its_code_to_the_ends_in_its_messages(route: Route) -> None:
+    """At any depth, and through relays: the carrier goes on in a message to a service that has no place for it."""
+    busy = ("busy", "1 channels wait to be accepted")
+    async with route(Limits(unaccepted=1)) as places:
+        reply, replies = places.pipe()
+        orders, ordered = places.pipe()
+        body, body_there = places.byte_pipe()
+        inner, inner_there = places.pipe()
+        sender, receiver = places.pipe()
+        await inner.send({"reply": reply})
+        await sender.send({"inner": inner_there, "orders": ordered, "body": body_there})
+        for hop in places.hops[:-1]:
+            await hop.there[0].send(receiver)
+            receiver = places.keep(await hop.there[1].receive())
+        places.keep(await places.hops[-1].near.open("has the only place"))
+        places.keep(await places.hops[-1].near.open("full")).send_nowait([receiver])
+        for receiving in (replies, body):
+            with pytest.raises(ChannelFailed) as failed:
+                await receiving.receive()
+            assert failed.value.args == busy
+        for end in (orders, body, inner, sender):
+            reason = await end.wait_closed()
+            assert isinstance(reason, ChannelRefused)
+            assert reason.args == busy
+
+
+@every_session
 async def test_a_top_level_channel_that_nobody_accepts_does_not_block_nested_ones(route: Route) -> None:
     async with route() as places:
         unaccepted = places.keep(await places.near.open("nobody accepts this"))

@@ -8,9 +8,9 @@ import msgpack
 
 import chanlink
 from chanlink.errors import ConfigError, DecodeError
+from chanlink.security.keys import hosts
 from chanlink.wire.messages.decode import decode
 from examples.rexec import messages
-from examples.rexec.cli import hosts
 from examples.rexec.copy import messages as copying
 from examples.rexec.logs import logger
 from examples.rexec.messages import BadMessage, StartError
@@ -151,7 +151,7 @@ def rexec_policy(data: bytes) -> None:
 
 
 @target(FILE, grow=rules_again, seconds=1.0)
-def rexec_hosts(data: bytes) -> None:
+def hosts_file(data: bytes) -> None:
     """The file of names for servers."""
     with suppress(ConfigError):
         hosts.parse_hosts("file", data.decode(errors="replace"))

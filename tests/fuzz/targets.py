@@ -7,6 +7,7 @@ Where bytes are encrypted, a fuzzer that changes the ciphertext gets no further 
 second mode, in which a peer that knows the keys says what the fuzzer has made up.
 """
 
+import math
 import re
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -28,15 +29,17 @@ from chanlink.errors import (
     SessionClosed,
 )
 from chanlink.limits import MAX_RECORD, Limits, PeerLimits
-from chanlink.security import handshake as secure
+from chanlink.security import hello as secure
 from chanlink.security import suites
 from chanlink.security.buffers import Buffers
-from chanlink.security.handshake import handshake_as_client, handshake_as_server
-from chanlink.security.keys import known_peers, openssh, syntax, trust
+from chanlink.security.handshake import handshake_as_client
+from chanlink.security.handshake_server import handshake_as_server
+from chanlink.security.keys import known_lines, openssh, syntax, trust_lines
 from chanlink.security.keys import ssh_agent as agent
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.keys.identity import Identity, _SeedSigner
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import KeyPair
@@ -133,12 +136,12 @@ def hello(data: bytes) -> None:
     """Raw bytes, or an offer made up behind the fixed bytes."""
     if data[:1] == b"\0":
         data = b"chanlink\1" + prefixed(data[1:])
-    for pattern in ("XX", "XXpsk0"):
+    for psk in (None, bytes(32)):
         with suppress(HandshakeError):
-            run(secure._receive_hello(Bytes(data), pattern))
+            run(secure.receive_hello(Bytes(data), Statics(certified()[Role.SERVER].identity, Role.SERVER, psk)))
 
 
-def anybody(key: PublicKey) -> Grant:
+def anybody(presented: Presented) -> Grant:
     return Grant("somebody", None)
 
 
@@ -153,6 +156,7 @@ class _Certified:
         self.sides: dict[Role, Statics] = {}
         for role, identity in ((Role.CLIENT, _identity(CLIENT_KEYS, 1)), (Role.SERVER, _identity(SERVER_KEYS, 2))):
             self.sides[role] = Statics(identity, role)
+            self.sides[role]._look_at = math.inf  # nothing lies beside these keys, and to look would be to wait
             static = KeyPair(bytes([0x11 + role]) * 32)
             self.sides[role]._current = static, run(certify(identity, static.public, role, int(time.time())))
 
@@ -206,6 +210,7 @@ def good_payload(role: Role) -> bytes:
     current = statics[role]._current
     assert current is not None
     said = {"certificate": current[1].to_map(), "suite": "chachapoly", "limits": {"message_size": 1_000}}
+    said |= {"service": "ping"} if role is Role.CLIENT else {}
     packed: bytes = msgpack.packb(said | {"peer": statics[Role.SERVER].identity.public_key.raw})
     return packed
 
@@ -389,17 +394,19 @@ def key_file(data: bytes) -> None:
 @target(syntax.FILE_MAX, seconds=2.0)  # it is our own, and is read in a thread: thirty thousand lines
 def trust_file(data: bytes) -> None:
     """A file in the syntax of authorized_keys, and one in that of known_hosts."""
-    grants: dict[PublicKey, Grant] = {}
     with suppress(ConfigError):
-        for line in syntax.decode_lines("file", data):
-            trust._add_line(grants, line)
+        trust_lines.parse("file", syntax.decode_lines("file", data))
     with suppress(ConfigError):
-        known_peers.parse(Path("file"), data)
+        known_lines.parse(Path("file"), data)
+
+
+def parse_credentials(data: bytes) -> object:
+    return agent.parse_credentials(data, _identity(CLIENT_KEYS, 0).public_key)
 
 
 @target(agent.REPLY_MAX)
 def agent_reply(data: bytes) -> None:
-    """What an ssh-agent answers to either request."""
-    for parse in (agent.parse_identities, agent.parse_sign_response):
+    """What an ssh-agent answers to either request; of the list of keys, the credentials of one of them as well."""
+    for parse in (agent.parse_identities, agent.parse_sign_response, parse_credentials):
         with suppress(AgentError, ConfigError):
             parse(data)

@@ -19,6 +19,10 @@ from anyio.from_thread import start_blocking_portal
 
 import chanlink
 from chanlink.command.actions import benchmark
+from chanlink.daemon import settings
+from chanlink.daemon.folder import Folder
+from chanlink.directory import Directory, directory_services
+from chanlink.patterns import WorkQueue, work_queue
 from tests.patience import PATIENCE
 from tests.rexec.servers import ROOT, until
 from tests.rexec.servers import serving as rexec_serving
@@ -47,12 +51,16 @@ COMMANDS = [
     Command("chanlink --version", prints=True),
     Command("chanlink keygen {home}/made", prints=True),
     Command("chanlink keygen -", prints=True),
+    Command("chanlink keygen --successor {home}/client {home}/next", prints=True),
     Command("chanlink keygen --psk -", prints=True),
     Command("chanlink id {home}/client", prints=True),
     Command("chanlink peers list --trust {home}/trust", prints=True),
     Command("chanlink peers add --trust {home}/list {home}/server.pub"),
+    Command("chanlink peers add --known {home}/known --hosts *.example {home}/stranger.pub"),
+    Command("chanlink peers add --trust {home}/list --issuer example --principals alice {home}/stranger.pub"),
     Command("chanlink peers remove --trust {home}/list {home}/client.pub"),
     Command("chanlink peers revoke --trust {home}/list {home}/stranger.pub"),
+    Command("chanlink hosts --json", prints=True),
     Command("chanlink ping {ours} -c 1 {chanlink}", prints=True, talks=True),
     Command("chanlink cat {ours} {chanlink}", talks=True),
     Command("chanlink cat {served} --listen tcp://127.0.0.1:0", serves="listening on"),
@@ -65,11 +73,35 @@ COMMANDS = [
     Command("chanlink bench {ours} --seconds 0.01 {chanlink}", prints=True, talks=True),
     Command("chanlink bench {served} --listen tcp://127.0.0.1:0", serves="listening on"),
     Command("chanlink top {ours} --once {chanlink}", prints=True, talks=True),
+    Command("chanlink graph {ours} --dot {chanlink}", prints=True, talks=True),
+    Command("chanlink graph {ours} --serve 0 {chanlink}", serves="serving ", talks=True),
+    Command("chanlink queue serve {served} tcp://127.0.0.1:0", serves="listening on"),
+    Command("chanlink queue status {ours} {chanlink}", prints=True, talks=True),
+    Command("chanlink queue dead {ours} {chanlink}", prints=True, talks=True),
+    Command("chanlink queue retry {ours} {chanlink} failed", prints=True, talks=True),
+    Command("chanlink queue cancel {ours} {chanlink} failed", prints=True, talks=True),
+    Command("chanlink queue submit {ours} --id failed {chanlink} 1", prints=True, talks=True),
+    Command("chanlink queue work {ours} {chanlink} -- cat", serves="waits for jobs", talks=True),
+    Command("chanlink directory serve {served} tcp://127.0.0.1:0", serves="listening on"),
+    Command("chanlink directory list {ours} --directory {chanlink}", prints=True, talks=True),
+    Command("chanlink directory lookup {ours} --directory {chanlink} web1", prints=True, talks=True),
+    Command("chanlink directory watch {ours} --directory {chanlink} web1", serves="+ web1", talks=True),
+    Command("chanlink directory register {ours} --directory {chanlink} web1 tcp://192.0.2.1", talks=True),
+    Command("chanlink directory remove --help", prints=True),
+    Command("chanlink daemon init --help", prints=True),
+    Command("chanlink daemon run --folder {home}/daemon --run {home}/run --no-listen", serves="listening on"),
+    Command("chanlink daemon service add --help", prints=True),
+    Command("chanlink daemon user add --help", prints=True),
+    Command("chanlink daemon status --help", prints=True),
     Command("chanlink completion bash", prints=True),
     Command("rexec --help", prints=True),
+    Command("rexec --version", prints=True),
+    Command("rexec completion bash", prints=True),
+    Command("rexec completion --for=. bash", prints=True),
     Command("rexec key --identity {home}/client", prints=True),
     Command("rexec run {ours} {rexec} -- true", talks=True),
     Command("rexec run {ours} --detach {rexec} -- true", prints=True, talks=True),
+    Command("rexec run {ours} 'there*,there' -- true", talks=True),
     Command("rexec run --share {ours} {rexec} -- true", talks=True),
     Command("rexec cp {ours} {home}/client.pub {rexec}:{home}/there", talks=True),
     Command("rexec cp {ours} {rexec}:{home}/server.pub {home}/here", talks=True),
@@ -129,9 +161,18 @@ def make_place(home: Path) -> Place:
     for name in ("client", "server", "stranger"):
         if not (home / name).exists():
             chanlink.Identity.generate(name).save(home / name)
+    if not (home / "daemon").exists():
+        Folder.made(home / "daemon", settings.fresh(groups=False), "host")
     for name in ("trust", "list"):
         (home / name).write_text((home / "client.pub").read_text() + (home / "stranger.pub").read_text())
-    return Place(home)
+    return called(Place(home))
+
+
+def called(place: Place) -> Place:
+    """The same; the server of rexec has the name ``there`` from now on."""
+    (place.home / ".config" / "chanlink").mkdir(parents=True, mode=0o700, exist_ok=True)
+    (place.home / ".config" / "chanlink" / "hosts.toml").write_text(f'[there]\naddress = "{place.rexec}"\n')
+    return place
 
 
 # --- servers ------------------------------------------------------------------------------------
@@ -145,16 +186,47 @@ async def _echo(stream: chanlink.ByteStream, peer: chanlink.Peer) -> None:
 
 @asynccontextmanager
 async def _listening(home: Path) -> AsyncIterator[str]:
+    async with work_queue(attempts=1) as queue:
+        for job in ("failed", "dead"):
+            await _fail(queue, job)
+        async with _listening_with(queue, home) as address:
+            yield address
+
+
+async def _fail(queue: WorkQueue[Any, Any], job_id: str) -> None:
+    ticket = await queue.submit(None, id=job_id)
+    async with ticket, queue.jobs() as work:
+        async for job in work:
+            async with job:
+                await job.fail("no-use")
+            break
+
+
+@asynccontextmanager
+async def _listening_with(queue: WorkQueue[Any, Any], home: Path) -> AsyncIterator[str]:
     inspection = chanlink.Inspection()
     services: dict[str, Any] = {
         "cat": chanlink.streams(_echo),
         benchmark.SERVICE: benchmark.serve,
         inspection.SERVICE: inspection,
+        "jobs": queue,
     }
     identity, trust = chanlink.Identity.load(home / "server"), chanlink.Trust.load(home / "trust")
-    async with chanlink.listen("tcp://127.0.0.1:0", identity=identity, trust=trust, services=services) as listener:
+    async with (
+        directory_services() as directory,
+        chanlink.listen(
+            "tcp://127.0.0.1:0", identity=identity, trust=trust, services={**services, **directory}
+        ) as listener,
+    ):
         inspection.watch(listener)
+        await _register(listener.addresses[0], home)
         yield listener.addresses[0]
+
+
+async def _register(address: str, home: Path) -> None:
+    identity, peer = chanlink.Identity.load(home / "client"), chanlink.PublicKey.load(home / "server.pub")
+    async with Directory(address, identity=identity, peer=peer) as directory:
+        await directory.register("web1", ["tcp://192.0.2.1:9323"])
 
 
 @contextmanager
@@ -167,7 +239,7 @@ def served(home: Path) -> Iterator[Place]:
         rexec_serving(home) as server,
     ):
         keep = Command("rexec run {ours} --detach --name kept {rexec} -- sh -c 'echo ready; exec sleep 1000'")
-        place = place._replace(chanlink=address, rexec=server.address)
+        place = called(place._replace(chanlink=address, rexec=server.address))
         with place.start(keep, stdout=subprocess.DEVNULL) as keeping:
             assert keeping.wait(PATIENCE) == 0
         yield place

@@ -78,7 +78,7 @@ def test_an_event_loop_that_is_not_installed_is_one_line(loop: str, place: Place
     line = "chanlink ping {ours} {chanlink}"
     said = _said(place, line, CHANLINK_EVENT_LOOP=loop, PYTHONPATH=f"{tmp_path}:{place.environment()['PYTHONPATH']}")
     _assert_one_line(
-        place, line, said, f"CHANLINK_EVENT_LOOP={loop} needs what is not installed: pip install {loop}", ""
+        place, line, said, f"CHANLINK_EVENT_LOOP={loop} needs what is not installed: pip install 'chanlink[{loop}]'", ""
     )
 
 

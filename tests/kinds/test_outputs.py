@@ -50,7 +50,7 @@ def _run(place: Place, command: Command, state: str, which: int) -> tuple[int, b
 
 
 def _all(place: Place, state: str, which: int, commands: list[Command]) -> Iterator[tuple[Command, int, bytes]]:
-    for name in ("made", "made.pub", "here", "there"):
+    for name in ("made", "made.pub", "next-successor", "here", "there"):
         (place.home / name).unlink(missing_ok=True)
     with ThreadPoolExecutor(3) as pool:
         done = [pool.submit(_run, place, command, state, which) for command in commands]

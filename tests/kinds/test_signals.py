@@ -27,8 +27,8 @@ def _ignored(pid: int) -> set[int]:
 
 
 def _ends_in_order(one: Running) -> bool:
-    """A server that serves many stops; what is for one command or stream dies."""
-    return bool(re.search("forward|bench|rexec serve", one.command.line))
+    """A server that serves many stops, and so does a worker; what is for one command or stream dies."""
+    return bool(re.search("forward|bench|graph|queue|directory serve|daemon run|rexec serve", one.command.line))
 
 
 @needs_proc

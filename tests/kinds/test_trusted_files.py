@@ -12,18 +12,16 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ConfigError, Identity, KnownPeers, Limits, PublicKey, SessionClosed, Trust, UntrustedPeer
-from chanlink.security.keys.trust import TrustWatch
+from chanlink import ConfigError, Host, Identity, KnownPeers, Limits, PublicKey, SessionClosed, Trust, UntrustedPeer
+from chanlink.security.keys.authority_files import TrustWatch
 from chanlink.security.psk import load_psk
-from chanlink.transport.address import parse_address
-from examples.rexec.cli.hosts import load_hosts
 from examples.rexec.policy.file import PolicyError, PolicyFile
 from examples.rexec.policy.file import load as load_policy
 from tests.command.calls import Call, call  # noqa: F401  # a fixture
 from tests.patience import PATIENCE
 
 ALICE, SERVER, OTHER = (Identity.generate(name) for name in ("alice", "server", "other"))
-ADDRESS = parse_address("tcp://build.example")
+ADDRESS = "tcp://build.example"
 GOOD = {
     "trust": f"{ALICE.public_key}\n",
     "known": f"build.example {SERVER.public_key}\n",
@@ -34,7 +32,7 @@ READERS: dict[str, list[Callable[[Any], object]]] = {
     "trust": [Trust.load],
     "known": [KnownPeers.load, lambda file: KnownPeers.load(file, first_use=True).add(ADDRESS, SERVER.public_key)],
     "policy": [load_policy, PolicyFile],
-    "hosts": [load_hosts],
+    "hosts": [Host.load_all, Host.load_each],
 }
 COMMANDS = {
     "trust": [["list"], ["add", str(OTHER.public_key)], ["revoke", "alice"], ["remove", "alice"]],

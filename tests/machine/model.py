@@ -26,6 +26,9 @@ class Outcome(NamedTuple):
 END = Outcome("EndOfChannel")
 DROPPED = "not-taken"
 FORGOTTEN = "abandoned"
+DRAINING = "draining"
+CARRIED = (DROPPED, DRAINING)
+"""What is said of an end because of the channel that carried it."""
 
 
 def outcome(exc: BaseException) -> Outcome:
@@ -35,9 +38,9 @@ def outcome(exc: BaseException) -> Outcome:
     """
     match exc:
         case chanlink.ChannelFailed():
-            return Outcome("ChannelFailed", exc.code, "" if exc.code == DROPPED else exc.text)
+            return Outcome("ChannelFailed", exc.code, "" if exc.code in CARRIED else exc.text)
         case chanlink.ChannelRefused():
-            return Outcome("ChannelRefused", exc.code, "" if exc.code == DROPPED else exc.reason)
+            return Outcome("ChannelRefused", exc.code, "" if exc.code in CARRIED else exc.reason)
         case chanlink.SessionLost():
             return Outcome("SessionLost", text=str(exc.cause))
         case _:
@@ -62,6 +65,8 @@ class Line:
     opened: dict[str, list["End"]] = field(default_factory=dict)
     """By site: what the other one opened and this one has not accepted, in order."""
     dead: bool = False
+    drains: set[str] = field(default_factory=set)
+    """The sites that take no new channels by it."""
 
     def __str__(self) -> str:
         return "-".join(self.sites) + (" (cut)" if self.dead else "")
@@ -159,10 +164,10 @@ class End:
         assert self.carrier is not None
         assert self.carrier.sender.out is not None
         receiver = self.carrier.sender.out.receiver
-        forgotten = receiver.reads_over is not None and receiver.reads_over.code == FORGOTTEN
-        if forgotten or (receiver.dropped() and FORGOTTEN in receiver.drop_codes()):
-            return {DROPPED, FORGOTTEN}
-        return {DROPPED}
+        codes = {DROPPED}
+        if receiver.reads_over is not None:
+            codes |= {receiver.reads_over.code} & {FORGOTTEN, DRAINING}
+        return codes | (receiver.drop_codes() if receiver.dropped() else set())
 
     def is_inside(self, flow: Flow) -> bool:
         """Whether it lies, or soon may, in a message of this flow, or in one of a flow whose receiver does."""

@@ -8,7 +8,7 @@ import anyio
 
 import chanlink
 
-from .model import END, FORGOTTEN, End, Flow, Line, Outcome, check
+from .model import DRAINING, END, FORGOTTEN, End, Flow, Line, Outcome, check
 from .world import PAIRS, Wait, World
 
 T = TypeVar("T")
@@ -63,8 +63,30 @@ async def open_channel(world: World, a: int, b: int) -> bool:
 
 
 async def open_over(world: World, line: Line, b: int) -> None:
-    """A channel, or a byte stream, that one side opens and the other one has still to accept."""
+    """A channel, or a byte stream, that one side opens and the other one has still to accept, or refuses."""
     here, there = line.sites if b % 2 else line.sites[::-1]
+    try:
+        other = await _opened(world, line, here, there, b)
+    except chanlink.ChannelRefused as exc:
+        check(exc.code == DRAINING and there in line.drains, "refused, but the other side takes channels", line, exc)
+        world.counts["openings refused at once"] += 1
+        return
+    other.lines = frozenset({line})
+    if there in line.drains:  # which it has not heard of
+        not_served(world, other)
+    else:
+        other.state = "moving"
+        line.opened[there].append(other)
+
+
+def not_served(world: World, end: End) -> None:
+    """It was opened, and the side that is to get it drains."""
+    world.counts["openings refused over there"] += 1
+    closed(world, end, Outcome("ChannelFailed", DRAINING), Outcome("ChannelRefused", DRAINING))
+
+
+async def _opened(world: World, line: Line, here: str, there: str, b: int) -> End:
+    """The end that the other side gets."""
     if b % 7 == 0:
         stream = await line.sessions[here].open_stream("bytes")
         _, other = new_bytes(world, here, stream, there, None)
@@ -73,9 +95,7 @@ async def open_over(world: World, line: Line, b: int) -> None:
         handle = await line.sessions[here].open("channel", capacity=flow.capacity)
         world.new("sender", here, handle, out=flow)
         other = world.new("receiver", there, None, into=flow)
-    other.state = "moving"
-    other.lines = frozenset({line})
-    line.opened[there].append(other)
+    return other
 
 
 @step
@@ -379,6 +399,27 @@ async def forget(world: World, a: int, b: int) -> bool:
 
 
 # --- sessions and time ----------------------------------------------------------------------------
+
+
+@step
+async def drain_a_session(world: World, a: int, b: int) -> bool:
+    """One side of it takes no new channels; nothing else changes."""
+    line = pick(world.living(), a)
+    if line is None or b % 3:
+        return False
+    site = line.sites[b % 2]
+    arrived = line.sessions[site].statistics().unaccepted
+    line.sessions[site].drain()
+    line.drains.add(site)
+    for end in line.opened[site][arrived:]:  # they are under way
+        not_served(world, end)
+    del line.opened[site][arrived:]
+    check(line.sessions[site].state == "draining", "it drains, and does not say so", line)
+    if b % 4:
+        await world.turns()
+        for session in line.sessions.values():
+            check(session.state == "draining", "a side has not heard that the other one drains", line)
+    return True
 
 
 @step

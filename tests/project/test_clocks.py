@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.patience import lines_run, processor_time
+from tests.patience import PATIENCE, lines_run, processor_time, takes_less
 
 from .clocks import verdicts
 
@@ -49,3 +49,5 @@ def test_work_is_counted_in_lines_of_python() -> None:
     few, many = lines_run(lambda: work(10)), lines_run(lambda: work(1_000))
     assert (few, many) == (lines_run(lambda: work(10)), few + 2 * 990)
     assert processor_time(lambda: work(1)) < processor_time(lambda: work(100_000))
+    assert takes_less(lambda: work(1), PATIENCE)
+    assert not takes_less(lambda: work(1), 0)

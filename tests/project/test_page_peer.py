@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from chanlink import ChannelError, ChannelFailed, ChannelRefused, Limits, Receiver, Session, byte_pipe, pipe
+from chanlink import ChannelError, ChannelFailed, ChannelRefused, Limits, Receiver, byte_pipe, pipe
+from chanlink.testing import session_over
 from chanlink.wire.opening import Opening
 from tests.channels.pairs import PEER
 from tests.patience import PATIENCE
@@ -201,7 +202,7 @@ def packed(values: int, size: int) -> bytes:
 @pytest.mark.parametrize("ours_client", [True, False], ids=["client", "server"])
 async def test_a_session_serves_a_peer_that_was_built_from_the_page(ours_client: bool) -> None:
     ours, theirs = wires(patient=True)
-    session = Session(ours, client_side=ours_client, peer=PEER, services={"echo": echo})
+    session = session_over(ours, client_side=ours_client, peer=PEER, services={"echo": echo})
     live = Live(theirs, client=not ours_client)
     with anyio.fail_after(PATIENCE):
         async with session:
@@ -226,7 +227,7 @@ async def test_a_session_serves_a_peer_that_was_built_from_the_page(ours_client:
 @pytest.mark.parametrize("ours_client", [True, False], ids=["client", "server"])
 async def test_a_session_sends_to_a_peer_that_was_built_from_the_page(ours_client: bool, sizes: list[int]) -> None:
     ours, theirs = wires(patient=True)
-    session = Session(ours, client_side=ours_client, peer=PEER)
+    session = session_over(ours, client_side=ours_client, peer=PEER)
     live = Live(theirs, client=not ours_client)
     with anyio.fail_after(PATIENCE):
         async with session, anyio.create_task_group() as tasks:
@@ -255,7 +256,7 @@ async def test_a_session_sends_to_a_peer_that_was_built_from_the_page(ours_clien
 async def test_ends_in_messages_of_a_session_work_at_a_peer_that_was_built_from_the_page(ours_client: bool) -> None:
     """Nested ends of all kinds, a refusal of each, and the end of the session by DRAIN."""
     ours, theirs = wires(patient=True)
-    session = Session(ours, client_side=ours_client, peer=PEER)
+    session = session_over(ours, client_side=ours_client, peer=PEER)
     live = Live(theirs, client=not ours_client)
     peer = live.peer
     seen: list[Any] = []

@@ -7,10 +7,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 MAKEFILE = (ROOT / "Makefile").read_text()
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
 PATH = re.compile(r"\b(?:tests|chanlink|examples)/[\w/]+\.py\b")
 MODULE = re.compile(r"-m ((?:tests|examples)(?:\.\w+)+)")
 SOURCES = sorted(
-    [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / ".ci" / "run"]
+    [ROOT / "Makefile", ROOT / "pyproject.toml", ROOT / "CONTRIBUTING.md", ROOT / ".ci" / "run"]
     + [path for folder in ("chanlink", "examples", "tests") for path in (ROOT / folder).rglob("*.py")]
 )
 
@@ -40,6 +41,12 @@ def targets() -> set[str]:
 
 def test_every_target_is_in_the_help_and_the_other_way_round() -> None:
     assert set(re.findall(r'^\t@echo "make ([\w-]+) ', MAKEFILE, re.MULTILINE)) == targets() - {"help", "lint"}
+
+
+def test_targets_that_are_told_to_contributors_are_there() -> None:
+    named = re.findall(r"\bmake ((?:[a-z-]+ ?)+)", "\n".join(re.findall("`.*?`|^\\$ .*", CONTRIBUTING, re.MULTILINE)))
+    assert len(named) > 8
+    assert {target for line in named for target in line.split()} <= targets()
 
 
 @pytest.mark.parametrize("target", sorted(targets()))

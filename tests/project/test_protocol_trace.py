@@ -141,10 +141,10 @@ async def test_the_traced_session_of_the_page_is_what_is_sent() -> None:
     assert await received(accepted) is None
     server.write()
     step()  # 7. the end of the session
-    client.mux.drain()
+    client.mux.conclude()
     assert not client.mux.drained()
     client.write()
-    server.mux.drain()
+    server.mux.conclude()
     assert not server.mux.drained()
     server.write()
     assert client.mux.drained()

@@ -7,10 +7,14 @@ import tarfile
 from io import BytesIO
 from pathlib import Path
 
+import anyio
 import pytest
 
+import chanlink
 from chanlink import Identity
 from tests.patience import PATIENCE
+
+from .interactions import CLIENT, SERVER, Place, old_peer
 
 ROOT = Path(__file__).parents[2]
 RELEASED = "9f6da47"
@@ -57,3 +61,22 @@ def test_the_released_version_and_this_one_exchange_everything(old: str, release
     finally:
         server.kill()
         server.communicate()
+
+
+@pytest.mark.anyio
+async def test_a_released_server_says_only_that_nobody_took_a_message(tmp_path: Path) -> None:
+    """Protocol section 6.2: who sent the message is told more."""
+    place = Place(frozenset(), tmp_path)
+    with anyio.fail_after(PATIENCE):
+        async with old_peer(place, "serve", place.address) as said:
+            assert await anext(said) == "ready"
+            async with chanlink.connect(place.address, identity=CLIENT, peer=SERVER.public_key) as session:
+                requests: chanlink.Sender[object] = await session.open("nowhere")
+                reply, replies = chanlink.pipe()
+                await requests.send(reply)
+                with pytest.raises(chanlink.ChannelFailed) as failed:
+                    await replies.receive()
+                assert failed.value.code == "not-taken"
+                refusal = await requests.wait_closed()
+                assert isinstance(refusal, chanlink.ChannelRefused)
+                assert refusal.code == "no-such-service"

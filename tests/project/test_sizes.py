@@ -84,6 +84,7 @@ def test_an_answer_is_for_one_thing() -> None:
     assert asked(answered + "x = 1\n" * FILE) == [f"a file of {FILE + answered.count(chr(10))} lines, over {FILE}"]
 
 
+@pytest.mark.slow
 def test_questions_are_printed_and_nothing_fails(tmp_path: Path) -> None:
     root = Path(__file__).parents[2]
     run = subprocess.run(

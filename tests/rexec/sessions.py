@@ -7,18 +7,28 @@ from typing import Any
 import anyio
 
 import chanlink
-from examples.rexec.server.service import SERVICE, service
+from chanlink.security.keys.trust import Grant, Issued
+from examples.rexec.server.service import ENFORCES, SERVICE, service
 from tests.rexec.servers import alive, until
 
 
 @asynccontextmanager
-async def sessions(name: str = SERVICE, **options: Any) -> AsyncIterator[chanlink.Session]:
-    """A session with a server in this process."""
+async def sessions(
+    name: str = SERVICE, issued: Issued | None = None, **options: Any
+) -> AsyncIterator[chanlink.Session]:
+    """A session with a server in this process, which knows us by what is ``issued``, if that is given."""
     us, them = chanlink.Identity.generate("us"), chanlink.Identity.generate("them")
     trust = chanlink.Trust.of(us.public_key)
+    if issued is not None:
+        trust.grants[us.public_key] = Grant(f"{issued.principal}@{issued.issuer}", None, issued=issued)
     async with (
         service(**options) as rexec,
-        chanlink.listen("tcp://127.0.0.1:0", identity=them, trust=trust, services={name: rexec}) as listener,
+        chanlink.listen(
+            "tcp://127.0.0.1:0",
+            identity=them,
+            trust=trust,
+            services={name: chanlink.service(rexec, enforces=ENFORCES)},
+        ) as listener,
         chanlink.connect(listener.addresses[0], identity=us, peer=them.public_key) as session,
     ):
         yield session

@@ -11,23 +11,25 @@ import examples.rexec
 ROOT = Path(examples.rexec.__file__).parent
 
 ROOMS: dict[str, set[str]] = {
+    "__init__": set(),
     "attempts": set(),
     "limits": set(),
     "logs": set(),
-    "peers": set(),
     "pumps": set(),
     "room": set(),
     "settings_file": set(),
     "words": set(),
+    "peers": {"words"},
     "messages": {"limits", "words"},
     "client": {"attempts", "pumps", "words", "messages"},
     "policy": {"limits", "logs", "settings_file", "words", "messages"},
     "guard": set(),
     "server": {"logs", "peers", "pumps", "room", "settings_file", "words", "messages", "policy"},
     "copy": {"attempts", "logs", "peers", "room", "settings_file", "words", "messages", "policy"},
-    "cli": {"limits", "logs", "pumps", "settings_file", "words", "messages", "client"},
+    "cli": {"__init__", "limits", "logs", "pumps", "words", "messages", "client"},
     "cli.share": {"attempts", "room", "settings_file", "messages", "client", "cli"},
     "cli.commands": {
+        "attempts",
         "logs",
         "pumps",
         "room",
@@ -42,7 +44,6 @@ ROOMS: dict[str, set[str]] = {
         "cli.share",
     },
     "cli.main": {"logs", "cli", "cli.commands"},
-    "__init__": set(),
     "__main__": {"cli", "cli.share", "cli.main"},
     "demo": set(),
 }
@@ -77,7 +78,8 @@ def own_imports(name: str) -> Iterator[str]:
             base = package[: len(package) - node.level + 1] + (node.module.split(".") if node.module else [])
             for alias in node.names:
                 inner, outer = ".".join([*base, alias.name]), ".".join(base)
-                yield inner if inner in MODULES else outer if outer in MODULES else f"{outer}.__init__"
+                face = f"{outer}.__init__".removeprefix(".")
+                yield inner if inner in MODULES else outer if outer in MODULES else face
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -11,11 +11,14 @@ import msgpack
 import pytest
 from anyio.abc import ByteStream
 
-from chanlink import Identity, Limits, PublicKey, UntrustedPeer, WrongPeer, clock
+from chanlink import Identity, Limits, UntrustedPeer, WrongPeer, clock
+from chanlink.features import FEATURES
 from chanlink.security import suites
 from chanlink.security.buffers import loop_buffers
-from chanlink.security.handshake import Admit, Authenticated, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Admit, Authenticated, handshake_as_client
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.noise_stream import NoiseStream
@@ -40,16 +43,16 @@ TO_MESSAGE_3 = len(HELLO) + 2 + 32
 Outcome = Authenticated | Exception
 
 
-def anybody(key: PublicKey) -> Grant:
+def anybody(presented: Presented) -> Grant:
     return Grant("somebody", None)
 
 
-def nobody(key: PublicKey) -> Grant:
-    raise UntrustedPeer(key.fingerprint)
+def nobody(presented: Presented) -> Grant:
+    raise UntrustedPeer(presented.key.fingerprint)
 
 
-def wrong(key: PublicKey) -> Grant:
-    raise WrongPeer(MALLORY.public_key.fingerprint, key.fingerprint)
+def wrong(presented: Presented) -> Grant:
+    raise WrongPeer(MALLORY.public_key.fingerprint, presented.key.fingerprint)
 
 
 class Pair:
@@ -68,6 +71,7 @@ class Pair:
         server_admit: Admit = anybody,
         limits: tuple[Limits, Limits] = (Limits(), Limits()),
         eager: bool = False,
+        features: tuple[Collection[str], Collection[str]] = (FEATURES, FEATURES),
     ) -> tuple[Outcome, Outcome]:
         """What each side got. A side that fails closes its end, as endpoints do."""
         outcomes: dict[ByteStream, Outcome] = {}
@@ -80,8 +84,10 @@ class Pair:
                 await end.aclose()
 
         async with anyio.create_task_group() as tasks:
-            client = handshake_as_client(client_end, self.client, client_admit, limits[0], eager=eager)
-            server = handshake_as_server(server_end, self.server, server_admit, limits[1])
+            client = handshake_as_client(
+                client_end, self.client, client_admit, limits[0], eager=eager, features=features[0]
+            )
+            server = handshake_as_server(server_end, self.server, server_admit, limits[1], features=features[1])
             tasks.start_soon(run, client_end, client)
             tasks.start_soon(run, server_end, server)
         return outcomes[client_end], outcomes[server_end]

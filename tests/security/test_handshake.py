@@ -9,9 +9,11 @@ import pytest
 from anyio.abc import ByteStream
 
 from chanlink import HandshakeError, Limits, UntrustedPeer, WrongPeer
+from chanlink.features import FEATURES
 from chanlink.limits import PeerLimits
-from chanlink.security import handshake as secure
-from chanlink.security.handshake import Admit, handshake_as_client, handshake_as_server
+from chanlink.security import handshake_server as accepting
+from chanlink.security.handshake import Admit, handshake_as_client
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import generate_keypair
@@ -61,6 +63,17 @@ async def test_both_sides_learn_who_the_other_is_and_what_it_accepts(ends: tuple
     assert client.grant == server.grant == Grant("somebody", None)
     assert 0 < client.round_trip < 10
     assert 0 < server.round_trip < 10
+
+
+async def test_a_feature_is_agreed_when_both_sides_list_it(ends: tuple[ByteStream, ByteStream]) -> None:
+    client, server = map(authenticated, await Pair().handshake(*ends, features=(["a", "b", "c"], {"c", "a", "x"})))
+    assert client.features == server.features == {"a", "c"}
+
+
+@pytest.mark.parametrize("features", [((), FEATURES), (FEATURES, ())])
+async def test_there_are_none_with_a_side_that_lists_none(features: tuple[frozenset[str], frozenset[str]]) -> None:
+    client, server = map(authenticated, await Pair().handshake(*wires(), features=features))
+    assert client.features == server.features == frozenset()
 
 
 async def test_bytes_pass_both_ways_after_it_and_end_in_order(ends: tuple[ByteStream, ByteStream]) -> None:
@@ -320,7 +333,7 @@ async def test_a_refusing_server_reads_and_drops_whatever_the_client_has_sent() 
 
 
 async def test_a_refusing_server_waits_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(secure, "REFUSAL", 0.05)
+    monkeypatch.setattr(accepting, "REFUSAL", 0.05)
     static = generate_keypair()
     client_end, server_end = wires()
     async with anyio.create_task_group() as tasks:

@@ -9,8 +9,9 @@ import msgpack
 import pytest
 
 from chanlink import HandshakeError, Identity, Limits
+from chanlink.features import TOP_LEVEL_DRAIN
 from chanlink.limits import PEER_RANGES, PeerLimits
-from chanlink.security.handshake import handshake_as_server
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.statics import Statics
@@ -42,11 +43,11 @@ async def test_the_scripted_peers_of_these_tests_are_let_in() -> None:
     assert authenticated(outcome).key == ALICE.public_key
     assert client is not None
     assert await client.receive() == (WELCOME, {"code": "", "you": ALICE.public_key.raw})
-    assert set(msgpack.unpackb(client.payload)) == {"certificate", "suite", "limits"}
+    assert set(msgpack.unpackb(client.payload)) == {"certificate", "suite", "limits", "features"}
     server, outcome = await with_scripted_server(static, await good_offer(static, more=[{"x": 1}]), welcome)
     assert authenticated(outcome).key == SERVER.public_key
     assert server is not None
-    assert set(msgpack.unpackb(server.payload)) == {"certificate", "peer", "limits"}
+    assert set(msgpack.unpackb(server.payload)) == {"certificate", "peer", "limits", "features"}
 
 
 MakeCertificate = Callable[[Identity, bytes, Role, int], Awaitable[object]]
@@ -61,7 +62,7 @@ async def early(identity: Identity, static: bytes, role: Role, now: int) -> obje
 
 
 async def of_the_other_role(identity: Identity, static: bytes, role: Role, now: int) -> object:
-    return (await certify(identity, static, Role(1 - role), now)).to_map()
+    return (await certify(identity, static, Role((role + 1) % len(Role)), now)).to_map()
 
 
 async def of_another_static(identity: Identity, static: bytes, role: Role, now: int) -> object:
@@ -193,6 +194,39 @@ async def test_limits_that_are_not_said_are_the_defaults_and_unknown_ones_are_ig
         assert authenticated(outcome).peer_limits == expected
         _, outcome = await with_scripted_server(static, await good_offer(static, limits=limits), welcome)
         assert authenticated(outcome).peer_limits == expected
+
+
+FEATURES_OF_A_PEER: list[tuple[object, set[str]]] = [
+    (None, set()),  # as version 0.1 says
+    ([], set()),
+    (["later", "", "x" * 3_000], set()),
+    ([TOP_LEVEL_DRAIN], {TOP_LEVEL_DRAIN}),
+    (["later", TOP_LEVEL_DRAIN, TOP_LEVEL_DRAIN], {TOP_LEVEL_DRAIN}),
+    ([TOP_LEVEL_DRAIN.upper(), TOP_LEVEL_DRAIN + "\0"], set()),
+    (["a"] * 256, set()),
+]
+
+
+@one_backend
+@pytest.mark.parametrize(("said", "expected"), FEATURES_OF_A_PEER, ids=lambda value: f"{value!r:.32}")
+async def test_features_that_both_sides_list_are_agreed_and_others_are_ignored(
+    said: object, expected: set[str]
+) -> None:
+    static = generate_keypair()
+    _, outcome = await with_scripted_client(static, await good_answer(static, features=said))
+    assert authenticated(outcome).features == expected
+    _, outcome = await with_scripted_server(static, await good_offer(static, features=said), welcome)
+    assert authenticated(outcome).features == expected
+
+
+@one_backend
+@pytest.mark.parametrize("features", [{}, "top-level-drain", [b"top-level-drain"], [["a"]], ["a"] * 257, 1, b""])
+async def test_features_that_are_none_are_refused(features: object) -> None:
+    static = generate_keypair()
+    _, outcome = await with_scripted_client(static, await good_answer(static, features=features))
+    assert type(outcome) is HandshakeError
+    _, outcome = await with_scripted_server(static, await good_offer(static, features=features), welcome)
+    assert type(outcome) is HandshakeError
 
 
 BAD_PAYLOADS = {

@@ -16,10 +16,13 @@ from chanlink.security.payloads import (
     ANSWER,
     CERTIFICATE,
     CLOSED,
+    EARLY_ANSWER,
+    EARLY_FIRST,
     FIRST,
     HELLO,
     LIMITS,
     OFFER,
+    PREKEY,
     WELCOMED,
     Entry,
     Table,
@@ -40,7 +43,8 @@ from .wires import make_hello
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "protocol.md"
 TABLES = {"hello": HELLO, "first": FIRST, "offer": OFFER, "answer": ANSWER, "welcome": WELCOMED, "close": CLOSED}
-OF_A_TYPE: dict[type, object] = {int: 5, str: "text", bytes: bytes(32), list: ["one", "two"]}
+TABLES |= {"prekey": PREKEY, "early first": EARLY_FIRST, "early answer": EARLY_ANSWER}
+OF_A_TYPE: dict[type, object] = {bool: True, str: "text", list: ["one", "two"]}
 OTHERS: list[object] = [
     *[5, 5.0, True, None, "text", b"bytes", ["list"], [], {}, {"a": 1}],
     *[msgpack.ExtType(5, b"x"), msgpack.Timestamp(5)],
@@ -50,7 +54,9 @@ OTHERS: list[object] = [
 def good(entry: Entry) -> Any:
     if entry.type is dict:
         return {name: good(inner) for name, inner in entry.entries.items()}
-    return max(entry.least, 5) if entry.type is int else OF_A_TYPE[entry.type]
+    if entry.type is bytes:
+        return bytes(min(32, entry.most))
+    return min(max(entry.least, 5), entry.most) if entry.type is int else OF_A_TYPE[entry.type]
 
 
 def good_map(table: Table) -> dict[str, Any]:
@@ -181,7 +187,7 @@ WRONG = [1.0, "1", None, [1], {}]
 @pytest.mark.anyio
 @one_backend
 @pytest.mark.parametrize("value", [1.0, "1", b"1", True, [1]], ids=repr)
-@pytest.mark.parametrize("name", ["certificate", "suite", "limits", "peer"])
+@pytest.mark.parametrize("name", ["certificate", "suite", "limits", "peer", "features"])
 async def test_a_wrong_type_in_the_handshake_fails_it_and_the_error_says_where(name: str, value: object) -> None:
     static = generate_keypair()
     if name in ANSWER:

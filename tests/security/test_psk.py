@@ -16,8 +16,9 @@ import pytest
 import chanlink
 from chanlink import ConfigError, HandshakeError, Identity, KeyFormatError, Limits, Trust
 from chanlink.security import psk
-from chanlink.security.handshake import handshake_as_server
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role, certify
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import generate_keypair
@@ -166,7 +167,7 @@ async def test_who_does_not_share_the_key_gets_no_byte(
 # --- transcripts ----------------------------------------------------------------------------------------
 
 
-def anybody(key: Any) -> Grant:
+def anybody(presented: Presented) -> Grant:
     return Grant("somebody", None)
 
 

@@ -12,7 +12,7 @@ from chanlink.errors import LocalProtocolError
 from chanlink.limits import MAX_RECORD
 from chanlink.security import suites
 from chanlink.security.buffers import Buffers
-from chanlink.security.records import CLOSE, DATA, WELCOME, RecordReader, RecordWriter, prefixed
+from chanlink.security.records import CLOSE, COUNT, DATA, RECEIVED, WELCOME, RecordReader, RecordWriter, prefixed
 from chanlink.security.rekey import FORKED, RecordKeys, Secrets, Thresholds
 
 ALICE = Identity.generate("alice")
@@ -285,3 +285,85 @@ def test_a_connection_that_ends_before_it_fails_the_handshake() -> None:
     assert "it closed the connection when it had our certificate" in str(client.reader.problem)
     assert isinstance(client.reader.problem, HandshakeError)
     assert client.reader.problem.code == "clock"
+
+
+# --- counts, of one connection of several ---------------------------------------------------------------
+
+
+def counting(thresholds: Thresholds | None = None) -> tuple[Side, Side]:
+    near, far = sides(thresholds)
+    near.reader.expect_counts()
+    far.reader.expect_counts()
+    return near, far
+
+
+def test_a_count_where_none_is_expected_breaks_a_rule() -> None:
+    near, far = sides()
+    near.writer.acknowledge(10)
+    far.receive(near.sealed())
+    assert isinstance(far.reader.problem, RemoteProtocolError)
+    assert not far.reader.is_forged
+
+
+def test_a_count_goes_before_data_that_waits_and_the_newest_is_enough() -> None:
+    near, far = counting()
+    near.writer.add([bytes(100_000)])
+    near.writer.acknowledge(10)
+    near.writer.acknowledge(20)
+    assert near.writer.has_more
+    sealed = near.sealed()
+    assert lengths(sealed)[0] == 1 + COUNT.size + 16
+    assert sum(map(len, far.receive(sealed))) == 100_000
+    assert far.reader.has_news
+    assert far.reader.take_count() == 20
+    assert far.reader.take_count() is None
+    far.reader.forget_news()
+    assert not far.reader.has_news
+
+
+@pytest.mark.parametrize("bodies", [[b""], [bytes(7)], [bytes(9)], [COUNT.pack(5), COUNT.pack(4)]])
+def test_counts_that_are_none_or_fall_break_a_rule(bodies: list[bytes]) -> None:
+    near, far = counting()
+    for body in bodies:
+        near.writer.add_record(RECEIVED, body)
+    far.receive(near.sealed())
+    assert isinstance(far.reader.problem, RemoteProtocolError)
+
+
+def test_counts_that_say_nothing_new_are_a_flood_as_empty_records_are() -> None:
+    near, far = counting()
+    for _ in range(201):
+        near.writer.add_record(RECEIVED, COUNT.pack(5))
+    far.receive(near.sealed())
+    assert far.reader.problem is None, "the first one was news"
+    near.writer.add_record(RECEIVED, COUNT.pack(5))
+    far.receive(near.sealed())
+    assert isinstance(far.reader.problem, RemoteProtocolError)
+
+
+def test_behind_the_close_record_there_are_counts_and_nothing_else() -> None:
+    near, far = counting(Thresholds(volume=1))
+    near.writer.add([b"the last data"])
+    near.writer.add_record(CLOSE, msgpack.packb({"code": "done"}))
+    assert far.receive(near.sealed()) == [b"the last data"]
+    assert far.reader.ended
+    assert far.reader.peer_close == ("done", "")
+    near.writer.acknowledge(7)
+    sealed = near.sealed(1_000.0)  # when new keys would be due
+    assert len(lengths(sealed)) == 1
+    far.receive(sealed)
+    assert far.reader.take_count() == 7
+    assert far.reader.problem is None
+    near.writer.add([b"more"])
+    assert far.receive(near.sealed()) == []
+    assert isinstance(far.reader.problem, RemoteProtocolError)
+
+
+def test_a_record_that_does_not_open_says_nothing_of_the_peer() -> None:
+    near, far = counting()
+    near.writer.add([b"data"])
+    sealed = bytearray(near.sealed())
+    sealed[-1] ^= 1
+    far.receive(bytes(sealed))
+    assert isinstance(far.reader.problem, RemoteProtocolError)
+    assert far.reader.is_forged

@@ -6,7 +6,7 @@ import hmac
 import os
 import types
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import anyio
@@ -14,21 +14,26 @@ import pytest
 from anyio.abc import ByteStream
 
 from chanlink import ConnectionLost, Identity, Limits, Peer, RemoteProtocolError, Session
+from chanlink.instrument import Instruments
 from chanlink.limits import Bucket
 from chanlink.security import suites
-from chanlink.security.handshake import Authenticated, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Authenticated, handshake_as_client
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.state import HandshakeState, hkdf
 from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import ANSWER, ASK, DONE, REKEY, START, RecordKeys, Secrets, Thresholds, secrets_of
 from chanlink.security.statics import Statics
+from chanlink.testing import session_over
 from chanlink.transport.address import parse_address
 from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
 from chanlink.transport.sockets import SocketTransport
-from tests.patience import PATIENCE
+from tests.observing.recorder import Recorder
+from tests.patience import PATIENCE, until
 from tests.wire.muxes import overdue_at
 
 from .wires import prefixed, wires
@@ -243,6 +248,38 @@ def test_when_both_begin_at_once_the_server_drops_its_own() -> None:
     assert not server.keys.has_record(0.0)
 
 
+@pytest.mark.parametrize("begins", ["client", "server", "both"])
+@SUITES
+def test_whoever_else_has_the_keys_can_read_nothing_once_a_new_epoch_was_begun(begins: str, suite: str) -> None:
+    client, server = sides(suite=suite)
+    observers = {"client": Side(False, suite=suite), "server": Side(True, suite=suite)}
+    """One for each direction, who has had the keys and looks on."""
+    if begins != "server":
+        client.keys.begin_epoch()
+    if begins != "client":
+        server.keys.begin_epoch()
+    observed = []
+    for number in range(3):
+        for name, one, other in [("client", client, server), ("server", server, client)]:
+            one.write(b"%s %d" % (name.encode(), number))
+            observed += _opened(observers[name], one.sent)
+            assert other.read(one) == [b"%s %d" % (name.encode(), number)]
+    assert b"\0client 0" in observed
+    assert not [plaintext for plaintext in observed if plaintext.endswith(b"2")]
+    assert client.keys.epoch == server.keys.epoch == 1
+    assert not client.keys.has_record(0.0)
+    assert not server.keys.has_record(0.0)
+
+
+def _opened(observer: Side, records: list[bytes]) -> list[bytes]:
+    """What an observer reads; it takes no part."""
+    found = []
+    for record in records:
+        with suppress(RemoteProtocolError):
+            found.append(observer.keys.open(record))
+    return found
+
+
 def test_a_request_that_has_not_left_is_dropped_for_the_answer() -> None:
     client, server = sides(Thresholds(volume=1_000))
     server.write(bytes(2_000))
@@ -437,7 +474,7 @@ async def authenticated(
 ) -> tuple[NoiseStream, NoiseStream]:
     found: dict[str, Authenticated] = {}
 
-    def anybody(key: Any) -> Grant:
+    def anybody(presented: Presented) -> Grant:
         return Grant("somebody", None)
 
     async def serve() -> None:
@@ -452,8 +489,8 @@ async def authenticated(
 
 
 @asynccontextmanager
-async def sessions(thresholds: Thresholds) -> AsyncIterator[tuple[Session, Session]]:
-    """Two sessions over a TCP connection."""
+async def sessions(thresholds: Thresholds, **options: Any) -> AsyncIterator[tuple[Session, Session]]:
+    """Two sessions over a TCP connection. The options are the client's."""
     listening = await listening_sockets(parse_address("tcp://127.0.0.1:0"))
     near = await connect_socket(parse_address(listening.addresses[0]))
     await anyio.wait_readable(listening.sockets[0])
@@ -463,7 +500,7 @@ async def sessions(thresholds: Thresholds) -> AsyncIterator[tuple[Session, Sessi
     peer = Peer(None, "peer", "here")
     async with (
         Session(streams[1], client_side=False, peer=peer) as server,
-        Session(streams[0], client_side=True, peer=peer) as client,
+        Session(streams[0], client_side=True, peer=peer, **options) as client,
     ):
         yield client, server
 
@@ -487,6 +524,16 @@ async def pass_through(session: Session, other: Session, count: int, size: int) 
 
 EPOCHS = int(os.environ.get("CHANLINK_REKEYS", "300"))
 """`make rekeys` has ten thousand of them."""
+
+
+async def test_an_instrument_is_told_of_new_keys() -> None:
+    recorder = Recorder()
+    limits = Limits(unmentioned=0.03)  # a third of which is how often it looks
+    async with sessions(OFTEN, limits=limits, instruments=Instruments([recorder])) as (client, server):
+        await pass_through(client, server, 30, 1_000)
+        await until(lambda: recorder.of("keys_renewed"))
+        epochs = [epoch for _, epoch in recorder.of("keys_renewed")]
+        assert 0 < epochs[0] <= epochs[-1] <= client._below.epoch
 
 
 @pytest.mark.timeout(600)
@@ -649,10 +696,9 @@ def test_prefixed_records_of_the_helpers_are_those_of_the_page() -> None:
     assert prefixed(b"abc") == b"\0\3abc"
 
 
-async def test_a_session_over_a_stream_of_ones_own_has_nothing_to_export() -> None:
+async def test_a_session_in_the_clear_has_nothing_to_export() -> None:
     one, two = wires(patient=True)
-    peer = Peer(None, "peer", "here")
-    async with Session(one, client_side=True, peer=peer) as client, Session(two, client_side=False, peer=peer):
+    async with session_over(one, client_side=True) as client, session_over(two, client_side=False):
         with pytest.raises(ValueError, match="no secrets"):
             client.exporter("test", 32)
 

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import anyio
 import pytest
-from anyio.abc import ByteStream
+from anyio.abc import ByteStream, SocketAttribute
 
 from chanlink import ConnectionLost, Peer, Session, byte_pipe
 from chanlink.errors import LocalProtocolError, PeerTimeout, RemoteProtocolError, SessionClosed, SessionError
@@ -295,7 +295,8 @@ async def test_who_asked_for_it_is_called_when_the_stream_has_something_to_say(l
 async def test_attributes_are_those_of_the_connection(make: Make) -> None:
     async with made(make) as (near, _):
         assert isinstance(near, ByteStream)
-        assert dict(near.extra_attributes) == {}
+        over_sockets = make in (records_over_sockets, records_through_a_layer, plain_over_sockets)
+        assert near.extra(SocketAttribute.family, None) == (socket.AF_UNIX if over_sockets else None)
 
 
 # --- sessions over it -----------------------------------------------------------------------------------

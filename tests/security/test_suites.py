@@ -14,14 +14,16 @@ import chanlink
 from chanlink import ConfigError, Identity, Limits
 from chanlink.errors import LocalProtocolError
 from chanlink.security import suites
-from chanlink.security.handshake import Authenticated, handshake_as_client, handshake_as_server
+from chanlink.security.handshake import Authenticated, handshake_as_client
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.cipher import AEGIS256, CHACHAPOLY, CipherState
 from chanlink.security.statics import Statics
 from tests.patience import PATIENCE, lines_run
 
-from .wires import wires
+from .wires import wires, with_another_end
 
 pytestmark = pytest.mark.anyio
 
@@ -58,6 +60,23 @@ def test_a_suite_that_gives_a_wrong_answer_is_not_offered(monkeypatch: pytest.Mo
     key, nonce, message, answer = suites._KNOWN["aegis256"]
     monkeypatch.setitem(suites._KNOWN, "aegis256", (key, nonce, message, "00" + answer[2:]))
     assert list(suites._usable.__wrapped__()) == ["chachapoly"]
+
+
+def test_what_another_process_has_agreed_on_works_also_where_it_is_slow_or_forbidden(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slow = {"chachapoly": suites.suite("chachapoly")}
+    monkeypatch.setattr(suites, "_usable", lambda: slow)
+    monkeypatch.setenv("CHANLINK_SUITES", "chachapoly")
+    for name in CIPHERS:
+        found = suites.working(name)
+        assert found is not None
+        assert found.name == name
+        assert found.cipher.tag_length == CIPHERS[name].tag_length
+    assert suites.working("later") is None
+    key, nonce, message, answer = suites._KNOWN["aegis256"]
+    monkeypatch.setitem(suites._KNOWN, "aegis256", (key, nonce, message, "00" + answer[2:]))
+    assert suites.working("aegis256") is None
 
 
 def test_the_environment_can_forbid_aegis_and_not_chachapoly(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +137,7 @@ async def test_both_sides_use_what_the_server_chose(
     client_end, server_end = wires()
     found: dict[str, Authenticated] = {}
 
-    def anybody(key: Any) -> Grant:
+    def anybody(presented: Presented) -> Grant:
         return Grant("somebody", None)
 
     async def serve() -> None:
@@ -220,7 +239,7 @@ def test_a_libsodium_that_fails_the_self_test_is_left_for_the_public_functions(
             out[-1] ^= 1
 
         return (
-            (lambda *a: encrypt(*a)[:-1] + b"\0") if broken == "wrong" else encrypt,
+            (lambda *a: with_another_end(encrypt(*a))) if broken == "wrong" else encrypt,
             wrong_in_place if broken == "wrong in place" else encrypt_into,
         )
 

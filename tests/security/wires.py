@@ -142,6 +142,11 @@ def wires(piece: int = 65_536, *, patient: bool = False) -> tuple[Wire, Wire]:
     return one, two
 
 
+def with_another_end(data: bytes) -> bytes:
+    """Another last byte than there is, whatever that is."""
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
 def flipped(at: int, mask: int = 1) -> Edit:
     """Change one byte of what a side sends."""
     return _edit_at(at, lambda byte: bytes([byte[0] ^ mask]))
@@ -152,8 +157,9 @@ def removed(at: int) -> Edit:
 
 
 def inserted(at: int) -> Edit:
-    """Put a byte before another one."""
-    return _edit_at(at, lambda byte: b"\x01" + byte)
+    """Put a byte before another one, never the same: before a message's last one, that would change what comes after
+    the message, and not the message."""
+    return _edit_at(at, lambda byte: bytes([byte[0] ^ 1]) + byte)
 
 
 def _edit_at(at: int, change: Callable[[bytes], bytes]) -> Edit:

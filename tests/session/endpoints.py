@@ -23,6 +23,7 @@ from chanlink import (
     Trust,
 )
 from chanlink.security.handshake import Authenticated
+from chanlink.security.keys.authority import Authority
 from chanlink.security.keys.certificate import Role, certify
 from chanlink.security.statics import Statics
 from chanlink.session.greeter import Greeter
@@ -103,7 +104,7 @@ async def greeting(
 ) -> AsyncIterator[Greeter]:
     """A greeter by itself, of which nothing is left afterwards: whoever is let in gets a session with `SERVICES`."""
     sockets = sockets or await listening_sockets(parse_address(TCP))
-    greeter = Greeter(sockets, Statics(identity, Role.SERVER, psk), trust, Limits(**limits))
+    greeter = Greeter(sockets, Statics(identity, Role.SERVER, psk), Authority(trust), Limits(**limits))
 
     async def host(authenticated: Authenticated, address: str) -> None:
         peer = Peer(authenticated.key, authenticated.grant.name, address)
@@ -122,7 +123,8 @@ async def greeting(
 def assert_gone(greeter: Greeter) -> None:
     assert not greeter.admission
     assert not greeter.seats
-    assert all(sock.fileno() == -1 for sock in greeter.sockets.sockets)
+    if isinstance(greeter.listening, ListeningSockets):
+        assert all(sock.fileno() == -1 for sock in greeter.listening.sockets)
 
 
 def port_of(place: Listener | Greeter) -> int:

@@ -41,8 +41,16 @@ NOT_OF_CHANNELS = {
     "keepalive",
     "peer_timeout",
     "client_stopped",
+    "resume",
+    "away",
+    "away_per_key",
+    "unacknowledged",
+    "resumes",
+    "sent_again",
+    "handshake_load",
+    "prekey",
 }
-"""Bounds of connections: the tests of the greeter, of admission and of liveness reach them."""
+"""Bounds of connections: the tests of the greeter, of admission, of liveness and of returns reach them."""
 
 Pair = tuple[Session, Session, Sender[Any], Receiver[Any]]
 

@@ -31,9 +31,10 @@ from chanlink import (
     UntrustedPeer,
     WrongPeer,
 )
-from chanlink.security.handshake import handshake_as_server
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.statics import Statics
 from tests.patience import PATIENCE, until
@@ -177,7 +178,7 @@ async def test_a_server_that_cannot_be_reached_is_given_up_in_time(monkeypatch: 
     async def never(sock: socket.socket, sockaddr: Any) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("chanlink.transport.dial._establish", never)
+    monkeypatch.setattr("chanlink.transport.dial.establish", never)
     with anyio.fail_after(PATIENCE), pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s"):
         async with connect(TCP, timeout=0.1):
             pytest.fail("there is a session")
@@ -462,7 +463,7 @@ async def test_sessions_over_connections_in_memory_need_no_sockets() -> None:
     near, far = wires(piece=1_000, patient=True)
 
     async def server() -> None:
-        def admit(key: PublicKey) -> Grant:
+        def admit(presented: Presented) -> Grant:
             return Grant("alice", None)
 
         authenticated = await handshake_as_server(far, Statics(SERVER, Role.SERVER), admit, Limits())
@@ -496,3 +497,28 @@ async def test_a_server_is_expected_by_a_key_not_by_its_file(options: dict[str, 
     with pytest.raises(TypeError, match=r"(peer|trust) must be .* or None, not (str|Identity)"):
         async with chanlink.connect("tcp://127.0.0.1:1", **{"identity": ALICE} | options):
             pass
+
+
+@pytest.mark.parametrize("resume", [-1, -0.001, float("nan"), float("inf"), 2**32 / 1_000])
+async def test_a_session_can_be_resumed_for_a_time_that_can_be(resume: float) -> None:
+    with pytest.raises(ConfigError, match="resume must be 0 to 4294967 seconds"):
+        async with connect("tcp://127.0.0.1:1", resume=resume):
+            pass
+
+
+async def test_what_can_be_resumed_has_an_address_and_waits_for_the_welcome() -> None:
+    with pytest.raises(ConfigError, match="no way back to a byte stream"):
+        async with connect(wires()[0], resume=5):
+            pass
+    with pytest.raises(ConfigError, match="resume and eager"):
+        async with connect("tcp://127.0.0.1:1", resume=5, eager=True):
+            pass
+
+
+async def test_labels_of_the_protocol_are_not_for_applications() -> None:
+    async with serving() as listener, connect(listener.addresses[0]) as session:
+        assert len(session.exporter("chanlink-like", 16)) == 16
+        for label in ("chanlink resume v1", "chanlink session id", "chanlink "):
+            with pytest.raises(ValueError, match="not for applications"):
+                session.exporter(label, 16)
+        assert len(session.id) == 16

@@ -72,6 +72,7 @@ class Below(SecureStream):
             await self.arrived.wait()
         one = self.arrivals.popleft()
         if isinstance(one, Exception):
+            self.arrivals.appendleft(one)  # who has ended stays so
             raise one
         return one
 
@@ -103,6 +104,7 @@ class FakeMux:
         self.arrived: list[bytes] = []
         self.problem: Exception | None = None
         self.draining = False
+        self.concluded = False
         self.empty = True
         self.cause: SessionError | None = None
         self.given_up: str | None = None
@@ -114,9 +116,9 @@ class FakeMux:
         self.queue.append(data)
         self.owner.wake_writer()
 
-    def check_open(self, count: int) -> None: ...
+    def check_open(self, count: int, *, top_level: bool = False) -> None: ...
 
-    def open(self, opening: Opening, root_service: str | None = None) -> Stream:
+    def open(self, opening: Opening) -> Stream:
         raise NotImplementedError
 
     def claim(self, parent: Stream, kind: Kind, stream_id: int) -> Stream | None:
@@ -148,6 +150,10 @@ class FakeMux:
     def drain(self) -> None:
         self.draining = True
 
+    def conclude(self) -> None:
+        self.draining = self.concluded = True
+        self.owner.wake_writer()  # who asks `drained`
+
     def drained(self) -> bool:
         return self.empty
 
@@ -166,7 +172,7 @@ class Driven(Driver):
     def __init__(self, limits: Limits | None = None) -> None:
         self.stream = Below()
         self.opened: list[Stream] = []
-        self.losses = 0
+        self.phases: list[Phase] = []
         super().__init__(
             self.stream,
             FakeMux,
@@ -174,13 +180,13 @@ class Driven(Driver):
             limits or Limits(),
             client_side=True,
             opened=self.opened.append,
-            lost=self.lose_it,
+            changed=self.note,
         )
         assert isinstance(self.mux, FakeMux)
         self.fake = self.mux
 
-    def lose_it(self) -> None:
-        self.losses += 1
+    def note(self) -> None:
+        self.phases.append(self.phase)
 
     def arrive(self, data: bytes | Exception) -> None:
         self.stream.arrivals.append(data)
@@ -198,7 +204,8 @@ async def running(limits: Limits | None = None) -> AsyncIterator[Driven]:
             driver.abort()
     assert driver.phase is Phase.SAID
     assert driver.stream.closed
-    assert driver.losses == 1
+    assert driver.phases.count(Phase.OVER) == driver.phases.count(Phase.SAID) == 1
+    assert [phase.value for phase in driver.phases] == sorted(phase.value for phase in driver.phases)
 
 
 # --- bytes ----------------------------------------------------------------------------------------------
@@ -331,8 +338,9 @@ async def test_a_session_that_is_closed_drains_says_so_and_is_over() -> None:
     async with running() as driver, anyio.create_task_group() as tasks:
         driver.fake.empty = False
         tasks.start_soon(driver.close)
-        await until(lambda: driver.phase is Phase.DRAINING)
-        assert driver.fake.draining
+        await until(lambda: driver.phase is Phase.CLOSING)
+        assert driver.fake.concluded
+        assert driver.state == "draining"
         with pytest.raises(SessionClosed, match="draining"):
             driver.check()
         assert driver.cause is None
@@ -343,6 +351,32 @@ async def test_a_session_that_is_closed_drains_says_so_and_is_over() -> None:
         await until(lambda: driver.stream.words == ("", ""))
         driver.arrive(anyio.EndOfStream())  # the peer has ended, too
         assert (await driver.wait_closed()).args == SessionClosed().args
+
+
+@pytest.mark.parametrize("peer_too", [False, True])
+async def test_a_session_that_drains_lives_on(peer_too: bool) -> None:
+    async with running() as driver:
+        assert driver.state == "open"
+        if peer_too:
+            driver.fake.owner.peer_drains()
+            assert driver.state == "draining"
+            assert not driver.fake.draining
+        driver.drain()
+        driver.drain()
+        driver.fake.owner.peer_drains()
+        assert driver.state == "draining"
+        assert driver.phases == [Phase.DRAINING] * (1 + peer_too)
+        assert driver.fake.draining
+        assert not driver.fake.concluded
+        driver.check()
+        driver.fake.say(b"goes on")
+        await until(lambda: driver.stream.sent == [b"goes on"])
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(driver.close)
+            await until(lambda: driver.stream.words == ("", ""))
+            driver.arrive(anyio.EndOfStream())
+        assert driver.fake.concluded
+        assert driver.state == "closed"
 
 
 async def test_what_does_not_drain_in_time_is_over_nevertheless() -> None:
@@ -368,7 +402,9 @@ async def test_the_first_cause_stays_and_phases_go_forward() -> None:
         driver.lose(first)
         driver.lose(SessionClosed())
         driver.arrive(anyio.EndOfStream())
-        await driver.drain(SessionClosed())
+        await driver.close()
+        driver.drain()
+        driver.peer_drains()
         assert driver.phase in (Phase.OVER, Phase.SAID)
         assert await driver.wait_closed() is first
     assert driver.fake.cause is first

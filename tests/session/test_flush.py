@@ -109,6 +109,7 @@ async def test_more_than_the_socket_takes_goes_on_by_the_writer() -> None:
             sender.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it takes its time
 async def test_a_link_for_which_one_turn_takes_longer_than_the_patience_is_no_dead_one() -> None:
     (near, a), (b, far) = socket.socketpair(), socket.socketpair()

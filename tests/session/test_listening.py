@@ -34,7 +34,7 @@ from chanlink import (
     UntrustedPeer,
 )
 from chanlink.errors import AddressError
-from chanlink.session import listening
+from chanlink.session import session as session_module
 from tests.patience import PATIENCE, until
 from tests.security.wires import read_to_end
 from tests.session.endpoints import (
@@ -211,7 +211,7 @@ async def test_a_defect_in_one_session_does_not_end_the_others(
             return await super().wait_closed()
 
     async with serving() as listener:
-        monkeypatch.setattr(listening, "Session", Broken)
+        monkeypatch.setattr(session_module, "Session", Broken)
         async with connect(listener.addresses[0]) as session:
             await session.wait_closed()
         async with connect(listener.addresses[0]) as session:
@@ -589,8 +589,8 @@ def test_a_program_of_asyncio_need_not_know_of_anyio(make_loop: Callable[[], asy
         ({"trust": "authorized_peers"}, "trust must be Trust, not str"),
         ({"trust": ALICE.public_key}, "trust must be Trust, not PublicKey"),
         ({"identity": "id_ed25519"}, "identity must be Identity or None, not str"),
-        ({"services": ping}, "services are functions by name"),
-        ({"services": ["ping"]}, "services are functions by name"),
+        ({"services": ping}, "services must be functions by name"),
+        ({"services": ["ping"]}, "services must be functions by name"),
         ({"services": {"ping": 5}}, "services: 'ping': a name and an async function are wanted, not 5"),
     ],
     ids=["a path", "a key", "a file", "a function", "a list", "a number"],
@@ -634,3 +634,12 @@ async def test_an_event_is_one_line_under_a_logger_of_ours(caplog: pytest.LogCap
     assert "alice@laptop connected from 127.0.0.1" in text
     assert ALICE.public_key.fingerprint in text
     assert "does not speak chanlink" in text
+
+
+async def test_a_listener_says_where_it_listens_and_how_many_sessions_it_has() -> None:
+    async with listen() as listener:
+        [address] = listener.addresses
+        assert repr(listener) == f"<Listener on {address}: open, sessions 0>"
+        async with connect(address):
+            await until(lambda: repr(listener) == f"<Listener on {address}: open, sessions 1>")
+    assert repr(listener) == f"<Listener on {address}: closed, sessions 0>"

@@ -248,12 +248,12 @@ class OtherThread:
 async def test_a_live_peer_is_not_called_dead_by_who_has_stood_still_himself(
     anyio_backend: Any, keepalive: float
 ) -> None:
-    limits = Limits(keepalive=keepalive, peer_timeout=0.2)
+    limits = Limits(keepalive=keepalive, peer_timeout=0.6)
     with OtherThread(anyio_backend) as address:
         async with chanlink.connect(address, identity=ALICE, peer=SERVER.public_key, limits=limits) as session:
             assert await ask(session, "before") == "before"
             await anyio.sleep(0.07)  # a PING may be under way
-            time.sleep(0.5)  # what blocks the event loop
+            time.sleep(1.5)  # what blocks the event loop
             for _ in range(8):  # looks at the peer
                 await anyio.sleep(session._driver.liveness.interval)
             assert not session.closed
@@ -394,6 +394,7 @@ def address_of(kind: str, directory: Path) -> str:
 only_linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux, which tells what TCP was acknowledged")
 
 
+@pytest.mark.slow
 @only_linux
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
 async def test_a_client_that_is_stopped_goes_on_where_it_was(kind: str, tmp_path: Path) -> None:
@@ -411,6 +412,7 @@ async def test_a_client_that_is_stopped_goes_on_where_it_was(kind: str, tmp_path
         assert not session.closed
 
 
+@pytest.mark.slow
 @only_linux
 @one_backend
 async def test_a_client_that_is_stopped_for_too_long_is_given_up(tmp_path: Path) -> None:
@@ -423,6 +425,7 @@ async def test_a_client_that_is_stopped_for_too_long_is_given_up(tmp_path: Path)
         assert "stopped for more than 0.5 s" in str(problem)
 
 
+@pytest.mark.slow
 @only_linux
 @one_backend
 @pytest.mark.parametrize("window", [QUICK.stream_window, 2**28], ids=["the window is full", "the connection is full"])
@@ -477,3 +480,14 @@ async def test_a_command_goes_on_when_its_caller_does(tmp_path: Path) -> None:
             assert output.split()[:2] == [b"a", b"line"]
             assert output.split()[-1] == b"100000"
             assert await process.wait() == 7
+
+
+def test_another_connection_has_all_the_time_from_then_on() -> None:
+    liveness = Liveness(Limits(), 0.0)
+    for now in range(44):
+        liveness.look(float(now))
+    liveness.returned(43.0)
+    for now in range(44, 80):
+        liveness.look(float(now))
+        assert liveness.asks() is (now == 59)
+        liveness.check(-math.inf)

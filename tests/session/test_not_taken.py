@@ -8,14 +8,14 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import ByteStream, ChannelFailed, ChannelRefused, Peer, Receiver, Sender, SessionClosed, streams
+from chanlink import ByteStream, ChannelFailed, ChannelRefused, Limits, Peer, Receiver, Sender, SessionClosed, streams
 from tests.channels.pairs import session_pair
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
 
-Carrier = tuple[Sender[Any], str]
-"""The sender of a channel whose messages nobody takes, and the text that the ends in them get for that."""
+Carrier = tuple[Sender[Any], tuple[str, str]]
+"""The sender of a channel whose messages nobody takes, and the code and text that the ends in them get for that."""
 
 
 async def fail(requests: Receiver[Any], peer: Peer) -> None:
@@ -31,12 +31,13 @@ async def echo(stream: ByteStream, peer: Peer) -> None:
 
 
 SERVED = {
-    "nowhere": "no-such-service: there is no service 'nowhere' here that this key may use",
-    "forbidden": "no-such-service: there is no service 'forbidden' here that this key may use",
-    "echo": "wrong-kind: the service 'echo' takes byte streams, not channels",
-    "fail": "handler-failed: the service 'fail' raised an exception; the log over there says which",
-    "leave": "done",
+    "nowhere": ("no-such-service", "there is no service 'nowhere' here that this key may use"),
+    "forbidden": ("no-such-service", "there is no service 'forbidden' here that this key may use"),
+    "echo": ("wrong-kind", "the service 'echo' takes byte streams, not channels"),
+    "fail": ("not-taken", "handler-failed: the service 'fail' raised an exception; the log over there says which"),
+    "leave": ("not-taken", "done"),
 }
+CLOSED = ("not-taken", "closed: tired of this")
 
 
 def served(name: str) -> Callable[[], AbstractAsyncContextManager[Carrier]]:
@@ -59,7 +60,7 @@ async def closed_with_a_reason() -> AsyncGenerator[Carrier, None]:
             end.close("tired of this")
 
         tasks.start_soon(close)
-        yield sender, "closed: tired of this"
+        yield sender, CLOSED
 
 
 @asynccontextmanager
@@ -71,7 +72,7 @@ async def closed_in_memory() -> AsyncGenerator[Carrier, None]:
             receiver.close("tired of this")
 
         tasks.start_soon(close)
-        yield sender, "closed: tired of this"
+        yield sender, CLOSED
 
 
 @asynccontextmanager
@@ -86,11 +87,55 @@ async def closed_beyond_a_relay() -> AsyncGenerator[Carrier, None]:
                 end.close("tired of this")
 
             tasks.start_soon(close)
-            yield sender, "closed: tired of this"
+            yield sender, CLOSED
 
 
-WAYS = [closed_with_a_reason, closed_in_memory, closed_beyond_a_relay, *map(served, SERVED)]
-NAMES = ["closed", "in memory", "beyond a relay", *SERVED]
+@asynccontextmanager
+async def busy() -> AsyncGenerator[Carrier, None]:
+    async with session_pair(Limits(unaccepted=1)) as (client, _), await client.open("waits to be accepted"):
+        yield await client.open("one more"), ("busy", "1 channels wait to be accepted")
+
+
+@asynccontextmanager
+async def draining() -> AsyncGenerator[Carrier, None]:
+    """The client opens the channel while the server has said that it takes no more, and it does not know yet."""
+    async with session_pair() as (client, server):
+        server.drain()
+        sender: Sender[Any] = await client.open("too late")
+        yield sender, ("draining", "no new channels are taken")
+
+
+@asynccontextmanager
+async def nowhere_beyond_a_relay() -> AsyncGenerator[Carrier, None]:
+    """The receiver that a service takes goes on in a message to a service that does not exist."""
+    async with session_pair() as (client, here), session_pair(services={}) as (there, _):
+        sender: Sender[Any] = await client.open("service")
+        await (await there.open("nowhere")).send({"requests": (await here.accept()).end})
+        yield sender, SERVED["nowhere"]
+
+
+@asynccontextmanager
+async def nowhere_in_memory() -> AsyncGenerator[Carrier, None]:
+    """What waits in memory for a receiver that travels to a service that does not exist."""
+    async with session_pair(services={}) as (client, _):
+        sender, receiver = chanlink.pipe()
+        through, taken = chanlink.pipe()
+        await sender.send(taken)
+        await (await client.open("nowhere")).send(receiver)
+        yield through, SERVED["nowhere"]
+
+
+WAYS = [
+    closed_with_a_reason,
+    closed_in_memory,
+    closed_beyond_a_relay,
+    busy,
+    draining,
+    nowhere_beyond_a_relay,
+    nowhere_in_memory,
+    *map(served, SERVED),
+]
+NAMES = [*(way.__name__ for way in WAYS[: -len(SERVED)]), *SERVED]
 
 
 async def ends() -> tuple[list[Any], list[Any]]:
@@ -102,31 +147,31 @@ async def ends() -> tuple[list[Any], list[Any]]:
 
 @pytest.mark.parametrize("way", WAYS, ids=NAMES)
 async def test_ends_in_a_message_that_nobody_took_say_why(way: Callable[[], Any]) -> None:
-    async with way() as (sender, text):
+    async with way() as (sender, why):
         (receiver, results, body), going = await ends()
         await sender.send(going)
         with anyio.fail_after(PATIENCE):
             with pytest.raises(ChannelFailed) as failed:
                 await receiver.receive()
-            assert failed.value.args == ("not-taken", text)
+            assert failed.value.args == why
             for end in (results, body):
                 refused = await end.wait_closed()
                 assert isinstance(refused, ChannelRefused)
-                assert refused.args == ("not-taken", text)
+                assert refused.args == why
             with pytest.raises(ChannelFailed) as failed:
                 await body.receive()
-            assert failed.value.args == ("not-taken", text)
+            assert failed.value.args == why
 
 
 async def test_ends_in_messages_that_wait_in_an_end_that_nobody_took_get_the_outermost_reason() -> None:
-    async with served("nowhere")() as (sender, text):
+    async with served("nowhere")() as (sender, why):
         inner, waits = chanlink.pipe()
         replies = chanlink.pipe()
         await inner.send(replies[0])
         await sender.send(waits)
         with anyio.fail_after(PATIENCE), pytest.raises(ChannelFailed) as failed:
             await replies[1].receive()
-        assert failed.value.args == ("not-taken", text)
+        assert failed.value.args == why
 
 
 async def test_who_broke_the_protocol_is_told_what_it_did() -> None:

@@ -212,12 +212,14 @@ async def test_a_service_that_was_taken_away_before_its_task_began_does_not_begi
         ends.extend(chanlink.pipe())
         return ends[-1]
 
-    serving = Serving({"kept": service, "lost": service}, chanlink.Peer(None, "", ""), limit=10, adopt=adopt)
+    serving = Serving(
+        {"kept": service, "lost": service}, chanlink.Peer(None, "", ""), limit=10, adopt=adopt, enter=lambda: None
+    )
     with anyio.fail_after(IN_TIME):
         async with anyio.create_task_group() as tasks:
             serving.start(tasks, "lost", stream)
             serving.start(tasks, "kept", stream)
-            serving.stop(KEPT)
+            serving.stop(KEPT.allows)
             await anyio.wait_all_tasks_blocked()
             assert began == ends[3:]
             tasks.cancel_scope.cancel()

@@ -2,8 +2,11 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import anyio
@@ -18,6 +21,7 @@ from chanlink import (
     Limits,
     Peer,
     Receiver,
+    service,
     streams,
 )
 from chanlink.session.services import check_services
@@ -53,6 +57,17 @@ async def test_the_wrong_kind_is_refused_both_ways() -> None:
         assert reason.code == "wrong-kind"
 
 
+async def test_a_service_of_which_more_is_said_is_served_as_any_other() -> None:
+    services = {"echo": service(echo), "early": service(echo, early=True), "bytes": service(streams(_nothing))}
+    async with session_pair(services=services) as (client, _server):
+        assert await ask(client, 1) == 1
+        reason = await (await client.open("bytes")).wait_closed()
+        assert isinstance(reason, ChannelRefused)
+        assert reason.code == "wrong-kind"
+        with pytest.raises(chanlink.EndOfChannel):
+            await (await client.open_stream("bytes")).receive()
+
+
 async def _nothing(end: Any, peer: Peer) -> None:
     pass
 
@@ -86,6 +101,34 @@ async def test_a_service_that_raises_is_logged_and_tells_the_peer_no_internals(
         assert (caught.value.code, caught.value.text) == ("handler-failed", text.format("b"))
         assert await ask(client, "others go on") == "others go on"
     assert caplog.text.count("LookupError: a secret") == 2
+
+
+@pytest.mark.parametrize("in_a_group", [False, True])
+async def test_what_a_peer_can_make_a_service_raise_is_logged_without_a_traceback(
+    in_a_group: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "chanlink.session")
+
+    async def answer(requests: Receiver[Any], peer: Peer) -> None:
+        async with anyio.create_task_group() if in_a_group else nullcontext():
+            async for request in requests:
+                async with request["reply"] as reply:
+                    await reply.send("too late")
+
+    async with session_pair(services={"a": answer}) as (client, _server):
+        gives_up = await client.open("a")
+        reply, replies = chanlink.pipe()
+        replies.close()
+        await gives_up.send({"reply": reply})
+        assert (await gives_up.wait_closed()).code == "handler-failed"  # type: ignore[union-attr]
+        fails = await client.open("a")
+        fails.fail("timeout-error")
+        await settle()
+        await client.open("a")
+    await settle()
+    said = [record.getMessage() for record in caplog.records if "the service" in record.getMessage()]
+    assert len(said) == 3, said
+    assert not [record for record in caplog.records if record.exc_info or record.levelno > logging.INFO]
 
 
 EXITS: dict[str, Callable[[], object]] = {
@@ -305,3 +348,66 @@ def test_services_are_functions_by_name(services: Any) -> None:
 def test_what_are_no_services_is_a_type_error(services: Any) -> None:
     with pytest.raises(TypeError, match=r"^services"):
         check_services(services)
+
+
+async def alone(end: Any) -> None: ...
+async def with_a_third(end: Any, peer: Peer, more: int) -> None: ...
+async def by_name(end: Any, *, peer: Peer) -> None: ...
+
+
+@pytest.mark.parametrize("function", [alone, with_a_third, by_name, partial(_nothing, 1, 2)])
+@pytest.mark.parametrize("mark", [streams, lambda function: function], ids=["byte streams", "channels"])
+async def test_one_that_can_not_be_called_with_an_end_and_a_peer_is_a_type_error_before_anybody_calls(
+    function: Any, mark: Callable[[Any], Any]
+) -> None:
+    services, me = {"echo": mark(function)}, chanlink.Identity.generate()
+    with pytest.raises(TypeError, match=r"^services: 'echo' must take two arguments, its channel and the peer: "):
+        await chanlink.serve(services, "tcp://127.0.0.1:0", identity=me, trust=chanlink.Trust.nobody())
+    with pytest.raises(TypeError, match="'echo' must take two arguments"):
+        async with chanlink.connect("tcp://127.0.0.1:1", services=services, identity=me, peer=me.public_key):
+            pytest.fail("there is no server")
+
+
+async def with_a_default(end: Any, peer: Peer, more: int = 3) -> None: ...
+async def with_any(*arguments: Any) -> None: ...
+
+
+class AnObject:
+    async def __call__(self, end: Any, peer: Peer) -> None: ...
+
+
+@pytest.mark.parametrize("function", [with_a_default, with_any, partial(with_a_third, more=1), AnObject(), print])
+def test_one_that_can_is_a_service_whatever_else_it_takes(function: Any) -> None:
+    check_services({"echo": function, "bytes": streams(function)})
+
+
+async def test_a_service_has_its_session_to_call_back(caplog: pytest.LogCaptureFixture) -> None:
+    async def call_back(end: Any, peer: Peer) -> None:
+        async def from_a_task_of_its_own() -> None:
+            async with await chanlink.current_session().open("news") as news:
+                await news.send("from the service")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(from_a_task_of_its_own)
+
+    async with session_pair(services={"a": call_back}) as (client, server):
+        async with await client.open("a"):
+            incoming = await client.accept()
+            assert incoming.service == "news"
+            assert await incoming.end.receive() == "from the service"
+            incoming.end.close()
+        with pytest.raises(LookupError, match="in services only"):
+            chanlink.current_session()
+        assert server is not client
+
+
+async def test_each_service_has_the_session_that_it_serves() -> None:
+    found = []
+
+    async def note(end: Any, peer: Peer) -> None:
+        found.append(chanlink.current_session())
+
+    async with session_pair(services={"a": note}) as (one, first), session_pair(services={"a": note}) as (two, second):
+        for client in (one, two, one):
+            await (await client.open("a")).wait_closed()
+    assert found == [first, second, first]

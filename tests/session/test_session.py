@@ -22,6 +22,7 @@ from chanlink import (
     SessionClosed,
     SessionLost,
 )
+from chanlink.testing import session_over
 from chanlink.wire.opening import Opening
 from tests.channels.pairs import PEER, session_pair, settle
 from tests.echo import ask, echo
@@ -186,7 +187,7 @@ async def test_an_exception_leaves_the_block_unwrapped_and_fails_the_channels() 
         received: list[Exception] = []
 
         async def accept() -> None:
-            async with Session(there, client_side=False, peer=PEER) as session:
+            async with session_over(there, client_side=False, peer=PEER) as session:
                 receiver = (await session.accept()).end
                 assert await receiver.receive() == "before"
                 try:
@@ -197,7 +198,7 @@ async def test_an_exception_leaves_the_block_unwrapped_and_fails_the_channels() 
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(accept)
             with pytest.raises(LookupError):
-                async with Session(here, client_side=True, peer=PEER) as session:
+                async with session_over(here, client_side=True, peer=PEER) as session:
                     sender = await session.open("service")
                     await sender.send("before")
                     raise LookupError("internal details")
@@ -210,7 +211,7 @@ async def test_a_cancelled_block_fails_its_channels_as_cancelled() -> None:
     codes: list[str] = []
 
     async def accept() -> None:
-        async with Session(there, client_side=False, peer=PEER) as session:
+        async with session_over(there, client_side=False, peer=PEER) as session:
             receiver = (await session.accept()).end
             try:
                 await receiver.receive()
@@ -220,7 +221,7 @@ async def test_a_cancelled_block_fails_its_channels_as_cancelled() -> None:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(accept)
         with anyio.CancelScope() as scope:
-            async with Session(here, client_side=True, peer=PEER) as session:
+            async with session_over(here, client_side=True, peer=PEER) as session:
                 sender = await session.open("service")
                 scope.cancel()
                 await sender.wait_closed()
@@ -242,14 +243,14 @@ async def test_a_cancellation_while_the_block_is_left_also_ends_services_as_asyn
             ended.append("cancelled")
 
     async def leave(other: Session) -> None:
-        async with Session(here, client_side=True, peer=PEER, services={"stubborn": stubborn}, limits=long):
+        async with session_over(here, client_side=True, peer=PEER, services={"stubborn": stubborn}, limits=long):
             sender = await other.open("stubborn")
             await serving.wait()
             sender.close()
             asyncio.get_running_loop().call_soon(leaving.cancel)
 
     long = Limits(close=10 * PATIENCE)
-    async with Session(there, client_side=False, peer=PEER) as other:
+    async with session_over(there, client_side=False, peer=PEER) as other:
         leaving = asyncio.ensure_future(leave(other))
         with pytest.raises(asyncio.CancelledError), anyio.fail_after(PATIENCE):
             await leaving
@@ -300,10 +301,11 @@ async def test_a_closing_session_takes_no_new_channels() -> None:
             receiver.close()
 
 
+@pytest.mark.slow
 async def test_a_silent_peer_is_given_up() -> None:
     here, _there = chanlink.byte_pipe()
     limits = Limits(keepalive=0.05, peer_timeout=0.2)
-    async with Session(here, client_side=True, peer=PEER, limits=limits) as session:
+    async with session_over(here, client_side=True, peer=PEER, limits=limits) as session:
         assert isinstance(await session.wait_closed(), PeerTimeout)
 
 
@@ -344,7 +346,7 @@ async def test_a_byte_stream_below_that_raises_something_else_ends_the_session_i
 ) -> None:
     here, _there = chanlink.byte_pipe()
     broken = BrokenBelow(here._send_core, here._receive_core)
-    async with Session(broken, client_side=True, peer=PEER) as session:
+    async with session_over(broken, client_side=True, peer=PEER) as session:
         assert isinstance(await session.wait_closed(), ConnectionLost)
     assert "unforeseen" in caplog.text
 
@@ -359,7 +361,7 @@ async def test_a_byte_stream_below_that_raises_something_else_when_the_session_e
             except BaseException as exc:
                 raise OSError("unforeseen") from exc
 
-    async with Session(BrokenLater(here._send_core, here._receive_core), client_side=True, peer=PEER) as session:
+    async with session_over(BrokenLater(here._send_core, here._receive_core), client_side=True, peer=PEER) as session:
         await anyio.wait_all_tasks_blocked()
         session.abort()
         assert (await session.wait_closed()).args == SessionClosed("aborted").args
@@ -414,7 +416,7 @@ async def test_closing_loses_nothing_that_was_accepted_though_a_task_keeps_sendi
 
 async def test_a_peer_that_breaks_the_protocol_ends_the_session_and_nothing_else() -> None:
     here, there = chanlink.byte_pipe()
-    async with Session(here, client_side=False, peer=PEER) as session:
+    async with session_over(here, client_side=False, peer=PEER) as session:
         await there.send(b"GET / HTTP/1.1\r\n\r\n")
         assert isinstance(await session.wait_closed(), chanlink.RemoteProtocolError)
 
@@ -460,7 +462,7 @@ async def test_two_sides_that_close_at_once_both_deliver() -> None:
     async def run(name: str, stream: chanlink.ByteStream, open_now: anyio.Event) -> None:
         async with (
             anyio.create_task_group() as tasks,
-            Session(stream, client_side=name == "client", peer=PEER) as session,
+            session_over(stream, client_side=name == "client", peer=PEER) as session,
         ):
             sender = await session.open("numbers")
             incoming = await session.accept()
@@ -507,3 +509,37 @@ async def test_what_has_arrived_outlives_a_session_that_is_left_by_an_exception(
     with pytest.raises(ChannelRefused) as caught:
         await sender.send("too late")
     assert caught.value.code == "zero-division-error"
+
+
+async def test_a_session_says_with_whom_it_is_and_its_state_in_one_line() -> None:
+    async with session_pair() as (client, server):
+        server.peer.name, server.peer.address = "al\nice", "127.0.0.1:5"
+        sender = await client.open("orders")
+        incoming = await server.accept()
+        assert repr(server) == "<Session with 'al\\nice' at '127.0.0.1:5': open, channels 1>"
+        sender.close()
+        incoming.end.close()
+        client.abort()
+        await server.wait_closed()
+    assert repr(client) == "<Session with 'the other side' at 'memory': closed (SessionClosed: aborted), channels 0>"
+    assert repr(server).startswith("<Session with 'al\\nice' at '127.0.0.1:5': closed (")
+
+
+async def test_what_is_shared_is_one_channel_for_each_service_and_another_one_when_it_is_over() -> None:
+    async with session_pair() as (client, server):
+        shared = client._shared("a")
+        assert client._shared("a") is shared
+        assert client._shared("b") is not shared
+        (await server.accept()).end.refuse("busy")
+        await shared.wait_closed()
+        another = client._shared("a")
+        assert another is not shared
+        await another.send(1)
+        ends = [(await server.accept()).end for _ in range(2)]
+        assert await ends[1].receive() == 1
+        server.drain()
+        await settle()
+        assert client._shared("a") is another  # it goes on
+        another.close()
+        with pytest.raises(ChannelRefused):
+            client._shared("a")

@@ -8,8 +8,9 @@ import anyio
 import pytest
 
 import chanlink
-from chanlink import Limits, Peer, Session
+from chanlink import Limits, Session
 from chanlink.session.snapshot import MOST_CHANNELS, ChannelState, snapshot
+from chanlink.testing import session_over
 from tests.channels.pairs import session_pair, settle
 
 pytestmark = pytest.mark.anyio
@@ -125,9 +126,9 @@ async def test_a_report_has_a_bound() -> None:
             sender.close()
 
 
-async def test_a_session_over_a_stream_of_ones_own_has_no_suite() -> None:
+async def test_a_session_in_the_clear_has_no_suite() -> None:
     near, far = chanlink.byte_pipe()
-    async with Session(near, client_side=True, peer=Peer(None, "far", "memory")) as session:
+    async with session_over(near, client_side=True) as session:
         assert (session.suite, session.statistics().volume) == ("", 0)
         session.abort()
     await far.aclose()

@@ -220,7 +220,7 @@ async def test_a_client_that_goes_before_its_welcome_keeps_no_seat(no_leaks: Lea
     async with greeting(sessions=1) as greeter:
         for _ in range(3):
             statics, transport = Statics(ALICE, Role.CLIENT), SocketTransport(dial(greeter))
-            await handshake_as_client(transport, statics, lambda key: Grant("", None), Limits(), eager=True)
+            await handshake_as_client(transport, statics, lambda presented: Grant("", None), Limits(), eager=True)
             await transport.aclose()
             await until(lambda: not greeter.admission and not greeter.seats)
         await serve_one(greeter)

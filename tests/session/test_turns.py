@@ -94,6 +94,7 @@ async def test_others_run_between_messages_that_are_long(receive: Any) -> None:
     assert await most_in_a_turn(receive, LONG) <= 9  # three at a time, but trio draws lots who goes first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("receive", [one_by_one, many], ids=lambda f: f.__name__)
 async def test_others_run_between_messages_that_are_slow(receive: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Twenty kilobytes, by their length six in a turn, and each of them takes many milliseconds to decode."""

@@ -8,7 +8,7 @@ import chanlink
 
 from . import rounds
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 COUNT = 1_000
 LEAK = 500

@@ -12,7 +12,7 @@ from tests.patience import PATIENCE
 
 from .faults import BYTE_STREAM_FAULTS, IMPATIENCE, proxies
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 async def test_a_byte_stream_that_keeps_its_promises_passes() -> None:

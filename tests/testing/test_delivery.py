@@ -6,7 +6,7 @@ from chanlink.testing.delivery import PROMISES
 
 from .faults import Fault, each_fault_of, find
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 @each_fault_of(PROMISES)

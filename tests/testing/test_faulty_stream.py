@@ -12,7 +12,7 @@ from chanlink.testing import (
     session_pair,
 )
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 async def exchange(wire: Any, messages: int = 50) -> list[int]:
@@ -118,3 +118,79 @@ async def test_tasks_run_in_the_same_order_with_the_same_seed() -> None:
         return log
 
     assert [await run(seed) for seed in range(5)] != [await run(0)] * 5
+
+
+@pytest.mark.parametrize("n", [0, 1, 5])
+async def test_what_is_stalled_at_a_byte_goes_on_when_it_is_told_to(n: int) -> None:
+    one, other = chanlink.byte_pipe()
+    faulty = FaultyStream(one, stall_after=n)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(faulty.send, b"0123456789")
+        await anyio.wait_all_tasks_blocked()
+        assert faulty.sent == n
+        if n:
+            assert await other.receive() == b"0123456789"[:n]
+        with anyio.move_on_after(0):
+            await other.receive()
+            pytest.fail("more came")
+        faulty.resume()
+        assert await other.receive() == b"0123456789"[n:]
+    await faulty.aclose()
+    other.close()
+
+
+async def test_a_receive_that_waits_when_it_is_stalled_gets_nothing_and_loses_nothing_when_it_is_cancelled() -> None:
+    one, other = chanlink.byte_pipe()
+    faulty = FaultyStream(one)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(faulty.receive)
+        await anyio.wait_all_tasks_blocked()
+        faulty.stall()
+        await other.send(b"hello")
+        await anyio.wait_all_tasks_blocked()
+        assert faulty.received == 0
+        tasks.cancel_scope.cancel()
+    faulty.resume()
+    assert await faulty.receive(4) == b"hell"
+    assert await faulty.receive() == b"o"
+    await faulty.aclose()
+    other.close()
+
+
+async def test_a_stalled_stream_can_be_cut_and_closed() -> None:
+    for close in (FaultyStream.cut, FaultyStream.cut_if_stalled, FaultyStream.aclose):
+        one, other = chanlink.byte_pipe()
+        faulty = FaultyStream(one)
+        faulty.stall()
+
+        async def send(faulty: FaultyStream = faulty) -> None:
+            with pytest.raises((anyio.BrokenResourceError, anyio.ClosedResourceError)):
+                while True:
+                    await faulty.send(b"x")
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(send)
+            await anyio.wait_all_tasks_blocked()
+            await close(faulty)
+        other.close()
+    one, other = chanlink.byte_pipe()
+    flowing = FaultyStream(one)
+    await flowing.cut_if_stalled()
+    await flowing.send(b"x")
+    await flowing.aclose()
+    other.close()
+
+
+async def test_one_bit_is_flipped_in_each_direction_at_a_byte_and_at_a_moment() -> None:
+    one, other = chanlink.byte_pipe()
+    faulty = FaultyStream(one, corrupt_at=2)
+    for n in range(2):
+        await faulty.send(b"aa")
+        assert await other.receive() == (b"aa", b"`a")[n]
+        await other.send(b"aa")
+        assert await faulty.receive() == (b"aa", b"`a")[n]
+    faulty.corrupt()
+    await faulty.send(b"aa")
+    assert await other.receive() == b"`a"
+    await faulty.aclose()
+    other.close()

@@ -11,7 +11,7 @@ import chanlink
 from chanlink.testing.promises import Bench, Promises, a_while, check, eventually, expect, raising
 from tests.patience import PATIENCE
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 MADE_UP = Promises()
 

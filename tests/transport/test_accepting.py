@@ -9,7 +9,7 @@ from typing import Any
 import anyio
 import pytest
 
-from chanlink.transport.accepting import accept_each
+from chanlink.transport.accepting import accept_each, accept_waiting
 from tests.patience import until
 
 pytestmark = pytest.mark.anyio
@@ -94,3 +94,17 @@ async def test_a_crowd_does_not_keep_other_tasks_from_running(server: socket.soc
     assert turns >= len(clients)
     for sock in (*clients, *met):
         sock.close()
+
+
+async def test_those_that_wait_are_met_before_the_socket_is_closed(server: socket.socket) -> None:
+    met: list[tuple[socket.socket, Any]] = []
+    clients = [dial(server) for _ in range(3)]
+    accept_waiting(server, lambda *one: met.append(one), 2)
+    accept_waiting(server, lambda *one: met.append(one), 2)
+    assert [address for _, address in met] == [client.getsockname() for client in clients]
+    server.close()
+    accept_waiting(server, lambda *one: met.append(one), 2)
+    for (connection, _), client in zip(met, clients, strict=True):
+        with connection, client:
+            connection.send(b"met")
+            assert client.recv(3) == b"met"

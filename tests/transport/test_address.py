@@ -8,7 +8,16 @@ import sys
 import pytest
 
 from chanlink import AddressError, ConfigError
-from chanlink.transport.address import Address, parse_address
+from chanlink.transport.address import (
+    MAX_NAME,
+    Address,
+    Name,
+    is_good_name,
+    is_name,
+    parse_address,
+    parse_remote,
+    parse_target,
+)
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -148,3 +157,66 @@ def test_a_zone_that_an_address_can_not_be_written_with_is_said_by_its_number(mo
         assert address == Address(said, 80)
         assert parse_address(str(address)) == address
     assert Address.of(("127.0.0.1", 80)) == Address("127.0.0.1", 80)
+
+
+# --- names --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["web1", "Web-1", "a.b.example", "_x", "9", "x" * MAX_NAME], ids=lambda name: name[:20]
+)
+def test_a_name_is_read_and_written_again(name: str) -> None:
+    assert is_good_name(name)
+    assert is_name(f"chanlink://{name}")
+    assert parse_target(f"chanlink://{name}") == Name(name)
+    assert str(Name(name)) == f"chanlink://{name}"
+
+
+BAD_NAMES = [
+    "",
+    "-x",
+    ".x",
+    "a b",
+    "a/b",
+    "web1/",
+    "web1:9323",
+    "web*",
+    "wéb",
+    "a\n",
+    "[::1]",
+    "a@b",
+    "x" * (MAX_NAME + 1),
+]
+
+
+@pytest.mark.parametrize("name", BAD_NAMES, ids=lambda name: ascii(name)[:20])
+def test_what_is_no_name_is_an_error_of_one_line(name: str) -> None:
+    assert not is_good_name(name)
+    with pytest.raises(AddressError, match="is no name: it is chanlink:// and") as caught:
+        parse_target(f"chanlink://{name}")
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_name_is_an_address() -> None:
+    assert parse_target("tcp://host:1") == Address("host", 1)
+    assert parse_target("unix:/run/it") == Address("", 0, "/run/it")
+    assert not is_name("CHANLINK://web1")
+    for text in ("CHANLINK://web1", "chanlink:web1", "web1"):
+        with pytest.raises(AddressError, match="is no address"):
+            parse_target(text)
+
+
+def test_a_name_is_no_address_to_listen_at() -> None:
+    with pytest.raises(AddressError, match="'chanlink://web1' is a name: one connects to it"):
+        parse_address("chanlink://web1")
+
+
+def test_what_came_over_the_network_leads_to_another_machine() -> None:
+    assert parse_remote("tcp://[::1]:80") == Address("::1", 80)
+    for text, words in [
+        ("unix:/run/it", "of this machine only"),
+        ("chanlink://web2", "is a name"),
+        ("exec:id", "is no"),
+    ]:
+        with pytest.raises(AddressError, match=words):
+            parse_remote(text)

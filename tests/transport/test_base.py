@@ -3,6 +3,7 @@
 import math
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -11,7 +12,17 @@ import pytest
 from anyio.abc import ByteStream
 
 from chanlink import byte_pipe, clock
-from chanlink.transport.base import BROKEN, BufferedTransport, Transport, as_transport, receive_exactly
+from chanlink.transport.base import (
+    BROKEN,
+    BufferedTransport,
+    Transport,
+    as_transport,
+    close_at_once,
+    ip_of,
+    receive_exactly,
+    remote_of,
+    send_whole,
+)
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
@@ -205,6 +216,34 @@ async def test_exactly_as_much_as_is_asked_for_is_received(make: Make) -> None:
 
 
 @every_transport
+async def test_all_of_it_is_sent_whether_there_is_room_or_not(make: Make) -> None:
+    async with made(make) as (near, far):
+        data, got = os.urandom(1_000_000), bytearray()
+
+        async def receive() -> None:
+            while len(got) < 3 + len(data):
+                got.extend(await far.receive())
+
+        async with anyio.create_task_group() as tasks:
+            await send_whole(near, b"abc")
+            tasks.start_soon(receive)
+            await send_whole(near, data)
+        assert bytes(got) == b"abc" + data
+
+
+@every_transport
+async def test_it_is_closed_at_once_also_by_who_is_cancelled(make: Make) -> None:
+    async with made(make) as (near, far):
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await close_at_once(near)
+        with pytest.raises((anyio.EndOfStream, *BROKEN)):
+            await far.receive()
+        with pytest.raises(anyio.ClosedResourceError):
+            await near.receive()
+
+
+@every_transport
 async def test_what_is_not_sent_now_is_sent_by_waiting(make: Make) -> None:
     async with made(make) as (near, far):
         data = os.urandom(1_000_000)
@@ -278,7 +317,69 @@ async def test_a_peer_that_is_gone_is_noticed_by_whoever_sends(make: Make) -> No
                 await near.send(bytes(100_000))
 
 
+class Odd(ByteStream):
+    """Any stream of the program's: the pipes of a process, TLS."""
+
+    def __init__(self, problem: Exception) -> None:
+        self.problem = problem
+
+    async def send(self, item: bytes) -> None:
+        raise self.problem
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        raise self.problem
+
+    async def send_eof(self) -> None:
+        raise self.problem
+
+    async def aclose(self) -> None:
+        raise self.problem
+
+
+@pytest.mark.parametrize(
+    "problem", [ConnectionResetError(104, "reset"), ssl.SSLError(1, "bad record mac"), anyio.BrokenResourceError()]
+)
+async def test_what_the_system_says_of_a_stream_is_a_broken_connection(problem: Exception) -> None:
+    transport = as_transport(Odd(problem))
+    for use in (transport.send(b"x"), transport.receive(), transport.wait_readable(), transport.readable()):
+        with pytest.raises(anyio.BrokenResourceError) as caught:
+            await use
+        assert problem in (caught.value, caught.value.__cause__)
+    with pytest.raises(anyio.BrokenResourceError):
+        await transport.send_eof()
+    await transport.aclose()
+    transport.reset_when_closed()
+
+
+async def test_a_stream_that_can_not_end_one_half_goes_on() -> None:
+    await as_transport(Odd(NotImplementedError())).send_eof()
+    with pytest.raises(anyio.BrokenResourceError):  # as uvloop's after a reset
+        await as_transport(Odd(RuntimeError())).send_eof()
+
+
+@every_transport
+async def test_whether_something_has_come_or_the_end(make: Make) -> None:
+    async with made(make) as (near, far):
+        await far.send(b"x")
+        assert await near.readable()
+        assert await near.receive() == b"x"
+        await far.send_eof()
+        assert not await near.readable()
+
+
 # --- what it is -----------------------------------------------------------------------------------------
+
+
+async def test_who_is_at_the_other_side_is_known_of_sockets() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sock = socket.create_connection(server.getsockname())
+        async with await anyio.abc.SocketStream.from_socket(sock) as stream:
+            assert remote_of(stream) == server.getsockname()
+            assert remote_of(as_transport(stream)) == server.getsockname()
+    async with made(over_streams_of_anyio) as (near, _):
+        assert remote_of(near) == ""
+    async with made(over_a_pipe) as (near, _):
+        assert remote_of(near) is None
 
 
 def test_a_transport_stays_what_it_is() -> None:
@@ -294,3 +395,20 @@ async def test_attributes_are_those_of_the_stream_below() -> None:
     async with made(over_streams_of_anyio) as (near, _):
         assert near.extra(anyio.abc.SocketAttribute.family) == socket.AF_UNIX
         assert not near.peer_acknowledges(10.0)
+
+
+@pytest.mark.parametrize(
+    ("remote", "ip"),
+    [
+        (("192.0.2.7", 9323), "192.0.2.7"),
+        (("::ffff:192.0.2.7", 9323, 0, 0), "192.0.2.7"),
+        (("fe80::1%eth0", 9323, 0, 3), "fe80::1"),
+        (("2001:DB8::0:1", 1, 0, 0), "2001:db8::1"),
+        (("a name", 1), ""),
+        ("/run/socket", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_only_who_comes_by_the_network_has_an_ip_address(remote: object, ip: str) -> None:
+    assert ip_of(remote) == ip

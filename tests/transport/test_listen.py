@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from chanlink import ConnectFailed
+from chanlink import ConfigError, ConnectFailed
 from chanlink.transport.address import Address, parse_address
 from chanlink.transport.listen import ListeningSockets, listening_sockets
 
@@ -195,3 +195,25 @@ async def test_a_path_where_nothing_can_be_made_is_a_failure(tmp_path: Path) -> 
     for path in tmp_path / "no" / "s", tmp_path / "file" / "s":
         with pytest.raises(ConnectFailed, match="can't listen on unix:"):
             await listening_sockets(Address("", 0, str(path)))
+
+
+@pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="this system gives a port to one process only")
+async def test_a_port_that_is_shared_has_several_who_listen_and_no_one_else_gets_in_between() -> None:
+    first = await listening_sockets(parse_address("tcp://127.0.0.1:0"), shared=True)
+    address = parse_address(first.addresses[0])
+    second = await listening_sockets(address, shared=True)
+    try:
+        assert second.addresses == first.addresses
+        with pytest.raises(ConnectFailed, match="in use"):
+            await listening_sockets(address)
+        first.close()
+        assert accepts(second.addresses[0])
+    finally:
+        first.close()
+        second.close()
+
+
+async def test_a_path_is_not_shared(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="only a port of TCP"):
+        await listening_sockets(parse_address(f"unix:{tmp_path}/socket"), shared=True)
+    assert not list(tmp_path.iterdir())

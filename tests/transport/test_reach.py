@@ -22,6 +22,7 @@ from chanlink.transport import dial
 from examples.rexec.cli import main as rexec_cli
 from tests.command.calls import environment
 from tests.patience import PATIENCE
+from tests.ports import free_port
 from tests.rexec.servers import Server
 
 ALICE, MALLORY, SERVER = (Identity.generate(name) for name in ("alice", "mallory", "server"))
@@ -47,12 +48,6 @@ def listen(address: str, **options: Any) -> Any:
 
 def connect(address: Any, **options: Any) -> Any:
     return chanlink.connect(address, **{"identity": ALICE, "peer": SERVER.public_key, "wait": PATIENCE} | options)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Through(ByteStreamConnectable):
@@ -184,6 +179,7 @@ COMMANDS = {
         "forward": ["--listen", "unix:server", "--to", "unix:/nowhere", "unix:late"],
         "bench": ["unix:late"],
         "top": ["--once", "unix:late"],
+        "graph": ["unix:late"],
     },
     "examples.rexec": {
         "run": ["unix:late", "--", "true"],
@@ -204,6 +200,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "command"), [(program, command) for program, commands in COMMANDS.items() for command in commands]
 )

@@ -14,6 +14,8 @@ import pytest
 import uvloop
 
 from chanlink.transport.sockets import SocketTransport
+from tests.patience import PATIENCE, until
+from tests.resuming.namespaces import SERVER, cable
 
 pytestmark = pytest.mark.anyio
 one_backend = pytest.mark.parametrize("anyio_backend", ["asyncio"])
@@ -286,6 +288,77 @@ async def test_it_is_looked_at_each_time_that_something_comes_until_that_raises(
             await anyio.wait_all_tasks_blocked()
         assert bytes(got) == b"more than fits 12345."
         assert await stream.receive() == b"nobody looks"
+
+
+async def test_a_reset_is_noticed_behind_the_bytes_that_it_came_with() -> None:
+    """Under uvloop, libuv tells of both at once, and then of nothing more."""
+    got, buffer = bytearray(), memoryview(bytearray(4))
+    async with connected(socket.AF_INET) as (stream, far):
+
+        def look() -> None:
+            size = stream.receive_now(buffer)
+            if not size:
+                raise anyio.BrokenResourceError
+            got.extend(buffer[:size])
+
+        async def say() -> None:
+            await anyio.wait_all_tasks_blocked()
+            far.send(b"more than fits")
+            reset(far)
+
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(say)
+            with pytest.raises(anyio.BrokenResourceError), anyio.fail_after(PATIENCE):
+                await stream.each_time_readable(look)
+        assert bytes(got) == b"more than fits"
+
+
+async def test_a_network_that_is_gone_is_not_looked_at_again_and_again_and_may_come_back() -> None:
+    """The system has an error for who asks then, which passes: it is not that of a connection which is over."""
+    got, looks, buffer = bytearray(), 0, memoryview(bytearray(99))
+    with cable() as network:
+        network.be(2)
+        network.enter(network.server)
+        with socket.create_server((SERVER, 0)) as server:
+            network.enter(network.client)
+            near = socket.create_connection(server.getsockname())
+            far, _ = server.accept()
+        stream = SocketTransport(near)
+
+        def look() -> None:
+            nonlocal looks
+            looks += 1
+            assert looks < 100, "nothing comes, and this is called all the time"
+            got.extend(buffer[: stream.receive_now(buffer) or 0])
+            if got.endswith(b"."):
+                raise Enough
+
+        with far:
+            far.send(b"came before,")
+            await until(lambda: len(near.recv(99, socket.MSG_PEEK)) == 12)
+            network.lose()
+            stream.send_now(b"gets lost")
+            network.be(3)
+            tries = retransmits(near)
+            await until(lambda: retransmits(near) > tries)
+            async with anyio.create_task_group() as tasks:
+
+                async def come_back() -> None:
+                    await until(lambda: got)
+                    network.be(2)
+                    network.find()
+                    far.send(b" behind.")
+
+                tasks.start_soon(come_back)
+                with pytest.raises(Enough), anyio.fail_after(PATIENCE):
+                    await stream.each_time_readable(look)
+            assert bytes(got) == b"came before, behind."
+            await stream.aclose()
+
+
+def retransmits(sock: socket.socket) -> int:
+    """How often it was tried in vain to send what waits."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 3)[2]
 
 
 @both_families

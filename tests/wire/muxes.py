@@ -1,7 +1,7 @@
 """Two muxes and bytes passed between them in memory; and a peer that says what it is told to, frame by frame."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import hpack
@@ -10,6 +10,7 @@ from hyperframe import frame as hf
 
 from chanlink.channels.values import Kind
 from chanlink.errors import RemoteProtocolError
+from chanlink.features import FEATURES
 from chanlink.limits import Limits, PeerLimits
 from chanlink.wire.h2 import frames, headers
 from chanlink.wire.h2.connection import settings
@@ -57,17 +58,23 @@ def overdue_at(now: float) -> Callable[[float, float], bool]:
 class Side:
     """A mux, and what it told its owner."""
 
-    def __init__(self, *, client_side: bool, limits: Limits, peer: PeerLimits) -> None:
+    def __init__(
+        self, *, client_side: bool, limits: Limits, peer: PeerLimits, features: Collection[str] = FEATURES
+    ) -> None:
         self.opened: list[Stream] = []
         self.pongs: list[bytes] = []
         self.wakes = 0
-        self.mux = Mux(self, client_side=client_side, limits=limits, peer_limits=peer)
+        self.peer_drained = 0
+        self.mux = Mux(self, client_side=client_side, limits=limits, peer_limits=peer, features=features)
 
     def stream_opened(self, stream: Stream) -> None:
         self.opened.append(stream)
 
     def pong(self, payload: bytes) -> None:
         self.pongs.append(payload)
+
+    def peer_drains(self) -> None:
+        self.peer_drained += 1
 
     def wake_writer(self) -> None:
         self.wakes += 1
@@ -95,12 +102,18 @@ class Pair:
     """h11's ConnectionPair: what one makes is given to the other."""
 
     def __init__(
-        self, limits: Limits | None = None, server_limits: Limits | None = None, *, cut: Cut = whole, start: bool = True
+        self,
+        limits: Limits | None = None,
+        server_limits: Limits | None = None,
+        *,
+        cut: Cut = whole,
+        start: bool = True,
+        features: Collection[str] = FEATURES,
     ) -> None:
         limits = limits or Limits()
         server_limits = server_limits or limits
-        self.client = Side(client_side=True, limits=limits, peer=server_limits.announced())
-        self.server = Side(client_side=False, limits=server_limits, peer=limits.announced())
+        self.client = Side(client_side=True, limits=limits, peer=server_limits.announced(), features=features)
+        self.server = Side(client_side=False, limits=server_limits, peer=limits.announced(), features=features)
         self.cut = cut
         self.now = 1_000.0
         self.sent = 0

@@ -1,12 +1,14 @@
 """An inbox by itself: bytes as they came."""
 
 import hypothesis
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink.wire.inbox import Inbox
 
 
+@pytest.mark.slow
 @given(st.lists(st.binary(min_size=1, max_size=40) | st.binary(min_size=2_000, max_size=2_100), max_size=30), st.data())
 @hypothesis.settings(deadline=None)
 def test_an_inbox_returns_the_bytes_as_they_came_however_they_are_taken(

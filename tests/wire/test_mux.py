@@ -266,6 +266,8 @@ def test_a_writer_is_woken_for_everything_that_it_has_to_say() -> None:
     assert wakes(lambda: far.refuse(Reason("refused", "closed")))
     assert wakes(lambda: sender.finish(END))
     assert wakes(side.mux.drain)
+    assert not wakes(side.mux.drain)
+    assert wakes(side.mux.conclude)
 
 
 def test_output_is_left_as_long_as_something_accepted_has_not_gone() -> None:

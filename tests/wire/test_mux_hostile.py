@@ -662,6 +662,7 @@ ONE_FRAME = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(ONE_FRAME, max_size=12), st.integers())
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_no_frames_raise_anything_else(parts: list[bytes], seed: int) -> None:

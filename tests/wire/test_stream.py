@@ -307,10 +307,10 @@ def test_a_stream_is_accepted_once() -> None:
 
 def test_nested_streams_come_by_the_service_of_their_parent_and_are_mentioned_once() -> None:
     notes = Notes()
-    parent = Stream(notes, 1, Opening("receiver", "service"), ours=False, root_service="service")
+    parent = Stream(notes, 1, Opening("receiver", "service"), ours=False)
     child = Stream(notes, 3, Opening("bytes", parent=1), ours=False)
     parent.nest(child)
-    assert child.root_service == "service"
+    assert (child.service, child.root_service) == ("service", "service")
     assert parent.mentioned("receiver", 3) is None
     assert parent.mentioned("bytes", 5) is None
     assert parent.mentioned("bytes", 3) is child

@@ -31,6 +31,7 @@ PATIENCE = 10.0
 PAUSE = 0.1
 """Seconds without accepting when file descriptors have run out."""
 RESET = "reset"
+NOT_PERMITTED = "not-permitted"
 
 logger = logging.getLogger("chanlink.forward")
 logger.addFilter(chanlink.PrintableLog())
@@ -53,9 +54,17 @@ def service_of(target: Address) -> str:
 
 
 def forwarder(target: Address) -> chanlink.streams:
-    """The service that connects to ``target``."""
+    """The service that connects to ``target``.
+
+    A peer with a credential needs its ``permit-port-forwarding``, as with sshd. It enforces no ``force-command``: sshd
+    forwards beside that command, and here whoever is to run one command gets no connections.
+    """
 
     async def forward(stream: ByteStream, peer: Peer) -> None:
+        if peer.issued is not None and not peer.issued.credential.permits_forwarding:
+            logger.info("for %s: its credential does not permit forwarding", peer.name)
+            give_up(stream, NOT_PERMITTED, "the credential has no permit-port-forwarding")
+            return
         problem = f"{target}: no answer within {CONNECT_TIME:g} s"
         try:
             with anyio.fail_after(CONNECT_TIME):
@@ -138,6 +147,8 @@ def _explain(problem: Exception | str, target: Address) -> str:
             f"{target}: the server does not forward there; it needs --allow {target}, and our line in its trust file "
             f'services="{service_of(target)}" or none'
         )
+    if code == NOT_PERMITTED:
+        return f"{target}: the server does not forward for us: our credential has no permit-port-forwarding"
     if code == "connect-failed":
         return f"the server can't connect: {getattr(problem, 'text', '') or getattr(problem, 'reason', '')}"
     return f"{target}: {problem}"

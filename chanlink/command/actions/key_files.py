@@ -7,6 +7,7 @@ import nacl.bindings
 
 from chanlink import KeyFormatError, PublicKey
 from chanlink.security.keys import files, openssh
+from chanlink.security.keys.credential import Credential
 from chanlink.security.keys.ssh_agent import SshAgent
 
 SECRET_LENGTH = 32
@@ -37,6 +38,7 @@ def holds_private_key(file: str) -> bool:
     return files.read_limited(file, openssh.KEY_FILE_MAX).lstrip().startswith(b"-----BEGIN")
 
 
-async def agent_keys() -> list[PublicKey]:
-    """The Ed25519 keys that the ssh-agent holds. Raises `chanlink.AgentError`."""
-    return await SshAgent().keys()
+async def agent_keys() -> list[tuple[PublicKey, list[Credential]]]:
+    """The Ed25519 keys that the ssh-agent holds, and its credentials of each. Raises `chanlink.AgentError`."""
+    agent = SshAgent()
+    return [(key, await agent.credentials(key)) for key in await agent.keys()]

@@ -1,7 +1,6 @@
 """Changing the files that say whom to trust, as lists of lines: the others stay as they are, comments and all."""
 
 import abc
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +8,8 @@ from typing import Any, NamedTuple
 
 from chanlink import ConfigError, KeyFormatError, KnownPeers, PublicKey, TrustFormatError, WrongPeer
 from chanlink.command.problems import Problem
-from chanlink.security.keys import files, known_peers, syntax, trust
-from chanlink.transport.address import parse_address
-
-REVOKED = "# revoked "
+from chanlink.security.keys import files, known_lines, syntax
+from chanlink.transport.address import parse_target
 
 
 class Entry(NamedTuple):
@@ -27,6 +24,12 @@ class Entry(NamedTuple):
     revoked: bool
     subject: str
     """Whom or what the key is for, in a column."""
+    issuer: str = ""
+    """Of an authority that vouches for clients: what it is called."""
+    principals: tuple[str, ...] = ()
+    """For whom it may speak."""
+    authority: bool = False
+    """Whether it is the key of one, which vouches for servers or for clients."""
 
     def to_map(self) -> dict[str, Any]:
         return {
@@ -37,6 +40,9 @@ class Entry(NamedTuple):
             "addresses": list(self.names),
             "services": None if self.services is None else sorted(self.services),
             "revoked": self.revoked,
+            "authority": self.authority,
+            "issuer": self.issuer or None,
+            "principals": list(self.principals),
         }
 
 
@@ -49,10 +55,6 @@ class PeerFile(abc.ABC):
     @abc.abstractmethod
     def parse(self, number: int, text: str) -> Entry | None:
         """What `clean_line` left of a line."""
-
-    @abc.abstractmethod
-    def add(self, key: PublicKey, subject: str | None) -> bool:
-        """Add a key; False if it was there."""
 
     @abc.abstractmethod
     def revoke(self, whom: Sequence[str]) -> list[Entry]:
@@ -159,51 +161,9 @@ def append(lines: list[str], line: str) -> None:
     lines.append("")
 
 
-class TrustFile(PeerFile):
-    """Who may connect: ``authorized_keys`` syntax. What was revoked stays as a comment."""
-
-    def parse(self, number: int, text: str) -> Entry | None:
-        parsed = trust.parse_line(text)
-        if parsed is None:
-            return None
-        services, key = parsed
-        subject = "all services" if services is None else ",".join(sorted(services))
-        return Entry(number, key, (), services, False, subject)
-
-    def add(self, key: PublicKey, subject: str | None) -> bool:
-        wanted = f'services="{subject}" {key}' if subject is not None else str(key)
-        added = self.parse(0, syntax.clean_line(wanted))
-        assert added is not None
-        if added.key != key:
-            raise Problem(f"{subject!r} are no names of services; write --services NAME,NAME")
-        with self.edited() as lines:
-            for entry in self.entries(lines):
-                if entry.key == key and entry.services == added.services:
-                    return False
-                if entry.key == key:
-                    raise Problem(
-                        f"{self.path}:{entry.number}: has this key with other services ({entry.subject}); "
-                        "remove it first"
-                    )
-            for number, line in enumerate(lines, start=1):
-                if line.startswith(REVOKED) and str(PublicKey(key.raw)) in line:
-                    raise Problem(f"{self.path}:{number}: this key was revoked; delete that line if it may come back")
-            append(lines, wanted)
-        return True
-
-    def revoke(self, whom: Sequence[str]) -> list[Entry]:
-        today = time.strftime("%Y-%m-%d")
-        with self.edited(exists=True) as lines:
-            entries = self.entries(lines)
-            known = {entry.key for entry in entries}
-            keys = {one: None if one.startswith("SHA256:") else self.key_of(entries, one) for one in whom}
-            strangers = [key for key in dict.fromkeys(keys.values()) if key and key not in known]
-            found = self.find(entries, [one for one in whom if keys[one] not in strangers])
-            for entry in found:
-                lines[entry.number - 1] = f"{REVOKED}{today}: {lines[entry.number - 1].strip()}"
-            for key in strangers:
-                append(lines, f"{REVOKED}{today}: {key}")
-        return found + [Entry(0, key, (), None, True, "") for key in strangers]
+AUTHORITY = "@cert-authority "
+ADDRESSES = ("tcp://", "unix:", "chanlink://")
+"""What names of servers begin with."""
 
 
 class KnownFile(PeerFile):
@@ -213,38 +173,59 @@ class KnownFile(PeerFile):
         return super()._contents() if self.path.exists() else b""
 
     def parse(self, number: int, text: str) -> Entry | None:
-        line = known_peers.parse_line(text)
+        line = known_lines.parse_line(text)
         if line is None:
             return None
-        subject = ("@revoked " if line.revoked else "") + ",".join(line.patterns)
-        return Entry(number, line.key, line.patterns, None, line.revoked, subject)
+        marker = "@revoked " if line.revoked else AUTHORITY if line.authority else ""
+        subject = marker + ",".join(line.patterns)
+        return Entry(number, line.key, line.patterns, None, line.revoked, subject, authority=line.authority)
 
-    def add(self, key: PublicKey, subject: str | None) -> bool:
-        assert subject is not None
-        address = parse_address(subject)
-        names = known_peers.names_of(address)
+    def add(self, key: PublicKey, address: str) -> bool:
+        """Add the key of the server there; False if it was there."""
+        names = known_lines.names_of(parse_target(address))
         with self.edited() as lines:
-            known = KnownPeers(Path(self.path), known_peers.parse(self.path, "\n".join(lines).encode()))
+            known = KnownPeers(Path(self.path), known_lines.parse(self.path, "\n".join(lines).encode()))
             try:
                 if known.find(address, key) is not None:
                     return False
             except WrongPeer as exc:
+                shared = f"; if servers share the name, add a line: {names[0]} {key}"
                 raise Problem(
-                    f"{self.path}: has another key for {subject}, {exc.expected}; if that is not in use any more: "
-                    f"chanlink peers remove {subject}"
+                    f"{self.path}: has another key for {address}, {exc.expected}; if that is not in use any more: "
+                    f"chanlink peers remove {address}{shared if address.startswith('chanlink://') else ''}"
                 ) from exc
             append(lines, f"{names[0]} {key}")
         return True
 
+    def add_authority(self, key: PublicKey, hosts: str) -> bool:
+        """Add the key of an authority that vouches for these hosts, patterns with commas between; False if it was
+        there."""
+        wanted = f"{AUTHORITY}{hosts} {key}"
+        meant = known_lines.parse_line(syntax.clean_line(wanted))
+        if meant != known_lines.Line(tuple(hosts.split(",")), key, False, True):  # a blank in it, say, ends them
+            raise Problem(f"{hosts!r:.200} are no hosts; write names or patterns with commas between them: '*.example'")
+        with self.edited() as lines:
+            entries = self.entries(lines)
+            if any(entry.authority and (entry.key, entry.names) == (key, meant.patterns) for entry in entries):
+                return False
+            revoked = next((entry for entry in entries if entry.key == key and entry.revoked), None)
+            if revoked is not None:
+                raise Problem(
+                    f"{self.path}:{revoked.number}: this key is revoked; delete that line if it may come back"
+                )
+            append(lines, wanted)
+            known_lines.parse(self.path, "\n".join(lines).encode())  # with so many patterns
+        return True
+
     def matching(self, entries: Sequence[Entry], whom: str) -> list[Entry]:
-        if not whom.startswith(("tcp://", "unix:")):
+        if not whom.startswith(ADDRESSES):
             return super().matching(entries, whom)
-        names = known_peers.names_of(parse_address(whom))
+        names = known_lines.names_of(parse_target(whom))
         found = []
         for entry in entries:
-            if entry.revoked or not known_peers.Line(entry.names, entry.key, False).covers(names):
+            if entry.revoked or entry.authority or not known_lines.Line(entry.names, entry.key, False).covers(names):
                 continue
-            others = [name for name in entry.names if name.lower() not in names and not name.startswith("|")]
+            others = [name for name in entry.names if not {name, name.lower()} & {*names} and not name.startswith("|")]
             if others:
                 raise Problem(
                     f"{self.path}:{entry.number}: this line is for other servers, too ({','.join(others)}); "
@@ -259,7 +240,7 @@ class KnownFile(PeerFile):
             revoked = {entry.key for entry in self.entries(lines) if entry.revoked and "*" in entry.names}
             keys: dict[PublicKey, None] = {}
             for one in whom:
-                key = None if one.startswith(("tcp://", "unix:", "SHA256:")) else self.key_of(entries, one)
+                key = None if one.startswith((*ADDRESSES, "SHA256:")) else self.key_of(entries, one)
                 keys.update({key: None} if key else {entry.key: None for entry in self.find(entries, [one])})
             found = [entry for entry in entries if entry.key in keys]
             self.take_out(lines, found)

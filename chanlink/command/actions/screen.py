@@ -1,31 +1,21 @@
-"""The screen of ``chanlink top``: a report as lines, and a terminal that shows them.
+"""What ``chanlink top`` shows: a report as lines.
 
 What a server reports is not believed: every field may be missing or anything else, and is printable once it is here.
 """
 
-import os
-import shutil
-import signal
-import sys
-import termios
 import time
-import tty
-from typing import Any, Self
-
-import anyio
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
 
 from chanlink import printable
-from chanlink.command.interrupts import heeding
 from chanlink.command.output import duration, milliseconds, size, table
 
-from .stdio import Watch
-
-CLEAR, HOME, REST = "\x1b[2J", "\x1b[H", "\x1b[J"
-OTHER_SCREEN, OWN_SCREEN = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
-BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 HEAD = ["channel", "end", "sent", "taken", "queued", "arrived", "credit", "waits"]
 RIGHT = {2, 3, 4, 5, 6}
 LONGEST_NAME = 40
+STILL = 5.0
+"""Seconds, from which on it is shown that nothing goes on."""
 
 
 def report(
@@ -35,8 +25,12 @@ def report(
     *,
     width: int | None,
     everything: bool,
+    still: Mapping[tuple[str, float], float] = MappingProxyType({}),
 ) -> list[str]:
-    """Lines; ``before`` has the volume of each session ``elapsed`` seconds ago."""
+    """Lines; ``before`` has the volume of each session ``elapsed`` seconds ago, ``still`` the seconds in which nothing
+    has gone on in a channel. A map without channels tells of the tasks."""
+    tasks = _tasks(one for one in sessions if "channels" not in one)
+    sessions = [one for one in sessions if "channels" in one]
     lines = [f"{len(sessions)} session{'' if len(sessions) == 1 else 's'}"]
     for session in sessions:
         name = _text(session, "peer")
@@ -44,7 +38,9 @@ def report(
         channels = [one for one in session["channels"] if isinstance(one, dict)]
         shown = [one for one in channels if everything or _is_busy(one)]
         if shown:
-            lines += ["  " + line for line in table([HEAD, *(_row(one, name) for one in shown)], RIGHT)]
+            seconds = [still.get((identity_of(session), _number(one, "id")), 0.0) for one in shown]
+            rows = [_row(one, name, for_seconds, tasks) for one, for_seconds in zip(shown, seconds, strict=True)]
+            lines += ["  " + line for line in table([HEAD, *rows], RIGHT)]
         hidden = len(channels) - len(shown) + _number(session, "left_out")
         if hidden:
             lines.append(f"  {hidden:.0f} idle channel{'' if hidden == 1 else 's'}")
@@ -76,7 +72,18 @@ def _is_busy(channel: dict[str, Any]) -> bool:
     return bool(channel.get("waits")) or any(_number(channel, name) for name in ("queued", "arrived", "sending"))
 
 
-def _row(channel: dict[str, Any], peer: str) -> list[str]:
+def _tasks(heads: Iterable[dict[str, Any]]) -> dict[int, str]:
+    """What tasks are called, by their number, and where they are."""
+    listed = next((head.get("tasks") for head in heads), None)
+    tasks = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
+    return {
+        one["id"]: f"{_text(one, 'service') or _text(one, 'name')} at {_text(one, 'place')}"
+        for one in tasks
+        if isinstance(one.get("id"), int)
+    }
+
+
+def _row(channel: dict[str, Any], peer: str, for_seconds: float, tasks: dict[int, str]) -> list[str]:
     is_bytes = channel.get("end") == "bytes"
     show = size if is_bytes else lambda count: f"{count:.0f}"
     parent = f"in {_number(channel, 'parent'):.0f}" if channel.get("parent") is not None else "-"
@@ -90,12 +97,19 @@ def _row(channel: dict[str, Any], peer: str) -> list[str]:
         size(_number(channel, "queued")) if sends else "",
         size(_number(channel, "arrived")) if receives else "",
         size(_number(channel, "credit")) if sends else "",
-        "; ".join(_waits(channel, peer)),
+        "; ".join([*_waits(channel, peer, for_seconds), *_holders(channel, tasks)]),
     ]
 
 
-def _waits(channel: dict[str, Any], peer: str) -> list[str]:
-    """Who waits for whom, in words."""
+def _holders(channel: dict[str, Any], tasks: dict[int, str]) -> list[str]:
+    """Which tasks hold its end, if the server was asked for that."""
+    listed = channel.get("held_by")
+    held = [tasks[one] for one in listed if isinstance(one, int) and one in tasks] if isinstance(listed, list) else []
+    return [f"held by {', '.join(held)}"] if held else []
+
+
+def _waits(channel: dict[str, Any], peer: str, for_seconds: float) -> list[str]:
+    """Who waits for whom, in words, and for how long nothing has gone on."""
     waits = channel.get("waits")
     words = {
         "credit": f"{max(1.0, _number(channel, 'sending')):.0f} here for {peer} to take (no credit)",
@@ -103,7 +117,30 @@ def _waits(channel: dict[str, Any], peer: str) -> list[str]:
         "peer-sends": f"{_number(channel, 'receiving'):.0f} here for {peer} to send",
         "we-take": f"{peer} for somebody here to take",
     }
-    return [text for wait, text in words.items() if wait in waits] if isinstance(waits, list) else []
+    found = [text for wait, text in words.items() if wait in waits] if isinstance(waits, list) else []
+    return [*found, f"for {duration(for_seconds)}"] if found and for_seconds >= STILL else found
+
+
+class Still:
+    """How long nothing has gone on in channels in which somebody waits, as far as one has looked."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[str, float], tuple[list[float], float]] = {}
+
+    def look(self, sessions: list[dict[str, Any]], now: float) -> dict[tuple[str, float], float]:
+        """Seconds, for each of them, by its session and number."""
+        since = {}
+        for session in sessions:
+            for one in session.get("channels", ()):
+                if isinstance(one, dict) and one.get("waits"):
+                    name = identity_of(session), _number(one, "id")
+                    counts = [
+                        _number(one, count) for count in ("sent", "taken", "untaken", "arrived", "queued", "credit")
+                    ]
+                    known = self._since.get(name)
+                    since[name] = known if known is not None and known[0] == counts else (counts, now)
+        self._since = since
+        return {name: now - began for name, (_, began) in since.items()}
 
 
 def _text(source: dict[str, Any], name: str) -> str:
@@ -116,65 +153,27 @@ def _number(source: dict[str, Any], name: str) -> float:
     return float(value) if isinstance(value, int | float) and 0 <= value < 2**63 else 0.0
 
 
-class Screen:
-    """A terminal that shows reports; a context manager, after which it is as it was."""
+class Looks:
+    """One report after the other, as lines: with what has gone on since the last one."""
 
-    def __enter__(self) -> Self:
+    def __init__(self, *, tasks: bool, everything: bool) -> None:
+        self.tasks = tasks
+        """Whether tasks are to be shown."""
+        self._everything = everything
+        self._still = Still()
         self._before: dict[str, int] = {}
         self._at = 0.0
-        self._take()
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self._give_back()
+    def switch_tasks(self) -> None:
+        """The key t."""
+        self.tasks = not self.tasks
 
-    def _take(self) -> None:
-        self._modes = termios.tcgetattr(0)
-        tty.setcbreak(0)
-        sys.stdout.write(OTHER_SCREEN + CLEAR)
-        sys.stdout.flush()
-
-    def _give_back(self) -> None:
-        termios.tcsetattr(0, termios.TCSADRAIN, self._modes)
-        sys.stdout.write(OWN_SCREEN)
-        sys.stdout.flush()
-
-    def _stop(self) -> None:
-        """As Ctrl-Z asks for; returns once we are to go on."""
-        self._give_back()
-        ours = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
-        signal.raise_signal(signal.SIGTSTP)
-        signal.signal(signal.SIGTSTP, ours)
-        self._take()
-
-    def draw(self, sessions: list[dict[str, Any]], address: str, *, everything: bool) -> None:
-        """Show a report, cut to the size that the terminal has now."""
-        width, height = shutil.get_terminal_size()
+    def lines(self, sessions: list[dict[str, Any]], *, width: int) -> list[str]:
+        """The next report."""
         now = time.monotonic()
-        lines = report(sessions, self._before, now - self._at, width=width, everything=everything)
+        still = self._still.look(sessions, now)
+        elapsed = now - self._at
+        lines = report(sessions, self._before, elapsed, width=width, everything=self._everything, still=still)
         self._before = {identity_of(one): int(_number(one, "volume")) for one in sessions}
         self._at = now
-        if len(lines) > height - 1:
-            lines[height - 2 :] = [f"... {len(lines) - height + 2} more lines; --once shows them"]
-        title = f"{address}  {time.strftime('%H:%M:%S')}  q: quit"[:width]
-        text = "".join(f"{line}\x1b[K\r\n" for line in [f"{BOLD}{title}{PLAIN}", *lines[: height - 1]])
-        sys.stdout.write(HOME + text.removesuffix("\r\n") + REST)
-        sys.stdout.flush()
-
-    async def until_quit(self) -> None:
-        """Return once q is pressed, or the terminal has gone, or somebody wants this process to end."""
-        with heeding(signal.SIGTERM, signal.SIGHUP, signal.SIGTSTP) as signals:
-            async with anyio.create_task_group() as tasks:
-
-                async def until_signal() -> None:
-                    while await anext(signals) == signal.SIGTSTP:
-                        self._stop()
-                    tasks.cancel_scope.cancel()
-
-                tasks.start_soon(until_signal)
-                keyboard = Watch(0)
-                while True:
-                    await keyboard.ready()
-                    if os.read(0, 1) in (b"q", b"Q", b"\x04", b""):
-                        break
-                tasks.cancel_scope.cancel()
+        return lines

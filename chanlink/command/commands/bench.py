@@ -3,10 +3,10 @@
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from chanlink.command.options import add_command, add_expectations, add_inspection, add_trust, positive
+from chanlink.command.options import SERVER, add_command, add_expectations, add_inspection, add_trust, positive
 from chanlink.command.output import add_json, milliseconds, print_json, size
 from chanlink.command.problems import Usage
-from chanlink.command.sessions import asking, connected, in_event_loop, serve_until_stopped
+from chanlink.command.sessions import connected, in_event_loop, serve_until_stopped
 
 if TYPE_CHECKING:
     from chanlink.command.actions.benchmark import Client
@@ -25,7 +25,7 @@ examples:
 
 def add(commands: Any) -> None:
     parser = add_command(commands, "bench", "Measure a connection.", NOTES)
-    parser.add_argument("address", metavar="ADDRESS", nargs="?", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    parser.add_argument("address", metavar="ADDRESS", nargs="?", help=SERVER)
     parser.add_argument("--listen", metavar="ADDRESS", help="be the side that is measured against")
     parser.add_argument("--seconds", metavar="N", type=positive, default=2.0, help="for each figure (default: 2)")
     parser.add_argument("--size", metavar="BYTES", type=_size, default=64, help="of a message (default: 64)")
@@ -59,7 +59,7 @@ async def _measure(options: argparse.Namespace) -> int:
     from chanlink.command.actions.benchmark import SERVICE, Client
 
     options.service = SERVICE  # for problems.py
-    async with connected(options) as session, asking(session, SERVICE) as requests:
+    async with connected(options) as session, await session.open(SERVICE) as requests:
         client = Client(requests, session, options.seconds)
         if options.json:
             figures = {name: round(factor * await measure(), 6) for name, _, factor, measure in _rows(client, options)}

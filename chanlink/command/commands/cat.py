@@ -4,7 +4,7 @@ import argparse
 from typing import Any
 
 import chanlink
-from chanlink.command.options import add_command, add_expectations, add_inspection, add_trust
+from chanlink.command.options import SERVER, add_command, add_expectations, add_inspection, add_trust
 from chanlink.command.problems import Usage
 from chanlink.command.sessions import connected, in_event_loop, listening
 
@@ -13,7 +13,8 @@ SERVICE = "cat"
 NOTES = """\
 What comes on standard input goes to the service, and what comes from it to standard output; either direction may end
 alone. With --listen it is the service: for one byte stream of one peer, and then it ends. Standard error says
-where it listens. The exit status is 1 if anything was lost on the way.
+where it listens. The exit status is 1 if anything was lost on the way. In the background of a shell, where reading the
+terminal would stop it, give it < /dev/null.
 
 examples:
   chanlink cat --listen tcp://0.0.0.0:9323 > copy.tar           on one machine
@@ -25,7 +26,7 @@ examples:
 
 def add(commands: Any) -> None:
     parser = add_command(commands, "cat", "Copy bytes to and from a service.", NOTES)
-    parser.add_argument("address", metavar="ADDRESS", nargs="?", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    parser.add_argument("address", metavar="ADDRESS", nargs="?", help=SERVER)
     parser.add_argument(
         "service", metavar="SERVICE", nargs="?", help=f"a service that takes byte streams (default: {SERVICE})"
     )
@@ -62,7 +63,7 @@ async def _listen(options: argparse.Namespace) -> int:
 
     first, received = chanlink.pipe()
 
-    async def cat(stream: chanlink.ByteStream, peer: chanlink.Peer) -> None:
+    async def cat(stream: "chanlink.ByteStream", peer: "chanlink.Peer") -> None:
         """Hand the first one over: what has arrived of it outlives the session, and this task does not."""
         try:
             await first.send(stream)

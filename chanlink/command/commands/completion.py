@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from chanlink.command.options import add_command
+from chanlink.command.options import HOSTS, add_command
 
 NOTES = """\
 examples:
@@ -12,8 +12,13 @@ examples:
   zsh    source <(chanlink completion zsh)               in ~/.zshrc, after compinit
   fish   chanlink completion fish > ~/.config/fish/completions/chanlink.fish
 """
-FILES = {"FILE", "KEY|FILE", "[ADDRESS] KEY", "WHOM"}
+FILES = {"FILE", "KEY|FILE", "[ADDRESS] KEY", "WHOM", "OLD"}
 """What arguments that are files, or may be, are called."""
+NAMES = (
+    r"""sed -n -e 's/^\[\([A-Za-z0-9_-]*\)\].*/\1/p' -e 's/^\["\([A-Za-z0-9_.-]*\)"\].*/\1/p' """
+    f"{HOSTS} 2> /dev/null"
+)
+"""Prints the names of servers: quicker than a program that starts Python. It need not find all ways to write one."""
 
 
 def add(commands: Any) -> None:
@@ -49,10 +54,12 @@ class Place(NamedTuple):
     """What an argument can be."""
     files: bool
     """Whether an argument may be a file."""
+    hosts: bool
+    """Whether an argument may be the name of a server."""
 
 
 def _places(parser: argparse.ArgumentParser, words: str, description: str = "") -> Iterator[Place]:
-    place = Place(words, description, [], [], [], False)
+    place = Place(words, description, [], [], [], False, False)
     below: list[Place] = []
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
@@ -66,7 +73,8 @@ def _places(parser: argparse.ArgumentParser, words: str, description: str = "") 
             place.options.append(Option(list(action.option_strings), text, action.nargs != 0, action.metavar in FILES))
         else:
             place.choices.extend(action.choices or [])
-            place = place._replace(files=place.files or action.metavar in FILES)
+            files, hosts = action.metavar in FILES, action.dest in ("address", "addresses")
+            place = place._replace(files=place.files or files, hosts=place.hosts or hosts)
     yield place
     yield from below
 
@@ -97,6 +105,10 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
+def _flag(on: bool) -> str:
+    return "1" if on else ""
+
+
 def _cases(words: list[str]) -> str:
     return " | ".join(map(_quoted, words))
 
@@ -107,13 +119,13 @@ def _cases(words: list[str]) -> str:
 def _bash(places: list[Place]) -> str:
     rows = [
         f"        {_quoted(place.words)}) "
-        f"words={_quoted(' '.join(_words(place)))} files={'1' if place.files else ''} ;;"
+        f"words={_quoted(' '.join(_words(place)))} files={_flag(place.files)} hosts={_flag(place.hosts)} ;;"
         for place in places
     ]
     return f"""\
 # Completes chanlink in bash: source <(chanlink completion bash)
 _chanlink() {{
-    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD - 1]}} at=chanlink words='' files='' i
+    local cur=${{COMP_WORDS[COMP_CWORD]}} prev=${{COMP_WORDS[COMP_CWORD - 1]}} at=chanlink words='' files='' hosts='' i
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${{COMP_WORDS[i]}}" in
         {_cases([place.words for place in places[1:]])}) at="$at ${{COMP_WORDS[i]}}" ;;
@@ -127,6 +139,7 @@ _chanlink() {{
 {chr(10).join(rows)}
         esac ;;
     esac
+    [[ $hosts ]] && words+=" $({NAMES})"
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
     if [[ $files && $cur != -* ]]; then
         local -a found
@@ -150,14 +163,14 @@ def _zsh(places: list[Place]) -> str:
         options = [(name, option.help) for option in place.options for name in option.names]
         rows.append(
             f"        {_quoted(place.words)}) commands=({_described(described)}) options=({_described(options)})"
-            f" files={'1' if place.files else ''} ;;"
+            f" files={_flag(place.files)} hosts={_flag(place.hosts)} ;;"
         )
     return f"""\
 #compdef chanlink
 # Completes chanlink in zsh: source <(chanlink completion zsh)
 _chanlink() {{
-    local at=chanlink files='' i
-    local -a commands options
+    local at=chanlink files='' hosts='' i
+    local -a commands options names
     for ((i = 2; i < CURRENT; i++)); do
         case "$at $words[i]" in
         ({_cases([place.words for place in places[1:]])}) at="$at $words[i]" ;;
@@ -170,6 +183,7 @@ _chanlink() {{
     case "$at" in
 {chr(10).join(rows)}
     esac
+    [[ -n $hosts ]] && names=(${{(f)"$({NAMES})"}}) && compadd -a names
     (( $#commands )) && _describe command commands
     [[ $PREFIX == -* || -z $files ]] && _describe -o option options
     [[ -n $files && $PREFIX != -* ]] && _files
@@ -193,6 +207,8 @@ def _fish(places: list[Place]) -> str:
             lines.append(f"{there} -a {command.words.rpartition(' ')[2]} -d {_fish_quoted(command.help)}")
         if place.choices:
             lines.append(f"{there} -a {_fish_quoted(' '.join(place.choices))}")
+        if place.hosts:
+            lines.append(f"{there} -a {_fish_quoted(f'({NAMES})')} -d server")
         if place.files:
             lines.append(f"{there} -F")
         for option in place.options:

@@ -10,7 +10,7 @@ import anyio
 from anyio.abc import TaskStatus
 
 import chanlink
-from chanlink.command.options import add_command, add_expectations, add_inspection, add_trust
+from chanlink.command.options import SERVER, add_command, add_expectations, add_inspection, add_trust
 from chanlink.command.output import complain, note
 from chanlink.command.problems import Usage
 from chanlink.command.sessions import connected, in_event_loop, serve_until_stopped, until_stopped
@@ -40,7 +40,7 @@ examples:
 
 def add(commands: Any) -> None:
     parser = add_command(commands, "forward", "Forward local ports to the far side.", NOTES)
-    parser.add_argument("address", metavar="ADDRESS", nargs="?", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    parser.add_argument("address", metavar="ADDRESS", nargs="?", help=SERVER)
     parser.add_argument(
         "--listen", metavar="LOCAL", action="append", default=[], help="where local programs connect; port 0: any"
     )

@@ -7,11 +7,10 @@ from typing import Any
 import anyio
 
 import chanlink
-from chanlink.command.options import add_command, add_expectations, natural, positive
+from chanlink.command.options import SERVER, add_command, add_expectations, natural, positive
 from chanlink.command.output import add_json, milliseconds, print_json
 from chanlink.command.problems import Problem
 from chanlink.command.sessions import connected, in_event_loop
-from chanlink.security import suites
 
 SHORTEST = 0.05
 """Seconds between two pings: more of them are a flood to the other side."""
@@ -31,7 +30,7 @@ examples:
 
 def add(commands: Any) -> None:
     parser = add_command(commands, "ping", "Connect to a server and measure round trips.", NOTES)
-    parser.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    parser.add_argument("address", metavar="ADDRESS", help=SERVER)
     parser.add_argument(
         "-c", "--count", metavar="N", type=natural, default=4, help="how many; 0: until interrupted (default: 4)"
     )
@@ -51,6 +50,8 @@ def _interval(text: str) -> float:
 
 
 async def _ping(options: argparse.Namespace) -> int:
+    from chanlink.security import suites
+
     suites.offer()  # finding out what this machine is fast with is no part of the handshake
     began = time.monotonic()
     async with connected(options) as session:
@@ -69,7 +70,7 @@ async def _ping(options: argparse.Namespace) -> int:
     return 0
 
 
-def _about(session: chanlink.Session, handshake: float, options: argparse.Namespace) -> dict[str, Any]:
+def _about(session: "chanlink.Session", handshake: float, options: argparse.Namespace) -> dict[str, Any]:
     key = session.peer.key
     assert key is not None
     return {
@@ -82,7 +83,7 @@ def _about(session: chanlink.Session, handshake: float, options: argparse.Namesp
     }
 
 
-async def _measure(session: chanlink.Session, options: argparse.Namespace, trips: list[float]) -> None:
+async def _measure(session: "chanlink.Session", options: argparse.Namespace, trips: list[float]) -> None:
     while not options.count or len(trips) < options.count:
         if trips:
             await anyio.sleep(options.interval)

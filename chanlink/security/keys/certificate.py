@@ -34,6 +34,8 @@ class Role(enum.IntEnum):
     """The initiator."""
     SERVER = 1
     """The responder."""
+    PREKEY = 2
+    """The responder, where the initiator has known the static key before (protocol section 2.4)."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -18,9 +18,10 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from time import sleep
+from time import monotonic, sleep
 from typing import IO
 
+from chanlink.arguments import expect
 from chanlink.errors import KeyFormatError
 from chanlink.printing import printable_logger
 
@@ -30,10 +31,13 @@ _CANNOT = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ENO
 """What file systems without hard links, modes, owners or locks say: FAT, SMB, some by FUSE or NFS."""
 _NEVER_WAITS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
 """To open a pipe waits for whoever writes into it, without this."""
+_LOOK_AGAIN = 0.02
+"""Seconds between two looks at a lock that is not waited for without end."""
 
 
 def expand(path: str | os.PathLike[str]) -> Path:
     """The path with ``~`` expanded. Raises `KeyFormatError` when there is no home folder."""
+    expect("path", path, str, os.PathLike)
     try:
         return Path(path).expanduser()
     except RuntimeError as exc:
@@ -177,8 +181,11 @@ class Edit:
 
 
 @contextmanager
-def edit(path: str | os.PathLike[str]) -> Iterator[Edit]:
-    """Lock a file, and make it with mode 0600 if it is missing; whoever does the same waits. Raises `OSError`."""
+def edit(path: str | os.PathLike[str], patience: float | None = None) -> Iterator[Edit]:
+    """Lock a file, and make it with mode 0600 if it is missing; whoever does the same waits. Raises `OSError`.
+
+    With ``patience``, it waits for so many seconds at most (`BlockingIOError`).
+    """
     import fcntl  # not on Windows, where everything else here works
 
     file = Path(os.path.realpath(path))  # a link stays one
@@ -187,10 +194,27 @@ def edit(path: str | os.PathLike[str]) -> Iterator[Edit]:
         with open(os.open(file, os.O_RDWR | os.O_CREAT | _NEVER_WAITS, 0o600), "rb") as stream:
             check_kept(os.fstat(stream.fileno()), file)
             with _allowing_refusal():
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                if patience is None:
+                    fcntl.flock(stream, fcntl.LOCK_EX)
+                else:
+                    _lock(stream, until=monotonic() + patience)
             if _is_at(file, stream):  # else it was replaced while we waited
                 yield Edit(file, stream)
                 return
+
+
+def _lock(stream: IO[bytes], until: float) -> None:
+    import fcntl
+
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            if monotonic() >= until:
+                raise BlockingIOError(exc.errno, "another process holds it") from exc
+        else:
+            return
+        sleep(_LOOK_AGAIN)
 
 
 def _is_at(file: Path, stream: IO[bytes]) -> bool:

@@ -1,57 +1,47 @@
-"""Known peers: which key the server at an address has.
+"""Known peers: which key the server at an address has, and who vouches for it.
 
 The file is in ``known_hosts`` syntax (sshd(8), SSH_KNOWN_HOSTS FILE FORMAT), one key of one server a line:
 
     [build.example]:9323 ssh-ed25519 AAAA... build
     |1|bWFyYSBzYWlkIHNv...=|aGFzaA...= ssh-ed25519 AAAA...
+    chanlink://web1 ssh-ed25519 AAAA...
+    @cert-authority *.example ssh-ed25519 AAAA... our CA
     @revoked * ssh-ed25519 AAAA... stolen
 
-A name without a port stands for the default port, as in ssh, and a Unix socket is written ``unix:/path``. Lines with
-keys of other types, and ``@cert-authority``, are passed over, so that ``~/.ssh/known_hosts`` can be used as it is; they
-allow nothing. Any other line that is not understood to its last character is an error, also because it might have
-revoked something.
+A name without a port stands for the default port, as in ssh, and a Unix socket is written ``unix:/path``. What a
+directory knows by a name is written ``chanlink://name``: no pattern of hosts means it, not even ``*``, since that was
+written of whoever has an address; but a key that is revoked for ``*`` is so here, too.
+
+An authority vouches for hosts, at any port: its credential has the host as one of its principals, as the program has
+named it, in lower case. It vouches for no Unix socket, and for no name of a directory. As in a trust file, and unlike
+in ssh, a key that the file has of a server decides alone: then no authority is asked. Where one vouches for a host,
+its key is never taken for the right one on first use, either.
+
+Lines with keys of other types are passed over, so that ``~/.ssh/known_hosts`` can be used as it is; they allow
+nothing. Any other line that is not understood to its last character is an error, also because it might have revoked
+something.
 """
 
-import base64
-import hmac
 import os
-import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, Self
+from typing import Self
 
-from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, UntrustedPeer, WrongPeer
-from chanlink.transport.address import DEFAULT_PORT, Address
+from chanlink.arguments import expect
+from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, WrongPeer
+from chanlink.transport.address import Address, Target, parse_target
 
+from .credential import HOST
 from .files import edit, expand, file_problem, read_kept
+from .issuers import check, refused
+from .known_lines import Line, following, host_names, names_of, parse
 from .openssh import PublicKey
-from .syntax import FILE_MAX, OTHER_TYPES, clean_line, decode_lines
-from .trust import Grant
+from .presented import Presented
+from .successor import Successor
+from .syntax import FILE_MAX, check_size
+from .trust import Grant, Issued, name_of
 
 DEFAULT_PATH = "~/.config/chanlink/known_peers"
-PATTERN_MAX = 300
-"""Characters of the name of a server: a host has at most 253."""
-WILDCARDS_MAX = 64
-"""Patterns with wildcards in a file, other than a lone ``*``: each may take 2 ms to compare."""
-
-_HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")
-"""Salt and HMAC-SHA1, of 20 bytes each."""
-_WRITABLE = re.compile(r"[^\s,*?!|#@\"]+")
-"""Names that mean themselves in such a file."""
-
-
-class Line(NamedTuple):
-    """A key of the servers that its patterns match."""
-
-    patterns: tuple[str, ...]
-    key: PublicKey
-    revoked: bool
-
-    def covers(self, names: tuple[str, ...]) -> bool:
-        """Whether it is about the server with these names. One that a ``!pattern`` names is not meant."""
-        denied = [pattern[1:] for pattern in self.patterns if pattern.startswith("!")]
-        if any(_matches(pattern, name) for pattern in denied for name in names):
-            return False
-        return any(_matches(pattern, name) for pattern in self.patterns for name in names if pattern[0] != "!")
 
 
 class KnownPeers:
@@ -73,6 +63,7 @@ class KnownPeers:
         `TrustFormatError`, ``FILE:LINE: what is wrong``, for the first line that is not understood, and ``FILE: why``
         for a file that can't be read, is larger than 1 MiB, or that everybody may write.
         """
+        expect("first_use", first_use, bool)
         try:
             file = expand(path)
             data = read_kept(file, FILE_MAX)
@@ -86,130 +77,154 @@ class KnownPeers:
         """What the file says now. Raises as `load`."""
         return self.load(self.path, self.first_use)
 
-    def find(self, address: Address, key: PublicKey) -> Grant | None:
-        """What the server at ``address`` with this key may do; ``None`` when the file knows no key of that server.
+    # --- asking ---
 
-        Raises `WrongPeer` when it knows another one, and `UntrustedPeer` when this one is revoked.
+    def find(self, address: str, key: PublicKey) -> Grant | None:
+        """What the server at ``address`` (``tcp://host:port``, ``unix:/path``, ``chanlink://name``) with this key may
+        do; ``None`` when the file knows no key of that server.
+
+        Raises `WrongPeer` when it knows another one, `UntrustedPeer` when this one is revoked, and `AddressError`.
         """
-        names = names_of(address)
-        lines = [line for line in self._lines if line.covers(names)]
-        if any(line.revoked and line.key == key for line in lines):
-            raise UntrustedPeer(key.fingerprint, f"{self.path} says that it is revoked")
+        expect("key", key, PublicKey)
+        return self._find(parse_target(address), Presented(key), 0)
+
+    def _admit(self, address: Target, presented: Presented, now: int) -> Grant | None:
+        """As `find`, of a server that has shown this at this time (seconds since 1970); ``None`` when the file neither
+        knows a key of it nor who vouches for it.
+
+        Raises `UntrustedPeer`, too, where somebody vouches for such servers, and not for this one.
+        """
+        grant = self._find(address, presented, now)
+        if grant is None and isinstance(address, Address) and not address.path:
+            return self._vouched(address, presented, now)
+        return grant
+
+    def _follows(self, address: Target, presented: Presented, now: int) -> Successor | None:
+        """What the server has shown, if it is because of this that its key is a good one."""
+        successor = presented.successor
+        if successor is None or successor.new != presented.key or not successor.holds(now):
+            return None
+        lines = self._about(names_of(address))
+        own = [line.key for line in lines if not line.revoked]
+        if presented.key in own or successor.old not in own:
+            return None
+        if any(_is_revoked(lines, key) for key in (presented.key, successor.old)):
+            return None
+        return successor
+
+    def _about(self, names: tuple[str, ...], authority: bool = False) -> list[Line]:
+        """The keys of the server with these names, or of those who vouch for it, and what is revoked for it."""
+        return [line for line in self._lines if (line.revoked or line.authority == authority) and line.covers(names)]
+
+    def _find(self, address: Target, presented: Presented, now: int) -> Grant | None:
+        lines = self._about(names_of(address))
+        if _is_revoked(lines, presented.key):
+            raise refused(presented, f"{self.path} says that it is revoked")
+        successor = self._follows(address, presented, now)
         known = [line.key for line in lines if not line.revoked]
         for one in known:
-            if one == key:
-                return Grant(one.comment or one.fingerprint, None)
+            if one == presented.key:
+                return Grant(name_of(one), None)
+            if successor is not None and one == successor.old:
+                return Grant(name_of(PublicKey(presented.key.raw, one.comment)), None)
         if known:
-            raise WrongPeer(" or ".join(one.fingerprint for one in known[:3]), key.fingerprint)
+            raise WrongPeer(" or ".join(one.fingerprint for one in known[:3]), presented.key.fingerprint)
         return None
 
-    def add(self, address: Address, key: PublicKey) -> None:
+    def _vouched(self, address: Address, presented: Presented, now: int) -> Grant | None:
+        lines = self._about(host_names(address), authority=True)
+        authorities = [line.key for line in lines if not line.revoked]
+        if not authorities:
+            return None
+        host, credential = address.host.lower(), presented.credential
+        if credential is None:
+            raise refused(presented, f"{self.path} says who vouches for {host}, and it has shown no credential")
+        for what, key in ("it", presented.key), ("the authority of its credential", credential.ca):
+            if _is_revoked(lines, key):
+                raise refused(presented, f"{self.path} says that {what} is revoked")
+        for authority in authorities:
+            if authority == credential.ca:
+                _check(presented, host, now)
+                return Grant(f"{host}@{name_of(authority)}", None, None, Issued(name_of(authority), host, credential))
+        whose = credential.ca.fingerprint
+        raise refused(presented, f"its credential is of {whose}, which does not vouch for {host} by {self.path}")
+
+    def _revokes(self, address: str, presented: Presented) -> bool:
+        """Whether the file says of this server, which was let in before, that its key or its authority is revoked.
+
+        Raises `AddressError`.
+        """
+        target = parse_target(address)
+        if _is_revoked(self._about(names_of(target)), presented.key):
+            return True
+        if presented.credential is None or not isinstance(target, Address) or target.path:
+            return False
+        lines = self._about(host_names(target), authority=True)
+        return any(_is_revoked(lines, key) for key in (presented.key, presented.credential.ca))
+
+    # --- writing ---
+
+    def add(self, address: str, key: PublicKey) -> None:
         """Add the server's key to the file (synchronously), unless it stands there already.
 
         The file is replaced as a whole, so that nobody reads half a line, and processes that do so at the same time
         wait for each other; it is made with mode 0600. Raises as `find` when the file knows better by now, and
         `TrustFormatError` when it can't be written.
         """
+        expect("key", key, PublicKey)
+        target = parse_target(address)
+
+        def added(data: bytes) -> bytes:
+            if type(self)(self.path, parse(self.path, data)).find(address, key) is not None:
+                return data
+            start = data if data.endswith(b"\n") or not data else data + b"\n"
+            return start + f"{names_of(target)[0]} {PublicKey(key.raw)}\n".encode()
+
+        self._edit(added)
+
+    def _follow(self, address: Target, presented: Presented, now: int) -> bool:
+        """Write (synchronously) that this server's new key has all lines of the old one, which is revoked from now on.
+
+        False if that stands there already. Raises as `add`: another key may have been first.
+        """
+        is_new = False
+
+        def followed(data: bytes) -> bytes:
+            nonlocal is_new
+            written = type(self)(self.path, parse(self.path, data))
+            written._admit(address, presented, now)
+            successor = written._follows(address, presented, now)
+            is_new = successor is not None
+            return data if successor is None else following(self.path, data, successor.old, successor.new)
+
+        self._edit(followed)
+        return is_new
+
+    def _edit(self, changed: Callable[[bytes], bytes]) -> None:
         try:
             with edit(self.path) as file:
                 data = file.read(FILE_MAX + 1)
-                if type(self)(self.path, parse(self.path, data)).find(address, key) is None:
-                    line = f"{names_of(address)[0]} {PublicKey(key.raw)}\n"
-                    start = data if data.endswith(b"\n") or not data else data + b"\n"
-                    file.replace(start + line.encode())
+                new = changed(data)
+                if new != data:
+                    check_size(self.path, new)
+                    file.replace(new)
         except (OSError, ValueError) as exc:
             if isinstance(exc, ConfigError):
                 raise
             raise TrustFormatError(file_problem(self.path, exc)) from exc
 
 
-def names_of(address: Address) -> tuple[str, ...]:
-    """How a file may name the server at this address; the first is how we write it."""
-    if address.path:
-        names: tuple[str, ...] = (f"unix:{address.path}",)
-    else:
-        host = address.host.lower()
-        names = (f"[{host}]:{address.port}",) + ((host,) if address.port == DEFAULT_PORT else ())
-    if not _WRITABLE.fullmatch(names[0]) or len(names[0]) > PATTERN_MAX:
-        raise ConfigError(f"{address} can't stand in a file of known peers; say which server you expect: peer=...")
-    return names
+def _is_revoked(lines: list[Line], key: PublicKey) -> bool:
+    return any(line.revoked and line.key == key for line in lines)
 
 
-# --- reading ------------------------------------------------------------------------------------
-
-
-def parse(path: Path, data: bytes) -> tuple[Line, ...]:
-    """The lines of a file's contents. Raises `TrustFormatError`."""
-    lines, wildcards = [], 0
-    for number, text in enumerate(decode_lines(path, data), start=1):
-        try:
-            line = parse_line(clean_line(text))
-            if line is not None:
-                wildcards += sum(_is_wild(pattern) for pattern in line.patterns)
-                if wildcards > WILDCARDS_MAX:
-                    raise TrustFormatError(f"more than {WILDCARDS_MAX} patterns with * or ?")
-                lines.append(line)
-        except (KeyFormatError, TrustFormatError) as exc:
-            raise TrustFormatError(f"{path}:{number}: {exc}") from exc
-    return tuple(lines)
-
-
-def parse_line(text: str) -> Line | None:
-    """What `clean_line` left; None for a line without one of our keys. Raises `ConfigError`."""
-    if not text:
-        return None
-    marker = ""
-    if text.startswith("@"):
-        marker, _, text = text.partition(" ")
-    if marker == "@cert-authority":  # certificates of servers are not read, and it can only allow something
-        return None
-    if marker not in ("", "@revoked"):
-        raise TrustFormatError(f"the marker {marker[:40]!r} is not known")
-    patterns, _, key_text = text.strip(" ").partition(" ")
-    if key_text.strip(" ").partition(" ")[0] in OTHER_TYPES:
-        return None
-    return Line(_parse_patterns(patterns), PublicKey.parse(key_text), bool(marker))
-
-
-def _parse_patterns(text: str) -> tuple[str, ...]:
-    if text.startswith("|"):
-        if not _HASHED.fullmatch(text):
-            raise TrustFormatError("the hashed name is not of the form '|1|SALT|HASH'")
-        return (text,)
-    patterns = tuple(text.split(","))
-    for pattern in patterns:
-        if not pattern.removeprefix("!") or len(pattern) > PATTERN_MAX or "|" in pattern:
-            raise TrustFormatError(f"{pattern[:40]!r} is not the name of a server")
-    return patterns
-
-
-def _is_wild(pattern: str) -> bool:
-    return ("*" in pattern or "?" in pattern) and pattern != "*"
-
-
-def _matches(pattern: str, name: str) -> bool:
-    if pattern.startswith("|") and (hashed := _HASHED.fullmatch(pattern)):
-        salt, digest = base64.b64decode(hashed[1]), base64.b64decode(hashed[2])
-        return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
-    if not name.startswith("unix:"):
-        pattern = pattern.lower()
-    return pattern in ("*", name) or (_is_wild(pattern) and _matches_wildcards(pattern, name))
-
-
-def _matches_wildcards(pattern: str, name: str) -> bool:
-    """``*`` is any characters, ``?`` is one. Only the last ``*`` is ever tried again, so the work has a bound."""
-    p = n = resume = 0
-    star = -1
-    while n < len(name):
-        if p < len(pattern) and pattern[p] == "*":
-            star, resume = p, n
-            p += 1
-        elif p < len(pattern) and pattern[p] in ("?", name[n]):
-            p += 1
-            n += 1
-        elif star >= 0:
-            resume += 1
-            p, n = star + 1, resume
-        else:
-            return False
-    return not pattern[p:].strip("*")
+def _check(presented: Presented, host: str, now: int) -> None:
+    """What is asked of a host's credential besides its authority. As with ssh, none of its options is understood."""
+    credential = presented.credential
+    assert credential is not None
+    check(presented, credential, HOST, now)
+    if credential.options:
+        raise refused(presented, f"its credential has the critical option {credential.options[0][0]!r:.80}")
+    if host not in credential.principals:
+        names = ", ".join(credential.principals)
+        raise refused(presented, f"{host} is none of the hosts of its credential ({names:.200})")

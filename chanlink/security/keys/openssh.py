@@ -19,17 +19,21 @@ import dataclasses
 import hashlib
 import os
 import secrets
+from collections.abc import Callable
 from struct import Struct
-from typing import Self
+from typing import Self, TypeVar
 
 import nacl.bindings
 import nacl.exceptions
 
+from chanlink.arguments import expect
 from chanlink.errors import KeyFormatError
 from chanlink.security.noise.x25519 import FIELD_PRIME
 
 from .files import read_limited
 from .passphrase import BLOCK, Encryption, check_method
+
+T = TypeVar("T")
 
 KEY_TYPE = "ssh-ed25519"
 KEY_LENGTH = 32
@@ -39,6 +43,7 @@ KEY_FILE_MAX = 64 * 1024
 HOW_TO_MAKE_ONE = 'make a key with: ssh-keygen -t ed25519 -N "" -f FILE'
 
 _UINT32 = Struct(">I")
+_UINT64 = Struct(">Q")
 _PRIVATE_MAGIC = b"openssh-key-v1\0"
 _PRIVATE_LABEL = "OPENSSH PRIVATE KEY"
 _PRIVATE_BLOCK = 8
@@ -46,6 +51,8 @@ _PRIVATE_BLOCK = 8
 _SSHSIG_MAGIC = b"SSHSIG"
 _SSHSIG_VERSION = 1
 _SSHSIG_HASH = b"sha512"
+PEM_BEGINS = "-----BEGIN "
+"""How the file of a private key begins: what is often given in the place of its public half."""
 _ARMOR_WIDTH = 70
 """As ssh-keygen writes."""
 
@@ -62,13 +69,16 @@ class PublicKey:
     """
 
     raw: bytes
+    """The 32 bytes of the key."""
     comment: str = dataclasses.field(default="", compare=False)
+    """Whose it is, for people; it may be empty."""
 
     def __post_init__(self) -> None:
         if not isinstance(self.raw, bytes) or len(self.raw) != KEY_LENGTH:
             raise KeyFormatError(f"an Ed25519 public key has {KEY_LENGTH} bytes")
         if int.from_bytes(self.raw, "little") % 2**255 >= FIELD_PRIME:
             raise KeyFormatError("not the canonical form of an Ed25519 public key")
+        expect("comment", self.comment, str)
         if not self.comment.isprintable():  # it is shown in logs and on terminals
             raise KeyFormatError("the comment of the key has characters that can't be printed")
 
@@ -78,13 +88,16 @@ class PublicKey:
 
         Raises `KeyFormatError` for anything else.
         """
+        expect("text", text, str)
         line = text.removesuffix("\n").removesuffix("\r").replace("\t", " ")
+        if line.startswith(PEM_BEGINS):
+            raise KeyFormatError("that is a private key; the public one is needed here, as it is in a .pub file")
         if not line.isprintable():
             raise KeyFormatError("a public key is one line of printable text")
-        key_type, encoded, comment = _three_words(line)
+        key_type, encoded, comment = three_words(line)
         if key_type != KEY_TYPE:
             raise KeyFormatError(_other_type(key_type))
-        return cls.from_blob(_decode_base64(encoded), comment)
+        return cls.from_blob(decode_base64(encoded), comment)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -92,15 +105,12 @@ class PublicKey:
 
         Raises `KeyFormatError`, also when there is no such file.
         """
-        data = read_limited(path, KEY_FILE_MAX)
-        try:
-            return cls.parse(data.decode())
-        except (UnicodeDecodeError, KeyFormatError) as exc:
-            raise KeyFormatError(f"{path}: {exc}") from exc
+        return parse_file(path, cls.parse)
 
     @classmethod
     def from_blob(cls, blob: bytes, comment: str = "") -> Self:
         """Read the wire form (RFC 8709 section 4). Raises `KeyFormatError`."""
+        expect("blob", blob, bytes)
         reader = Reader(blob)
         key_type = reader.string()
         if key_type != KEY_TYPE.encode():
@@ -121,6 +131,8 @@ class PublicKey:
 
     def verify(self, data: bytes, signature: bytes) -> bool:
         """Tell whether ``signature`` is this key's Ed25519 signature of ``data``; of a wrong length it never is."""
+        expect("data", data, bytes)
+        expect("signature", signature, bytes)
         if len(signature) != SIGNATURE_LENGTH:
             return False
         try:
@@ -136,8 +148,19 @@ class PublicKey:
         return f"PublicKey.parse({str(self)!r})"
 
 
-def _three_words(line: str) -> tuple[str, str, str]:
-    """The type, the base64 and the comment (which may have spaces and may be missing)."""
+def parse_file(path: str | os.PathLike[str], parse: Callable[[str], T]) -> T:
+    """What ``parse`` makes of a small text file. Raises `KeyFormatError`, which names the file."""
+    data = read_limited(path, KEY_FILE_MAX)
+    try:
+        return parse(data.decode())
+    except UnicodeDecodeError as exc:
+        raise KeyFormatError(f"{path}: {exc}") from exc
+    except KeyFormatError as exc:
+        raise KeyFormatError(f"{path}: {exc}", code=exc.code) from exc
+
+
+def three_words(line: str) -> tuple[str, str, str]:
+    """The type, the base64 and the comment (which may have spaces and may be missing). Raises `KeyFormatError`."""
     words = line.strip().split(maxsplit=2)
     if len(words) < 2:
         raise KeyFormatError("not of the form 'ssh-ed25519 AAAA... comment'")
@@ -316,11 +339,25 @@ class Reader:
         number: int = _UINT32.unpack(self.take(_UINT32.size))[0]
         return number
 
+    def uint64(self) -> int:
+        number: int = _UINT64.unpack(self.take(_UINT64.size))[0]
+        return number
+
     def string(self) -> bytes:
         return self.take(self.uint32())
 
+    @property
+    def left(self) -> int:
+        """Bytes that were not taken yet."""
+        return len(self._data) - self._at
+
+    @property
+    def taken(self) -> bytes:
+        """All that was taken so far."""
+        return self._data[: self._at]
+
     def rest(self) -> bytes:
-        return self.take(len(self._data) - self._at)
+        return self.take(self.left)
 
     def end(self) -> None:
         if self.rest():
@@ -332,7 +369,8 @@ def pack_string(data: bytes) -> bytes:
     return _UINT32.pack(len(data)) + data
 
 
-def _decode_base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
+    """Raises `KeyFormatError` for anything but canonical base64."""
     try:
         data = base64.b64decode(text, validate=True)
     except ValueError as exc:  # binascii.Error, and characters outside ASCII
@@ -356,4 +394,4 @@ def _dearmor(data: bytes) -> bytes:
         raise KeyFormatError(f"not an OpenSSH private key file; {HOW_TO_MAKE_ONE}")
     if lines[-1] != f"-----END {_PRIVATE_LABEL}-----":
         raise KeyFormatError("the key does not end where the file ends")
-    return _decode_base64("".join(lines[1:-1]))
+    return decode_base64("".join(lines[1:-1]))

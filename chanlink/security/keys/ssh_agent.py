@@ -12,13 +12,16 @@ import anyio
 from anyio.abc import ByteStream
 
 from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
-from chanlink.printing import printable
+from chanlink.printing import printable, printable_logger
 from chanlink.transport.address import Address
 from chanlink.transport.base import receive_exactly
 from chanlink.transport.dial import connect_socket
 
+from .credential import CREDENTIAL_TYPE, Credential, is_of
 from .files import expand
 from .openssh import KEY_TYPE, PublicKey, Reader, pack_string, parse_signature
+
+logger = printable_logger(__name__)
 
 FAILURE = 5
 REQUEST_IDENTITIES, IDENTITIES_ANSWER = 11, 12
@@ -52,6 +55,13 @@ class SshAgent:
         """The Ed25519 keys that the agent holds now. Raises `AgentError`."""
         try:
             return parse_identities(await self._ask(bytes([REQUEST_IDENTITIES]), LIST_TIME))
+        except KeyFormatError as exc:
+            raise self._problem(f"a malformed list of keys: {exc}") from exc
+
+    async def credentials(self, public_key: PublicKey) -> list[Credential]:
+        """What it holds that vouches for this key now. Raises `AgentError`."""
+        try:
+            return parse_credentials(await self._ask(bytes([REQUEST_IDENTITIES]), LIST_TIME), public_key)
         except KeyFormatError as exc:
             raise self._problem(f"a malformed list of keys: {exc}") from exc
 
@@ -104,21 +114,59 @@ class SshAgent:
         return AgentError(f"ssh-agent at {self.path}: {text}")
 
 
+class AgentCredentials:
+    """What an agent holds that vouches for a key. While it does not answer, what it held before goes on."""
+
+    def __init__(self, agent: SshAgent, public_key: PublicKey) -> None:
+        self._agent = agent
+        self._public_key = public_key
+        self._found: list[Credential] = []
+        self._problem = ""
+        """What was wrong when it was asked last; it is logged once."""
+
+    async def now(self) -> list[Credential]:
+        try:
+            self._found, self._problem = await self._agent.credentials(self._public_key), ""
+        except AgentError as exc:
+            if str(exc) != self._problem:
+                self._problem = str(exc)
+                logger.warning("%s; the credentials that it held before go on", exc)
+        return self._found
+
+
 def parse_identities(reply: bytes) -> list[PublicKey]:
     """The Ed25519 keys of an identities answer; other types are passed over. Raises `KeyFormatError`."""
+    entries = _entries(reply)
+    return [PublicKey.from_blob(blob, _shown(comment)) for kind, blob, comment in entries if kind == KEY_TYPE.encode()]
+
+
+def parse_credentials(reply: bytes, public_key: PublicKey) -> list[Credential]:
+    """The credentials of a key in an identities answer. One that can't be used is logged and passed over, since ssh
+    may be able to use it. Raises `KeyFormatError`."""
+    found = []
+    for kind, blob, _ in _entries(reply):
+        if kind == CREDENTIAL_TYPE.encode() and is_of(blob, public_key):  # others cost nothing
+            try:
+                found.append(Credential.parse(blob))
+            except KeyFormatError as exc:
+                logger.debug("ssh-agent: a credential of %s can't be used: %s", public_key.fingerprint, exc)
+    return found
+
+
+def _entries(reply: bytes) -> list[tuple[bytes, bytes, bytes]]:
+    """The type, the blob and the comment of each key. Raises `KeyFormatError`."""
     reader = Reader(reply)
     if reader.take(1)[0] != IDENTITIES_ANSWER:
         raise KeyFormatError("another reply than the one that was asked for")
     count = reader.uint32()
     if count > KEYS_MAX:
         raise KeyFormatError(f"more than {KEYS_MAX} keys")
-    keys = []
+    entries = []
     for _ in range(count):
         blob, comment = reader.string(), reader.string()
-        if Reader(blob).string() == KEY_TYPE.encode():
-            keys.append(PublicKey.from_blob(blob, _shown(comment)))
+        entries.append((Reader(blob).string(), blob, comment))
     reader.end()
-    return keys
+    return entries
 
 
 def parse_sign_response(reply: bytes) -> bytes:

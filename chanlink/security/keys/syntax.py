@@ -4,8 +4,11 @@ A line is read to its last character: what looks like another thing than it is, 
 """
 
 import os
+import re
 
 from chanlink.errors import TrustFormatError
+
+from .openssh import KEY_TYPE, PublicKey
 
 FILE_MAX = 1024 * 1024
 """Ten thousand keys."""
@@ -52,3 +55,16 @@ def clean_line(line: str) -> str:
     if len(text) > LINE_MAX:
         raise TrustFormatError(f"the line is longer than {LINE_MAX} characters")
     return text
+
+
+def in_place_of(text: str, old: PublicKey, new: PublicKey) -> str:
+    """A line of one key as one of another, with all else that it has."""
+    pattern = rf"({KEY_TYPE}[ \t]+){re.escape(_encoded(old))}(?![A-Za-z0-9+/=])"
+    changed, count = re.subn(pattern, rf"\g<1>{_encoded(new)}", text, count=1)
+    assert count == 1
+    return changed
+
+
+def _encoded(key: PublicKey) -> str:
+    """What stands for a key in a line, behind its type."""
+    return str(PublicKey(key.raw)).partition(" ")[2]

@@ -12,6 +12,7 @@ from chanlink.channels.cores import ReceiveCore, SendCore
 from chanlink.channels.handle import Handle
 from chanlink.channels.values import End, Kind
 from chanlink.errors import DecodeError
+from chanlink.instrument import Instruments
 from chanlink.limits import Limits
 from chanlink.wire.messages.decode import decode, unpack
 from chanlink.wire.messages.framing import HAS_TABLE
@@ -25,8 +26,9 @@ from .remote import Ways
 class Arrivals:
     """What arrives by one session."""
 
-    def __init__(self, mux: Multiplexer, limits: Limits, ways: Ways) -> None:
+    def __init__(self, mux: Multiplexer, limits: Limits, ways: Ways, *, instruments: Instruments | None = None) -> None:
         self.limits = limits
+        self.instruments = instruments
         self._mux = mux
         self._ways = ways
 

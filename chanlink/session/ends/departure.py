@@ -15,21 +15,23 @@ from typing import Any, NamedTuple
 
 from chanlink.channels.channel import Receiver
 from chanlink.channels.cores import ReceiveCore, SendCore
+from chanlink.channels.encoded import Encoded
 from chanlink.channels.handle import Handle, ReceiveHandle, SendHandle
 from chanlink.channels.memory import MemoryQueue, queue_before, queue_behind
 from chanlink.channels.offers import Offer
 from chanlink.channels.values import Attachments, End, Wrap, find_ends
 from chanlink.errors import END, ChannelMoved, EncodeError, LimitReached, MessageTooLarge, Reason
+from chanlink.instrument import Instruments
 from chanlink.limits import PeerLimits
 from chanlink.wire.messages.encode import PlainEncoder, encode, frame
 from chanlink.wire.messages.framing import HAS_TABLE, read_table
 from chanlink.wire.messages.pieces import Pieces
-from chanlink.wire.multiplexer import Multiplexer
+from chanlink.wire.multiplexer import Multiplexer, Observer
 from chanlink.wire.opening import Opening
 from chanlink.wire.stream import Stream
 
 from .relay import Relay
-from .remote import Arriving, ByteFeed, ByteOutlet, MessageFeed, MessageOutlet, StreamFeed, StreamOutlet, Ways
+from .remote import Arriving, ByteFeed, ByteOutlet, MessageFeed, MessageOutlet, StreamOutlet, Ways
 
 MAX_BACKLOGS = 32
 """How deep ends may wait in the messages of ends that leave."""
@@ -56,6 +58,8 @@ class Departures:
         *,
         wrap: Wrap,
         start: Callable[[Handle], None],
+        observer: Observer | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self.encode_plain: Callable[[Any], bytes | Pieces | None] = PlainEncoder(peer_limits).encode
         """The body of a message of plain values; None for any other."""
@@ -64,11 +68,15 @@ class Departures:
         self._ways = ways
         self._wrap = wrap
         self._start = start
+        self._observer = observer
+        self.instruments = instruments
         self._relays: deque[tuple[MessageFeed | ByteFeed, SendCore]] = deque()
         self._shipping = False
 
     def encode(self, value: Any) -> tuple[Attachments, bytes | Pieces]:
         """The ends in a message, and its body."""
+        if isinstance(value, Encoded):
+            return {}, value._body_for(self._peer_limits)
         ends = find_ends(value, self._peer_limits, self._wrap)
         return ends, encode(value, ends, self._peer_limits)
 
@@ -125,7 +133,7 @@ class Departures:
             stream.outgoing.write(*frame(body, entries))
             # Only now: they may open more streams. A list, no recursion: each may begin with messages with ends.
             while outermost and self._relays:
-                _relay(*self._relays.popleft())
+                self._relay(*self._relays.popleft())
         finally:
             if outermost:
                 self._shipping = False
@@ -142,9 +150,11 @@ class Departures:
             capacity=end.capacity,
             size=receiving.bytes_left if receiving is not None else None,
             answer_size=sending.bytes_left if sending is not None else None,
-            item_type=_item_type(end),
+            item_type=next((core.contract for core in end._cores() if core.contract is not None), None),
+            trace=next((core.trace for core in end._cores() if core.trace is not None), None),
         )
-        stream = self._mux.open(opening, parent.root_service)
+        stream = self._mux.open(opening)
+        stream.came_by(parent)
         if receiving is not None:
             self._receiver_left(receiving, shipment, stream)
         if sending is not None:
@@ -198,21 +208,15 @@ class Departures:
             queue.after(partial(feed.feed, receiver))  # what the clone sent before comes first
         core.release(END)
 
-
-def _relay(feed: MessageFeed | ByteFeed, core: SendCore) -> None:
-    match feed, core.outlet:
-        case MessageFeed(), MessageOutlet() as messages:
-            Relay(feed, core, messages)
-        case ByteFeed(), ByteOutlet() as bytes_:
-            Relay(feed, core, bytes_)
-
-
-def _item_type(end: Handle) -> bytes | None:
-    """What the process that made this end has said of its items, if it has come by a stream."""
-    ways: list[object] = [end._send_core.outlet] if isinstance(end, SendHandle) else []
-    ways += end._receive_core.feeds if isinstance(end, ReceiveHandle) else []
-    streams = (way.stream for way in ways if isinstance(way, StreamOutlet | StreamFeed))
-    return next((stream.opening.item_type for stream in streams if stream.opening.item_type is not None), None)
+    def _relay(self, feed: MessageFeed | ByteFeed, core: SendCore) -> None:
+        outlet = core.outlet
+        if self._observer is not None and isinstance(outlet, StreamOutlet):
+            self._observer.joined(feed.stream, outlet.stream)
+        match feed, outlet:
+            case MessageFeed(), MessageOutlet() as messages:
+                Relay(feed, core, messages)
+            case ByteFeed(), ByteOutlet() as bytes_:
+                Relay(feed, core, bytes_)
 
 
 def _count(shipments: list[Shipment]) -> int:

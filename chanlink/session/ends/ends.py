@@ -5,8 +5,9 @@ from collections.abc import Callable
 from chanlink.channels.handle import Handle
 from chanlink.channels.values import Wrap
 from chanlink.channels.waiting import Loop
+from chanlink.instrument import Instruments
 from chanlink.limits import Limits, PeerLimits
-from chanlink.wire.multiplexer import Multiplexer
+from chanlink.wire.multiplexer import Multiplexer, Observer
 from chanlink.wire.stream import Stream
 
 from .arrival import Arrivals
@@ -30,10 +31,14 @@ class Ends:
         wrap: Wrap,
         start: Callable[[Handle], None],
         before_wait: Callable[[], bool],
+        observer: Observer | None = None,
+        instruments: Instruments | None = None,
     ) -> None:
         self.loop = Loop(before_wait)
-        self.arrivals = Arrivals(mux, limits, self)
-        self.departures = Departures(mux, peer_limits, self, wrap=wrap, start=start)
+        self.arrivals = Arrivals(mux, limits, self, instruments=instruments)
+        self.departures = Departures(
+            mux, peer_limits, self, wrap=wrap, start=start, observer=observer, instruments=instruments
+        )
 
     def outlet(self, stream: Stream) -> MessageOutlet | ByteOutlet:
         return ByteOutlet(stream) if stream.is_bytes else MessageOutlet(stream, self.departures)

@@ -1,28 +1,33 @@
 """Foreign streams in messages: files, sockets, pipes of processes, anyio's streams, async iterables of bytes.
 
 Such an object is replaced by one end of a byte pipe; the other end stays, and a task copies between it and the
-object. It is started when the message was accepted, and belongs to the session. The object moves: it is closed
-when both directions are over. Whatever it raises, the far side sees a failure, our log the cause, and nobody else
-anything.
+object. It is started when the message was accepted, and belongs to the session; or the program has opened a block for
+it (`wrap`), and it belongs to that. The object moves: it is closed when both directions are over. Whatever it raises,
+the far side sees a failure, our log the cause, and nobody else anything.
 """
 
 import io
 import math
 import socket
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
 from functools import partial
-from typing import Any
+from types import NoneType, TracebackType
+from typing import Any, Self
 
 import anyio
-from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, UnreliableObjectReceiveStream
+from anyio.abc import ByteReceiveStream, ByteSendStream, SocketStream, TaskGroup, UnreliableObjectReceiveStream
 from anyio.abc import ByteStream as AnyByteStream
 
+from chanlink.arguments import expect
 from chanlink.bytes_like import as_bytes
 from chanlink.channels.bytestream import ByteStream
 from chanlink.channels.memory import ByteQueue
+from chanlink.channels.values import End
 from chanlink.channels.waiting import Loop
-from chanlink.errors import ChanlinkError, EncodeError, EndOfChannel
+from chanlink.errors import ChanlinkError, ChannelError, ChannelMoved, EncodeError, EndOfChannel
 from chanlink.printing import printable_logger
+from chanlink.tasks import tasks_beside
 
 PUMPED_BYTES = 64 * 1024
 """What is read at a time, of an object or of the far side."""
@@ -30,23 +35,33 @@ PUMPED_BYTES = 64 * 1024
 logger = printable_logger("chanlink")
 
 
-class ForeignStream(ByteStream):
-    """The end that stands for a foreign object in a message."""
+def wrap(source: object, size: int | None = None) -> "ForeignStream":
+    """Make a byte stream of a binary file, a socket, a stream of anyio or an async iterable of bytes.
 
-    source: Any
-    there: ByteQueue
-    back: ByteQueue
+    Sent in a message over a session it is as good as the object itself, which may stand there as well: the session
+    copies, and closes the object when both directions are over. Everywhere else ``async with wrap(file) as stream:``
+    is needed, whose block copies: to read and write the object through ``stream``, to send that in memory, to give it
+    to a call. Leaving the block waits until whoever has the stream is done with it; by an exception, it is cut short.
+    In both cases the object is given away, and closed in the end.
 
-    def inner(self) -> ByteStream:
-        """The end of the pipe that stays."""
-        assert self.there.receiver is not None
-        return ByteStream(self.back.sender, self.there.receiver)
+    `size` is how many bytes come out of the object, exactly: `ByteStream.size` of whoever gets the stream. Another
+    number fails on both sides with code ``wrong-size``.
 
-    def __del__(self) -> None:
-        """Not sent after all: the object is still the caller's."""
+    Raises `TypeError` for anything else, a text file or a `ByteStream`, and `ValueError` for a size below 0.
+    """
+    expect("size", size, int, NoneType)
+    if size is not None and size < 0:
+        raise ValueError("size must be None or at least 0")
+    try:
+        stream = None if isinstance(source, End) else replaced(source, size)
+    except EncodeError as exc:
+        raise TypeError(f"source: {exc.problem}") from None
+    if stream is None:
+        raise TypeError(f"source must be a binary file, socket or stream of bytes, not {type(source).__name__}")
+    return stream
 
 
-def wrap(source: object) -> ForeignStream | None:
+def replaced(source: object, size: int | None = None) -> "ForeignStream | None":
     """An end that stands for `source`, or None if it is no stream. Raises `EncodeError` for a text file."""
     file = source.wrapped if isinstance(source, anyio.AsyncFile) else source
     if isinstance(file, io.TextIOBase):
@@ -54,13 +69,79 @@ def wrap(source: object) -> ForeignStream | None:
     if not isinstance(file, _STREAMS) and not _is_iterable(file):
         return None
     loop = Loop()
-    there, back = ByteQueue(loop), ByteQueue(loop)
+    there, back = ByteQueue(loop), ByteQueue(loop, size)
     assert back.receiver is not None
     end = ForeignStream(there.sender, back.receiver)
     end.source, end.there, end.back = file, there, back
     return end
 
 
+class ForeignStream(ByteStream):
+    """The end that stands for a foreign object: in a message, or in the block that copies."""
+
+    source: Any
+    there: ByteQueue
+    back: ByteQueue
+    _block: AbstractAsyncContextManager[TaskGroup] | None = None
+
+    def inner(self) -> ByteStream:
+        """The end of the pipe that stays."""
+        assert self.there.receiver is not None
+        return ByteStream(self.back.sender, self.there.receiver)
+
+    def pump_for(self) -> Callable[[], Coroutine[Any, Any, None]] | None:
+        """What copies, for the session by which this end has left; None if its block does."""
+        return partial(pump, self.source, self.inner()) if self._block is None else None
+
+    async def __aenter__(self) -> Self:
+        self._check_open()
+        if self._block is not None:
+            raise RuntimeError("this stream has its block already")
+        self._block = tasks_beside()
+        self._tasks = await self._block.__aenter__()
+        self._tasks.start_soon(pump, self.source, self.inner())
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        assert self._block is not None
+        if exc_type is not None:
+            self._tasks.cancel_scope.cancel()
+        await super().__aexit__(exc_type, exc, tb)
+        await self._block.__aexit__(exc_type, exc, tb)
+
+    async def receive(self, max_bytes: int = 65_536) -> bytes:
+        self._check_block()
+        return await super().receive(max_bytes)
+
+    async def send(self, item: bytes) -> None:
+        self._check_block()
+        await super().send(item)
+
+    async def wait_closed(self) -> ChannelError:
+        self._check_block()
+        return await super().wait_closed()
+
+    def _check_block(self) -> None:
+        if self._block is None:
+            raise RuntimeError(_NO_BLOCK)
+
+    def _check_movable(self, receiver: object, path: str) -> None:
+        super()._check_movable(receiver, path)
+        if self._block is None:
+            raise EncodeError(_NO_BLOCK, path)
+
+    def _moved(self) -> ByteStream:  # type: ignore[override]
+        """Whoever gets it in this process has an ordinary end."""
+        self._make_void(ChannelMoved)
+        return ByteStream(*self._cores())
+
+    def __del__(self) -> None:
+        """Not sent after all: the object is still the caller's."""
+
+
+_NO_BLOCK = "nobody copies here: `async with wrap(...) as stream` does"
 _STREAMS = (ByteReceiveStream, ByteSendStream, io.RawIOBase, io.BufferedIOBase, socket.socket)
 
 

@@ -174,6 +174,11 @@ class Relay(Generic[O]):
         source.relayed_by(self)
         self.readable()
 
+    @property
+    def joins(self) -> tuple[Source[O], O]:
+        """From where, and to where."""
+        return self._source, self._outlet
+
     # --- what wakes it ---
 
     def readable(self) -> None:

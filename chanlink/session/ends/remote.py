@@ -1,4 +1,7 @@
-"""Streams of a session as the outlets and feeds of cores (cores.py), and as the two sides of a relay (relay.py)."""
+"""Streams of a session as the outlets and feeds of cores (cores.py), and as the two sides of a relay (relay.py).
+
+Whole: outlets and feeds are each other's mirror.
+"""
 
 import abc
 from collections import deque
@@ -6,15 +9,19 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from chanlink import clock
-from chanlink.channels.cores import ReceiveCore
+from chanlink.channels.cores import Converter, ReceiveCore
+from chanlink.channels.encoded import Encoded
 from chanlink.channels.handle import Handle
 from chanlink.channels.offers import Offer
+from chanlink.channels.typed import take_ends
 from chanlink.channels.values import Attachments, Kind
 from chanlink.channels.waiting import EMPTY, Loop, Waiter
 from chanlink.errors import ChanlinkError, ChannelClosed, DecodeError, Reason
+from chanlink.instrument import Instruments
 from chanlink.limits import Limits
 from chanlink.wire.incoming import Reader
 from chanlink.wire.messages.encode import frame
+from chanlink.wire.messages.framing import HAS_TABLE
 from chanlink.wire.messages.pieces import Pieces
 from chanlink.wire.stream import Stream
 
@@ -31,6 +38,7 @@ class Departing(Protocol):
     """What an outlet wants of the session that it leads to: `Departures`."""
 
     encode_plain: Callable[[Any], bytes | Pieces | None]
+    instruments: Instruments | None
 
     def encode(self, value: Any) -> tuple[Attachments, bytes | Pieces]: ...
     def send(self, offer: Offer, stream: Stream) -> None: ...
@@ -43,6 +51,7 @@ class Arriving(Protocol):
     """What a feed wants of the session that it belongs to: `Arrivals`."""
 
     limits: Limits
+    instruments: Instruments | None
 
     def decode(self, stream: Stream, head: int, payload: bytes | Pieces) -> object: ...
     def adopt_entries(self, source: Stream, entries: list[tuple[Kind, int]]) -> list[Handle]: ...
@@ -63,11 +72,16 @@ class Ways(Protocol):
 class StreamOutlet:
     """What both kinds of outlets have in common."""
 
-    __slots__ = ("outgoing", "stream")
+    __slots__ = ("converter", "outgoing", "stream")
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.outgoing = stream.outgoing
+        self.converter: Converter | None = None
+
+    def converts_by(self, converter: Converter) -> None:
+        """As an `Outlet`."""
+        self.converter = converter
 
     @property
     def reason(self) -> Reason | None:
@@ -84,6 +98,22 @@ class StreamOutlet:
     @property
     def capacity(self) -> int | None:
         return self.outgoing.capacity
+
+    @property
+    def service(self) -> str | None:
+        return self.stream.service
+
+    @property
+    def contract(self) -> bytes | None:
+        return self.stream.opening.item_type
+
+    @property
+    def trace(self) -> bytes | None:
+        return self.stream.opening.trace or b""  # what goes on belongs to nothing that is done here
+
+    @property
+    def instruments(self) -> Instruments | None:
+        return None  # there are no calls by bytes
 
     @property
     def sent(self) -> int:
@@ -146,19 +176,31 @@ class MessageOutlet(StreamOutlet):
         super().__init__(stream)
         self.departures = departures
 
+    @property
+    def instruments(self) -> Instruments | None:
+        return self.departures.instruments
+
     def post(self, value: Any) -> bool:
         if self.outgoing.capacity == 0 or not self.can_accept():
             return False
+        if self.converter is not None:
+            value = self._plain(value)
         body = self.departures.encode_plain(value)
         if body is None:
-            return False
+            if type(value) is not Encoded:
+                return False
+            _, body = self.departures.encode(value)
         self.outgoing.write(*frame(body))
         return True
 
     def prepare(self, value: Any) -> Offer:
         """Encode a message and lend its ends. Raises `MessageError`, `ChannelClosed`, `anyio.BusyResourceError`."""
+        value = self._plain(value)
         ends, body = self.departures.encode(value)
         return Offer(value, ends, body=body)
+
+    def _plain(self, value: Any) -> Any:
+        return value if self.converter is None or isinstance(value, Encoded) else self.converter.outgoing(value)
 
     def commit(self, offer: Offer) -> bool:
         if not self.can_accept():
@@ -169,7 +211,7 @@ class MessageOutlet(StreamOutlet):
 
     def _send(self, offer: Offer) -> None:
         if offer.body is None:  # it was offered to a channel in memory, whose receiver has left since then
-            offer.encoded(*self.departures.encode(offer.value))
+            offer.encoded(*self.departures.encode(self._plain(offer.value)))
         if offer.ends:
             self.departures.send(offer, self.stream)
         else:
@@ -250,6 +292,22 @@ class StreamFeed(abc.ABC):
         self.incoming = stream.incoming
 
     @property
+    def service(self) -> str | None:
+        return self.stream.service
+
+    @property
+    def contract(self) -> bytes | None:
+        return self.stream.opening.item_type
+
+    @property
+    def trace(self) -> bytes | None:
+        return self.stream.opening.trace or b""  # what goes on belongs to nothing that is done here
+
+    @property
+    def instruments(self) -> Instruments | None:
+        return None  # there are no calls by bytes
+
+    @property
     def taken(self) -> int:
         return self.incoming.taken_count
 
@@ -297,6 +355,10 @@ class MessageFeed(StreamFeed):
         self._passed: deque[int] | None = None
         """The sizes of messages that went on and were not taken; there is none before a relay."""
 
+    @property
+    def instruments(self) -> Instruments | None:
+        return self._arrivals.instruments
+
     def take(self, limit: int) -> Any:
         message = self.incoming.next_message()
         if message is None:
@@ -313,7 +375,23 @@ class MessageFeed(StreamFeed):
         if size >= BYTES_A_STEP:
             self.core.worked(size // BYTES_A_STEP + int((clock.now() - began) * STEPS_A_SECOND))
         self.incoming.took_message(size)
-        return value
+        converter = self.core.converter
+        return value if converter is None else self._object(converter, value, size, with_ends=bool(head & HAS_TABLE))
+
+    def _object(self, converter: Converter, value: Any, size: int, *, with_ends: bool) -> Any:
+        """What a message of a typed channel becomes. It was taken, and so were its ends, whatever comes of it."""
+        began = clock.now() if size >= BYTES_A_STEP else 0.0
+        try:
+            return take_ends(converter, value) if with_ends else converter.incoming(value)
+        except DecodeError as exc:
+            self.stream.reject("bad-message", str(exc))
+            raise
+        except Exception:
+            self.core.readable(self)  # there may be more, for the next one who waits
+            raise
+        finally:
+            if size >= BYTES_A_STEP:
+                self.core.worked(int((clock.now() - began) * STEPS_A_SECOND))
 
     # --- as the source of a relay ---
 

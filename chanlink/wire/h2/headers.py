@@ -69,16 +69,18 @@ def decode_plain(block: bytes) -> dict[bytes, bytes] | None:
     return None
 
 
-def opening_fields(opening: Opening) -> Fields:
-    """The fields of an opening HEADERS frame (protocol section 5)."""
+def opening_fields(opening: Opening, *, may_trace: bool = False) -> Fields:
+    """The fields of an opening HEADERS frame (protocol section 5), with its trace if the peer knows that field."""
     headers = [(b"kind", opening.kind.encode())]
     if opening.service is not None:
         headers.append((b"service", opening.service.encode()))
-    for name, value in zip(_NUMBERS, opening[2:-1], strict=True):
+    for name, value in zip(_NUMBERS, opening[2:6], strict=True):
         if value is not None:
             headers.append((name, b"%d" % value))
     if opening.item_type is not None:
         headers.append((b"type", opening.item_type))
+    if opening.trace and may_trace:
+        headers.append((b"trace", opening.trace))
     return headers
 
 
@@ -92,7 +94,7 @@ def read_opening(stream_id: int, given: dict[bytes, bytes]) -> Opening:
         kind = KINDS[[k.encode() for k in KINDS].index(given[b"kind"])]
         service = given[b"service"].decode() if b"service" in given else None
         parent, capacity, size, answer_size = (number(given[name]) if name in given else None for name in _NUMBERS)
-        opening = Opening(kind, service, parent, capacity, size, answer_size, given.get(b"type"))
+        opening = Opening(kind, service, parent, capacity, size, answer_size, given.get(b"type"), given.get(b"trace"))
     except (KeyError, ValueError) as exc:
         raise BrokenRule(f"the opening of stream {stream_id}: a field is missing, or is not what it has to be") from exc
     if (problem := _problem(stream_id, opening, given)) is not None:

@@ -1,50 +1,53 @@
 """Values to the body of a message (protocol section 8). No I/O.
 
-What is plain, which is nearly every message, goes to msgpack as it is. Any other value is walked first (see
-`chanlink.channels.values`); then msgpack packs it, and an end becomes its index in the message's table.
+What is plain, which is nearly every message, goes to msgpack after one short walk. Any other value is walked with care
+(see `chanlink.channels.values`); then msgpack packs it, and an end becomes its index in the message's table.
 """
 
+import functools
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgpack
 
-from chanlink.channels.values import PLAIN, Kind, Path, is_plain, path_text
+from chanlink.arguments import with_article
+from chanlink.channels.values import INT_KEY, Kind, Path, count_plain, path_text
 from chanlink.errors import EncodeError, MessageTooLarge
-from chanlink.limits import MAX_SIZE, PeerLimits
+from chanlink.limits import MAX_DEPTH, MAX_SIZE, PeerLimits
 
 from .framing import END_TYPE, ENTRY, HAS_TABLE, KINDS, MESSAGE_HEADER, table_size
 from .pieces import Pieces, has_long_bin, pack_in_pieces
 
-_NO_BINS = PLAIN - {bytes}
-_CONTAINERS = frozenset([dict, list])
 _BUFFER_BYTES = 4_096
-"""What a session keeps at most to encode messages in; up to this size, no message has too many values."""
+"""What a session keeps at most to encode messages in."""
 COPY_BELOW = 8 * 1024
 """Bytes: a longer body is not copied behind its header."""
 
 
 class PlainEncoder:
-    """Encodes what `is_plain`, which is nearly every message, in as few steps as there can be.
+    """Encodes plain data, which is nearly every message, in as few steps as there can be.
 
     A short way: `find_ends` and `encode` alone would take a quarter more of a message's processor time (bench row
-    one-way). The same bodies come of both (tests/wire/messages/test_pieces.py).
+    one-way), and half as much again where data nests (nested-data). The same bodies come of both
+    (tests/wire/messages/test_encode.py).
     """
 
     def __init__(self, limits: PeerLimits) -> None:
         self._limit = min(limits.message_size, MAX_SIZE)
-        most = limits.message_values - 1
-        self._items = {list: most, dict: min(most // 2, limits.message_int_keys)}
-        """How long a list or map of plain values can't be too long; for others we have to look."""
+        self._depth = min(limits.message_depth, MAX_DEPTH)
+        self._values = limits.message_values
+        self._int_keys = limits.message_int_keys
         self._packer = msgpack.Packer(buf_size=256)
 
     def encode(self, value: object) -> bytes | Pieces | None:
         """The body of the message; None for what is not plain or can't be sent: `find_ends` and `encode` say why."""
         pack = self._packer.pack
-        if not is_plain(value, _NO_BINS):  # else there is nothing to look for
-            if type(value) is not bytes and not is_plain(value):
-                return None
-            if has_long_bin(value):
-                pack = pack_in_pieces
+        count = count_plain(value, self._depth)
+        if count == 0 and has_long_bin(value):
+            pack = pack_in_pieces
+            count = count_plain(value, self._depth, sys.maxsize)
+        if not 0 < count <= self._values and not self._are_few(count):
+            return None
         try:
             body: bytes | Pieces = pack(value)
         except Exception:  # msgpack raises half a dozen kinds; the caller goes the long way, and meets them there
@@ -53,9 +56,11 @@ class PlainEncoder:
         size = len(body)
         if size > _BUFFER_BYTES:  # it would keep the room that the largest one took, and so above
             self._packer = msgpack.Packer(buf_size=256)
-            if type(value) in _CONTAINERS and len(value) > self._items[type(value)]:  # type: ignore[arg-type, index]
-                return None
         return body if size <= self._limit else None
+
+    def _are_few(self, count: int) -> bool:
+        int_keys, values = divmod(count, INT_KEY)
+        return 0 < values <= self._values and int_keys <= self._int_keys
 
 
 def encode(value: object, ends: Mapping[int, object], limits: PeerLimits) -> bytes | Pieces:
@@ -95,14 +100,19 @@ def _find_problem(item: object, path: Path, ends: Mapping[int, object]) -> tuple
 def _references(ends: Mapping[int, object]) -> Callable[[object], object] | None:
     if not ends:
         return None
-    index = {identity: msgpack.ExtType(END_TYPE, bytes([n])) for n, identity in enumerate(ends)}
+    index = {identity: _reference_to(n) for n, identity in enumerate(ends)}
 
     def reference(item: object) -> object:
         if id(item) not in index:
-            raise TypeError(f"a {type(item).__name__} can't be sent")
+            raise TypeError(f"{with_article(type(item))} can't be sent")
         return index[id(item)]
 
     return reference
+
+
+@functools.cache  # msgpack looks at what such an object is made of
+def _reference_to(number: int) -> msgpack.ExtType:
+    return msgpack.ExtType(END_TYPE, bytes([number]))
 
 
 def frame(body: bytes | Pieces, entries: Sequence[tuple[Kind, int]] = ()) -> tuple[bytes, Sequence[bytes | memoryview]]:

@@ -15,10 +15,10 @@ from typing import Any
 
 import msgpack
 
+from chanlink.channels.values import LONG_BYTES
+
 _FEW_VALUES, _BYTES_A_VALUE = 16, 4_096
 """A longer body is looked at value by value while there are few of them, or this many bytes for each."""
-_LONG_BIN_BYTES = 65_536
-"""From this length on a bin is sent from where it is; a shorter one is copied into the message."""
 _LISTS = (list, tuple)
 _BIN32 = struct.Struct(">BI")
 SIZES = {
@@ -84,11 +84,11 @@ def has_long_bin(value: Any) -> bool:
     """Whether a value is a long bin, or a list or map of few items with one in it."""
     kind = type(value)
     if kind is bytes:
-        return len(value) >= _LONG_BIN_BYTES
+        return len(value) >= LONG_BYTES
     items = value.values() if kind is dict else value if kind in _LISTS else ()
     if len(items) <= _FEW_VALUES:
         for item in items:  # much faster than `any`
-            if type(item) is bytes and len(item) >= _LONG_BIN_BYTES:
+            if type(item) is bytes and len(item) >= LONG_BYTES:
                 return True
     return False
 
@@ -105,7 +105,7 @@ def pack_in_pieces(value: Any, **options: Any) -> Pieces:
         items = value
     pieces = []
     for item in items:
-        if type(item) is bytes and len(item) >= _LONG_BIN_BYTES:
+        if type(item) is bytes and len(item) >= LONG_BYTES:
             pieces += [packer.bytes() + _BIN32.pack(0xC6, len(item)), item]
             packer.reset()
         else:

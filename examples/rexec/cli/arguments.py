@@ -10,6 +10,8 @@ from .descriptors import FAILED, complain
 if TYPE_CHECKING:
     import chanlink
 
+LONGEST = 30 * 86_400
+"""Seconds that a `duration` is at most."""
 RAW = argparse.RawDescriptionHelpFormatter
 
 Options = argparse.Namespace
@@ -58,6 +60,17 @@ def seconds(text: str) -> float:
     if not 0 <= value < math.inf:
         raise ValueError
     return value
+
+
+_UNITS = {"": 1, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def duration(text: str) -> float:
+    """A time as people write it (``90``, ``2m``, ``1h``), up to 30 days, in seconds; for `argparse`."""
+    number, unit = text.rstrip("smhd"), text[len(text.rstrip("smhd")) :]
+    if not number.isdecimal() or unit not in _UNITS or (value := int(number[:9]) * _UNITS[unit]) > LONGEST:
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no time up to 30 days: write it as 90, 2m or 1h")
+    return float(value)
 
 
 def identity(options: Options) -> "chanlink.Identity":

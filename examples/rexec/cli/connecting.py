@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import chanlink
 
 NO_TERMINAL = "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
+BY_DAEMON = "the daemon of this machine connects, has the key, and knows the server"
 SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, or a name in ~/.config/chanlink/hosts.toml"
 
 
@@ -31,7 +32,7 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
         default=0.0,
         help="while nobody listens there, try again for this long (default: not at all)",
     )
-    parser.set_defaults(ask=ask_on_terminal)
+    parser.set_defaults(ask=ask_on_terminal, resume=0.0, local=False)
     unknown = parser.add_mutually_exclusive_group()
     unknown.add_argument(
         "--first-use",
@@ -45,8 +46,18 @@ def add_connection(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_local(parser: argparse.ArgumentParser) -> None:
+    """The option ``--local``, of what needs the service of commands alone: such a session is for one service."""
+    parser.add_argument(
+        "--local",
+        action="store_true",
+        help="ADDRESS is a host that the chanlink daemon of this machine knows: it connects, with the key that it has"
+        " for us",
+    )
+
+
 class Destination(NamedTuple):
-    """Where to connect to, as the options and the file of hosts say together."""
+    """Where to connect to, as the options and `chanlink.Host` say together."""
 
     name: str
     """As the user called it."""
@@ -56,22 +67,41 @@ class Destination(NamedTuple):
     peer: "chanlink.PublicKey | str | None"
     """The key that the server has, or a file of keys; None: see known_peers."""
     user: str | None = None
+    local: "chanlink.Local | None" = None
+    """The same for the daemon of this machine, if it is to connect."""
 
 
 def destination(options: Options, name: str) -> Destination:
     """What the options say about the server called ``name``. Raises `chanlink.ConfigError`."""
     import chanlink
 
-    from .hosts import find_host
+    if options.local:
+        return _known_to_daemon(options, name)
+    return destination_of(options, chanlink.Host.find(name))
 
-    host = find_host(name)
+
+def _known_to_daemon(options: Options, name: str) -> Destination:
+    import chanlink
+
+    from ..messages import SERVICE
+
+    for option in ("identity", "peer", "first_use", "accept_new"):
+        if getattr(options, option):
+            raise chanlink.ConfigError(f"--{option.replace('_', '-')} does not go with --local: {BY_DAEMON}")
+    return Destination(name, name, None, None, local=chanlink.Local(name, service=SERVICE))
+
+
+def destination_of(options: Options, host: "chanlink.Host") -> Destination:
+    """What the options say about this server. Raises `chanlink.ConfigError`."""
+    import chanlink
+
     peer = options.peer or host.key
     if isinstance(peer, str) and peer.startswith("ssh-"):
         try:
             peer = chanlink.PublicKey.parse(peer)
         except chanlink.KeyFormatError as exc:
             raise chanlink.KeyFormatError(f"--peer: {exc}; give the line of a .pub file, or its name") from exc
-    return Destination(name, host.address, options.identity or host.identity, peer, host.user)
+    return Destination(host.name, host.address, options.identity or host.identity, peer, host.user)
 
 
 class Disconnected(Exception):
@@ -113,6 +143,11 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
 
     from ..messages import LIMITS
 
+    if where.local is not None:
+        by_daemon = chanlink.connect(where.local, wait=options.wait, limits=LIMITS, resume=options.resume)
+        async with by_daemon as session:
+            yield session
+        return
     identity = our_identity(where)
     peer = where.peer if isinstance(where.peer, chanlink.PublicKey) else None
     trust = chanlink.Trust.load(where.peer) if isinstance(where.peer, str) else None
@@ -120,7 +155,13 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
 
         async def connect(peer: Any, trust: Any) -> chanlink.Session:
             connection = chanlink.connect(
-                where.address, identity=identity, peer=peer, trust=trust, wait=options.wait, limits=LIMITS
+                where.address,
+                identity=identity,
+                peer=peer,
+                trust=trust,
+                wait=options.wait,
+                limits=LIMITS,
+                resume=options.resume,
             )
             return await stack.enter_async_context(connection)
 
@@ -171,52 +212,3 @@ async def ask_on_terminal(question: str) -> bool:
     except OSError as exc:
         raise chanlink.ConfigError(NO_TERMINAL) from exc
     return answer.strip().lower() == b"yes"
-
-
-# --- errors -------------------------------------------------------------------------------------
-
-
-def explain_client(error: Exception, options: Options) -> str | None:
-    """What went wrong between us and the server, and what to do, in one line; None for a defect of ours."""
-    from .explaining import explain
-
-    match error:
-        case Disconnected() if isinstance(error.__cause__, Exception):
-            return _explain_broken(error.__cause__, error.where)
-    return explain(error)
-
-
-def _explain_broken(error: Exception, where: Destination) -> str:
-    """Why there is no connection to the server, or none any more."""
-    import chanlink
-
-    match error:
-        case chanlink.ConnectFailed():
-            start = "" if where.name == where.address else f"{where.name}: "  # the error names the address
-            return f"{start}{error}; check the address, and that rexec serve runs there"
-        case chanlink.UntrustedPeer():
-            return f"{where.name}: {_explain_untrusted(error, where)}"
-        case chanlink.WrongPeer():
-            return f"{where.name}: {error}; check the address, or give the right key with --peer"
-        case chanlink.HandshakeError(code="clock"):
-            return f"{where.name}: {error}"
-        case chanlink.HandshakeError():
-            return f"{where.name}: {error}; check that it is a rexec server"
-        case chanlink.ChannelRefused(code="no-such-service"):
-            return f"{where.name}: the server does not let us do that; its trust file can allow our key more"
-        case chanlink.ChannelFailed(code="server-stopped"):
-            return f"{where.name}: {error.text}"
-        case chanlink.SessionLost(orderly=True):
-            return f"{where.name}: the server closed the connection before we were done; was it stopped?"
-        case chanlink.SessionLost():
-            return f"{where.name}: the connection was lost: {error.cause}"
-    return f"{where.name}: the server gave up: {error}"
-
-
-def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> str:
-    if error.remote:
-        return f"the server does not trust our key; {error.advice}"
-    if error.advice:
-        more = "; or see --first-use" if error.key else ""
-        return f"the server has the key {error.fingerprint}, which we do not trust: {error.advice}{more}"
-    return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"

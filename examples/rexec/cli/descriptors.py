@@ -59,11 +59,15 @@ def refuse_output() -> None:
         sys.stdout = open(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)  # noqa: SIM115 - writing is EBADF
 
 
-def complain(problem: str) -> None:
-    """Say in a line on standard error what is wrong; there may be no standard error."""
+def complain(problem: str, *, raw: bool = False) -> None:
+    """Say in a line on standard error what is wrong; there may be no standard error.
+
+    ``raw``: our terminal is in raw mode, where a line does not end by itself, and something may stand in this one.
+    """
     if sys.stderr is not None:
+        begin, end = ("\r\n", "\r\n") if raw and sys.stderr.isatty() else ("", "\n")
         try:
-            print(f"rexec: {problem}", file=sys.stderr, flush=True)
+            print(f"{begin}rexec: {problem}", file=sys.stderr, flush=True, end=end)
         except OSError:
             _forget(sys.stderr)
 

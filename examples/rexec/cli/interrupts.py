@@ -3,8 +3,8 @@
 The command ``chanlink`` does the same, but not by public names, so both have it.
 """
 
+import _signal as signal  # type: ignore[import-not-found]  # what `signal` is made of: that takes its time
 import os
-import signal
 
 TYPE_CHECKING = False  # type checkers know this name; typing itself takes its time
 if TYPE_CHECKING:
@@ -24,6 +24,14 @@ def let_interrupts_raise() -> None:
     """From now on Ctrl-C is an exception, so that what is begun is undone. If it was ignored, it still is."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Signalled(Exception):
+    """A signal ends us, after what is begun was undone."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
 
 
 def die_of(number: int) -> "NoReturn":

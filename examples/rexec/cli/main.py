@@ -12,11 +12,13 @@ from importlib import import_module
 from typing import Any
 
 from .descriptors import FAILED, ROOM, complain, has_room, refuse_output
-from .interrupts import die_of
+from .interrupts import Signalled, die_of
 from .parsing import parse
 
-COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key")
+COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key", "completion")
 """The modules in `commands`, in the order of ``--help``."""
+NEEDS_ALL = "completion"
+"""The command that looks at the parsers of the others."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,6 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     except KeyboardInterrupt:
         die_of(signal.SIGINT)
+    except Signalled as exc:
+        die_of(exc.number)
     except BrokenPipeError:  # nobody reads what we print
         die_of(signal.SIGPIPE)
     except Exception as exc:
@@ -50,5 +54,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _adders(argv: Sequence[str]) -> Iterator[Callable[[Any], object]]:
     """The functions that add parsers: of one command if it is named, so that it does not pay for the others."""
-    for name in argv[:1] if argv[:1] and argv[0] in COMMANDS else COMMANDS:
+    for name in argv[:1] if argv[:1] and argv[0] in COMMANDS and argv[0] != NEEDS_ALL else COMMANDS:
         yield import_module(f".commands.{name}", __package__).add

@@ -1,8 +1,9 @@
 """Runs the command of ``rexec run``: for ourselves, or for another process that has passed its descriptors."""
 
 import os
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Protocol
 
 from anyio.abc import ByteReceiveStream, ByteSendStream
@@ -14,6 +15,8 @@ from ..pumps import open_standard_input, open_standard_output
 from ..words import Word
 from .arguments import Options
 
+Say = Callable[[str, str], Awaitable[None]]
+"""Called with ``error`` or ``output``, and a text for whoever called."""
 NOT_STARTED = 127
 """The status of a command that can't be started, as in a shell."""
 
@@ -43,17 +46,24 @@ async def run_for(caller: Caller, session: chanlink.Session, options: Options) -
 
     Raises as `client.run`, except that a `StartError` is told to the caller.
     """
+    return await told(caller.say, session, options, partial(_run_here, caller, session, options))
+
+
+async def told(
+    say: Say, session: chanlink.Session, options: Options, run_it: Callable[[], Awaitable[Completed]]
+) -> int:
+    """As `run_for`, for a caller of whom there is only what tells it something; ``run_it`` is not for detached ones."""
     try:
         if options.detach:
             name = await detach(session, words_of(options), options.name or "", **settings_of(options))
-            await caller.say("output", name)
+            await say("output", name)
             return 0
-        done = await _run_here(caller, session, options)
+        done = await run_it()
     except StartError as exc:
-        await caller.say("error", f"{exc.code}: {exc.text}")
+        await say("error", f"{exc.code}: {exc.text}")
         return NOT_STARTED
     if done.note:
-        await caller.say("error", done.note)
+        await say("error", done.note)
     return done.status
 
 

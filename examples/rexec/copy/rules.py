@@ -68,5 +68,13 @@ class _Trusted:
                 self._trust = chanlink.Trust.load(self._path)
             except chanlink.TrustFormatError:
                 self._trust = None
-        grant = None if self._trust is None or peer.key is None else self._trust.check(peer.key)
+        return self._trust is not None and _allows_running(self._trust, peer)
+
+
+def _allows_running(trust: chanlink.Trust, peer: chanlink.Peer) -> bool:
+    """By the line of the peer's key, or of who vouches for it."""
+    if peer.issued is None:
+        grant = None if peer.key is None else trust.check(peer.key)
         return grant is not None and grant.allows(SERVICE)
+    lines = [one for one in trust.issuers.all if one.label == peer.issued.issuer]
+    return any(one.services is None or SERVICE in one.services for one in lines)

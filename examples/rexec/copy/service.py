@@ -37,7 +37,7 @@ Write = Callable[[dict[str, Any]], None]
 
 def copy_service(
     root: str | os.PathLike[str] | None = None, refusal: Refusal | None = None, write: Write | None = None
-) -> Callable[[chanlink.Receiver[object], chanlink.Peer], Coroutine[Any, Any, None]]:
+) -> Callable[[chanlink.Receiver[Any], chanlink.Peer], Coroutine[Any, Any, None]]:
     """Make the service. With ``root``, only what is beneath that folder can be read and written.
 
     ``refusal`` is asked about each copy, and ``write`` gets an entry when one begins and ends, or is refused. Without
@@ -68,7 +68,7 @@ class _Service:
         self._peers: dict[str, _Peer] = {}
         """Those that copy now, by their keys."""
 
-    async def serve(self, requests: chanlink.Receiver[object], peer: chanlink.Peer) -> None:
+    async def serve(self, requests: chanlink.Receiver[Any], peer: chanlink.Peer) -> None:
         """Serve one channel of requests; each copy is in a task of its own."""
         async with anyio.create_task_group() as copies:
             with suppress(chanlink.ChannelBroken, chanlink.DecodeError):

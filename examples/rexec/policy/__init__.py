@@ -4,6 +4,7 @@ A request (`messages.Run`) and the rule of its caller go in; an order comes out,
 words, the environment, the folder, the user, the limits. Or else a `StartError`, with a line that says which rule does
 not allow what. A server without a policy has one with a single rule that allows anything, so there is one way only.
 
-`policy` has the rules and decides, `patterns` says what a pattern of words matches, `file` reads the rules and reads
-them again when the file changes, `users` knows the users of this system, and `order` is what is decided.
+`policy` has the rules and decides, `names` says how rules may call a peer, `patterns` what a pattern of words matches,
+`file` reads the rules and reads them again when the file changes, `users` knows the users of this system, and `order`
+is what is decided.
 """

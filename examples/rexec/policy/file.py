@@ -15,8 +15,9 @@ import chanlink
 from ..limits import checked, read_limit
 from ..logs import logger
 from ..settings_file import read_settings
+from .names import ALL_OF, EVERYBODY, OF_ISSUER, identities, looks_like_key
 from .patterns import REST, REST_WITH_OPTIONS
-from .policy import Policy, Rule, identities, looks_like_key
+from .policy import Policy, Rule
 
 COUNT_MAX = 1_000_000
 FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}")
@@ -87,10 +88,13 @@ class PolicyFile:
         if self._trust is None:
             return
         try:
-            grants = chanlink.Trust.load(self._trust).grants
+            trust = chanlink.Trust.load(self._trust)
         except chanlink.TrustFormatError:
             return  # the listener says so
-        known = {"*"}.union(*(identities(key, grant.name) for key, grant in grants.items()))
+        known = {EVERYBODY}.union(*(identities(key, grant.name) for key, grant in trust.grants.items()))
+        for issuer in trust.issuers.all:
+            known.add(ALL_OF + issuer.label)
+            known.update(f"{principal}@{issuer.label}" for principal in issuer.principals)
         for rule in self.policy.rules:
             for key in rule.keys:
                 if key not in known:
@@ -139,8 +143,7 @@ def _read_rules(table: Mapping[str, Any]) -> list[Rule]:
             if key in named:  # which of the two rules holds?
                 raise _Wrong(f"rules.{rule.name}.keys: {_quoted(key)} stands in rules.{named[key]} too")
             named[key] = rule.name
-    # Rules that name a key come before the one for all others.
-    return sorted(found, key=lambda rule: "*" in rule.keys)
+    return found
 
 
 def _read_rule(name: str, entries: object) -> Rule:
@@ -206,7 +209,7 @@ def _pattern(value: object, place: str) -> tuple[str, ...]:
 def _key(value: object, place: str) -> str:
     """A misspelt key must not be taken for a name that nobody has: its owner would get the rule of "*"."""
     text = _text(value, place)
-    if text == "*" or FINGERPRINT.fullmatch(text):
+    if text == EVERYBODY or FINGERPRINT.fullmatch(text) or OF_ISSUER.fullmatch(text):
         return text
     if text.startswith(("SHA256:", "MD5:")):
         raise _Wrong(f"{place}: {_quoted(text)} is no fingerprint: that is SHA256: and 43 letters, digits, + and /")

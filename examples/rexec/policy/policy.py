@@ -8,6 +8,9 @@ Each table of ``rules`` is a rule; the first that names a key, in the order of t
 no rule names may run nothing. What a rule can say besides ``keys`` stands in `Rule`; without it, everything is
 allowed but what needs more than the server's own rights.
 
+Whom an authority vouches for is called ``PRINCIPAL@ISSUER``; ``*@ISSUER`` stands for all of that issuer whom no rule
+names. What such a peer's credential forbids, it may not do whatever its rule says: see `narrowed`.
+
 Whoever writes a rule wants to allow something *and no more*. So what is not understood is an error and never a grant.
 
 The file is read in `file`, and patterns are explained in `patterns`.
@@ -23,9 +26,10 @@ import chanlink
 from ..limits import lowered
 from ..messages import NO_SUCH_USER, REFUSED, Run, StartError
 from ..words import bytes_of, shell_line, text_of
+from .names import names_of
 from .order import Order
 from .patterns import matches_any, matches_command
-from .users import LOCALE, User, environment_of, look_up
+from .users import LOCALE, User, environment_of, look_up, shell_of
 
 AT_ONCE = 1_000
 HARMLESS = (*LOCALE, "TERM")
@@ -37,7 +41,7 @@ class Rule(NamedTuple):
 
     name: str
     keys: tuple[str, ...]
-    """Fingerprints, whole keys without their comments, names, or ``*``; see `looks_like_key`."""
+    """Fingerprints, whole keys without their comments, names, ``*@ISSUER``, or ``*``; see `names_of`."""
     commands: tuple[tuple[str, ...], ...] | None = None
     """Patterns of commands; None: any."""
     command: tuple[str, ...] | None = None
@@ -63,10 +67,15 @@ class Rule(NamedTuple):
     """How many commands each key may have at once, detached ones included."""
     limits: Mapping[str, int] = {}
     """By the names of `limits.NAMES`; callers may ask for lower ones."""
+    forced: str | None = None
+    """What is run by the shell of its user, whatever is asked for; SSH_ORIGINAL_COMMAND holds that, too. Credentials
+    say so, and no file."""
+    by_credential: bool = False
+    """Whether it has been narrowed by what the caller's credential says."""
 
     @property
     def restricted(self) -> bool:
-        return self.commands is not None or self.command is not None
+        return self.commands is not None or self.command is not None or self.forced is not None
 
     @property
     def allows_terminals(self) -> bool:
@@ -89,11 +98,11 @@ class Policy:
         return cls([Rule("anything", ("*",))])
 
     def rule_for(self, peer: chanlink.Peer) -> Rule:
-        """Raises `StartError` if there is none."""
-        names = {"*"} | identities(peer.key, peer.name)
-        for rule in self.rules:
-            if names & set(rule.keys):
-                return rule
+        """As it holds for this peer. Raises `StartError` if there is none."""
+        for names in names_of(peer):
+            for rule in self.rules:
+                if names & set(rule.keys):
+                    return narrowed(rule, peer)
         raise StartError(REFUSED, "no rule of the server's policy names this key")
 
     def decide(self, run: Run, rule: Rule) -> Order:
@@ -101,18 +110,26 @@ class Policy:
         try:
             return _decide(run, rule)
         except _Refused as exc:
-            raise StartError(REFUSED, f"the rule {rule.name} of the server's policy {exc}") from None
+            beside = ", with the caller's credential," if rule.by_credential else ""
+            raise StartError(REFUSED, f"the rule {rule.name} of the server's policy{beside} {exc}") from None
 
 
-def looks_like_key(name: str) -> bool:
-    """Whether this can't be a name: the comment of one key must not pass for another key, or for all of them."""
-    return name == "*" or name.startswith(("SHA256:", "MD5:", "ssh-", "ecdsa-", "sk-", "AAAA"))
+def narrowed(rule: Rule, peer: chanlink.Peer) -> Rule:
+    """The rule with what the peer's credential forbids. Raises `StartError` if nothing is left.
 
-
-def identities(key: chanlink.PublicKey | None, name: str) -> set[str]:
-    """How a rule may call a key that has this name in the trust file."""
-    names = set() if looks_like_key(name) else {name}
-    return names if key is None else names | {key.fingerprint, " ".join(str(key).split()[:2])}
+    As sshd does: the command that a credential forces is run in place of any other, and terminals need ``permit-pty``.
+    """
+    if peer.issued is None:
+        return rule
+    credential = peer.issued.credential
+    terminals = rule.allows_terminals and credential.permits_terminals
+    rule = rule._replace(pty=terminals, by_credential=True)
+    if credential.force_command is None:
+        return rule
+    if rule.command is not None:  # to run one of them would be what the other one forbids
+        text = f"the rule {rule.name} of the server's policy forces one command, and the caller's credential another"
+        raise StartError(REFUSED, text)
+    return rule._replace(forced=credential.force_command, detach=False, copy=False)
 
 
 class _Refused(Exception):
@@ -123,7 +140,6 @@ class _Refused(Exception):
 
 
 def _decide(run: Run, rule: Rule) -> Order:
-    argv = _command(run, rule)
     if run.terminal is not None and not rule.allows_terminals:
         raise _Refused("allows no terminal")
     if run.detach is not None and not rule.detach:
@@ -136,24 +152,29 @@ def _decide(run: Run, rule: Rule) -> Order:
     except ValueError as exc:
         raise _Refused(f"does not allow that: {exc}") from None
     user = _user(run, rule)
+    argv = _command(run, rule, user)
     environment = environment_of(user) | run.environment
     environment |= {bytes_of(name): bytes_of(text) for name, text in rule.variables.items()}
-    if rule.command is not None:
-        environment[b"REXEC_ORIGINAL_COMMAND"] = bytes_of(shlex.join(map(text_of, run.argv)))
+    original = bytes_of(shlex.join(map(text_of, run.argv)))
+    if rule.command is not None or rule.forced is not None:
+        environment[b"REXEC_ORIGINAL_COMMAND"] = original
+    if rule.forced is not None:
+        environment[b"SSH_ORIGINAL_COMMAND"] = original
     directory = _directory(run, rule)
     if directory is None and user is not None:
         directory = os.fsencode(user.home if os.path.isdir(user.home) else "/")
     return Order(argv, environment, directory, user, limits, run.terminal)
 
 
-def _command(run: Run, rule: Rule) -> list[bytes]:
+def _command(run: Run, rule: Rule, user: User | None) -> list[bytes]:
     if rule.command is not None:
         return list(map(bytes_of, rule.command))
+    argv = run.argv if rule.forced is None else [bytes_of(shell_of(user)), b"-c", bytes_of(rule.forced)]
     if rule.commands is not None:
-        words = list(map(text_of, run.argv))
+        words = list(map(text_of, argv))
         if not any(matches_command(words, pattern) for pattern in rule.commands):
-            raise _Refused(f"does not allow this command: {shell_line(run.argv)}")
-    return run.argv
+            raise _Refused(f"does not allow this command: {shell_line(argv)}")
+    return argv
 
 
 def _may_set(rule: Rule, name: str, value: bytes) -> bool:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .patterns import matches_any
 
 PATH = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+SHELL = "/bin/sh"
 LOCALE = ("LANG", "LC_*", "TZ")
 """What commands of other users get of the server's own environment."""
 
@@ -27,7 +28,17 @@ class User(NamedTuple):
 def look_up(name: str) -> User:
     """Raises `KeyError` if there is no such user."""
     entry = pwd.getpwnam(name)
-    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, entry.pw_dir or "/", entry.pw_shell or SHELL)
+
+
+def shell_of(user: User | None) -> str:
+    """The login shell, which is what sshd runs a command by; of the server's own user (None), too."""
+    if user is not None:
+        return user.shell
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_shell or SHELL
+    except KeyError:  # a user without a name, as containers have them
+        return SHELL
 
 
 def environment_of(user: User | None) -> dict[bytes, bytes]:

@@ -23,9 +23,9 @@ import chanlink
 
 from ..logs import logger
 from ..messages import CANNOT_START, Run, StartError
-from ..peers import entries_about
+from ..peers import entries_about, vouched_by
 from ..settings_file import expanded
-from ..words import beginning, shell_line, text_of
+from ..words import beginning, one_line, shell_line, text_of
 
 PATIENCE = 5.0
 """Seconds for which a line waits for the reader of a pipe."""
@@ -99,7 +99,7 @@ class Account:
         self._number = number
         self._began = time.monotonic()
         self._run = run
-        self._who = f"{peer.name} from {peer.address or 'here'}"
+        self._who = f"{peer.name} from {peer.address or 'here'}{vouched_by(peer)}"
         self._peer = {"id": number, **entries_about(peer)}
 
     def refused(self, error: StartError) -> None:
@@ -112,12 +112,15 @@ class Account:
         except OSError as exc:
             _log(exc)
 
-    async def started(self, rule: str) -> None:
-        """Note that it is about to start. Raises `StartError` when that can't be written down."""
-        logger.info("%s: #%d starts: %s", self._who, self._number, shell_line(self._run.argv))
+    async def started(self, rule: str, forced: str | None = None) -> None:
+        """Note that it is about to start, or what its credential forces in its place. Raises `StartError` when that
+        can't be written down."""
+        in_its_place = "" if forced is None else one_line(f"; in its place: {forced}")
+        logger.info("%s: #%d starts: %s%s", self._who, self._number, shell_line(self._run.argv), in_its_place)
         asked = {"command": list(map(text_of, self._run.argv))} | self._asked()
+        entries = asked | {"rule": rule} | ({} if forced is None else {"forced": forced})
         try:
-            await self._audit.write_patiently(self._line("start", asked | {"rule": rule}))
+            await self._audit.write_patiently(self._line("start", entries))
         except OSError as exc:
             _log(exc)
             raise StartError(CANNOT_START, "the server can't write its audit file") from None

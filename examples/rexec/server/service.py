@@ -1,7 +1,8 @@
 """The service: executes what trusted peers ask for.
 
     async with service() as rexec:
-        await chanlink.serve({SERVICE: rexec}, "tcp://127.0.0.1:9323", trust=...)
+        services = {SERVICE: chanlink.service(rexec, enforces=ENFORCES)}
+        await chanlink.serve(services, "tcp://127.0.0.1:9323", trust=...)
 
 Without a policy, whoever may use it may run anything that this process may run.
 
@@ -50,7 +51,10 @@ from .detached import Detached, Table
 from .process import GRACE, GuardLost, Process
 from .starter import Starter
 
-__all__ = ["SERVICE", "Handler", "Service", "service"]
+__all__ = ["ENFORCES", "SERVICE", "Handler", "Service", "service"]
+
+ENFORCES = ("force-command",)
+"""The restrictions of credentials that it sees to; copies see to none."""
 
 Handler = Callable[[chanlink.Receiver[Any], chanlink.Peer], Awaitable[None]]
 
@@ -157,6 +161,12 @@ class Service:
 
     async def _act(self, request: Request, peer: chanlink.Peer) -> dict[str, Any]:
         owner = owner_of(peer)
+        if (
+            not isinstance(request, Run)
+            and peer.issued is not None
+            and peer.issued.credential.force_command is not None
+        ):
+            raise StartError(REFUSED, "the caller's credential allows to run its one command, and nothing else")
         match request:
             case Run(streams=None):
                 entry: Detached = await self._background.start(self._run_detached, request, peer, owner)
@@ -242,7 +252,7 @@ class Service:
                 del self._running[owner]
 
     async def _start(self, order: Order, rule: Rule, account: Account, *, no_input: bool = False) -> Process:
-        await account.started(rule.name)
+        await account.started(rule.name, rule.forced)
         try:
             return await self._starter.start(order, no_input=no_input)
         except StartError as exc:

@@ -8,15 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import msgpack
 
 import chanlink
-from tests.bench.meter import Meter
-from tests.bench.payload import TINY, large_message, message, pour
+from tests.bench.meter import Meter, Missing
+from tests.bench.payload import DATA, TINY, large_message, message, pour
 
 from .services import SERVICES
 
 MANY = chanlink.Limits(
-    open_channels=1_000_000, unaccepted=1_000, unauthenticated=10_000, sessions=10_000, sessions_per_key=10_000
+    open_channels=1_000_000,
+    unaccepted=1_000,
+    unauthenticated=10_000,
+    sessions=20_000,
+    sessions_per_key=20_000,
+    handshake=60,
 )
 Where = dict[str, Any]
 PATIENCE = 2.0
@@ -42,7 +48,8 @@ async def serve(folder: Path) -> AsyncIterator[Where]:
 def connect(where: Where, over: str = "tcp") -> AbstractAsyncContextManager[chanlink.Session]:
     address = where["unix"] if over == "unix" else f"tcp://{where['host']}:{where['port']}"
     key = chanlink.PublicKey.parse(where["key"])
-    return chanlink.connect(address, identity=chanlink.Identity.load(where["identity"]), peer=key, limits=MANY)
+    identity = chanlink.Identity.load(where["identity"])
+    return chanlink.connect(address, identity=identity, peer=key, limits=MANY, timeout=MANY.handshake)
 
 
 # --- one way ------------------------------------------------------------------------------------
@@ -71,6 +78,32 @@ async def one_way(
                 sender.close()
             for sender in senders:
                 await sender.flush()
+
+
+async def data(where: Where, meter: Meter, *, count: int, shape: str, with_msgpack_of: str = "") -> None:
+    """The same data again and again; finds the processor time of each, and what msgpack takes more of another shape."""
+    value = DATA[shape]
+    async with connect(where) as session, await session.open("count-many") as sender:
+        with meter.over(count):
+            for _ in range(count):
+                await sender.send(value)
+            sender.close()
+            await sender.flush()
+    if meter.cpu is None:
+        raise Missing("measuring processor time needs Linux")
+    more = msgpack_time(DATA[with_msgpack_of]) - msgpack_time(value) if with_msgpack_of else 0.0
+    meter.found(meter.cpu / meter.count * 1e6 + more)
+
+
+def msgpack_time(value: object) -> float:
+    """What msgpack takes to pack and unpack a value, in microseconds: the best of some."""
+    pack, unpack, times = msgpack.Packer().pack, msgpack.unpackb, []
+    for _ in range(20):
+        began = time.process_time()
+        for _ in range(500):
+            unpack(pack(value))
+        times.append((time.process_time() - began) / 500 * 1e6)
+    return min(times)
 
 
 async def large(where: Where, meter: Meter, *, count: int, size: int) -> None:
@@ -155,6 +188,7 @@ async def connections(where: Where, meter: Meter, *, count: int) -> None:
 
 WORKS = {
     "one_way": one_way,
+    "data": data,
     "large": large,
     "byte_stream": byte_stream,
     "round_trip": round_trip,

@@ -42,12 +42,12 @@ async def channels(where: Where, meter: Meter, *, count: int, cycles: int) -> No
     series = []
     async with connect(where) as session, await session.open("keep") as keeper:
         kept: list[chanlink.Sender[Any]] = []
-        await _open_and_close(session, meter, cycles)
+        await open_and_close(session, meter, cycles)
         first = meter.both_memories()
         for step in steps(count):
             await _open_idle(keeper, kept, step - len(kept))
             client, server = (used - before for used, before in zip(meter.both_memories(), first, strict=True))
-            took = await _open_and_close(session, meter, cycles)
+            took = await open_and_close(session, meter, cycles)
             series.append((step, took, client / KIB / step, server / KIB / step))
         for sender in kept:
             sender.close()
@@ -64,7 +64,7 @@ async def _open_idle(keeper: chanlink.Sender[Any], kept: list[chanlink.Sender[An
     await keeper.flush()
 
 
-async def _open_and_close(session: chanlink.Session, meter: Meter, count: int) -> float:
+async def open_and_close(session: chanlink.Session, meter: Meter, count: int) -> float:
     """Microseconds of processor time of both ends for each: open, one message, close. Garbage collection is in it."""
     gc.collect()
     with meter.over(count):

@@ -2,11 +2,64 @@
 
 from tests.bench.harness import Row
 
-from . import bulk, commands, copies, crowded, handshakes, mixed, one_way, pipes, round_trip, seam, slow_link, traps
+from . import (
+    blocking,
+    broadcasts,
+    bulk,
+    calls,
+    capacity,
+    commands,
+    connects,
+    copies,
+    crowded,
+    directories,
+    first_answer,
+    handed,
+    handshakes,
+    instruments,
+    mixed,
+    nested_data,
+    one_way,
+    pipes,
+    queue_store,
+    queues,
+    resumable,
+    round_trip,
+    seam,
+    slow_link,
+    traps,
+    typed,
+)
 
-WORKS = (commands, copies, bulk, one_way, round_trip, seam, mixed, slow_link, crowded, pipes, handshakes, traps)
+WORKS = (
+    commands,
+    copies,
+    bulk,
+    one_way,
+    nested_data,
+    typed,
+    round_trip,
+    calls,
+    broadcasts,
+    queues,
+    instruments,
+    blocking,
+    seam,
+    resumable,
+    mixed,
+    slow_link,
+    crowded,
+    pipes,
+    queue_store,
+    directories,
+    first_answer,
+    handshakes,
+    connects,
+    handed,
+    traps,
+)
 
 
 def all_rows() -> list[Row]:
-    """Every row of the table, in its order."""
-    return [row for work in WORKS for row in work.rows()]
+    """Every row, in the order of the tables."""
+    return [row for work in (*WORKS, capacity) for row in work.rows()]

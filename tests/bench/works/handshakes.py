@@ -9,14 +9,21 @@ import asyncio
 import ssl
 import time
 from pathlib import Path
+from struct import pack
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import anyio
 
-from chanlink import Identity, Limits
-from chanlink.security.handshake import handshake_as_client, handshake_as_server
+from chanlink import Identity, Limits, Trust
+from chanlink.security.handshake import handshake_as_client
+from chanlink.security.handshake_server import handshake_as_server
 from chanlink.security.keys.certificate import Role
+from chanlink.security.keys.credential import Credential
+from chanlink.security.keys.issuers import Issuer, Issuers
+from chanlink.security.keys.krl import Krl
+from chanlink.security.keys.presented import Presented
+from chanlink.security.keys.revocations import Revocations
 from chanlink.security.keys.trust import Grant
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
@@ -28,8 +35,11 @@ from tests.bench.harness import Row
 from tests.bench.meter import Missing
 from tests.bench.results import Goal
 from tests.bench.units import figure
+from tests.security.keys.credentials import CA
+from tests.security.keys.lists import KRL_HEAD, certificates_of, serials
 
 COUNT = 300
+REVOKED = 100_000
 A_SECOND = figure("a second", less_is_better=False)
 
 
@@ -55,10 +65,19 @@ def rows() -> list[Row]:
             (Goal("<=", 0.8),),
             repeats=5,
         ),
+        Row(
+            "credential",
+            "processor time for a credential of an authority: read, verified, admitted",
+            figure("ms"),
+            _credential,
+            {},
+            (Goal("<=", 0.3),),
+            repeats=5,
+        ),
     ]
 
 
-def _anybody(key: Any) -> Grant:
+def _anybody(presented: Presented) -> Grant:
     return Grant("", None)
 
 
@@ -124,6 +143,19 @@ async def _server_share() -> float:
     return spent / COUNT * 1_000
 
 
+def _credential() -> float:
+    """What a handshake costs more whose client shows one, with a revocation list of a hundred thousand numbers."""
+    ca, client = CA(), Identity.generate().public_key
+    blob = ca.issue(client, source_address="10.0.0.0/8,fd00::/8").blob
+    trust = Trust({}, issuers=Issuers([Issuer("org", ca.key, ("alice",), None, "")]))
+    numbers = pack(f">{REVOKED}Q", *range(10, 10 + 3 * REVOKED, 3))
+    revocations = Revocations(Krl.parse(KRL_HEAD + certificates_of(ca.key.blob, serials(numbers))))
+    began = time.process_time()
+    for _ in range(COUNT):
+        trust.admit(Presented(client, Credential.parse(blob), None, "10.1.2.3"), 0, revocations)
+    return (time.process_time() - began) / COUNT * 1_000
+
+
 class _wait:
     """Hands what a coroutine waits for to the event loop."""
 
@@ -136,7 +168,7 @@ class _wait:
 
 async def _tls() -> float:
     with TemporaryDirectory() as name:
-        contexts = _contexts(Path(name))
+        ours, theirs = contexts(Path(name))
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readexactly(1)
@@ -144,11 +176,11 @@ async def _tls() -> float:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=contexts[0])
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
     port = server.sockets[0].getsockname()[1]
     began = time.perf_counter()
     for _ in range(COUNT):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=contexts[1], server_hostname="localhost")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=theirs, server_hostname="localhost")
         writer.write(b"x")
         await reader.readexactly(1)
         writer.close()
@@ -179,7 +211,7 @@ async def _ssh() -> float:
     return count / took
 
 
-def _contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+def contexts(folder: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
     """Of a server and a client that both want the other's certificate."""
     for who in ("server", "client"):
         certificates.write(folder / f"{who}.pem", certificates.ed25519(who))

@@ -12,9 +12,10 @@ from chanlink import AddressError, ByteStream, ChannelFailed, ChannelRefused
 from chanlink.command.actions import forwarding
 from chanlink.command.actions.forwarding import Forwarder, forwarder, give_up, join, parse_target, service_of
 from chanlink.command.problems import Usage
-from chanlink.testing import session_pair
+from chanlink.testing import session_over, session_pair
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE, until
+from tests.vouched import issued
 
 pytestmark = pytest.mark.anyio
 TARGET = parse_target("tcp://127.0.0.1:80")
@@ -135,3 +136,30 @@ async def test_without_a_session_a_connection_waits_for_one_and_then_is_reset(mo
 async def echo(stream: ByteStream, peer: chanlink.Peer) -> None:
     async for data in stream:
         await stream.send(data)
+
+
+@pytest.mark.parametrize(
+    ("options", "extensions", "code"),
+    [
+        ((), ("permit-port-forwarding",), "connect-failed"),  # nobody listens there: it has tried
+        ((), ("permit-pty",), "not-permitted"),
+        (("force-command",), ("permit-port-forwarding",), "no-such-service"),
+    ],
+)
+async def test_a_credential_has_to_permit_forwarding(
+    options: tuple[str, ...], extensions: tuple[str, ...], code: str
+) -> None:
+    by = issued(*options, extensions=extensions)
+    peer = chanlink.Peer(by.credential.key, "alice@example", "192.0.2.7:1", issued=by)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        target = parse_target("tcp://{}:{}".format(*listener.getsockname()))
+    one, two = chanlink.byte_pipe()
+    services = {service_of(target): forwarder(target)}
+    with anyio.fail_after(PATIENCE):
+        server = session_over(two, client_side=False, peer=peer, services=services)
+        async with session_over(one, client_side=True) as client, server:
+            stream = await client.open_stream(service_of(target))
+            reason = await stream.wait_closed()
+            assert isinstance(reason, ChannelRefused)
+            assert reason.code == code
+            stream.close()

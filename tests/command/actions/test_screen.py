@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from chanlink.command.actions.screen import identity_of, report
+from chanlink.command.actions.screen import STILL, Still, identity_of, report
 
 
 def test_a_report_is_not_believed() -> None:
@@ -59,3 +59,27 @@ def test_a_rate_is_shown_of_sessions_that_were_there_before() -> None:
 
 def test_lines_are_cut_to_the_width() -> None:
     assert all(len(line) <= 10 for line in report([session()], {}, 0, width=10, everything=True))
+
+
+def test_a_channel_in_which_nothing_goes_on_says_for_how_long() -> None:
+    still = Still()
+    waiting = session(channels=[channel(waits=["credit"], sent=5)])
+    assert still.look([waiting], 100.0) == {(identity_of(waiting), 1.0): 0.0}
+    seconds = still.look([waiting], 100.0 + STILL)
+    assert "for 5 s" in report([waiting], {}, 0, width=None, everything=False, still=seconds)[4]
+    waiting["channels"][0]["sent"] = 6
+    seconds = still.look([waiting], 110.0)
+    assert "for" not in report([waiting], {}, 0, width=None, everything=False, still=seconds)[4].replace(
+        "for alice", ""
+    )
+    assert still.look([session(channels=[channel()])], 120.0) == {}
+
+
+def test_who_holds_a_channel_is_shown_if_it_is_told() -> None:
+    head = {"process": 1, "tasks": [{"id": 7, "name": "worker", "place": "app.py:3 in work"}, {"id": "x"}, 5]}
+    told = [head, session(channels=[channel(waits=["credit"], held_by=[7, 8, "y"])])]
+    lines = report(told, {}, 0, width=None, everything=False)
+    assert lines[0] == "1 session"
+    assert lines[4].endswith("held by worker at app.py:3 in work")
+    for nonsense in ({"tasks": 3}, {"tasks": [None]}, {}):
+        report([nonsense, *told[1:]], {}, 0, width=None, everything=False)

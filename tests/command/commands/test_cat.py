@@ -80,8 +80,9 @@ def test_cat_talks_line_by_line_over_sockets_and_pipes(keys: Keys) -> None:
 
 def test_what_has_arrived_is_written_however_long_it_takes_after_the_client_has_gone(keys: Keys) -> None:
     program = (
-        "import sys, functools, chanlink.session.listening as e; from chanlink.command import main;"
-        "e.Limits = functools.partial(e.Limits, close=0.05); sys.exit(main())"  # what services have left then
+        "import sys, dataclasses, chanlink.session.listening as e; from chanlink.command import main;"
+        "closing = [('close', float, 0.05)]; bases = (e.Limits,);"  # what services have left then
+        "e.Limits = dataclasses.make_dataclass('Limits', closing, bases=bases, frozen=True); sys.exit(main())"
     )
     command = [sys.executable, "-c", program]
     data = os.urandom(90_000)  # more than a pipe holds, and so little that the client need not wait

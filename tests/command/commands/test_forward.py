@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from tests.command.calls import ANYWHERE, MIB, PATIENCE, Keys, assert_one_line, free_port, run, serving, start
+from tests.command.calls import ANYWHERE, MIB, PATIENCE, Keys, assert_one_line, run, serving, start
+from tests.ports import free_port
 
 pytestmark = pytest.mark.slow
 

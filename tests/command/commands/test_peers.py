@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 from chanlink import Identity, KnownPeers, Trust
-from chanlink.transport.address import parse_address
 from tests.command.calls import Call, assert_one_line, mode_of
 
 ALICE, BOB = (Identity.generate(name).public_key for name in ("alice", "bob"))
@@ -34,7 +33,7 @@ def test_known_peers_are_added_found_and_removed(call: Call, tmp_path: Path) -> 
     assert call("peers", "add", "tcp://Build", ALICE).status == 0
     assert call("peers", "add", "unix:/run/x", BOB, "--name", "the socket").status == 0
     known = KnownPeers.load()
-    assert (grant := known.find(parse_address("tcp://build:9323"), ALICE)) is not None
+    assert (grant := known.find("tcp://build:9323", ALICE)) is not None
     assert grant.name == "alice"
     listed = json.loads(call("peers", "list", "--json").out)
     assert [one["addresses"] for one in listed] == [["[build]:9323"], ["unix:/run/x"]]
@@ -42,6 +41,18 @@ def test_known_peers_are_added_found_and_removed(call: Call, tmp_path: Path) -> 
     assert_one_line(call("peers", "add", "tcp://build", BOB), "another key", "peers remove tcp://build")
     assert call("peers", "remove", "tcp://build", "the socket").status == 0
     assert json.loads(call("peers", "list", "--json").out) == []
+
+
+def test_servers_share_a_name_by_the_line_that_is_advised(call: Call) -> None:
+    assert call("peers", "add", "chanlink://web", ALICE).status == 0
+    refused = call("peers", "add", "chanlink://web", BOB)
+    assert_one_line(refused, "another key", "if servers share the name, add a line: chanlink://web")
+    known = KnownPeers.load()
+    with open(known.path, "a") as file:
+        file.write(refused.err.partition("add a line: ")[2])
+    known = KnownPeers.load()
+    for key in (ALICE, BOB):
+        assert known.find("chanlink://web", key) is not None
 
 
 def test_a_revoked_server_key_is_refused_everywhere(call: Call, tmp_path: Path) -> None:

@@ -28,6 +28,8 @@ def test_top_shows_who_waits_for_whom(keys: Keys, server: str) -> None:
     (session,) = json.loads(line)["sessions"]
     assert session["key"] == Identity.load(keys.home / "client").public_key.fingerprint
     assert {one["service"] for one in session["channels"]} == {"chanlink.top", None}
+    out, _ = run(keys.home, "top", "--once", "--all", "--tasks", *keys.client, server)
+    assert "held by chanlink.top at " in out
 
 
 def test_the_trust_file_says_who_may_look(keys: Keys) -> None:

@@ -162,7 +162,7 @@ class TestNames:
         hosts.write_text(f'[web1]\naddress = "{user.server.address}"\nkey = "{KEY}"\n')
         assert_one_line(user.run("web1", "--", "true"), "web1: ", fingerprint(user.server))
         hosts.write_text("[web1]\nadress = 3\n")
-        assert_one_line(user.run("web1", "--", "true"), "hosts.toml: 'web1': 'adress' is not known")
+        assert_one_line(user.run("web1", "--", "true"), "hosts.toml:2: 'web1': 'adress' is not known")
 
     def test_the_user_of_a_name_is_asked_for(self, user: User) -> None:
         (user.config / "hosts.toml").write_text(

@@ -22,11 +22,24 @@ def test_what_follows_the_first_two_dashes_are_the_words_of_the_command() -> Non
     assert (options.address, options.no_stdin, options.words) == ("tcp://x", True, ["ls", "--", "-n"])
 
 
+def test_with_a_shell_all_that_follows_the_address_is_the_command_as_with_ssh() -> None:
+    """What rsync and git write."""
+    options = parse(
+        ["run", "--shell", "-n", "build", "rsync", "--server", "-vlogDtpre.iLsfxCIvu", ".", "/x"], [add_run]
+    )
+    assert (options.address, options.no_stdin) == ("build", True)
+    assert options.words == ["rsync", "--server", "-vlogDtpre.iLsfxCIvu", ".", "/x"]
+    assert parse(["run", "--shell", "build", "git-upload-pack '/x y'"], [add_run]).words == ["git-upload-pack '/x y'"]
+    assert parse(["run", "build", "--shell", "--", "ls", "--", "x"], [add_run]).words == ["ls", "--", "x"]
+
+
 def test_mistakes_say_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
     assert "write -- before the command: rexec run [OPTION]... ADDRESS -- ls -l" in mistake(
         "run", "tcp://x", "ls", "-l", capsys=capsys
     )
     assert "no command is given; write it after --" in mistake("run", "tcp://x", capsys=capsys)
+    assert "no command is given; write it after --" in mistake("run", "tcp://x", "--shell", capsys=capsys)
+    assert "no command is given; write it after --" in mistake("run", "--shell", "tcp://x", capsys=capsys)
     assert "only run takes a command" in mistake("ps", "tcp://x", "--", "ls", capsys=capsys)
     assert "unrecognized arguments: --nosuch;" in mistake("ps", "--nosuch", "tcp://x", "more", capsys=capsys)
 

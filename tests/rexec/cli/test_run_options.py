@@ -3,7 +3,7 @@
 import pytest
 
 from examples.rexec.cli.parsing import parse
-from examples.rexec.cli.run_options import IDLE, add_run, check
+from examples.rexec.cli.run_options import IDLE, RESUME, add_run, check
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from examples.rexec.cli.run_options import IDLE, add_run, check
         (["--name", "x"], "--name is for --detach"),
         (["--progress", "--share"], "--progress and --share exclude each other"),
         (["-t", "-n"], "-t and -n exclude each other"),
+        (["--resume", "5m", "--share"], "--resume and --share exclude each other"),
         (["-t", "--detach"], "-t and --detach exclude each other"),
     ],
 )
@@ -35,3 +36,19 @@ def test_what_is_none_is_a_mistake(words: list[str], capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit):
         parse(["run", *words, "tcp://x", "--", "true"], [add_run])
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ([], 0.0),
+        (["-t"], RESUME),
+        (["-t", "--resume", "0"], 0.0),
+        (["--resume", "5m"], 300.0),
+        (["-t", "--share"], 0.0),
+    ],
+)
+def test_with_a_terminal_a_session_may_come_back_without_being_asked_for(words: list[str], seconds: float) -> None:
+    options = parse(["run", *words, "tcp://x", "--", "true"], [add_run])
+    check(options)
+    assert options.resume == seconds

@@ -61,8 +61,8 @@ class TestPty:
         assert b"24 80\r\n" in done.stdout
         assert done.stdout.endswith(b"no newlineover\r\n")
 
-    def test_a_lost_connection_ends_what_runs_there(self, server: Server) -> None:
-        with screen(on_terminal(server, *SHELL)) as terminal:
+    def test_a_lost_connection_ends_what_runs_there_if_it_may_not_come_back(self, server: Server) -> None:
+        with screen(server.command(*SHELL, options=["-t", "--resume", "0"])) as terminal:
             terminal.until("[$#] ")
             terminal.type("sleep 1000 & echo id $! $$; trap '' HUP; sleep 2000\n")
             found = terminal.until(r"id (\d+) (\d+)")
@@ -86,6 +86,16 @@ class TestRawMode:
 
     def test_when_the_server_is_killed(self, tmp_path: Path) -> None:
         with serving(tmp_path) as server, screen(on_terminal(server, *SHELL)) as terminal:
+            before = terminal.mode()
+            terminal.until("[$#] ")
+            server.stop(signal.SIGKILL)
+            terminal.until("no connection")  # it may come again
+            terminal.type("~.")
+            assert terminal.wait() == -signal.SIGINT
+            assert terminal.mode() == before
+
+    def test_when_the_server_is_killed_and_is_not_waited_for(self, tmp_path: Path) -> None:
+        with serving(tmp_path) as server, screen(server.command(*SHELL, options=["-t", "--resume", "0"])) as terminal:
             before = terminal.mode()
             terminal.until("[$#] ")
             server.stop(signal.SIGKILL)

@@ -26,7 +26,7 @@ from tests.leaks import Leaks
 from tests.patience import PATIENCE, until
 from tests.rexec.copy.trees import LARGE, MIB, server, way
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks"), pytest.mark.without_sockets]
 
 ENDLESS = 2**42
 """A file of this many bytes, which takes no room, is hashed for an hour."""

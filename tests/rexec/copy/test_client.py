@@ -36,6 +36,7 @@ from tests.rexec.copy.trees import (
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.without_sockets
 class TestCopies:
     @all_ways
     async def test_a_folder_arrives_with_its_content_modes_times_and_links(self, name: str, tmp_path: Path) -> None:
@@ -176,6 +177,7 @@ class TestCopies:
         assert names(tmp_path / "theirs") == []
 
 
+@pytest.mark.without_sockets
 class TestResuming:
     @all_ways
     async def test_a_part_that_is_right_is_gone_on_with(self, name: str, tmp_path: Path) -> None:

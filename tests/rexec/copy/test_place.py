@@ -13,7 +13,7 @@ from examples.rexec.copy.service import copy_service
 from tests.rexec.copy.test_receiving import assert_nothing_outside
 from tests.rexec.copy.trees import names, server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks"), pytest.mark.without_sockets]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from examples.rexec.messages import BadMessage
 from tests.patience import PATIENCE
 from tests.rexec.copy.trees import LARGE, names, part_of
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks"), pytest.mark.without_sockets]
 
 META = {"mode": 0o644, "mtime": 0}
 FOLDER = {"folder": b"x", **META}

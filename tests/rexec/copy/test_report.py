@@ -8,7 +8,7 @@ import chanlink
 from examples.rexec.copy.report import Remark, Report
 from examples.rexec.words import LINE_MAX
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 
 async def told(reports: chanlink.Receiver[Any]) -> list[Any]:

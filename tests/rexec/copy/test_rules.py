@@ -10,6 +10,7 @@ from examples.rexec.copy import rules
 from examples.rexec.copy.rules import may_copy
 from examples.rexec.policy.policy import Policy, Rule
 from tests.rexec.servers import until
+from tests.vouched import vouched
 
 
 @pytest.mark.parametrize(
@@ -47,3 +48,21 @@ def test_the_trust_file_is_not_read_for_each_copy(tmp_path: Path, monkeypatch: p
     file.write_text("nonsense\n")
     seen = len(loads)
     until(lambda: refusal(peer, True, 1) is not None and len(loads) > seen)
+
+
+@pytest.mark.parametrize(
+    ("lines", "may"),
+    [
+        (['issuer="example",principals="alice"'], True),
+        (['issuer="example",principals="alice",services="rexec,copy"'], True),
+        (['issuer="example",principals="alice",services="copy"'], False),
+        (['issuer="other",principals="alice"'], False),
+        (['issuer="other",principals="alice"', 'issuer="example",principals="bob",services="copy"'], False),
+    ],
+)
+def test_without_a_root_whom_an_authority_vouches_for_needs_its_line_to_run_commands(
+    lines: list[str], may: bool, tmp_path: Path
+) -> None:
+    ca = chanlink.Identity.generate("ca").public_key
+    (file := tmp_path / "trust").write_text("".join(f"cert-authority,{line} {ca}\n" for line in lines))
+    assert (may_copy(None, trust=str(file))(vouched(), True, 1) is None) == may

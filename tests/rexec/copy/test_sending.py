@@ -10,7 +10,7 @@ import chanlink
 from examples.rexec.copy import messages as copying
 from tests.rexec.copy.trees import LARGE, server
 
-pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks")]
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("no_leaks"), pytest.mark.without_sockets]
 
 
 class TestAnswers:

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from chanlink import Peer
 from examples.rexec.policy import file as policy_file
 from examples.rexec.policy.policy import Policy, Rule
+from tests.vouched import issued
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ1q8n9Zc1oqUVVoG0rXwTnCJv0h2Ju9p1cTzV0vHbqA"
 PRINT = "SHA256:" + "aB0+/" * 8 + "xyz"
@@ -51,7 +53,7 @@ BAD = [
     (f"[rules.x]\nkeys = ['{KEY[:-1]}']", "rules.x.keys[0]:"),
     (f"[rules.x]\nkeys = ['{KEY.split()[1]}']", "rules.x.keys[0]:"),
     ("[rules.x]\nkeys = ['ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAgQ']", "rules.x.keys[0]:"),
-    ("[rules.x]\nkeys = ['*@laptop']", "is no name"),
+    ("[rules.x]\nkeys = ['a*@laptop']", "is no name"),
     ("[rules.x]\nkeys = ['alice ']", "is no name"),
     ("[rules.x]\nkeys = ['a']\n[rules.y]\nkeys = ['b', 'a']", 'rules.y.keys: "a" stands in rules.x too'),
     ("[rules.x]\nkeys = ['*']\ncomands = [['ls']]", 'there is no entry "comands"'),
@@ -106,7 +108,15 @@ class TestFile:
 
     def test_whoever_is_named_is_meant_before_all_others(self, tmp_path: Path) -> None:
         text = "[rules.a]\nkeys=['*']\n[rules.b]\nkeys=['x']"
-        assert [rule.name for rule in self.load(tmp_path, text).rules] == ["b", "a"]
+        policy = self.load(tmp_path, text)
+        assert [policy.rule_for(Peer(None, name, "here")).name for name in ("x", "y")] == ["b", "a"]
+
+    def test_all_of_an_issuer_are_meant_before_all_others_and_after_whoever_is_named(self, tmp_path: Path) -> None:
+        text = "[rules.a]\nkeys=['*']\n[rules.b]\nkeys=['*@example']\n[rules.c]\nkeys=['alice@example']"
+        policy = self.load(tmp_path, text)
+        alice, bob = (Peer(None, f"{name}@example", "here", issued=issued(principal=name)) for name in ("alice", "bob"))
+        carol = Peer(None, "carol@example", "here")
+        assert [policy.rule_for(peer).name for peer in (alice, bob, carol)] == ["c", "b", "a"]
 
     @pytest.mark.parametrize(("text", "words"), BAD, ids=range(len(BAD)))
     def test_a_bad_file_is_one_line_with_the_place(self, tmp_path: Path, text: str, words: str) -> None:
@@ -136,3 +146,13 @@ class TestFile:
                 data[at : at + chance.randrange(3)] = chance.choice([b"", b'"', b"[", b"\n", b"\xff", b"=", b"0", b"{"])
             with suppress(policy_file.PolicyError):
                 self.load(tmp_path, bytes(data))
+
+
+def test_names_that_an_authority_gives_are_known_to_the_trust_file(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "policy").write_text('[rules.x]\nkeys = ["alice@example", "carol@example", "*@example", "*@other"]\n')
+    (tmp_path / "trust").write_text(f'cert-authority,issuer="example",principals="alice" {KEY}\n')
+    policy_file.PolicyFile(str(tmp_path / "policy"), str(tmp_path / "trust")).warn()
+    unknown = [message.split(" names ")[1].partition(",")[0] for message in caplog.messages]
+    assert unknown == ["'carol@example'", "'*@other'"]

@@ -1,6 +1,8 @@
 """Which server is expected: of a key and a trust, what is given must agree to it. Alone, and with `connect`."""
 
 import logging
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,14 @@ import pytest
 
 import chanlink
 from chanlink import ConfigError, Identity, KnownPeers, PublicKey, Trust, TrustFormatError, UntrustedPeer, WrongPeer
+from chanlink.security.keys.credential import HOST, USER
 from chanlink.security.keys.expected import Expected
+from chanlink.security.keys.presented import Presented
+from chanlink.security.keys.successor import Successor
 from chanlink.security.keys.trust import Grant
-from chanlink.transport.address import Address, parse_address
+from chanlink.transport.address import Address, Name
+
+from .credentials import CA
 
 ALICE = Identity.generate("alice")
 SERVER = Identity.generate("server.example")
@@ -102,6 +109,204 @@ async def test_what_cannot_be_expected_is_an_error_before_anybody_connects(
 ) -> None:
     with pytest.raises(ConfigError, match="say which server you expect"):
         await Expected.of(place, None, trust(file))
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("text", ["", f"{NAME} {KEY}", f"{NAME} {OTHER}", f"@revoked * {OTHER}"])
+async def test_a_server_of_before_is_met_again_whatever_else_the_file_says(text: str, file: Path) -> None:
+    expected = await Expected.of(PLACE, None, known(file, f"{NAME} {KEY}"))
+    file.write_text(text)
+    await expected.check_again(KEY)
+
+
+@pytest.mark.anyio
+async def test_a_server_of_before_is_not_met_again_when_its_key_is_revoked_or_that_can_not_be_said(file: Path) -> None:
+    expected = await Expected.of(PLACE, KEY, known(file, f"{NAME} {KEY}"))
+    for text, problem in (f"@revoked {NAME} {KEY}", UntrustedPeer), ("@nonsense", TrustFormatError):
+        file.write_text(text)
+        with pytest.raises(problem):
+            await expected.check_again(KEY)
+    await (await Expected.of(PLACE, KEY, None)).check_again(KEY)  # no file has anything to say
+
+
+# --- credentials and successors -----------------------------------------------------------------
+
+ORG = CA("our hosts")
+
+
+def succession(new: PublicKey = OTHER, old: PublicKey = KEY) -> Presented:
+    return Presented(new, None, Successor(old, new, int(time.time()), b""))
+
+
+@pytest.mark.anyio
+async def test_a_host_that_an_authority_of_the_file_vouches_for_is_admitted_and_not_written_down(file: Path) -> None:
+    text = f"@cert-authority *.example {ORG.key}\n"
+    expected = await Expected.of(PLACE, None, known(file, text, first_use=True))
+    presented = Presented(KEY, ORG.issue(KEY, "build.example", type=HOST))
+    assert expected.admit(presented).name == "build.example@our hosts"
+    await expected.remember()
+    with pytest.raises(UntrustedPeer, match="it has shown no credential"):
+        expected.admit(Presented(KEY))
+    assert expected.knows(KEY) is None  # so that nobody begins at once by a prekey alone
+    assert file.read_text() == text
+
+
+@pytest.mark.anyio
+async def test_a_host_with_a_credential_of_an_unknown_authority_is_as_one_without(file: Path) -> None:
+    presented = Presented(KEY, ORG.issue(KEY, "build.example", type=HOST))
+    with pytest.raises(UntrustedPeer) as caught:
+        (await Expected.of(PLACE, None, known(file, ""))).admit(presented)
+    assert caught.value.key == str(BARE)
+    expected = await Expected.of(PLACE, None, known(file, "", first_use=True))
+    assert expected.admit(presented).name == KEY.fingerprint
+    await expected.remember()
+    assert file.read_text() == f"{NAME} {BARE}\n"
+
+
+@pytest.mark.anyio
+async def test_authorities_of_a_trust_vouch_for_no_server(file: Path) -> None:
+    file.write_text(f'cert-authority,issuer="example",principals="build.example,alice" {ORG.key}\n')
+    expected = await Expected.of(PLACE, None, Trust.load(file))
+    for type, principal in (HOST, "build.example"), (USER, "alice"):
+        with pytest.raises(UntrustedPeer):
+            expected.admit(Presented(KEY, ORG.issue(KEY, principal, type=type)))
+
+
+@pytest.mark.anyio
+async def test_an_authority_that_was_revoked_meanwhile_keeps_no_server(file: Path) -> None:
+    expected = await Expected.of(PLACE, None, known(file, f"@cert-authority *.example {ORG.key}\n"))
+    presented = Presented(KEY, ORG.issue(KEY, "build.example", type=HOST))
+    await expected.check_again(presented)
+    file.write_text(f"@cert-authority *.example {ORG.key}\n@revoked * {ORG.key}\n")
+    with pytest.raises(UntrustedPeer, match="revoked"):
+        await expected.check_again(presented)
+
+
+@pytest.mark.anyio
+async def test_a_new_key_in_the_place_of_a_known_one_is_written_down_and_said_once(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = f"{NAME} {KEY}\n"
+    expected = await Expected.of(PLACE, None, known(file, text))
+    other = await Expected.of(PLACE, None, KnownPeers.load(file))
+    for one in expected, other:
+        assert one.admit(succession()).name == "server.example"
+        assert one.may_follow(OTHER)
+    assert file.read_text() == text  # nor may it be before the handshake is done
+    for one in expected, other:
+        await one.remember()
+    assert file.read_text() == f"{NAME} {PublicKey(OTHER.raw, 'server.example')}\n@revoked * {BARE}\n"
+    messages = [record.getMessage() for record in caplog.records]
+    place = f"tcp://build.example:1234 has the key {OTHER.fingerprint} from now on"
+    assert messages == [f"{place}, in the place of {KEY.fingerprint}, which is revoked"]
+
+
+@pytest.mark.anyio
+async def test_a_file_that_cannot_be_written_is_no_reason_not_to_follow(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (file.parent / "folder").mkdir()
+    inside = file.parent / "folder" / "known"
+    expected = await Expected.of(PLACE, None, known(inside, f"{NAME} {KEY}\n"))
+    expected.admit(succession())
+    (file.parent / "folder").rename(file.parent / "moved")
+    (file.parent / "folder").touch()
+    await expected.remember()
+    (record,) = caplog.records
+    assert f"in the place of {KEY.fingerprint}, which is not revoked: " in record.getMessage()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["a key", "a trust", "a key beside a file"])
+async def test_a_key_that_the_program_names_has_no_successor_and_the_error_says_so(what: str, file: Path) -> None:
+    given: dict[str, tuple[PublicKey | None, Trust | KnownPeers | None]] = {
+        "a key": (KEY, None),
+        "a trust": (None, Trust.of(KEY)),
+        "a key beside a file": (KEY, known(file, f"{NAME} {KEY}\n")),
+    }
+    expected = await Expected.of(PLACE, *given[what])
+    assert not expected.may_follow(OTHER)
+    with pytest.raises((WrongPeer, UntrustedPeer), match="has to name the new one") as caught:
+        expected.admit(succession())
+    assert caught.value.advice
+    with pytest.raises((WrongPeer, UntrustedPeer)) as caught:
+        expected.admit(succession(old=Identity.generate().public_key))
+    assert not caught.value.advice
+    text = file.read_text()
+    await expected.remember()
+    assert file.read_text() == text
+
+
+# --- names in a directory -----------------------------------------------------------------------
+
+WEB = Name("web1")
+
+
+async def of_a_name(file: Path, text: str, *listed: PublicKey, trust: bool = False, **options: Any) -> Expected:
+    expected = await Expected.of(WEB, None, known(file, text, **options), trust_directory=trust)
+    expected.list_keys(listed)
+    return expected
+
+
+@pytest.mark.anyio
+async def test_known_peers_vouch_for_a_name_whatever_the_directory_says(file: Path) -> None:
+    for listed in [KEY], [OTHER], [KEY, OTHER]:
+        for trust in False, True:
+            expected = await of_a_name(file, f"chanlink://web1 {KEY}\n", *listed, trust=trust)
+            assert expected.admit(KEY).name == "server.example"
+            with pytest.raises(WrongPeer):
+                expected.admit(OTHER)
+
+
+@pytest.mark.anyio
+async def test_a_directory_alone_vouches_for_nobody(file: Path) -> None:
+    expected = await of_a_name(file, "", KEY)
+    for act in expected.check, expected.admit:
+        with pytest.raises(UntrustedPeer, match=re.escape(f"add this line to {file}: chanlink://web1 {BARE}")):
+            act(KEY)
+
+
+@pytest.mark.anyio
+async def test_a_trusted_directory_vouches_for_the_keys_that_it_lists_and_no_others(file: Path) -> None:
+    expected = await of_a_name(file, "", KEY, trust=True)
+    assert expected.admit(KEY) == expected.check(KEY) == Grant("web1", None)
+    with pytest.raises(WrongPeer) as caught:
+        expected.admit(OTHER)
+    assert (caught.value.expected, caught.value.actual) == (KEY.fingerprint, OTHER.fingerprint)
+    with pytest.raises(UntrustedPeer):  # it has said nothing yet
+        (await of_a_name(file, "", trust=True)).admit(KEY)
+
+
+@pytest.mark.anyio
+async def test_a_trusted_directory_does_not_overrule_a_revocation(file: Path) -> None:
+    expected = await of_a_name(file, f"@revoked * {KEY}", KEY, trust=True)
+    with pytest.raises(UntrustedPeer, match="revoked"):
+        expected.check(KEY)
+
+
+@pytest.mark.anyio
+async def test_first_use_of_a_name_takes_a_key_that_is_listed_once_it_is_proved(file: Path) -> None:
+    expected = await of_a_name(file, "", KEY, first_use=True)
+    expected.check(KEY)  # of an entry: nobody has proved it
+    await expected.remember()
+    with pytest.raises(WrongPeer):
+        expected.admit(OTHER)
+    await expected.remember()
+    assert file.read_text() == ""
+    expected.admit(KEY)
+    await expected.remember()
+    assert file.read_text() == f"chanlink://web1 {BARE}\n"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(("peer", "trust"), [(KEY, None), (None, Trust.of(KEY))], ids=["peer", "trust"])
+async def test_who_says_the_key_needs_no_word_of_the_directory(peer: PublicKey | None, trust: Trust | None) -> None:
+    expected = await Expected.of(WEB, peer, trust)
+    expected.list_keys([OTHER])
+    assert expected.admit(KEY).name == "server.example"
+    with pytest.raises(ConfigError, match="say one of them"):
+        await Expected.of(WEB, peer, trust, trust_directory=True)
+    await Expected.of(PLACE, peer, trust, trust_directory=True)  # nobody asks a directory for that
 
 
 # --- connecting ---------------------------------------------------------------------------------
@@ -196,7 +401,7 @@ async def test_default_file_decides_when_nothing_is_said(tmp_path: Path, monkeyp
         (address,) = listener.addresses
         with pytest.raises(UntrustedPeer, match="known_peers"):
             await try_to_connect(address)
-        KnownPeers.load().add(parse_address(address), KEY)
+        KnownPeers.load().add(address, KEY)
         assert (await try_to_connect(address)).key == KEY
 
 

@@ -246,3 +246,12 @@ def test_a_pipe_is_refused_at_once_and_the_null_device_is_empty(tmp_path: Path) 
     with pytest.raises(KeyFormatError, match="it is no regular file"):
         read_kept(tmp_path / "pipe", 100)
     assert read_kept(os.devnull, 100) == b""
+
+
+def test_a_lock_is_waited_for_no_longer_than_the_patience(tmp_path: Path) -> None:
+    file = tmp_path / "held"
+    with edit(file), pytest.raises(BlockingIOError, match="another process holds it"), edit(file, patience=0.05):
+        raise AssertionError("it is held")
+    with edit(file, patience=0.05) as again:
+        again.replace(b"mine")
+    assert file.read_bytes() == b"mine"

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from chanlink import Identity, KnownPeers, PublicKey, Trust
-from chanlink.transport.address import parse_address
 from tests.command.calls import environment
 from tests.patience import PATIENCE
 from tests.refusing import LINKS, MODES, needs_refusing, refusing
@@ -50,7 +49,6 @@ def test_keys_are_made_and_files_of_peers_changed(refuse: Refuse, tmp_path: Path
     program = f"""
 from chanlink import Identity, KeyFormatError, KnownPeers, PublicKey
 from chanlink.command import main
-from chanlink.transport.address import parse_address
 key = {str(ALICE)!r}
 for words in (["keygen", "alice"], ["keygen", "--psk", "shared"], ["id"], ["id"],
               ["peers", "add", "--trust", "trust", key], ["peers", "revoke", "--trust", "trust", "alice"]):
@@ -65,15 +63,15 @@ for name in ("mine", "other"):
         assert False, "it was overwritten"
 known = KnownPeers.load("known", first_use=True)
 for name in ("build", "other"):
-    known.add(parse_address("tcp://" + name), PublicKey.parse(key))
+    known.add("tcp://" + name, PublicKey.parse(key))
 """
     run(tmp_path, refuse, sys.executable, "-c", program)
     assert Identity.load(tmp_path / "alice").public_key == PublicKey.load(tmp_path / "alice.pub")
     assert mode(tmp_path / "shared") == mode(tmp_path / "alice") == 0o600
     assert Trust.load(tmp_path / "trust").check(ALICE) is None
-    assert "# revoked" in (tmp_path / "trust").read_text()
+    assert "@revoked" in (tmp_path / "trust").read_text()
     for address in ("tcp://build", "tcp://other"):
-        assert KnownPeers.load(tmp_path / "known").find(parse_address(address), ALICE) is not None
+        assert KnownPeers.load(tmp_path / "known").find(address, ALICE) is not None
     assert (tmp_path / "mine").read_text() == (tmp_path / "other.pub").read_text() == "precious"
     left = [".config", "alice", "alice.pub", "known", "mine", "other.pub", "shared", "trust"]
     assert sorted(os.listdir(tmp_path)) == left

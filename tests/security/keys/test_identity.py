@@ -6,6 +6,7 @@ import os
 import stat
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ import pytest
 import chanlink
 from chanlink.errors import KeyFormatError
 from chanlink.security.keys import openssh
+from chanlink.security.keys.credential import HOST, Credential
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.security.keys.successor import LIFE, Successor
 
+from .credentials import CA, FOREVER, save
 from .programs import needs_ssh_keygen, ssh_keygen
 
 ALICE = Identity.generate("alice@laptop")
@@ -388,3 +392,82 @@ def test_key_that_we_cannot_use_is_refused_with_advice(options: list[str], probl
     with pytest.raises(KeyFormatError, match=f'{problem}.*ssh-keygen -t ed25519 -N "" -f FILE') as caught:
         Identity.load(tmp_path / "key", passphrase="secret")
     assert "\n" not in str(caught.value)
+
+
+# --- what vouches for a key ---------------------------------------------------------------------
+
+ORG = CA("org")
+
+
+def saved(tmp_path: Path, credential: Credential) -> Path:
+    ALICE.save(tmp_path / "key")
+    save(credential, tmp_path / "key")
+    return tmp_path / "key"
+
+
+@pytest.mark.anyio
+async def test_the_credential_beside_a_key_is_shown_to_who_asks_for_its_type(tmp_path: Path) -> None:
+    credential = ORG.issue(ALICE.public_key)
+    identity = Identity.load(saved(tmp_path, credential))
+    assert await identity.credential() == credential
+    assert await identity.credential(HOST) is None
+    assert await identity.successor() is None
+    assert await ALICE.credential() is None  # it is in no file
+
+
+@pytest.mark.anyio
+async def test_a_renewed_credential_is_found(tmp_path: Path) -> None:
+    path = saved(tmp_path, ORG.issue(ALICE.public_key))
+    identity = await Identity.aload(path)
+    newer = ORG.issue(ALICE.public_key, key_id="newer, and longer")
+    save(newer, path)
+    assert await identity.credential() == newer
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("after", "before", "problem"), [(0, 1, "has expired"), (FOREVER - 1, FOREVER, "does not hold yet")]
+)
+async def test_a_credential_out_of_its_time_is_not_shown_and_logged_once(
+    after: int, before: int, problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    identity = Identity.load(saved(tmp_path, ORG.issue(ALICE.public_key, after=after, before=before)))
+    assert [await identity.credential() for _ in range(3)] == [None] * 3
+    assert [message.removesuffix("; it is not shown").endswith(problem) for message in caplog.messages] == [True]
+
+
+@pytest.mark.anyio
+async def test_whose_place_a_key_takes_is_said_for_its_time(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "key")
+    now = int(time.time())
+    identity = Identity.load(tmp_path / "key")
+    for made, shown in ((now - LIFE - 60, False), (now, True)):
+        successor = await Successor.made(MALLORY, ALICE.public_key, made)
+        (tmp_path / "key-successor").unlink(missing_ok=True)
+        (tmp_path / "key-successor").write_text(f"{successor}\n")
+        assert (await identity.successor() == successor) is shown
+
+
+def test_what_lies_beside_a_key_and_is_not_of_it_is_an_error(tmp_path: Path) -> None:
+    path = saved(tmp_path, ORG.issue(MALLORY.public_key))
+    with pytest.raises(KeyFormatError, match=r"key-cert\.pub: it is of the key"):
+        Identity.load(path)
+
+
+@pytest.mark.anyio
+async def test_a_key_that_is_elsewhere_shows_what_lies_beside_a_file(tmp_path: Path) -> None:
+    credential = ORG.issue(ALICE.public_key)
+    save(credential, tmp_path / "key")  # and no key there
+    elsewhere = Identity(ALICE.public_key, ALICE.sign)
+    identity = elsewhere.showing(tmp_path / "key")
+    assert await identity.credential() == credential
+    assert await elsewhere.credential() is None
+    assert ALICE.public_key.verify(b"data", await identity.sign(b"data"))
+    assert identity.signs_here is elsewhere.signs_here
+    with pytest.raises(KeyFormatError, match="it is of the key"):
+        MALLORY.showing(tmp_path / "key")
+
+
+def test_a_key_whose_name_has_no_room_for_more_is_loaded(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / ("k" * 250))
+    assert Identity.load(tmp_path / ("k" * 250)).public_key == ALICE.public_key

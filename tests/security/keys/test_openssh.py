@@ -317,3 +317,9 @@ def test_bits_that_base64_does_not_use_must_be_zero() -> None:
 def test_nothing_may_follow_the_private_key(after: bytes) -> None:
     with pytest.raises(KeyFormatError):
         parse_private_key(key_file(BODY) + after)
+
+
+def test_a_private_key_in_the_place_of_a_public_one_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "alice").write_bytes(b"-----BEGIN OPENSSH PRIVATE KEY-----\nnonsense\n")
+    with pytest.raises(KeyFormatError, match=r"alice: that is a private key; .* \.pub file$"):
+        PublicKey.load(tmp_path / "alice")

@@ -16,10 +16,11 @@ import pytest
 
 import chanlink
 from chanlink import AgentError, ChanlinkError, ConfigError, Identity, KeyFormatError, PublicKey, Trust
-from chanlink.security import handshake
+from chanlink.security import handshake, showing
 from chanlink.security import statics as statics_module
 from chanlink.security.keys import ssh_agent as agent
 from chanlink.security.keys.certificate import Role, certify
+from chanlink.security.keys.credential import HOST, USER
 from chanlink.security.keys.ssh_agent import KEYS_MAX, REPLY_MAX, parse_identities, parse_sign_response
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
@@ -27,11 +28,13 @@ from chanlink.transport.listen import listening_sockets
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
+from .credentials import CA, save
 from .programs import AgentProcess, armored, needs_ssh_agent, run
 
 pytestmark = pytest.mark.anyio
 
 ALICE, BOB, SERVER = (Identity.generate(name) for name in ("alice@laptop", "bob", "server"))
+ORG = CA("org")
 NOW = 1_700_000_000
 STATIC = bytes(range(32))
 
@@ -70,6 +73,52 @@ async def test_agent_without_a_key_for_us_is_an_error(ssh_agent: AgentProcess) -
     ssh_agent.add("ecdsa")
     with pytest.raises(AgentError, match="does not hold an ssh-ed25519 key"):
         await Identity.from_agent(socket=ssh_agent.socket)
+
+
+@needs_ssh_agent
+async def test_credentials_come_with_a_key_and_are_found_when_they_are_renewed(
+    ssh_agent: AgentProcess, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = ssh_agent.add(ALICE)
+    identity = await Identity.from_agent(socket=ssh_agent.socket)
+    assert await identity.credential() is None
+    for key_id in ("first", "second"):
+        save(ORG.issue(ALICE.public_key, key_id=key_id, before=2**40 + len(key_id)), path)
+        ssh_agent.ssh_add("-q", path)
+        credential = await identity.credential()
+        assert credential is not None
+        assert credential.key_id == key_id
+    save(ORG.issue(ALICE.public_key, type=HOST, key_id="host"), path)
+    ssh_agent.ssh_add("-q", path)
+    shown = [await identity.credential(type) for type in (USER, HOST)]
+    assert [one and one.key_id for one in shown] == ["second", "host"]
+    ssh_agent.stop()
+    assert [await identity.credential(type) for type in (USER, HOST)] == shown
+    assert [message.endswith("the credentials that it held before go on") for message in caplog.messages] == [True]
+
+
+@needs_ssh_agent
+async def test_a_file_beside_a_key_that_the_agent_has_counts_as_well(ssh_agent: AgentProcess) -> None:
+    path = ssh_agent.add(ALICE)
+    identity = await Identity.from_agent(socket=ssh_agent.socket)
+    path.unlink()
+    save(ORG.issue(ALICE.public_key, key_id="in a file", before=2**40), path)
+    shown = await identity.showing(path).credential()
+    assert shown is not None
+    assert shown.key_id == "in a file"
+
+
+@needs_ssh_agent
+async def test_a_credential_of_another_authority_or_key_is_not_ours(ssh_agent: AgentProcess) -> None:
+    path = ssh_agent.add(BOB)
+    save(ORG.issue(BOB.public_key), path)
+    ssh_agent.ssh_add("-q", path)
+    run("ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", ssh_agent.folder / "ca")
+    path = ssh_agent.add(ALICE)
+    run("ssh-keygen", "-q", "-s", ssh_agent.folder / "ca", "-I", "x", "-n", "alice", path.with_name(f"{path.name}.pub"))
+    ssh_agent.ssh_add("-q", path)
+    identity = await Identity.from_agent(ALICE.public_key, ssh_agent.socket)
+    assert await identity.credential() is None
 
 
 @needs_ssh_agent
@@ -135,7 +184,7 @@ HOUR = 3600
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        for module in (handshake, statics_module):
+        for module in (handshake, showing, statics_module):
             monkeypatch.setattr(module, "time", self)
 
     def monotonic(self) -> float:

@@ -4,10 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from chanlink.errors import TrustFormatError
+from chanlink.errors import TrustFormatError, UntrustedPeer
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.openssh import PublicKey
-from chanlink.security.keys.trust import Grant, Trust
+from chanlink.security.keys.presented import Presented
+from chanlink.security.keys.revocations import Revocations
+from chanlink.security.keys.successor import LIFE, Successor
+from chanlink.security.keys.trust import Grant, Issued, Trust, name_of
+
+from .credentials import CA
+from .test_issuers import Listed
 
 ALICE, BOB, MALLORY = (Identity.generate(name).public_key for name in ("alice@laptop", "bob", "mallory"))
 BARE = PublicKey(Identity.generate().public_key.raw)
@@ -99,6 +105,14 @@ def test_quoted_value_is_read_as_sshd_reads_it(value: str, services: set[str], f
     assert Trust.load(file).check(ALICE) == Grant("alice@laptop", frozenset(services))
 
 
+def test_a_line_may_give_a_key_names_in_a_directory(file: Path) -> None:
+    file.write_text(f'names="web1,web_2.example" {ALICE}\nservices="directory",names="web1" {BOB}\n{BARE}\n')
+    trust = Trust.load(file)
+    assert trust.check(ALICE) == Grant("alice@laptop", None, frozenset({"web1", "web_2.example"}))
+    assert trust.check(BOB) == Grant("bob", frozenset({"directory"}), frozenset({"web1"}))
+    assert trust.check(BARE) == Grant(BARE.fingerprint, None)
+
+
 def test_trust_file_may_have_windows_line_ends(file: Path) -> None:
     file.write_text(f"# one\r\n\r\n{ALICE}\r\n", newline="")
     assert Trust.load(file).check(ALICE) == Grant("alice@laptop", None)
@@ -116,7 +130,7 @@ def test_empty_trust_file_trusts_nobody(file: Path) -> None:
         (f'service="ping" {ALICE}', "the option 'service' is not known"),
         (f'SERVICES="ping" {ALICE}', "the option 'SERVICES' is not known"),
         (f"restrict {ALICE}", "the option 'restrict' is not known"),
-        (f"cert-authority {ALICE}", "the option 'cert-authority' is not known"),
+        (f"cert-authority {ALICE}", 'cert-authority needs issuer="..."'),
         (f'services="ping",restrict {ALICE}', "the option 'restrict' is not known"),
         (f'restrict,services="ping" {ALICE}', "the option 'restrict' is not known"),
         (f"services {ALICE}", "the option 'services' is not known in this form"),
@@ -124,6 +138,12 @@ def test_empty_trust_file_trusts_nobody(file: Path) -> None:
         (f'services="" {ALICE}', "not the name of a service"),
         (f'services="ping," {ALICE}', "not the name of a service"),
         (f'services="ping, rexec" {ALICE}', "not the name of a service"),
+        (f'names="web1",names="web2" {ALICE}', "stands twice"),
+        (f'names="" {ALICE}', "not a name in a directory"),
+        (f'names="web*" {ALICE}', "not a name in a directory"),
+        (f'names="web1, web2" {ALICE}', "not a name in a directory"),
+        (f'names="{"a" * 201}" {ALICE}', "not a name in a directory"),
+        (f"names {ALICE}", "the option 'names' is not known in this form"),
         (f"services=ping {ALICE}", "not of the form"),
         (f'services="ping {ALICE}', "not of the form"),
         (f'services="ping\\" {ALICE}', "not of the form"),
@@ -201,3 +221,180 @@ def test_home_directory_is_expanded(file: Path, monkeypatch: pytest.MonkeyPatch)
     file.write_text(str(ALICE))
     monkeypatch.setenv("HOME", str(file.parent))
     assert Trust.load(f"~/{file.name}").check(ALICE) is not None
+
+
+def test_a_private_key_in_the_place_of_a_trust_file_is_named_as_such(tmp_path: Path) -> None:
+    Identity.generate("alice").save(tmp_path / "alice")
+    with pytest.raises(TrustFormatError, match=r"alice:1: that is a private key; the public one is needed here"):
+        Trust.load(tmp_path / "alice")
+
+
+# --- authorities --------------------------------------------------------------------------------
+
+ORG = CA("org")
+AUTHORITY = f'cert-authority,issuer="example",principals="alice,bob",services="rexec" {ORG.key}'
+
+
+def loaded(file: Path, *lines: object) -> Trust:
+    file.write_text("".join(f"{line}\n" for line in lines))
+    return Trust.load(file)
+
+
+def refusal(trust: Trust, presented: Presented, revocations: Revocations | None = None) -> str:
+    with pytest.raises(UntrustedPeer) as caught:
+        trust.admit(presented, 0, revocations)
+    assert caught.value.fingerprint == presented.key.fingerprint
+    return caught.value.advice
+
+
+def test_whom_an_authority_vouches_for_is_called_by_principal_and_issuer(file: Path) -> None:
+    credential = ORG.issue(MALLORY, "nobody", "bob")
+    grant = loaded(file, AUTHORITY).admit(Presented(MALLORY, credential), 0)
+    assert grant == Grant("bob@example", frozenset({"rexec"}), None, Issued("example", "bob", credential))
+
+
+def test_authorities_of_two_organizations_do_not_speak_for_each_other(file: Path) -> None:
+    other = CA("other")
+    line = f'cert-authority,issuer="partner",principals="carol",services="ping" {other.key}'
+    trust = loaded(file, AUTHORITY, line)
+    ours, theirs = (Presented(MALLORY, ca.issue(MALLORY, "bob", "carol")) for ca in (ORG, other))
+    assert [trust.admit(one, 0).name for one in (ours, theirs)] == ["bob@example", "carol@partner"]
+    assert trust.admit(theirs, 0).services == {"ping"}
+    assert "carol" in refusal(trust, Presented(MALLORY, ORG.issue(MALLORY, "carol")))
+
+
+def test_a_key_alone_is_none_that_an_authority_vouches_for(file: Path) -> None:
+    trust = loaded(file, AUTHORITY)
+    assert trust.check(MALLORY) is None
+    assert trust.check(ORG.key) is None
+    assert refusal(trust, Presented(MALLORY)) == ""
+    assert "no authority here" in refusal(trust, Presented(MALLORY, CA().issue(MALLORY)))
+
+
+def test_the_own_line_of_a_key_decides_alone(file: Path) -> None:
+    trust = loaded(file, AUTHORITY, f'services="ping" {ALICE}')
+    assert trust.admit(Presented(ALICE, ORG.issue(ALICE)), 0) == Grant("alice@laptop", frozenset({"ping"}))
+    expired = ORG.issue(ALICE, before=0)
+    assert trust.admit(Presented(ALICE, expired), 0) == Grant("alice@laptop", frozenset({"ping"}))
+
+
+def test_a_key_that_the_file_refuses_is_let_in_by_nothing(file: Path) -> None:
+    trust = loaded(file, AUTHORITY, ALICE, f"@revoked {ALICE}", BOB)
+    assert trust.check(ALICE) is None
+    assert refusal(trust, Presented(ALICE, ORG.issue(ALICE))) == "its key is revoked"
+    assert trust.check(BOB) is not None
+
+
+def test_an_authority_that_the_file_refuses_vouches_for_nobody(file: Path) -> None:
+    trust = loaded(file, f"@revoked {ORG.key}", AUTHORITY)
+    assert "no authority here" in refusal(trust, Presented(ALICE, ORG.issue(ALICE)))
+
+
+def test_what_a_list_revokes_is_refused_also_with_a_line_of_its_own(file: Path) -> None:
+    trust = loaded(file, AUTHORITY, ALICE)
+    assert refusal(trust, Presented(ALICE), Revocations(Listed(ALICE))) == "its key is revoked"
+    credential = ORG.issue(BOB)
+    assert refusal(trust, Presented(BOB, credential), Revocations(Listed(credential))) == "its credential is revoked"
+    assert trust.admit(Presented(ALICE), 0, Revocations(Listed(credential))).name == "alice@laptop"
+
+
+def test_a_line_with_a_list_lets_nobody_in_without_it(file: Path) -> None:
+    trust = loaded(file, AUTHORITY.replace(",services", ',revoked="/krl",services'))
+    presented = Presented(BOB, ORG.issue(BOB, "bob"))
+    assert "was not read (/krl)" in refusal(trust, presented)
+    assert trust.admit(presented, 0, Revocations(None, {"/krl": Listed()})).name == "bob@example"
+
+
+def test_whom_all_may_be_an_authority_says_nothing_of() -> None:
+    grant = Trust.anyone(["ping"]).admit(Presented(BOB, ORG.issue(BOB)), 0)
+    assert grant == Grant(BOB.fingerprint, frozenset({"ping"}))
+
+
+@pytest.mark.parametrize(
+    ("comment", "is_name"),
+    [
+        ("alice@laptop", True),
+        ("ssh-jump", True),
+        ("ssh keys AAAA", True),
+        ("", False),
+        ("SHA256:" + "A" * 43, False),
+        ("SHA256:", False),
+        ("MD5:00", False),
+        ("AAAAC3Nza", False),
+        (str(ALICE), False),
+        (f"ssh-ed25519   {str(ALICE).split()[1]}", False),
+        ("ecdsa-sha2-nistp256 AAAA", False),
+    ],
+)
+def test_no_name_looks_like_a_key_that_its_owner_does_not_have(comment: str, is_name: bool, file: Path) -> None:
+    """Rules of a policy name keys and names in one list."""
+    key = PublicKey(BOB.raw, comment)
+    name = comment if is_name else BOB.fingerprint
+    assert name_of(key) == name
+    for trust in (Trust.of(key), loaded(file, key)):
+        grant = trust.check(BOB)
+        assert grant is not None
+        assert grant.name == name
+
+
+# --- a key in the place of another --------------------------------------------------------------
+
+
+def succession(new: PublicKey = BOB, old: PublicKey = ALICE, time: int = 0) -> Presented:
+    return Presented(new, None, Successor(old, new, time, b""))
+
+
+def test_a_key_that_comes_in_the_place_of_another_has_its_rights_and_its_name(file: Path) -> None:
+    trust = loaded(file, f'services="ping",names="web1" {ALICE}', BARE)
+    assert trust.admit(succession(), 0) == Grant("alice@laptop", frozenset({"ping"}), frozenset({"web1"}))
+    assert trust.admit(succession(old=BARE), 0) == Grant(BOB.fingerprint, None)
+    assert trust.check(BOB) is None  # a trust does not change
+
+
+def test_it_is_a_credential_that_counts_where_there_is_one(file: Path) -> None:
+    trust = loaded(file, AUTHORITY, ALICE)
+    presented = succession()._replace(credential=ORG.issue(BOB))
+    assert trust.admit(presented, 0).name == "alice@example"
+    expired = succession()._replace(credential=ORG.issue(BOB, before=0))
+    assert trust.admit(expired, 0).name == "alice@laptop"
+
+
+@pytest.mark.parametrize(
+    ("presented", "now"),
+    [
+        (succession(), LIFE + 1),
+        (succession(time=301), 0),
+        (succession(old=MALLORY), 0),
+        (Presented(BOB, None, Successor(ALICE, MALLORY, 0, b"")), 0),
+        (succession(old=ORG.key), 0),
+    ],
+    ids=["over", "of the future", "of a stranger", "of another key", "of an authority"],
+)
+def test_what_is_no_successor_of_a_key_with_a_line_is_nobody(presented: Presented, now: int, file: Path) -> None:
+    trust = loaded(file, AUTHORITY, ALICE)
+    assert trust._followed(presented, now) is None
+    with pytest.raises(UntrustedPeer):
+        trust.admit(presented, now)
+
+
+def test_a_key_that_is_refused_has_no_successor_and_is_none(file: Path) -> None:
+    assert refusal(loaded(file, ALICE, f"@revoked {ALICE}"), succession()) == ""
+    assert refusal(loaded(file, ALICE, f"@revoked {BOB}"), succession()) == "its key is revoked"
+    for revoked in ALICE, BOB:
+        assert "is revoked" in refusal(loaded(file, ALICE), succession(), Revocations(Listed(revoked)))
+
+
+def test_a_trust_that_follows_refuses_the_old_key(file: Path) -> None:
+    trust = loaded(file, f'services="ping" {ALICE}', AUTHORITY)._following(ALICE, BOB)
+    assert trust.check(BOB) == Grant("alice@laptop", frozenset({"ping"}))
+    assert trust.check(ALICE) is None
+    for presented in (Presented(ALICE), Presented(ALICE, ORG.issue(ALICE)), succession(old=BOB, new=ALICE)):
+        assert refusal(trust, presented) == "its key is revoked"
+    assert refusal(trust, succession(new=MALLORY)) == ""  # the first one has won
+    assert (trust.path, trust.issuers.all[0].label) == (file, "example")
+
+
+def test_a_new_key_that_has_a_line_keeps_that(file: Path) -> None:
+    trust = loaded(file, ALICE, f'services="ping" {BOB}')._following(ALICE, BOB)
+    assert trust.grants == {BOB: Grant("bob", frozenset({"ping"}))}
+    assert trust._following(MALLORY, ALICE).grants == trust.grants

@@ -27,8 +27,8 @@ from chanlink import (
     TrustFormatError,
     UntrustedPeer,
 )
-from chanlink.security.keys import trust
-from chanlink.security.keys.trust import TrustWatch
+from chanlink.security.keys import authority_files
+from chanlink.security.keys.authority_files import TrustWatch
 from tests.patience import PATIENCE, lines_run, until
 
 pytestmark = pytest.mark.anyio
@@ -361,7 +361,7 @@ async def test_key_taken_out_during_its_handshake_gets_no_session(file: Path, mo
         async def authenticate_slowly(*args: Any) -> Any:
             authenticated = await authenticate(*args)
             write(file)
-            await until(lambda: listener._greeter.trust.check(ALICE.public_key) is None)
+            await until(lambda: listener._greeter.authority.trust.check(ALICE.public_key) is None)
             return authenticated
 
         monkeypatch.setattr(listener._greeter, "authenticate", authenticate_slowly)
@@ -373,7 +373,7 @@ async def test_key_taken_out_during_its_handshake_gets_no_session(file: Path, mo
 
 
 async def test_trust_that_is_no_file_needs_no_looking(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "TrustWatch", pytest.fail)
+    monkeypatch.setattr(authority_files, "TrustWatch", pytest.fail)
     options: dict[str, Any] = {"identity": SERVER, "trust": Trust.of(ALICE.public_key), "limits": QUICK}
     async with chanlink.listen("tcp://127.0.0.1:0", **options) as listener, connect(listener) as session:
         await anyio.sleep(3 * QUICK.trust_interval)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ import anyio
 import pytest
 from anyio.abc import ByteReceiveStream
 
+import chanlink
 from chanlink import (
     ByteStream,
     ChannelClosed,
     ChannelFailed,
+    ChannelMoved,
     ChannelRefused,
     EncodeError,
     EndOfChannel,
     SessionClosed,
+    wrap,
 )
 from tests.channels.pairs import assert_is_interrupted, session_pair, settle
+from tests.patience import until
 
 pytestmark = pytest.mark.anyio
 
@@ -393,3 +398,195 @@ async def test_a_stream_of_objects_is_no_stream_of_bytes() -> None:
             await sender.send(receive)
     send.close()
     receive.close()
+
+
+# --- wrap -----------------------------------------------------------------------------------------
+
+
+async def test_a_wrapped_file_in_a_message_is_as_good_as_the_file(tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(data)
+    file = (tmp_path / "file").open("rb")
+    async with sent_in_a_message(wrap(file)) as body:
+        assert body.size is None
+        assert await read_all(body) == data
+        await until(lambda: file.closed)
+
+
+async def test_with_a_size_whoever_gets_it_knows_how_much_will_come(tmp_path: Path) -> None:
+    data = os.urandom(300_000)
+    (tmp_path / "file").write_bytes(data)
+    async with sent_in_a_message(wrap((tmp_path / "file").open("rb"), len(data))) as body:
+        assert body.size == len(data)
+        await body.receive(1_000)
+        assert body.size == len(data)
+        assert len(await read_all(body)) == len(data) - 1_000
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+async def test_another_number_of_bytes_than_was_said_fails(tmp_path: Path, more: int) -> None:
+    (tmp_path / "file").write_bytes(bytes(100_000))
+    file = (tmp_path / "file").open("rb")
+    async with sent_in_a_message(wrap(file, 100_000 + more)) as body:
+        with pytest.raises(ChannelFailed) as caught:
+            await read_all(body)
+        assert caught.value.code == "wrong-size"
+        await until(lambda: file.closed)
+
+
+async def test_a_block_reads_and_writes_an_object_here() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        async with wrap(ours) as stream:
+            await stream.send(b"question")
+            assert await anyio.to_thread.run_sync(theirs.recv, 100) == b"question"
+            theirs.sendall(b"answer")
+            assert await stream.receive() == b"answer"
+            theirs.shutdown(socket.SHUT_WR)
+            with pytest.raises(EndOfChannel):
+                await stream.receive()
+        assert ours.fileno() == -1
+
+
+async def test_what_was_written_is_in_the_file_behind_the_block(tmp_path: Path) -> None:
+    async with wrap((tmp_path / "file").open("wb")) as stream:
+        for _ in range(100):
+            await stream.send(bytes(10_000))
+    assert (tmp_path / "file").stat().st_size == 1_000_000
+
+
+async def test_leaving_a_block_waits_for_whoever_has_the_stream_in_this_process(tmp_path: Path) -> None:
+    data = os.urandom(1_000_000)
+    (tmp_path / "file").write_bytes(data)
+    got: list[bytes] = []
+    sender, receiver = chanlink.pipe()
+
+    async def read() -> None:
+        async with (await receiver.receive())["body"] as body:
+            assert type(body) is ByteStream
+            assert body.size == len(data)
+            got.append(await read_all(body))
+
+    async with sender, receiver, anyio.create_task_group() as tasks:
+        tasks.start_soon(read)
+        async with wrap((tmp_path / "file").open("rb"), len(data)) as stream:
+            await sender.send({"body": stream})
+        assert got == [data]
+
+
+async def test_a_block_pumps_what_went_over_a_session_too(tmp_path: Path) -> None:
+    data = os.urandom(200_000)
+    (tmp_path / "file").write_bytes(data)
+    file = (tmp_path / "file").open("rb")
+
+    async def read(body: ByteStream) -> None:
+        async with body:
+            assert await read_all(body) == data
+
+    async with (
+        session_pair() as (client, server),
+        await client.open("service") as carrier,
+        anyio.create_task_group() as tasks,
+    ):
+        async with wrap(file, len(data)) as stream:
+            await carrier.send(stream)
+            with pytest.raises(ChannelMoved):
+                await stream.receive()
+            body = await (await server.accept()).end.receive()
+            assert body.size == len(data)
+            tasks.start_soon(read, body)
+        assert file.closed
+
+
+async def test_an_exception_cuts_it_short_and_is_not_wrapped(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(10_000_000))
+    file = (tmp_path / "file").open("rb")
+    sender, receiver = chanlink.pipe()
+    async with sender, receiver:
+        with pytest.raises(ZeroDivisionError):
+            async with wrap(file) as stream:
+                await sender.send(stream)
+                raise ZeroDivisionError
+        assert file.closed
+        async with await receiver.receive() as body:
+            with pytest.raises(ChannelFailed) as caught:
+                await read_all(body)
+            assert caught.value.code == "cut-short"
+
+
+async def test_a_block_that_is_cancelled_ends_though_nobody_reads(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(10_000_000))
+    file = (tmp_path / "file").open("rb")
+    sender, receiver = chanlink.pipe()
+    async with sender, receiver:
+        with anyio.move_on_after(0.05) as scope:
+            async with wrap(file) as stream:
+                await sender.send(stream)
+        assert scope.cancelled_caught
+        assert file.closed
+        (await receiver.receive()).close()
+
+
+async def test_a_block_whose_stream_nobody_uses_ends(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(10_000_000))
+    file = (tmp_path / "file").open("rb")
+    async with wrap(file):
+        pass
+    assert file.closed
+
+
+async def test_without_a_block_it_waits_for_nothing_and_is_the_callers(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    with (tmp_path / "file").open("r+b") as file:
+        stream = wrap(file)
+        for use in (partial(stream.receive, 1), stream.wait_closed, partial(stream.send, b"x")):
+            with pytest.raises(RuntimeError, match="async with wrap"):
+                await use()  # type: ignore[operator]
+        sender, receiver = chanlink.pipe()
+        with pytest.raises(EncodeError, match=r"^body: nobody copies here"):
+            await sender.send({"body": stream})
+        sender.close()
+        receiver.close()
+        del stream
+        assert file.read() == b"abc"
+
+
+async def test_a_stream_has_one_block() -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"abc"
+
+    stream = wrap(pieces())
+    async with stream:
+        assert await stream.receive() == b"abc"
+        with pytest.raises(RuntimeError, match="its block already"):
+            async with stream:
+                raise AssertionError("not entered")
+    with pytest.raises(ChannelClosed):
+        async with stream:
+            raise AssertionError("not entered")
+
+
+async def test_what_is_no_stream_of_bytes_is_named(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("x")
+    one, other = chanlink.byte_pipe()
+    with (tmp_path / "text").open() as text:
+        for bad in (None, "x", b"x", 5, chanlink.pipe, one, text):
+            with pytest.raises(TypeError, match=r"^source"):
+                wrap(bad)
+    one.close()
+    other.close()
+    with pytest.raises(ValueError, match="at least 0"):
+        wrap(io.BytesIO(), -1)
+    with pytest.raises(TypeError, match="size must be"):
+        wrap(io.BytesIO(), 1.5)  # type: ignore[arg-type]
+
+
+async def test_a_wrapped_file_goes_through_a_relay() -> None:
+    async with session_pair() as (client, middle), session_pair() as (onward, server):
+        first, second = await client.open("service"), await onward.open("service")
+        await first.send(wrap(io.BytesIO(bytes(100_000)), 100_000))
+        relayed = await (await middle.accept()).end.receive()
+        await second.send(relayed)
+        body = await (await server.accept()).end.receive()
+        assert body.size == 100_000
+        assert await read_all(body) == bytes(100_000)

@@ -5,7 +5,7 @@ The conformance suite sends everything through one and two relays. Here the two 
 
 import contextlib
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ from tests.channels.pairs import settle
 from tests.patience import PATIENCE, lines_run
 from tests.wire.muxes import message
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 WINDOW = Limits().stream_window
 
@@ -91,15 +91,16 @@ async def relayed(
     far: Limits | None = None,
     *,
     cut_after: int | None = None,
+    features: Collection[str] | None = None,
 ) -> AsyncIterator[Relayed]:
-    """`cut_after`: the second connection breaks after this many bytes from the relay's side."""
+    """`cut_after`: the second connection breaks after this many bytes from the relay's side; `features` of it."""
     wires: list[FaultyStream] = []
 
     def wire(stream: Any) -> FaultyStream:
         wires.append(FaultyStream(stream, cut_after=cut_after if len(wires) == 0 else None))
         return wires[-1]
 
-    async with session_pair(second, far, wire=wire) as two, session_pair(first) as one:
+    async with session_pair(second, far, wire=wire, features=features) as two, session_pair(first) as one:
         yield Relayed([*one, *two], wires)
 
 
@@ -388,12 +389,25 @@ async def test_a_body_that_is_no_message_passes_unread_and_fails_where_it_is_rea
         assert reason.code == "bad-message"
 
 
-async def test_a_session_that_is_closing_takes_no_ends_from_a_relay() -> None:
-    quick = Limits(close=0.05)
-    async with relayed(second=quick) as link:
+async def test_a_session_that_drains_takes_ends_from_a_relay() -> None:
+    async with relayed() as link:
         await link.begin()
         sender, receiver = await link.channel()
-        link.far._mux.drain()  # no new streams, open ones go on
+        link.far.drain()
+        await settle()
+        one, other = chanlink.pipe()
+        await sender.send(one)
+        arrived = await receiver.receive()
+        await arrived.send("by an end that came later")
+        assert await other.receive() == "by an end that came later"
+
+
+async def test_a_session_that_is_closed_by_a_peer_of_version_0_1_takes_no_ends_from_a_relay() -> None:
+    quick = Limits(close=0.05)
+    async with relayed(second=quick, features=()) as link:
+        await link.begin()
+        sender, receiver = await link.channel()
+        link.far._mux.conclude()  # no new streams, open ones go on
         await settle()
         await sender.send("an open channel goes on")
         assert await receiver.receive() == "an open channel goes on"

@@ -13,7 +13,7 @@ from tests.patience import PATIENCE
 
 from .test_relay import WINDOW, relayed
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 # --- byte streams -----------------------------------------------------------------------------------
 

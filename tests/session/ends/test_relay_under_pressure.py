@@ -20,7 +20,7 @@ from tests.patience import PATIENCE
 
 from .test_relay import fill
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.without_sockets]
 
 """Seconds; a guard against what hangs, nothing waits for it."""
 

@@ -1,5 +1,6 @@
 """Streams as outlets and feeds, without ends: what is accepted, what is over and why, what a relay is told."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import anyio
@@ -51,12 +52,12 @@ def byte_ways(both: Both) -> tuple[ByteOutlet, ByteFeed]:
 def test_a_plain_message_goes_the_short_way_and_any_other_the_long_one() -> None:
     both = Both()
     outlet, feed = messages(both)
-    nested = {"a": [{"b": 1}]}
-    assert outlet.post({"a": 1})
-    assert not outlet.post(nested)
-    assert outlet.commit(outlet.prepare(nested))
+    plain, timed = {"a": [{"b": 1}]}, {"at": datetime(2026, 1, 1, tzinfo=UTC)}
+    assert outlet.post(plain)
+    assert not outlet.post(timed)
+    assert outlet.commit(outlet.prepare(timed))
     both.turn()
-    assert [feed.take(0), feed.take(0), feed.take(0)] == [{"a": 1}, nested, EMPTY]
+    assert [feed.take(0), feed.take(0), feed.take(0)] == [plain, timed, EMPTY]
 
 
 def test_at_a_rendezvous_nothing_goes_the_short_way() -> None:

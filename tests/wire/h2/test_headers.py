@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chanlink.wire.h2 import headers
-from chanlink.wire.opening import Opening
+from chanlink.wire.opening import MAX_TRACE, Opening
 
 FIELDS = st.lists(st.tuples(st.binary(min_size=1, max_size=300), st.binary(max_size=1_100)), max_size=12)
 SHORT = st.lists(st.tuples(st.binary(min_size=1, max_size=126), st.binary(max_size=126)), max_size=7)
@@ -50,6 +50,7 @@ OPENINGS = (
         st.none(),
         st.none(),
         st.none() | st.binary(max_size=64),
+        st.none() | st.binary(min_size=1, max_size=MAX_TRACE),
     )
     | st.builds(
         Opening,
@@ -75,7 +76,9 @@ OPENINGS = (
 @given(OPENINGS)
 @hypothesis.settings(deadline=None)
 def test_an_opening_arrives_as_it_was(opening: Opening) -> None:
-    assert headers.read_opening(99, dict(headers.opening_fields(opening))) == opening
+    arrived = headers.read_opening(99, dict(headers.opening_fields(opening, may_trace=True)))
+    assert arrived == opening._replace(trace=opening.trace or None)
+    assert headers.read_opening(99, dict(headers.opening_fields(opening))) == opening._replace(trace=None)
 
 
 @pytest.mark.parametrize("field", [b"", b"-1", b"1.0", b" 1", b"+1", b"1_000", b"0x1", "\u0661".encode(), b"9" * 20])

@@ -91,6 +91,7 @@ def test_headers_may_be_longer_than_they_must(header: bytes, containers: bytes) 
     assert counts(body) == 4_001
 
 
+@pytest.mark.slow
 @given(st.integers(), st.integers(1, 3_000))
 @hypothesis.settings(max_examples=30, deadline=None)
 def test_what_is_counted_is_what_is_made(seed: int, size: int) -> None:

@@ -17,6 +17,7 @@ from chanlink.errors import DecodeError, EncodeError, LimitReached, MessageTooLa
 from chanlink.limits import MAX_DEPTH, PeerLimits
 from chanlink.wire.messages.encode import PlainEncoder
 from chanlink.wire.messages.framing import END_TYPE
+from chanlink.wire.messages.pieces import Pieces
 from tests.channels.stubs import Stub
 
 from .codec import INTS, KEYS, LEAVES, THREE, TIMES, UTC, Opened, decode, encode, framed, round_trip
@@ -26,6 +27,7 @@ from .codec import INTS, KEYS, LEAVES, THREE, TIMES, UTC, Opened, decode, encode
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(KEYS, inner), max_leaves=30)
 
 
+@pytest.mark.slow
 @given(VALUES)
 @hypothesis.settings(max_examples=150, deadline=None)
 def test_what_may_be_sent_arrives_as_it_was(value: object) -> None:
@@ -85,6 +87,51 @@ def test_what_is_as_good_as_data_arrives_as_data(value: object, arrives: object)
 
 def test_a_nan_arrives() -> None:
     assert math.isnan(round_trip(math.nan))
+
+
+# --- the short way ------------------------------------------------------------------------------
+
+ODD = st.sampled_from([memoryview(b"x"), Colour.RED, Word("w"), 2**64, "\ud800", 1j, None, True])
+ODD_KEYS = st.sampled_from([None, 1.5, True, Colour.RED, Word("w"), "\ud800", 2**64])
+MIXED = st.recursive(
+    LEAVES | ODD,
+    lambda inner: st.lists(inner) | st.dictionaries(KEYS | ODD_KEYS, inner) | st.lists(inner).map(tuple),
+    max_leaves=30,
+)
+
+
+@pytest.mark.slow
+@given(VALUES | MIXED, st.sampled_from([2, 3, 64]), st.sampled_from([20, 200, 2**20]))
+@hypothesis.settings(max_examples=300, deadline=None)
+def test_the_short_way_makes_what_the_long_one_makes_or_leaves_it_to_that(value: object, depth: int, size: int) -> None:
+    limits = PeerLimits(message_depth=depth, message_size=size)
+    encoder = PlainEncoder(limits)
+    short = encoder.encode(value)
+    if short is None:
+        short = encoder.encode([1, {"a": [2]}])  # and is as good as before
+        value = [1, {"a": [2]}]
+    if short is not None:
+        assert bytes(short) == encode(value, limits)[0]
+
+
+@pytest.mark.parametrize("nests", [False, True])
+def test_nor_does_it_pass_too_many_values_or_int_keys(nests: bool) -> None:
+    limits = PeerLimits(message_values=5_000, message_int_keys=2_048)
+    encoder = PlainEncoder(limits)
+
+    def kept(value: Any) -> bytes | Pieces | None:
+        return encoder.encode([{"a": value}] if nests else value)
+
+    around = 4 if nests else 1
+    for most, more in [
+        ([1] * (5_000 - around), [1] * (5_001 - around)),
+        (dict.fromkeys(range(2_048)), dict.fromkeys(range(2_049))),
+        (dict.fromkeys(map(str, range(2_498))), dict.fromkeys(map(str, range(2_500)))),
+    ]:
+        assert kept(most) is not None
+        assert kept(more) is None
+        with pytest.raises(LimitReached):
+            encode([{"a": more}] if nests else more, limits)
 
 
 # --- what can't be sent -------------------------------------------------------------------------

@@ -125,6 +125,7 @@ def check_sparse(body: bytes, depth: int) -> bool:
     return True
 
 
+@pytest.mark.slow
 @given(MADE_UP, st.integers(1, 4))
 @hypothesis.settings(max_examples=1_000, deadline=None)
 def test_no_bytes_pass_as_a_few_values_that_msgpack_would_not_skip(pieces: list[bytes], depth: int) -> None:
@@ -137,6 +138,7 @@ LONG_VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(LONG_VALUES, st.data())
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_no_changed_long_message_passes_that_msgpack_would_not_skip(value: object, data: st.DataObject) -> None:
@@ -237,6 +239,7 @@ def test_a_message_in_pieces_is_what_it_is_joined(value: object, cuts: list[int]
     assert check_both(msgpack.packb(value), cuts) == value
 
 
+@pytest.mark.slow
 @given(LONG_VALUES, CUTS, st.data(), st.integers(1, 5))
 @hypothesis.settings(max_examples=300, deadline=None)
 def test_a_changed_message_in_pieces_is_what_it_is_joined(

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..arguments import Options, add_command
-from ..connecting import add_connection, connected, explain_client
+from ..broken import explain_client
+from ..connecting import SERVER, add_connection, add_local, connected
 from ..descriptors import FAILED
 
 NOTES = """\
@@ -26,9 +27,10 @@ def add(commands: Any) -> None:
         description="See what a detached command has written and still writes.",
         epilog=NOTES,
     )
-    attach.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    attach.add_argument("address", metavar="ADDRESS", help=SERVER)
     attach.add_argument("name", metavar="NAME", help="of the command, as rexec run --detach has printed it")
     add_connection(attach)
+    add_local(attach)
 
 
 def action(options: Options) -> int:

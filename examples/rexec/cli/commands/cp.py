@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..arguments import Options, add_command
-from ..connecting import add_connection, connected, explain_client
+from ..broken import explain_client
+from ..connecting import add_connection, connected
 
 if TYPE_CHECKING:
     from ...copy.client import Progress
@@ -34,6 +35,11 @@ examples:
   rexec cp -r dist web1:/srv/www/new
   rexec cp web1:dump.sql.gz web2:/backup/         the bytes take the way through this machine
 """
+
+NOT_LOCAL = (
+    "--local is for commands: a session by the daemon is for one service, and copies are another one; pipe"
+    " tar through rexec run"
+)
 
 REMOTE = re.compile(
     r"(?P<server> tcp://(?:\[[^\]]*\]|[^:/\[\]]+)(?::\d+)? | unix:[^:]+ | [A-Za-z0-9_][A-Za-z0-9_.-]* ) : (?P<path>.*)",
@@ -64,6 +70,7 @@ def add(commands: Any) -> None:
     cp.add_argument("-r", "--recursive", action="store_true", help="copy folders, with everything in them")
     cp.add_argument("-q", "--quiet", action="store_true", help="show no progress on a terminal")
     add_connection(cp)
+    cp.add_argument("--local", action="store_true", help=argparse.SUPPRESS)  # which other commands have
 
 
 def _side(text: str) -> Side:
@@ -82,6 +89,8 @@ def action(options: Options) -> int:
 
     from ..loop import run_loop
 
+    if options.local:
+        raise chanlink.ConfigError(NOT_LOCAL)
     servers = {source.server for source in options.sources}
     if len(servers) > 1:
         raise chanlink.ConfigError("the sources are on several machines; copy them one after another")

@@ -3,7 +3,8 @@
 from typing import Any
 
 from ..arguments import Options, add_command
-from ..connecting import add_connection, connected, explain_client
+from ..broken import explain_client
+from ..connecting import SERVER, add_connection, add_local, connected
 from ..descriptors import FAILED
 
 NOTES = """\
@@ -26,10 +27,11 @@ def add(commands: Any) -> None:
         description="Stop a detached command, or send it a signal.",
         epilog=NOTES,
     )
-    kill.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    kill.add_argument("address", metavar="ADDRESS", help=SERVER)
     kill.add_argument("name", metavar="NAME", help="of the command, as rexec run --detach has printed it")
     kill.add_argument("-s", "--signal", metavar="SIGNAL", help="send only this signal: INT, HUP, USR1, ...")
     add_connection(kill)
+    add_local(kill)
 
 
 def action(options: Options) -> int:

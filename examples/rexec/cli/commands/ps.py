@@ -3,7 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from ..arguments import Options, add_command
-from ..connecting import add_connection, connected, explain_client
+from ..broken import explain_client
+from ..connecting import SERVER, add_connection, add_local, connected
 
 if TYPE_CHECKING:
     from ...client import Listed
@@ -28,9 +29,10 @@ def add(commands: Any) -> None:
         description="List our detached commands.",
         epilog=NOTES,
     )
-    ps.add_argument("address", metavar="ADDRESS", help="of the server: tcp://HOST:PORT or unix:/PATH")
+    ps.add_argument("address", metavar="ADDRESS", help=SERVER)
     ps.add_argument("--json", action="store_true", help="one line of JSON for each command")
     add_connection(ps)
+    add_local(ps)
 
 
 def action(options: Options) -> int:

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..arguments import Options, add_command, add_identity, identity
+from ..arguments import Options, add_command, add_identity, duration, identity
 
 if TYPE_CHECKING:
     from ...policy.file import PolicyFile
@@ -12,19 +12,31 @@ if TYPE_CHECKING:
 
 AUTHORIZED_PEERS = "~/.config/chanlink/authorized_peers"
 LISTEN = "tcp://127.0.0.1:9323"
+MAX_RESUME = 600.0
+"""Seconds, unless ``--max-resume`` says otherwise."""
 FAREWELL = 2.0
 """Seconds in which clients are told that the server ends."""
 
 NOTES = """\
 Prints a line with its addresses and one with its public key, and serves until it is interrupted. Whoever has a key in
-the trust file may run anything that this user may run, unless --policy says less: see
-docs/howto/keep-a-service-under-a-policy.md. When the server ends, in whatever way, its commands are stopped. INT, TERM
-and HUP end it; one of them that was ignored when it was started (nohup) stays ignored.
+the trust file may run anything that this user may run, unless --policy says less. When the server ends, in whatever
+way, its commands are stopped. INT, TERM and HUP end it; one of them that was ignored when it was started (nohup) stays
+ignored.
 
 examples:
   rexec serve
   rexec serve --listen tcp://0.0.0.0:9323 --trust ~/.ssh/authorized_keys
   rexec serve --policy /etc/rexec/policy.toml --audit /var/log/rexec.jsonl
+  rexec serve --advertise --policy policy.toml     by the chanlink daemon, which has the key and the trust file
+
+A policy has a table for each rule; a key that no rule names may do nothing:
+  [rules.people]
+  keys = ["alice"]                              names in the trust file, SHA256:... fingerprints, or whole keys
+  [rules.deploy]
+  keys = ["robot"]
+  commands = [["uptime"], ["git", "pull", "--ff-only"], ["/usr/local/bin/deploy", "web-*"]]     to the last word
+  [rules.staff]
+  keys = ["*@example", "carol@example"]         whom the authority issuer="example" of the trust file vouches for
 """
 
 
@@ -47,13 +59,22 @@ def add(commands: Any) -> None:
         help="let rexec cp read and write beneath this folder only; without it, only who may run anything may copy",
     )
     copies.add_argument("--no-copy", action="store_true", help="do not serve rexec cp")
-    serve.add_argument("--listen", metavar="ADDRESS", default=LISTEN, help=f"where to listen (default: {LISTEN})")
+    serve.add_argument("--listen", metavar="ADDRESS", help=f"where to listen (default: {LISTEN})")
+    serve.add_argument(
+        "--advertise",
+        action="store_true",
+        help="let the chanlink daemon of this machine listen, and hand over whom it lets in; without rexec cp",
+    )
     add_identity(serve)
     serve.add_argument(
         "--trust",
         metavar="FILE",
-        default=AUTHORIZED_PEERS,
         help=f"who may run commands: public keys, one a line (default: {AUTHORIZED_PEERS})",
+    )
+    serve.add_argument(
+        "--revoked",
+        metavar="FILE",
+        help="what is revoked, whoever vouches for it: public keys, one a line, or a list of ssh-keygen -k",
     )
     serve.add_argument(
         "--policy", metavar="FILE", help="which of them may run what, in TOML (default: everybody may run anything)"
@@ -67,6 +88,14 @@ def add(commands: Any) -> None:
         type=_seconds,
         default=5.0,
         help="between TERM and KILL for commands that are stopped (default: 5)",
+    )
+    serve.add_argument(
+        "--max-resume",
+        metavar="TIME",
+        type=duration,
+        default=MAX_RESUME,
+        help="for how long a client may come back whose connection has broken: its commands go on meanwhile, and are"
+        f" stopped 15 s later (default: {MAX_RESUME / 60:.0f}m; 0: not at all)",
     )
     serve.add_argument(
         "--stopped",
@@ -94,8 +123,39 @@ def _long(text: str) -> float:
 def action(options: Options) -> int:
     from ..loop import run_loop
 
+    _decide(options)
     _keep_apart(options)
     return run_loop(_serve, options)
+
+
+def _decide(options: Options) -> None:
+    """What is not said is as ever, or the daemon's business."""
+    if options.advertise:
+        for name in ("listen", "identity", "trust", "revoked"):
+            if getattr(options, name) is not None:
+                options.parser.error(
+                    f"--{name} does not go with --advertise: the daemon listens, has the key, and says who may come"
+                )
+        if options.copy_root is not None:
+            options.parser.error(
+                "--copy-root does not go with --advertise: the daemon hands over sessions for commands alone"
+            )
+        options.no_copy = True
+    else:
+        options.listen, options.trust = options.listen or LISTEN, options.trust or AUTHORIZED_PEERS
+
+
+def _where(options: Options) -> dict[str, Any]:
+    """Where clients come from, and who decides about them: for `chanlink.listen`. Raises for files of ours."""
+    import chanlink
+
+    from ...server.service import SERVICE
+
+    if options.advertise:
+        return {"address": chanlink.Advertised(SERVICE)}
+    own = identity(options)
+    trust = chanlink.Trust.load(options.trust)
+    return {"address": options.listen, "identity": own, "trust": trust, "revoked": options.revoked}
 
 
 async def _serve(options: Options) -> int:
@@ -106,16 +166,17 @@ async def _serve(options: Options) -> int:
     import anyio
 
     import chanlink
+    from chanlink.observing import dump_on_signal
 
     from ...logs import log_to_standard_error
     from ...messages import LIMITS
     from ...policy.file import PolicyFile
     from ...room import make_room
     from ...server.audit import Audit
-    from ...server.service import SERVICE, service
+    from ...server.service import ENFORCES, SERVICE, service
     from ..signals import heeding
 
-    our_identity, trust = identity(options), chanlink.Trust.load(options.trust)
+    where = _where(options)
     policy = PolicyFile(options.policy, options.trust) if options.policy else None
     audit = Audit(options.audit)
     copies = {} if options.no_copy else _copies(options, policy, audit)
@@ -125,18 +186,20 @@ async def _serve(options: Options) -> int:
     with heeding(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         with anyio.CancelScope() as serving:
             async with (
+                dump_on_signal(),
                 service(policy, audit, options.grace) as rexec,
                 chanlink.listen(
-                    options.listen,
-                    identity=our_identity,
-                    trust=trust,
-                    services={SERVICE: rexec, **copies},
-                    limits=dataclasses.replace(LIMITS, client_stopped=options.stopped),
+                    **where,
+                    services={SERVICE: chanlink.service(rexec, enforces=ENFORCES), **copies},
+                    limits=dataclasses.replace(LIMITS, client_stopped=options.stopped, resume=options.max_resume),
                 ) as listener,
             ):
                 make_room()  # not before: the commands get what we got
-                print("listening on", *listener.addresses)
-                print("public key", our_identity.public_key, flush=True)
+                if options.advertise:
+                    print("advertised by the daemon, at", *listener.addresses or ["no address"], flush=True)
+                else:
+                    print("listening on", *listener.addresses)
+                    print("public key", where["identity"].public_key, flush=True)
                 await anext(signals)
                 await rexec.stop()
                 with anyio.move_on_after(FAREWELL):
@@ -168,7 +231,13 @@ def _keep_apart(options: Options) -> None:
     if not os.path.isdir(root):
         options.parser.error(f"--copy-root {options.copy_root} is no folder")
     own_key = options.identity or os.environ.get("CHANLINK_IDENTITY") or "~/.config/chanlink/id_ed25519"
-    files = {"trust": options.trust, "policy": options.policy, "audit": options.audit, "identity": own_key}
+    files = {
+        "trust": options.trust,
+        "revoked": options.revoked,
+        "policy": options.policy,
+        "audit": options.audit,
+        "identity": own_key,
+    }
     beneath = os.path.join(root, "")
     for name, path in files.items():
         if path is not None and any(entry.startswith(beneath) for entry in _way(os.path.expanduser(path))):

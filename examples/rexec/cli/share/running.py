@@ -3,7 +3,7 @@
 import os
 import signal
 import termios
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 
 import anyio
@@ -14,11 +14,8 @@ from ...client import BadMessage, Command
 from ...messages import shell_status
 from ..arguments import Options
 from ..descriptors import empty
-from ..running import run_for
+from ..running import Say, run_for
 from ..terminal import raw, size
-
-Say = Callable[[str, str], Awaitable[None]]
-"""Called with ``error`` or ``output``, and a text for whoever called."""
 
 
 async def run_shared(

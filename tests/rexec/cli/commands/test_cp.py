@@ -178,6 +178,15 @@ class TestKilled:
         assert not (tmp_path / "copy").exists()
 
 
+def rewrite(server: Server, path: Path, text: str) -> None:
+    """Change a file that the server watches, and wait until it has read that."""
+    if path.read_text() != text:
+        read = f"{path} was read again"
+        before = server.log.read_text().count(read)
+        path.write_text(text)
+        until(lambda: server.log.read_text().count(read) > before)
+
+
 class TestPermission:
     def test_copying_and_running_are_allowed_each_by_itself(self, tmp_path: Path) -> None:
         (tmp_path / "root").mkdir()
@@ -186,13 +195,9 @@ class TestPermission:
             trust = tmp_path / "client.pub"
             key = trust.read_text()
             for allowed, status in (("copy", (0, 255)), ("rexec", (255, 0))):
-                trust.write_text(f'services="{allowed}" {key}')
-                deadline = time.monotonic() + PATIENCE
-                while time.monotonic() < deadline:  # until the server has seen the change
-                    copied = rexec_cp(server, ":/file", tmp_path / "copy")
-                    ran = server.run("true")
-                    if (copied.returncode, ran.returncode) == status:
-                        break
+                rewrite(server, trust, f'services="{allowed}" {key}')
+                copied = rexec_cp(server, ":/file", tmp_path / "copy")
+                ran = server.run("true")
                 assert (copied.returncode, ran.returncode) == status
                 refused = ran if allowed == "copy" else copied
                 assert_one_line(refused, "does not let us do that")
@@ -216,10 +221,8 @@ class TestPermission:
             (tmp_path / "mine").write_text(key)
             assert rexec_cp(server, f":{trust}", tmp_path / "seen").returncode == 0
             for trust_line, rule in ((f'services="copy" {key}', ""), (key, "commands = [['true']]\ncopy = true\n")):
-                trust.write_text(trust_line)
-                policy.write_text(f"[rules.all]\nkeys = ['*']\n{rule}")
-                until(lambda: rexec_cp(server, tmp_path / "mine", f":{tmp_path}/there").returncode)
-                (tmp_path / "there").unlink(missing_ok=True)
+                rewrite(server, policy, f"[rules.all]\nkeys = ['*']\n{rule}")
+                rewrite(server, trust, trust_line)
                 for words in ((tmp_path / "mine", f":{trust}"), (f":{trust}", tmp_path / "stolen")):
                     assert_one_line(rexec_cp(server, *words), "only who may run anything may")
             assert trust.read_text() == key

@@ -1,0 +1,1 @@
+"""What authorities say of keys, judged by a real sshd and by us."""

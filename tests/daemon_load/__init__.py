@@ -1,0 +1,1 @@
+"""A daemon under load, for minutes: ``python -m tests.daemon_load``."""

@@ -1,0 +1,1 @@
+"""Looks at the documentation as it was built, with the eyes of a browser."""
