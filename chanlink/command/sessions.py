@@ -52,7 +52,7 @@ def load_sessions() -> None:
 
 def look_up(options: argparse.Namespace) -> None:
     """What ``options.address`` says, if it is a name of the user's file: the address, and what options leave open."""
-    from chanlink.transport.address import parse_target
+    from chanlink.transport.target import parse_target
 
     host = chanlink.Host.find(options.address)
     parse_target(host.address)

@@ -30,9 +30,10 @@ from chanlink.security.keys.threads import run_apart
 from chanlink.security.showing import agreed_of
 from chanlink.security.statics import Statics
 from chanlink.session.naming import finder
-from chanlink.transport.address import Target, is_good_name, parse_target
+from chanlink.transport.address import is_good_name
 from chanlink.transport.base import Transport, close_at_once
 from chanlink.transport.dial import Dial, Find
+from chanlink.transport.target import Target, parse_target
 
 from .bounds import Full
 from .folder import Folder

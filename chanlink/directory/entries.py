@@ -19,7 +19,8 @@ from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.successor import Successor
 from chanlink.security.payloads import Entry as Field
 from chanlink.security.payloads import Table, read
-from chanlink.transport.address import MAX_NAME, is_good_name, parse_remote
+from chanlink.transport.address import MAX_NAME, is_good_name
+from chanlink.transport.target import parse_remote
 
 from .problems import BadEntry
 

@@ -20,8 +20,8 @@ from chanlink.session.local_connecting import check_local
 from chanlink.session.naming import Resolver
 from chanlink.session.services import Services
 from chanlink.tasks import tasks_beside
-from chanlink.transport.address import parse_target
 from chanlink.transport.dial import name_of
+from chanlink.transport.target import parse_target
 
 from .keeping import Keeper, Setup
 from .link import Link

@@ -6,7 +6,6 @@ moment. Only what the session's own server says ends it; whoever else is at the 
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import anyio
 from anyio.abc import ByteStream
@@ -27,7 +26,7 @@ from chanlink.security.resuming.returning import TryFailed, return_as_client
 from chanlink.security.statics import Statics
 from chanlink.security.stream import SecureStream
 from chanlink.transport.base import Transport, close_at_once
-from chanlink.transport.dial import Connectable, Dial, Find, name_of
+from chanlink.transport.dial import Dial
 
 from .vouching import Vouching
 
@@ -98,7 +97,6 @@ class Dialled(WayBack):
     def __init__(
         self,
         dial: Callable[[], Dial],
-        name: str,
         statics: Statics,
         vouching: Vouching,
         expected: Expected,
@@ -106,7 +104,7 @@ class Dialled(WayBack):
         agreement: Agreement,
         limits: Limits,
     ) -> None:
-        super().__init__(name, authenticated, agreement, limits)
+        super().__init__(dial().name, authenticated, agreement, limits)
         self._dial = dial
         self._statics = statics
         self._vouching = vouching
@@ -171,8 +169,7 @@ class Dialled(WayBack):
 
 def resumable(
     authenticated: Authenticated,
-    address: Connectable,
-    find: Find | None,
+    dial: Callable[[], Dial],
     statics: Statics,
     expected: Expected,
     limits: Limits,
@@ -182,5 +179,4 @@ def resumable(
     agreement = authenticated.agreement
     if agreement is None:
         return authenticated.stream
-    dial, name = partial(Dial, address, find), name_of(address)
-    return Dialled(dial, name, statics, vouching, expected, authenticated, agreement, limits).stream
+    return Dialled(dial, statics, vouching, expected, authenticated, agreement, limits).stream

@@ -34,9 +34,9 @@ from chanlink.security.keys.trust import Trust
 from chanlink.security.payloads import SERVICE_MAX
 from chanlink.security.psk import Psk, load_psk
 from chanlink.security.statics import Statics
-from chanlink.transport.address import parse_target
 from chanlink.transport.base import close_at_once
-from chanlink.transport.dial import Connectable, Dial, Find, name_of
+from chanlink.transport.carried import CarrierAttribute, Means
+from chanlink.transport.dial import Connectable, Dial, name_of, target_of
 
 from .coming_back import resumable
 from .early import Begin, Prekeys, check_early
@@ -135,12 +135,13 @@ async def connect(
         ) as session:
             yield session
         return
-    target = parse_target(address) if isinstance(address, str) else None
+    target = target_of(address)
     at_once = check_early(early, known_prekeys, target, peer, psk=psk, resume=resume, eager=eager)
     expected = await Expected.of(target, peer, trust, trust_directory)
     find = finder(target, directory, expected)
     limits, all_told = limits or Limits(), told(instruments)
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
+    means = Means(key=str(statics.identity.public_key))
     begun = None
     if at_once is not None:
         with attempting(all_told, name_of(address)):
@@ -149,7 +150,7 @@ async def connect(
             begin = await _begins(begins, name_of(address), timeout)
             timeout -= clock.now() - began
             if begin is not None:
-                begun = await _begin(address, find, begin, wait, timeout)
+                begun = await _begin(address, find, means, begin, wait, timeout)
     if at_once is not None and begun is not None:
         session = session_with(
             begun,
@@ -169,7 +170,7 @@ async def connect(
     how: dict[str, Any] = {"eager": eager, "resume": resume, "early": early, "service": service}
     handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, **how)
     with attempting(all_told, name_of(address)):
-        authenticated = await _reach(address, find, handshake, wait, timeout)
+        authenticated = await _reach(Dial(address, find, means), handshake, wait, timeout)
     if at_once is not None:
         try:
             await at_once.keep(authenticated.stream.welcome.get("prekey", b""))
@@ -184,7 +185,7 @@ async def connect(
         limits=limits,
         services=services,
         instruments=all_told,
-        below=resumable(authenticated, address, find, statics, expected, limits, vouching),
+        below=resumable(authenticated, partial(Dial, address, find, means), statics, expected, limits, vouching),
         vouching=vouching,
     )
     async with session:
@@ -233,21 +234,15 @@ def vouching_for(found: Authenticated | Begun, expected: Expected, statics: Stat
     return Vouching(found.presented, found.grant, expected.admit, ours_of(statics))
 
 
-async def _reach(
-    address: Connectable,
-    find: Find | None,
-    handshake: Callable[[ByteStream], Awaitable[T]],
-    wait: float,
-    timeout: float,
-) -> T:
+async def _reach(dial: Dial, handshake: Callable[[ByteStream], Awaitable[T]], wait: float, timeout: float) -> T:
     """Connect to one address after the other until a handshake succeeds, within the time."""
-    progress: SessionError = ConnectFailed(f"{name_of(address)}: no answer within {wait + timeout:g} s")
-    dial, transport = Dial(address, find), None
+    progress: SessionError = ConnectFailed(f"{dial.name}: no answer within {wait + timeout:g} s")
+    transport = None
     try:
         async with within(wait + timeout) as countdown:
             transport = await dial.reach(wait)
             countdown.shorten(timeout)
-            progress = HandshakeTimeout(f"{name_of(address)}: the handshake did not end within {timeout:g} s")
+            progress = HandshakeTimeout(f"{dial.name}: the handshake did not end within {timeout:g} s")
             while True:
                 try:
                     return await handshake(transport)
@@ -267,12 +262,14 @@ async def _begins(begins: Awaitable[Begin | None], name: str, timeout: float) ->
     raise ConnectFailed(f"{name}: no answer within {timeout:g} s") from TimeoutError()
 
 
-async def _begin(address: Connectable, find: Finder | None, begin: Begin, wait: float, timeout: float) -> Begun | None:
+async def _begin(
+    address: Connectable, find: Finder | None, means: Means, begin: Begin, wait: float, timeout: float
+) -> Begun | None:
     """What has begun at once. None if the server of the prekey is not there, and others may have its name."""
     if find is None:
-        return await _reach(address, None, begin, wait, timeout)
+        return await _reach(Dial(address, None, means), begin, wait, timeout)
     try:
-        return await _reach(address, find.only(begin.key), begin, 0.0, timeout)
+        return await _reach(Dial(address, find.only(begin.key), means), begin, 0.0, timeout)
     except ConnectFailed:
         return None
 
@@ -281,6 +278,9 @@ async def _authenticate(
     transport: ByteStream, *, statics: Statics, expected: Expected, limits: Limits, **how: Any
 ) -> Authenticated:
     try:
+        vouched = transport.extra(CarrierAttribute.vouched_key, "")
+        if vouched:
+            expected.believe(PublicKey.parse(vouched))
         try:
             return await handshake_as_client(transport, statics, expected.admit, limits, **how)
         finally:

@@ -23,7 +23,7 @@ from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.threads import run_apart
 from chanlink.security.keys.trust import Grant
 from chanlink.security.statics import Statics
-from chanlink.transport.address import Target
+from chanlink.transport.target import Target
 
 from .naming import Finder
 

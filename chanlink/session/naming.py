@@ -14,8 +14,10 @@ from chanlink.errors import AddressError, ChanlinkError, ConfigError, ConnectFai
 from chanlink.printing import printable_logger
 from chanlink.security.keys.expected import Expected
 from chanlink.security.keys.openssh import PublicKey
-from chanlink.transport.address import Address, Name, Target, parse_remote
+from chanlink.transport.address import Address, Name
+from chanlink.transport.carried import Carrier
 from chanlink.transport.dial import Find
+from chanlink.transport.target import Target, parse_remote
 
 logger = printable_logger(__name__)
 
@@ -63,7 +65,7 @@ class Finder:
         self._directory = directory
         self._expected = expected
 
-    async def __call__(self, fresh: bool, key: PublicKey | None = None) -> list[Address]:
+    async def __call__(self, fresh: bool, key: PublicKey | None = None) -> list[Address | Carrier]:
         """The addresses of the servers that would do: those of one of them, at random, and then of the others. With a
         ``key``, only of the server that has it.
 
@@ -131,8 +133,8 @@ class Finder:
         return good
 
 
-def _remote(entry: Entry, name: Name) -> list[Address]:
-    found: list[Address] = []
+def _remote(entry: Entry, name: Name) -> list[Address | Carrier]:
+    found: list[Address | Carrier] = []
     for text in entry.addresses:
         try:
             found.append(parse_remote(text))

@@ -57,10 +57,6 @@ class Name(NamedTuple):
         return f"{_SCHEME_OF_NAMES}{self.name}"
 
 
-Target = Address | Name
-"""What can be connected to."""
-
-
 def _zone(number: int) -> str:
     with suppress(OSError):  # it has just gone
         if re.fullmatch(r"[\w.-]+", name := socket.if_indextoname(number)):
@@ -73,10 +69,8 @@ def is_name(address: object) -> bool:
     return isinstance(address, str) and address.startswith(_SCHEME_OF_NAMES)
 
 
-def parse_target(text: str) -> Target:
-    """Read ``chanlink://name``, or an address as `parse_address` does. Raises `AddressError`."""
-    if not is_name(text):
-        return parse_address(text)
+def parse_name(text: str) -> Name:
+    """Read ``chanlink://name``. Raises `AddressError`."""
     name = text.removeprefix(_SCHEME_OF_NAMES)
     if not is_good_name(name):
         raise AddressError(
@@ -88,17 +82,6 @@ def parse_target(text: str) -> Target:
 def is_good_name(name: str) -> bool:
     """Whether something can have this name in a directory."""
     return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
-
-
-def parse_remote(text: str) -> Address:
-    """Read an address that came over the network: it leads to another machine, never to a file. Raises `AddressError`.
-
-    What stands in a directory was written by others; ``unix:`` would be a socket of ours.
-    """
-    address = parse_address(text)
-    if address.path:
-        raise AddressError(f"{text!r} is an address of this machine only; a directory's are tcp://host:port")
-    return address
 
 
 def parse_address(text: str) -> Address:

@@ -13,14 +13,16 @@ from anyio.abc import ByteStream, ByteStreamConnectable
 
 from chanlink.errors import ConnectFailed, SessionError, UntrustedPeer, WrongPeer
 
-from .address import Address, Place, look_up, parse_address, reason_of
+from .address import Address, Name, Place, look_up, reason_of
 from .base import BROKEN, Transport
+from .carried import Carrier, Means
 from .given import given_stream
 from .racing import race
 from .sockets import SocketTransport
+from .target import Target, parse_target
 
 Connectable = str | ByteStream | ByteStreamConnectable
-Find = Callable[[bool], Awaitable[Sequence[Address]]]
+Find = Callable[[bool], Awaitable[Sequence[Address | Carrier]]]
 """Where a name leads, in the order to try; with True, what the directory says now. Raises `ConnectFailed`."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -41,8 +43,9 @@ _NOT_YET = {
 class _Way:
     """An address, and where it leads that was not tried."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address | Carrier, means: Means) -> None:
         self._address = address
+        self._means = means
         self._places: Sequence[Place] | None = None
         """None: nobody has looked."""
 
@@ -50,8 +53,14 @@ class _Way:
     def is_over(self) -> bool:
         return self._places is not None and not self._places
 
-    async def connect(self) -> SocketTransport:
+    async def connect(self) -> Transport:
         """Connect to one of its places. Raises `ConnectFailed`."""
+        if isinstance(self._address, Carrier):
+            self._places = ()
+            return await self._address.connect_with(self._means)
+        if self._means.tcp is not None and not self._address.path:
+            self._places = ()
+            return await self._means.tcp(self._address)
         if self._places is None:
             self._places = await places_of(self._address)
         stream = await connect_to(self._places, self._address)
@@ -62,10 +71,13 @@ class _Way:
 class Dial:
     """Connects to an address, again and again if need be."""
 
-    def __init__(self, address: Connectable, find: Find | None = None) -> None:
+    def __init__(self, address: Connectable, find: Find | None = None, means: Means | None = None) -> None:
         """With ``find``, the address is a name, and that says where it leads."""
+        self.name = name_of(address)
+        """What errors call it."""
         self._address = address
         self._find = find
+        self._means = means or Means()
         self._fresh = False
         """Whether what was heard of a name before is of no use any more."""
         self._ways: Sequence[_Way] = ()
@@ -106,14 +118,18 @@ class Dial:
     async def _connect(self) -> Transport:
         if isinstance(self._address, ByteStream):
             return given_stream(self._address)
+        if isinstance(self._address, Carrier):
+            return await self._connect_by([_Way(self._address, self._means)])
         if isinstance(self._address, ByteStreamConnectable):
             try:
                 return given_stream(await self._address.connect())
             except (OSError, anyio.EndOfStream, *BROKEN) as exc:  # it may have a handshake of its own, as TLS has
-                raise ConnectFailed(f"{name_of(self._address)}: {reason_of(exc) or type(exc).__name__}") from exc
-        if self._find is None:
-            return await self._connect_by([_Way(parse_address(self._address))])
-        return await self._connect_to_found(self._find)
+                raise ConnectFailed(f"{self.name}: {reason_of(exc) or type(exc).__name__}") from exc
+        if self._find is not None:
+            return await self._connect_to_found(self._find)
+        target = parse_target(self._address)
+        assert not isinstance(target, Name)
+        return await self._connect_by([_Way(target, self._means)])
 
     async def _connect_to_found(self, find: Find) -> Transport:
         """Connect to where a name leads; if nobody is there, ask again, since it may lead elsewhere by now."""
@@ -128,13 +144,13 @@ class Dial:
 
     async def _connect_to_name(self, find: Find, fresh: bool) -> Transport:
         self._fresh = fresh
-        self._ways = [_Way(address) for address in await find(fresh)]
+        self._ways = [_Way(address, self._means) for address in await find(fresh)]
         return await self._connect_by(self._ways)
 
     async def _connect_by(self, ways: Sequence[_Way]) -> Transport:
         self._ways = ways
         if not ways:
-            raise ConnectFailed(f"{name_of(self._address)}: no other address")
+            raise ConnectFailed(f"{self.name}: no other address")
         return await race([way.connect for way in ways])
 
 
@@ -149,7 +165,16 @@ def _may_come(problem: ConnectFailed) -> bool:
 
 def name_of(address: object) -> str:
     """What errors call it: an address as it is written, a byte stream or a connectable by its class."""
+    if isinstance(address, Carrier):
+        return str(address) or type(address).__name__
     return type(address).__name__ if isinstance(address, ByteStream | ByteStreamConnectable) else str(address)
+
+
+def target_of(address: object) -> Target | None:
+    """What an address is the text of, or the carrier that it is; None for what has no name. Raises `AddressError`."""
+    if isinstance(address, Carrier):
+        return address if str(address) else None
+    return parse_target(address) if isinstance(address, str) else None
 
 
 # --- one address --------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from chanlink import ChanlinkError, Identity, KnownPeers
 from chanlink.security.keys.credential import Credential
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.presented import Presented
-from chanlink.transport.address import parse_target
+from chanlink.transport.target import parse_target
 from tests.patience import PATIENCE
 from tests.security.keys.programs import ssh_keygen
 

@@ -15,9 +15,8 @@ from chanlink.transport.address import (
     is_good_name,
     is_name,
     parse_address,
-    parse_remote,
-    parse_target,
 )
+from chanlink.transport.target import parse_remote, parse_target
 from tests.patience import PATIENCE
 
 pytestmark = pytest.mark.anyio

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from chanlink import ConfigError, KeyFormatError, KnownPeers, PublicKey, TrustFormatError, WrongPeer
 from chanlink.command.problems import Problem
 from chanlink.security.keys import files, known_lines, syntax
-from chanlink.transport.address import parse_target
+from chanlink.transport.target import parse_target
 
 
 class Entry(NamedTuple):

@@ -7,7 +7,8 @@ from typing import Self
 
 from chanlink.errors import ConfigError, TrustFormatError, UntrustedPeer, WrongPeer
 from chanlink.printing import printable_logger
-from chanlink.transport.address import Name, Target
+from chanlink.transport.address import Name
+from chanlink.transport.target import Target
 
 from .issuers import refused
 from .known_lines import names_of
@@ -40,6 +41,7 @@ class Expected:
         self._trust = trust
         self._trust_directory = trust_directory
         self._listed: frozenset[PublicKey] = frozenset()
+        self._vouched: PublicKey | None = None
         self._met: Presented | None = None
         """What the file of known peers has to learn."""
 
@@ -70,6 +72,11 @@ class Expected:
     def list_keys(self, keys: Iterable[PublicKey]) -> None:
         """A directory says that the server has one of these keys. Whom that is enough for, the caller has said."""
         self._listed = frozenset(keys)
+
+    def believe(self, key: PublicKey) -> None:
+        """What carries the next connection has made out by itself that the server has this key: it is the one for this
+        session, and no file learns of it. Where the caller has named keys, it must be one of them as well."""
+        self._vouched = key
 
     def check(self, key: PublicKey) -> Grant:
         """What a server with this key might do, before it has proved that it has it. Raises as `admit`."""
@@ -115,6 +122,8 @@ class Expected:
         if self._peer is not None and presented.key != self._peer:
             advice = _PINNED if _succeeds(presented, self._peer) else ""
             raise WrongPeer(self._peer.fingerprint, presented.key.fingerprint, advice)
+        if self._vouched is not None and not isinstance(self._trust, Trust):
+            return self._admit_vouched(self._vouched, presented), False
         if self._trust is None:
             assert self._peer is not None
             return Grant(name_of(self._peer), None), False
@@ -126,6 +135,14 @@ class Expected:
             advice = _PINNED if any(_succeeds(presented, key) for key in self._trust.grants) else ""
             raise refused(presented, advice)
         return grant, False
+
+    def _admit_vouched(self, key: PublicKey, presented: Presented) -> Grant:
+        if presented.key != key:
+            raise WrongPeer(key.fingerprint, presented.key.fingerprint)
+        if isinstance(self._trust, KnownPeers) and self._address is not None:
+            with suppress(WrongPeer):  # it has another key each time; one that is revoked is refused
+                self._trust._admit(self._address, presented, _now())
+        return Grant(name_of(key), None)
 
     def _admit_known(self, known: KnownPeers, presented: Presented) -> tuple[Grant, bool]:
         assert self._address is not None

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from chanlink.arguments import expect
 from chanlink.errors import AddressError, ConfigError, KeyFormatError
-from chanlink.transport.address import parse_target
+from chanlink.transport.target import parse_target
 
 from .files import expand, read_kept
 from .openssh import PublicKey

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError
-from chanlink.transport.address import DEFAULT_PORT, Address, Name, Target, is_name
+from chanlink.transport.address import DEFAULT_PORT, Address
+from chanlink.transport.target import Target
 
 from .openssh import PublicKey
 from .syntax import OTHER_TYPES, clean_line, decode_lines, in_place_of
@@ -52,7 +53,7 @@ class Line(NamedTuple):
 
 def names_of(address: Target) -> tuple[str, ...]:
     """How a file may name the server at this address; the first is how we write it."""
-    names = (str(address),) if isinstance(address, Name) else _names_of_address(address)
+    names = _names_of_address(address) if isinstance(address, Address) else (str(address),)
     if not _WRITABLE.fullmatch(names[0]) or len(names[0]) > PATTERN_MAX:
         raise ConfigError(f"{address} can't stand in a file of known peers; say which server you expect: peer=...")
     return names
@@ -124,8 +125,9 @@ def _matches(pattern: str, name: str) -> bool:
     if pattern.startswith("|") and (hashed := _HASHED.fullmatch(pattern)):
         salt, digest = base64.b64decode(hashed[1]), base64.b64decode(hashed[2])
         return hmac.compare_digest(hmac.digest(salt, name.encode(), "sha1"), digest)
-    if is_name(name):
-        return is_name(pattern) and (pattern == name or _matches_wildcards(pattern, name))
+    if "://" in name:  # a pattern for hosts is none for what a directory or a carrier leads to
+        scheme = name.partition("://")[0] + "://"
+        return pattern.startswith(scheme) and (pattern == name or _matches_wildcards(pattern, name))
     if not name.startswith("unix:"):
         pattern = pattern.lower()
     return pattern in ("*", name) or (_is_wild(pattern) and _matches_wildcards(pattern, name))

@@ -29,7 +29,8 @@ from typing import Self
 
 from chanlink.arguments import expect
 from chanlink.errors import ConfigError, KeyFormatError, TrustFormatError, WrongPeer
-from chanlink.transport.address import Address, Target, parse_target
+from chanlink.transport.address import Address
+from chanlink.transport.target import Target, parse_target
 
 from .credential import HOST
 from .files import edit, expand, file_problem, read_kept

@@ -16,7 +16,8 @@ from chanlink.security.keys.known_lines import PATTERN_MAX, WILDCARDS_MAX
 from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.successor import LIFE, Successor
 from chanlink.security.keys.trust import Grant, Issued
-from chanlink.transport.address import DEFAULT_PORT, Address, Target, parse_target
+from chanlink.transport.address import DEFAULT_PORT, Address
+from chanlink.transport.target import Target, parse_target
 from tests.patience import lines_run, processor_time
 
 from .credentials import CA

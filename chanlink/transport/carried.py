@@ -1,0 +1,55 @@
+"""Addresses where something else than a socket carries the bytes: a `Carrier`.
+
+Another program does, or another protocol. Each kind is a file beside this one; which text leads to which says `target`.
+"""
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable
+from typing import ClassVar, NamedTuple
+
+from anyio import TypedAttributeSet, typed_attribute
+from anyio.abc import ByteStream, ByteStreamConnectable
+
+from .address import Address
+from .base import Transport
+
+Tcp = Callable[[Address], Awaitable[Transport]]
+"""How a connection of TCP is made: directly, or by a proxy. Raises `ConnectFailed`."""
+
+
+class Means(NamedTuple):
+    """What whoever connects has for its carriers."""
+
+    tcp: Tcp | None = None
+    """None: by sockets of ours."""
+    key: str = ""
+    """Our public key, as a line of OpenSSH, for a carrier that makes it known at the other side."""
+
+
+class CarrierAttribute(TypedAttributeSet):
+    """What a stream of a carrier knows."""
+
+    vouched_key: str = typed_attribute()
+    """The server's public key, as a line of OpenSSH: the carrier has authenticated who has it, by means of its own.
+    For this session, this is the server that is expected."""
+
+
+class Carrier(ByteStreamConnectable):
+    """An address that connects by itself. Its text is its name: in files of known peers, and in errors."""
+
+    remote: ClassVar[bool] = False
+    """Whether it may be followed where it came over the network: from a directory, a gateway, or in a message. It leads
+    to another machine, and runs nothing on this one."""
+
+    @abstractmethod
+    async def connect_with(self, means: Means) -> Transport:
+        """Connect. Raises `ConnectFailed`, or a `ConfigError` where something is not installed."""
+
+    async def connect(self) -> ByteStream:
+        """As anyio's connectables."""
+        return await self.connect_with(Means())
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """How it is written as an address, always in the same way: two of them with the same text are the same server.
+        Empty if it has no name, and the server's key must be given."""
