@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from . import unsteady
 from .etcd import etcd
 from .leaks import Leaks, nothing_left
 from .luck import pytest_runtest_call
@@ -30,6 +31,10 @@ for _number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(_number, signal.default_int_handler if _number == signal.SIGINT else signal.SIG_DFL)
 
 LONGEST_ID = 24
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(unsteady)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
