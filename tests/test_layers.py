@@ -244,7 +244,7 @@ INNER: dict[str, str] = {
     "command/actions/forwarding.py: transport.accepting accept_each": "its sockets can reset",
     "command/actions/forwarding.py: transport.address Address": "its sockets can reset",
     "command/actions/forwarding.py: transport.address parse_address": "its sockets can reset",
-    "command/actions/forwarding.py: transport.dial connect_socket": "its sockets can reset",
+    "command/actions/forwarding.py: transport.reaching connect_socket": "its sockets can reset",
     "command/actions/forwarding.py: transport.listen ListeningSockets": "its sockets can reset",
     "command/actions/forwarding.py: transport.listen listening_sockets": "its sockets can reset",
     "command/actions/forwarding.py: transport.sockets SocketTransport": "its sockets can reset",

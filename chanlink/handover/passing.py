@@ -19,7 +19,7 @@ from chanlink.errors import ConfigError, ConnectFailed, ConnectionLost, RemotePr
 from chanlink.forks import forget_in_child, let_go
 from chanlink.transport.address import MAX_PATH, reason_of
 from chanlink.transport.base import BROKEN
-from chanlink.transport.dial import establish
+from chanlink.transport.reaching import establish
 
 from .messages import MESSAGE_MAX, HandedOver, Message, read_message
 

@@ -1,8 +1,8 @@
 """Bytes to another process and back: addresses, sockets, and the one interface that records want of either.
 
-An address (address.py) stands for places; whichever of them answers first is connected to (dial.py, racing.py). To
-listen on one is to listen on all of its places (listen.py), and to take what comes there, whoever floods us
-(accepting.py). What a connection gives is a `Transport` (base.py): a byte stream that can also send and receive what
+An address (address.py) stands for places; whichever of them answers first is connected to (dial.py, reaching.py,
+racing.py). To listen on one is to listen on all of its places (listen.py), and to take what comes there, whoever floods
+us (accepting.py). What a connection gives is a `Transport` (base.py): a byte stream that can also send and receive what
 needs no waiting. A socket is one (sockets.py), and knows whether the peer's machine still acknowledges (tcp_info.py);
 any other byte stream becomes one behind a small buffer. What the program has made by itself, streams and listeners, is
 taken as it comes (given.py).

@@ -32,7 +32,7 @@ from chanlink.security.keys.trust import Grant
 from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 from chanlink.wire.h2 import frames
 from tests.security.wires import HELLO, prefixed

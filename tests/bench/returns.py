@@ -36,7 +36,7 @@ from chanlink.security.statics import Statics
 from chanlink.session.coming_back import pauses
 from chanlink.transport.address import parse_address
 from chanlink.transport.base import close_at_once
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 SELDOM = (100_000, 50, 100)

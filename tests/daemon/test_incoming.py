@@ -25,7 +25,7 @@ from chanlink.security.records import RESUME
 from chanlink.security.statics import Statics
 from chanlink.session.vouching import GRACE
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 from tests.security.keys.credentials import CA, save
 
 from .places import QUICK, Host, taken

@@ -25,7 +25,7 @@ from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 from tests.daemon.people import open_folder
 from tests.daemon.places import US, Got, Host, asking, serving, taken
 from tests.daemon.processes import DaemonProcess, stopped

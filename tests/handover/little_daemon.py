@@ -43,7 +43,7 @@ from chanlink.security.statics import Statics
 from chanlink.transport.accepting import accept_each
 from chanlink.transport.address import Address, parse_address
 from chanlink.transport.base import Transport
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 
 OURS = FEATURES - {CREDENTIAL_RENEWAL}

@@ -25,8 +25,8 @@ from chanlink.security.noise_stream import NoiseStream
 from chanlink.security.rekey import RecordKeys, Secrets
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 
 from .wires import HELLO, WELCOME, Scripted, Wire, speak_as_client, speak_as_server, wires

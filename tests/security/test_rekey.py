@@ -29,8 +29,8 @@ from chanlink.security.rekey import ANSWER, ASK, DONE, REKEY, START, RecordKeys,
 from chanlink.security.statics import Statics
 from chanlink.testing import session_over
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 from tests.observing.recorder import Recorder
 from tests.patience import PATIENCE, until

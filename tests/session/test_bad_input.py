@@ -33,7 +33,7 @@ from chanlink.security.noise.x25519 import generate_keypair
 from chanlink.security.rekey import START
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 from chanlink.wire.h2.connection import CONNECTION_WINDOW
 from chanlink.wire.h2.frames import PREFACE
 from tests.echo import ask, echo

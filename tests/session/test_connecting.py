@@ -178,7 +178,7 @@ async def test_a_server_that_cannot_be_reached_is_given_up_in_time(monkeypatch: 
     async def never(sock: socket.socket, sockaddr: Any) -> None:
         await anyio.sleep_forever()
 
-    monkeypatch.setattr("chanlink.transport.dial.establish", never)
+    monkeypatch.setattr("chanlink.transport.reaching.establish", never)
     with anyio.fail_after(PATIENCE), pytest.raises(ConnectFailed, match=r"no answer within 0\.1 s"):
         async with connect(TCP, timeout=0.1):
             pytest.fail("there is a session")

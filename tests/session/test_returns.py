@@ -21,7 +21,7 @@ from chanlink.security.statics import Statics
 from chanlink.session.returns import NOBODY
 from chanlink.transport.address import parse_address
 from chanlink.transport.base import close_at_once
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 from tests.patience import PATIENCE, until
 from tests.session.endpoints import ALICE, BOB, EVERYBODY, greeter_of, listen
 

@@ -12,7 +12,7 @@ from chanlink import ConfigError, ConnectFailed, Identity, KnownPeers, Trust, Un
 from chanlink.transport.address import parse_address
 from chanlink.transport.base import BufferedTransport, Transport
 from chanlink.transport.carried import Carrier, CarrierAttribute, Means
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 
 pytestmark = pytest.mark.anyio
 

@@ -19,8 +19,8 @@ from chanlink.command.problems import Usage
 from chanlink.limits import Bucket
 from chanlink.transport.accepting import accept_each
 from chanlink.transport.address import Address, parse_address
-from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import ListeningSockets, listening_sockets
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 
 PIECE = 64 * 1024

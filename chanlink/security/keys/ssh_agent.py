@@ -15,7 +15,7 @@ from chanlink.errors import AgentError, ConnectFailed, KeyFormatError
 from chanlink.printing import printable, printable_logger
 from chanlink.transport.address import Address
 from chanlink.transport.base import receive_exactly
-from chanlink.transport.dial import connect_socket
+from chanlink.transport.reaching import connect_socket
 
 from .credential import CREDENTIAL_TYPE, Credential, is_of
 from .files import expand

@@ -17,8 +17,8 @@ from chanlink.security.resuming.resumable import ResumableStream
 from chanlink.security.statics import Statics
 from chanlink.security.stream import SecureStream
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 from tests.bench.meter import Meter, Missing
 from tests.bench.payload import message, pour

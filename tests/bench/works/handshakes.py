@@ -27,8 +27,8 @@ from chanlink.security.keys.revocations import Revocations
 from chanlink.security.keys.trust import Grant
 from chanlink.security.statics import Statics
 from chanlink.transport.address import parse_address
-from chanlink.transport.dial import connect_socket
 from chanlink.transport.listen import listening_sockets
+from chanlink.transport.reaching import connect_socket
 from chanlink.transport.sockets import SocketTransport
 from tests.bench import certificates
 from tests.bench.harness import Row
