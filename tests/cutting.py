@@ -19,6 +19,31 @@ def _connect(address: str) -> socket.socket:
     return socket.create_connection((host.strip("[]"), int(port)))
 
 
+class _Pair:
+    """Both sides of a connection, closed by the second of the two threads that pass on between them.
+
+    The number of one that is closed before may be that of another one when a thread reads that was just about to.
+    """
+
+    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+        self._sides = near, far
+        self._lock = threading.Lock()
+        self._threads = 2
+
+    def cut(self) -> None:
+        for side in self._sides:
+            with suppress(OSError):  # it has ended
+                side.shutdown(socket.SHUT_RDWR)
+
+    def left(self) -> None:
+        """One of the threads has come to its end."""
+        with self._lock:
+            self._threads -= 1
+            if not self._threads:
+                for side in self._sides:
+                    side.close()
+
+
 class CuttingProxy:
     """Passes connections on to ``target``, and cuts those that it has when somebody calls `cut`.
 
@@ -33,7 +58,7 @@ class CuttingProxy:
         """Whether whoever connects finds nobody."""
         self._every, self._times = every, times
         self._lock = threading.Lock()
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+        self._pairs: list[_Pair] = []
         self._passed = 0
         self._threads: list[threading.Thread] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
@@ -56,35 +81,43 @@ class CuttingProxy:
                 if far is None:
                     near.close()
                     continue
+                pair = _Pair(near, far)
                 with self._lock:
-                    self._pairs.append((near, far))
-                self._start(self._pass_on, near, far)
-                self._start(self._pass_on, far, near)
+                    if self.down:  # since it was asked
+                        pair.cut()
+                    else:
+                        self._pairs.append(pair)
+                self._start(self._pass_on, pair, near, far)
+                self._start(self._pass_on, pair, far, near)
 
-    def _pass_on(self, source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
+    def _pass_on(self, pair: "_Pair", source: socket.socket, sink: socket.socket) -> None:
+        try:
             while data := source.recv(PIECE):
                 sink.sendall(data)
-                if self._is_time_to_cut(len(data)):
-                    self.cut()
+                self._has_passed(len(data))
             sink.shutdown(socket.SHUT_WR)
+        except OSError:  # a reset is passed on, too
+            pair.cut()
+        finally:
+            pair.left()
 
-    def _is_time_to_cut(self, passed: int) -> bool:
+    def _has_passed(self, count: int) -> None:
         with self._lock:
-            self._passed += passed
-            return 0 < self._every <= self._passed and self.cuts < self._times
+            self._passed += count
+            if 0 < self._every <= self._passed and self.cuts < self._times:
+                self._cut()
 
     def cut(self) -> None:
         """Cut those that there are, in the middle of whatever they carry."""
         with self._lock:
-            pairs, self._pairs = self._pairs, []
-            self.cuts += bool(pairs)
-            self._passed = 0
-        for pair in pairs:
-            for one in pair:
-                with suppress(OSError):
-                    one.shutdown(socket.SHUT_RDWR)
-                one.close()
+            self._cut()
+
+    def _cut(self) -> None:
+        self.cuts += bool(self._pairs)
+        self._passed = 0
+        for pair in self._pairs:
+            pair.cut()
+        self._pairs.clear()
 
     def begin_again(self) -> None:
         """Count anew, both bytes and cuts."""
@@ -103,7 +136,7 @@ class CuttingProxy:
         with suppress(OSError):
             self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
-        self.cut()
+        self.go_down()  # also what is just being accepted
         for thread in self._threads:
             thread.join()
 

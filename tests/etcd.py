@@ -2,22 +2,21 @@
 
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from .patience import PATIENCE
+from .ports import free_port
 
 DETACHED = """
 exec </dev/null >>"$1.log" 2>&1
@@ -100,8 +99,7 @@ class Cluster:
     """Some of them."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        ports = free_ports(2 * size)
-        self.members = [Member(folder, number, ports.pop(), ports.pop()) for number in range(size)]
+        self.members = [Member(folder, number, free_port(), free_port()) for number in range(size)]
         self._cluster = ",".join(f"{member.name}={member.peer}" for member in self.members)
 
     @property
@@ -125,18 +123,6 @@ class Cluster:
     def kill(self) -> None:
         for member in self.members:
             member.kill()
-
-
-def free_ports(number: int) -> list[int]:
-    """Nobody has them now, and the system gives them to nobody: a server that is stopped gets its port again."""
-    found: list[int] = []
-    with ExitStack() as stack:
-        while len(found) < number:
-            sock, port = stack.enter_context(socket.socket()), random.randrange(15_000, 30_000)
-            with suppress(OSError):
-                sock.bind(("127.0.0.1", port))
-                found.append(port)
-    return found
 
 
 @contextmanager

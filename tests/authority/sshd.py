@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 from .client import is_admitted
 from .making import Authorities
@@ -72,7 +73,7 @@ def serving(made: Authorities, authorities: str, principals: str) -> Iterator[Ss
     folder = made.folder
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "host"], check=True)
     Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it confines who is not authenticated yet
-    port = _free_port()
+    port = free_port()
     files = {"authorities": authorities, "principals": principals, "revoked": "", "log": ""}
     files["known"] = f"server {(folder / 'host.pub').read_text()}"
     files["config"] = (
@@ -103,12 +104,6 @@ def has_ipv6() -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:

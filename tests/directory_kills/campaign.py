@@ -16,8 +16,9 @@ import anyio
 from chanlink import CallError, Identity, PublicKey
 from chanlink.directory import Directory
 from tests.command.calls import COMMAND, Keys, Server
-from tests.etcd import Cluster, free_ports
+from tests.etcd import Cluster
 from tests.patience import PATIENCE
+from tests.ports import free_port
 
 NAMES = 20
 TRIES = (2.0, 20.0)
@@ -43,7 +44,7 @@ class Campaign:
         self._keys = keys
         self._cluster = cluster
         self._random = random.Random(seed)
-        self._ports = free_ports(3)
+        self._ports = [free_port() for _ in range(3)]
         self._servers: list[Server] = []
         self._last: dict[str, int] = {}
         """By name: the serial that was registered last."""

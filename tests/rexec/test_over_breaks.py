@@ -61,7 +61,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "home").mkdir()
     with (
         serving(tmp_path / "server") as server,
-        cutting(server.address, every=SIZE // (CUTS + 2), times=CUTS) as proxy,
+        cutting(server.address, every=SIZE // (CUTS + 8), times=CUTS) as proxy,
     ):
         yield Site(tmp_path / "home", proxy, server.key, server.directory / "client")
 

@@ -228,12 +228,31 @@ async def test_a_plain_key_is_revoked_by_such_a_list_too(org: Org) -> None:
 # --- how long -----------------------------------------------------------------------------------
 
 
-async def test_a_session_ends_when_the_credential_of_its_client_has(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
+class Calendar:
+    """What the clock on the wall says, to both sides: nobody waits for what a test only has to turn a page for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0
+        monkeypatch.setattr(time, "time", lambda now=time.time: now() + self._ahead)
+
+    def goes_on(self, seconds: int) -> None:
+        self._ahead += seconds
+
+
+@pytest.fixture
+def calendar(monkeypatch: pytest.MonkeyPatch) -> Calendar:
+    return Calendar(monkeypatch)
+
+
+async def test_a_session_ends_when_the_credential_of_its_client_has(
+    org: Org, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vouching, "GRACE", 0)
-    org.vouches("alice", before=int(time.time()) + 2)
+    org.vouches("alice", before=int(time.time()) + HOUR)
     async with org.serving() as listener, org.connect(listener.addresses[0]) as session:
         assert (await ask(session))["you"] == "alice@org"
         server = await session_of(listener)
+        calendar.goes_on(HOUR)
         for one in (session, server):
             cause = await one.wait_closed()
             assert isinstance(cause, SessionClosed)
@@ -241,11 +260,14 @@ async def test_a_session_ends_when_the_credential_of_its_client_has(org: Org, mo
 
 
 @one_backend
-async def test_a_session_ends_when_the_credential_of_its_server_has(org: Org, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_session_ends_when_the_credential_of_its_server_has(
+    org: Org, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(vouching, "GRACE", 0)
     org.vouches("alice")
-    org.vouches_for_host(before=int(time.time()) + 2)
+    org.vouches_for_host(before=int(time.time()) + HOUR)
     async with org.serving() as listener, org.connect(listener.addresses[0]) as session:
+        calendar.goes_on(HOUR)
         cause = await session.wait_closed()
         assert isinstance(cause, SessionClosed)
         assert cause.code == "expired"
@@ -294,10 +316,13 @@ async def test_who_comes_back_shows_the_newest(org: Org) -> None:
         assert server.peer.issued.credential == renewed
 
 
-async def test_who_comes_back_when_its_credential_has_just_ended_has_some_time_yet(org: Org) -> None:
-    ended = org.vouches("alice", before=int(time.time()) + 3)
+async def test_who_comes_back_when_its_credential_has_just_ended_has_some_time_yet(
+    org: Org, calendar: Calendar
+) -> None:
+    ended = org.vouches("alice", before=int(time.time()) + HOUR)
     async with breaking(org) as (session, server, way):
-        await until(lambda: not ended.holds(int(time.time())))
+        calendar.goes_on(HOUR)
+        assert not ended.holds(int(time.time()))
         await back(session, way)
         assert (await ask(session))["you"] == "alice@org"
         assert server.peer.issued is not None
@@ -306,14 +331,15 @@ async def test_who_comes_back_when_its_credential_has_just_ended_has_some_time_y
 
 @one_backend
 async def test_an_away_session_ends_with_its_credential_and_the_client_is_told_so(
-    org: Org, monkeypatch: pytest.MonkeyPatch
+    org: Org, calendar: Calendar, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(vouching, "GRACE", 0)
-    org.vouches("alice", before=int(time.time()) + 3)
+    org.vouches("alice", before=int(time.time()) + HOUR)
     async with breaking(org) as (session, server, way):
         assert (await ask(session))["you"] == "alice@org"
         way.close()
         await until(lambda: session.state == "away")
+        calendar.goes_on(HOUR)
         assert (await server.wait_closed()).code == "expired"
         way.is_open = True
         assert (await session.wait_closed()).code == "expired"
@@ -380,11 +406,12 @@ async def test_one_that_restricts_more_does_so_from_then_on(org: Org) -> None:
         assert (await refusal(session, "ping")).code == "no-such-service"
 
 
-async def test_a_change_of_trust_does_not_end_what_has_some_time_yet(org: Org) -> None:
-    ended = org.vouches("alice", before=int(time.time()) + 3)
+async def test_a_change_of_trust_does_not_end_what_has_some_time_yet(org: Org, calendar: Calendar) -> None:
+    ended = org.vouches("alice", before=int(time.time()) + HOUR)
     async with org.serving() as listener, org.connect(listener.addresses[0]) as session:
         server = await session_of(listener)
-        await until(lambda: not ended.holds(int(time.time())))
+        calendar.goes_on(HOUR)
+        assert not ended.holds(int(time.time()))
         org.trusts(principals="alice", more=',services="ping"')
         await until(lambda: not server._reception.may_use("pong"))
         assert (await ask(session))["you"] == "alice@org"

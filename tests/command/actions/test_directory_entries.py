@@ -1,5 +1,7 @@
 """What stands in a directory, as lines and maps; the rest is tested with the command (commands/test_directory.py)."""
 
+import pytest
+
 from chanlink import Identity, clock
 from chanlink.command.actions.directory_entries import as_map, change_as_line, change_as_map
 from chanlink.directory import Entry, Gone
@@ -9,6 +11,12 @@ KEY = Identity.generate("web1").public_key
 
 def entry(*addresses: str, services: tuple[str, ...] = ()) -> Entry:
     return Entry("web1", KEY, addresses, services, 5, until=clock.now() + 61)
+
+
+@pytest.fixture(autouse=True)
+def no_time_goes_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = clock.now()
+    monkeypatch.setattr(clock, "now", lambda: now)
 
 
 def test_a_line_has_what_belongs_to_a_name() -> None:

@@ -23,15 +23,14 @@ async def told(replica: Replica, count: int) -> list[News]:
 
 
 async def test_what_was_heard_is_found_until_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    replica = Replica()
+    replica, now = Replica(), 1_000.0
+    monkeypatch.setattr(clock, "now", lambda: now)
     replica.put(row(), 60)
     replica.put(row(key=OTHER), 5)
     assert {one.key for one in replica.find("web1")} == {KEY, OTHER}
-    now = clock.now()
-    monkeypatch.setattr(clock, "now", lambda: now + 10)
+    now += 10
     [found] = replica.find("web1")
-    assert found.key == KEY
-    assert 49 < found.left <= 50
+    assert (found.key, found.left) == (KEY, 50)
     replica.forget("web1", KEY)
     assert replica.find("web1") == []
 
