@@ -52,6 +52,10 @@ class Visitor:
         """This closes it from now on."""
         self.close = close
 
+    def comes_from(self, source: str) -> None:
+        """This is charged: a proxy in between has told it."""
+        self.source = source
+
     def step(self) -> None:
         """A part of its time has gone by; when all of it has, it is closed."""
         self._steps += 1

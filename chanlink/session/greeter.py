@@ -185,6 +185,8 @@ class Greeter:
         prepared = _preparing.get()
         visitor = (prepared and prepared.take()) or self.admission.enter(source_of(remote), scope.cancel)
         visitor.closed_by(scope.cancel)
+        if remote is not None:
+            visitor.comes_from(source_of(remote))
         address = address_of(remote, type(stream).__name__)
         await self._connection(given_stream(stream), address, scope, visitor)
 

@@ -34,9 +34,9 @@ from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk
 from chanlink.security.statics import Statics
 from chanlink.tasks import tasks_beside
-from chanlink.transport.address import Address, parse_address
-from chanlink.transport.given import given_listener
-from chanlink.transport.listen import listening_sockets
+from chanlink.transport.address import Address
+from chanlink.transport.carried import CarrierListener
+from chanlink.transport.listening_at import listening_at, parse_listenable
 
 from .greeter import Greeter
 from .local_listening import LocalGreeter
@@ -47,8 +47,8 @@ from .vouching import Vouching, authority_of
 
 logger = printable_logger(__name__)
 
-Listenable = str | AnyListener[AnyByteStream]
-"""Where to listen: an address, or a listener that the program has made."""
+Listenable = str | CarrierListener | AnyListener[AnyByteStream]
+"""Where to listen: an address, what stands for one, or a listener that the program has made."""
 _BY_DAEMON = "identity, trust, psk, revoked and shared don't go with Advertised: the daemon has the keys, and listens"
 
 
@@ -348,7 +348,7 @@ async def listen(
     suites.offer()  # what is wrong with CHANLINK_SUITES is said here, and the first client need not wait for it
     statics = Statics(identity or Identity.default(), Role.SERVER, load_psk(psk))
     authority = await authority_of(trust, revoked)
-    listening = await listening_sockets(where, shared=shared) if isinstance(where, Address) else given_listener(where)
+    listening = await listening_at(where, shared=shared)
     greeter = Greeter(listening, statics, authority, limits, all_told, shared=shared)
     listener = Listener(greeter, services, limits, all_told)
     async with _accepting(listener, greeter) as tasks:
@@ -369,11 +369,11 @@ async def _accepting(listener: Listener, greeter: Greeter | LocalGreeter) -> Asy
             listener._stop()
 
 
-def _where(address: Listenable) -> Address | AnyListener[AnyByteStream]:
+def _where(address: Listenable) -> Address | CarrierListener | AnyListener[AnyByteStream]:
     """An address that was parsed, or the listener. Raises `AddressError`, `TypeError`."""
     if isinstance(address, str):
-        return parse_address(address)
-    if not isinstance(address, AnyListener) or isinstance(address, Listener):
+        return parse_listenable(address)
+    if not isinstance(address, CarrierListener | AnyListener) or isinstance(address, Listener):
         raise TypeError(f"address must be str or anyio.abc.Listener[ByteStream], not {type(address).__name__}")
     return address
 

@@ -3,13 +3,14 @@
 Another program does, or another protocol. Each kind is a file beside this one; which text leads to which says `target`.
 """
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import ClassVar, NamedTuple
 
 from anyio import TypedAttributeSet, typed_attribute
 from anyio.abc import ByteStream, ByteStreamConnectable
 
+from .accepting import Listening
 from .address import Address
 from .base import Transport
 
@@ -53,3 +54,12 @@ class Carrier(ByteStreamConnectable):
     def __str__(self) -> str:
         """How it is written as an address, always in the same way: two of them with the same text are the same server.
         Empty if it has no name, and the server's key must be given."""
+
+
+class CarrierListener(ABC):
+    """Where to listen, when something else than a socket carries the bytes: it begins when `listen` does."""
+
+    @abstractmethod
+    async def listening(self, *, shared: bool = False) -> Listening:
+        """Listen; with ``shared``, beside other processes. Raises `ConnectFailed`, and `ConfigError` where something is
+        not installed, or can't be shared."""

@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +13,15 @@ from anyio.abc import ByteStream, Listener, SocketAttribute, SocketStream, TaskG
 from anyio.streams.stapled import MultiListener
 
 from chanlink.transport.accepting import Listening
-from chanlink.transport.base import BufferedTransport, Transport
+from chanlink.transport.base import BufferedTransport
 from chanlink.transport.given import GivenListener, given_listener, given_stream
 from chanlink.transport.listen import ListeningSockets
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE, until
 
+from .taking import Taking
+
 pytestmark = pytest.mark.anyio
-
-
-class Taking:
-    """An acceptor that keeps what it gets, in tasks of its own."""
-
-    def __init__(self, tasks: TaskGroup) -> None:
-        self.tasks = tasks
-        self.transports: list[Transport] = []
-        self.addresses: list[object] = []
-        self.streams: list[ByteStream] = []
-        self.problems: list[int | None] = []
-
-    def accepted(self, transport: Transport, address: object) -> None:
-        self.transports.append(transport)
-        self.addresses.append(address)
-
-    def preparing(self, prepare: Callable[[], Awaitable[object]], address: object) -> None:
-        self.addresses.append(address)
-        self.tasks.start_soon(prepare)
-
-    async def prepared(self, stream: ByteStream) -> None:
-        self.streams.append(stream)
-
-    def no_room(self, problem: OSError) -> float:
-        self.problems.append(problem.errno)
-        return 0.01
-
-    async def close(self) -> None:
-        for stream in (*self.transports, *self.streams):
-            await anyio.aclose_forcefully(stream)
 
 
 class Slow(Listener[Any]):
