@@ -18,7 +18,7 @@ WORST ?= 120
 WORKERS ?= auto
 PORT ?= 8000
 PASTING := tests/project/test_pasting.py
-.PHONY: help demo newcomer test test-quick pages conformance check lint format docs docs-serve docs-pictures bench bench-page bench-smoke bench-baseline bench-hostile capacity worst-message rekeys kills queue-kills resume-kills directory-kills daemon-load rolling copy-kills machine soak select-soak fuzz dist dist-check pythons pythons-quick lowest newest release clean
+.PHONY: help demo newcomer test test-quick test-everything pages conformance check lint format docs docs-serve docs-pictures bench bench-page bench-smoke bench-baseline bench-hostile capacity worst-message rekeys kills queue-kills resume-kills directory-kills daemon-load rolling copy-kills machine soak select-soak fuzz dist dist-check pythons pythons-quick lowest newest release clean
 
 # Hundreds of processes that the tests start import the package: where this is set, each of them compiles it anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -28,6 +28,7 @@ help:
 	@echo "make newcomer  follow the README in an empty folder, to two programs that talk, and say how long that takes; PYTHON=..."
 	@echo "make test    run the tests, on asyncio, asyncio with uvloop, and trio"
 	@echo "make test-quick  those that take a minute or two: on asyncio, without rexec and without processes (between two edits)"
+	@echo "make test-everything  all of them: every case on every event loop and over every route (a quarter of an hour)"
 	@echo "make pages   paste the blocks of every page into a shell, as a reader does (a minute)"
 	@echo "make conformance  every behaviour over every route, on every event loop (some minutes)"
 	@echo "make check   what has to pass before a change is taken: formatting, lint, types, tests"
@@ -92,6 +93,9 @@ pages: $(VENV)/.dev
 # What that leaves out, and what `test` does, tests/tiers.py says.
 test-quick: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --quick
+
+test-everything: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --everything --ignore $(PASTING)
 
 conformance: $(VENV)/.dev
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal --everything tests/conformance

@@ -3,7 +3,7 @@
 import gc
 import re
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 
@@ -13,7 +13,7 @@ from .leaks import Leaks, nothing_left
 from .luck import pytest_runtest_call
 from .postgres import postgres
 from .security.keys.programs import ssh_agent
-from .tiers import leave_out, pytest_addoption, pytest_ignore_collect, pytest_xdist_auto_num_workers
+from .tiers import leave_out, pytest_addoption, pytest_ignore_collect, pytest_xdist_auto_num_workers, slow_first
 
 __all__ = [
     "etcd",
@@ -50,8 +50,19 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     leave_out(config, items)
+    slow_first(config, items)
     if unstable := [item.nodeid for item in items if re.search(r" at 0x\w+>", item.nodeid)]:
         raise pytest.UsageError(f"the name of a test is another one in each process, give it ids: {unstable[0]}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is collected stays: looking for garbage in it would be a sixth of the work."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
 
 
 def pytest_collection_finish() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conformance import routes
 from tests.conftest import BACKENDS
-from tests.tiers import OTHER_LOOPS, ROUTES, SLOW_FOLDERS, TESTS, is_usual, other_loop
+from tests.tiers import ALIKE, OTHER_LOOPS, ROUTES, SLOW_FOLDERS, TESTS, Turns, is_usual, other_loop, part
 
 
 def test_of_all_event_loops_one_is_left() -> None:
@@ -20,6 +20,45 @@ def test_other_parameters_of_tests_are_none_of_its_business(param: object) -> No
 @pytest.mark.parametrize("param", ["trio", "uvloop", ("trio", {}), ("asyncio", {"use_uvloop": True})])
 def test_a_parameter_that_says_the_event_loop_says_it_by_name_too(param: object) -> None:
     assert other_loop(param) in OTHER_LOOPS
+
+
+def test_in_the_names_of_tests_the_event_loops_are_known() -> None:
+    assert [str(one.id) for one in BACKENDS] == ["asyncio", *OTHER_LOOPS]
+    assert [other_loop(one.values[0]) for one in BACKENDS] == [None, *OTHER_LOOPS]
+
+
+def test_the_first_case_is_tried_everywhere() -> None:
+    turns = Turns()
+    places = [((), route) for pair in ALIKE for route in pair] + [((loop,), "") for loop in OTHER_LOOPS]
+    assert all(turns.has("a test", "first", *place) for place in places)
+    assert all(turns.has("another test", "second", *place) for place in places)
+
+
+def test_other_cases_are_tried_on_asyncio_and_another_event_loop_and_over_one_of_the_routes_that_are_alike() -> None:
+    turns = Turns()
+    assert turns.has("a test", 0, ())
+    had = set()
+    for case in range(1, 5):
+        loops = [loop for loop in OTHER_LOOPS if turns.has("a test", case, [loop])]
+        routes = [route for pair in ALIKE for route in pair if turns.has("a test", case, (), route)]
+        assert (len(loops), len(routes)) == (1, len(ALIKE))
+        assert all(turns.has("a test", case, (), route) for route in ("", "memory", "resumed"))
+        had |= {*loops, *routes}
+    assert had == {*OTHER_LOOPS, *(route for pair in ALIKE for route in pair)}
+
+
+def test_each_case_is_over_both_families_of_sockets() -> None:
+    turns = Turns()
+    for case in range(3):
+        places = [((), "tcp"), ((), "unix"), (("uvloop",), "tcp"), (("trio",), "unix")]
+        assert {route for loops, route in places if turns.has("a test", case, loops, route)} == {"tcp", "unix"}
+
+
+@pytest.mark.parametrize("length", [0, 2, 7, 30])
+def test_parts_are_the_whole(length: int) -> None:
+    parts = [part([*range(length)], n, 3) for n in range(3)]
+    assert [one for some in parts for one in some] == [*range(length)]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 def test_the_folders_are_there() -> None:
