@@ -34,7 +34,10 @@ class Transport(ByteStream):
 
     @abstractmethod
     def send_now(self, data: bytes | memoryview) -> int:
-        """Send as much as can be sent without waiting: how many bytes. 0 is always a good answer."""
+        """Send as much as can be sent without waiting: how many bytes. 0 is always a good answer.
+
+        What it has not taken is what is sent next, if anything is.
+        """
 
     async def wait_writable(self) -> None:
         """Wait until `send_now` can send something, or should be tried: unlike a `send`, this can be cancelled."""
@@ -86,12 +89,12 @@ async def receive_exactly(stream: ByteStream, length: int) -> bytes:
     """Receive this many bytes, and ask for no more: what is behind them stays in the system's buffers."""
     data = bytearray()
     while len(data) < length:
-        data += await _receive_some(stream, length - len(data))
+        data += await receive_some(stream, length - len(data))
     return bytes(data)
 
 
-async def _receive_some(stream: ByteStream, most: int) -> bytes | memoryview:
-    """As `receive`; of a transport without a turn of the event loop, if it is there."""
+async def receive_some(stream: ByteStream, most: int) -> bytes | memoryview:
+    """As `ByteStream.receive`; of a transport without a turn of the event loop, if it is there."""
     if not isinstance(stream, Transport):
         return await stream.receive(most)
     buffer = memoryview(bytearray(most))

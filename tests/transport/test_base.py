@@ -26,18 +26,20 @@ from chanlink.transport.base import (
 from chanlink.transport.sockets import SocketTransport
 from tests.patience import PATIENCE
 
+from .tls import both_over_tls
+
 pytestmark = pytest.mark.anyio
 
 Ends = tuple[Transport, ByteStream]
 """One end to look at, and whatever is at its other side."""
 
 
-async def over_sockets() -> Ends:
+async def over_sockets() -> tuple[Transport, Transport]:
     near, far = socket.socketpair()
     return SocketTransport(near), SocketTransport(far)
 
 
-async def over_tcp() -> Ends:
+async def over_tcp() -> tuple[Transport, Transport]:
     with socket.create_server(("127.0.0.1", 0)) as server:
         far = socket.create_connection(server.getsockname())
         near, _ = server.accept()
@@ -60,8 +62,18 @@ async def a_buffer_over_sockets() -> Ends:
     return BufferedTransport(near), far
 
 
+async def over_tls() -> Ends:
+    return await both_over_tls(*await over_tcp())
+
+
+async def tls_over_a_buffer() -> Ends:
+    near, far = await over_sockets()
+    return await both_over_tls(BufferedTransport(near), far)
+
+
 every_transport = pytest.mark.parametrize(
-    "make", [over_sockets, over_tcp, over_a_pipe, over_streams_of_anyio, a_buffer_over_sockets]
+    "make",
+    [over_sockets, over_tcp, over_a_pipe, over_streams_of_anyio, a_buffer_over_sockets, over_tls, tls_over_a_buffer],
 )
 Make = Callable[[], Awaitable[Ends]]
 
