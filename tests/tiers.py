@@ -4,7 +4,8 @@ Quick is for the minute between two edits: it leaves out rexec and the programs 
 asyncio's own, and asks most questions once. A test that takes a second or more by itself is marked as slow.
 
 Usual is what `make test` runs, in less than ten minutes: each question on each event loop and over each route, but not
-each over each. All routes are tried on asyncio; `ROUTES` says which of them the other event loops have. uvloop's code
+each over each. All routes are tried on asyncio; `ROUTES` says which of them the other event loops have. Routes that
+differ only in how their sessions begin have what is marked as the core, and nothing else. uvloop's code
 is its sockets and its processes, so behaviour over routes without either is not tried on it, nor are tests that say so
 by a mark. Where a test waits for time to pass, which it says by a mark, too, the other event loops have one route.
 Where a test has several cases, all of them are tried on asyncio; the other event loops take turns, and so do routes
@@ -37,6 +38,8 @@ A relay is two sessions, and the codec is tried by each session; what is done wi
 """
 ALIKE = (("unix", "tcp"), ("one_relay", "two_relays"))
 """Routes that take turns on asyncio. With those of other event loops, each case is over both families of sockets."""
+RARE = {"vouched", "by_daemon"}
+"""Routes whose sessions are those of tcp once they have begun."""
 TO_WAIT_OVER = "tcp"
 """The route over which other event loops try what waits for time to pass."""
 
@@ -94,7 +97,8 @@ def _is_slow(item: pytest.Item) -> bool:
 
 
 def _is_quick(item: pytest.Item) -> bool:
-    return item.get_closest_marker("slow") is None and not _loops(item)
+    is_rare = _name(_params(item).get("route")) in RARE
+    return item.get_closest_marker("slow") is None and not _loops(item) and not is_rare
 
 
 def _is_usual(item: pytest.Item, turns: "Turns") -> bool:
@@ -103,7 +107,7 @@ def _is_usual(item: pytest.Item, turns: "Turns") -> bool:
     waits = item.get_closest_marker("waits") is not None
     route, loops = _params(item).get("route"), _loops(item)
     has_turn = turns.has(item.nodeid.partition("[")[0], _case(item), loops, _name(route))
-    return has_turn and is_usual(route, loops, waits=waits)
+    return has_turn and is_usual(route, loops, waits=waits, core=item.get_closest_marker("core") is not None)
 
 
 def _case(item: pytest.Item) -> object:
@@ -132,9 +136,11 @@ class Turns:
         return all(route == pair[turn % len(pair)] for pair in ALIKE if route in pair)
 
 
-def is_usual(route: object, loops: Collection[str], *, waits: bool = False) -> bool:
+def is_usual(route: object, loops: Collection[str], *, waits: bool = False, core: bool = False) -> bool:
     """Whether the usual tier has a test over this route, with the other event loops that it names."""
     name = _name(route)
+    if name in RARE:
+        return core and not loops
     if waits and name and loops:
         return name == TO_WAIT_OVER
     return not name or all(name in ROUTES[loop] for loop in loops)

@@ -13,7 +13,7 @@ from chanlink.patterns import queue_client, work_queue
 from chanlink.testing.sessions import PEER
 from tests.patience import PATIENCE
 
-from .routes import DIRECT, LOCAL, RELAYED, Places, Route, _over_each
+from .routes import DIRECT, HANDED, LOCAL, RELAYED, Places, Route, _over_each
 
 Client = Callable[..., Any]
 """Makes a client of the queue, by its types."""
@@ -45,7 +45,7 @@ def link() -> AbstractAsyncContextManager[Any]:
     raise AssertionError("made by reached")
 
 
-over_each = _over_each([*LOCAL, *DIRECT, *RELAYED, link])
+over_each = _over_each([*LOCAL, *DIRECT, *HANDED, *RELAYED, link])
 
 
 @asynccontextmanager

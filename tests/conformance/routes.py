@@ -1,4 +1,4 @@
-"""The eight routes that every behaviour runs over, and one way to use them.
+"""The ten routes that every behaviour runs over, and one way to use them.
 
 A route is an async context manager that gives `Places`: two of them, **near** and **far**, and ways to make
 channels and byte streams between them.
@@ -9,6 +9,8 @@ channels and byte streams between them.
     session                two sessions joined in memory
     tcp, unix              `listen` and `connect`, with identities, over real sockets
     resumed                the same, over connections of which each is cut after a moment: the session goes on
+    vouched                the same as tcp, and each side knows the other by what an authority says of it
+    by_daemon              two applications without keys: the one connects by a daemon, the other serves by it
     one_relay, two_relays  near - R - far, near - R1 - R2 - far: each R has a session in memory to either side. It takes
                            an end out of the one, sends that very end on into the other, and does nothing more
 """
@@ -16,6 +18,7 @@ channels and byte streams between them.
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,16 +27,32 @@ import pytest
 from anyio.lowlevel import checkpoint
 
 import chanlink
-from chanlink import ByteStream, ConnectionLost, Limits, Receiver, Sender, Session, SessionError
+from chanlink import (
+    Advertised,
+    ByteStream,
+    ConnectionLost,
+    Identity,
+    KnownPeers,
+    Limits,
+    Local,
+    Receiver,
+    Sender,
+    Session,
+    SessionError,
+    Trust,
+)
 from chanlink.channels.values import End, find_ends
 from chanlink.limits import PeerLimits
+from chanlink.security.keys.credential import HOST, USER
 from chanlink.tasks import tasks_beside
 from chanlink.testing import FaultyStream, local_server, session_pair
 from chanlink.testing.promises import Bench
 from chanlink.wire.messages.decode import decode
 from chanlink.wire.messages.encode import encode, frame
 from tests.attacker.man import Man, attacker
+from tests.daemon.places import Host
 from tests.patience import PATIENCE
+from tests.security.keys.credentials import CA, save
 
 Channel = tuple[Sender[Any], Receiver[Any]]
 BREAK = 0.05
@@ -124,6 +143,8 @@ class Hop(NamedTuple):
     there: Channel
     back: Channel
     cut: Callable[[], Any]
+    service: str
+    """What the client may open, if it may not open anything."""
 
 
 class PlacesApart(Places):
@@ -175,6 +196,8 @@ class Joined(NamedTuple):
     client: Session
     server: Session
     cut: Callable[[], Any]
+    service: str = "there"
+    """As in `Hop`."""
 
 
 @asynccontextmanager
@@ -195,13 +218,13 @@ async def _over(address: str, limits: Limits) -> AsyncIterator[Joined]:
         local_server(address=address, limits=limits) as listening,
         listening.connect(limits=limits) as client,
     ):
-        server = await listening.listener.accept()
+        yield Joined(client, await listening.listener.accept(), partial(abort, client))
 
-        async def cut() -> None:
-            client.abort()  # no farewell: the socket is closed, and that is all that the server sees
-            await client.wait_closed()
 
-        yield Joined(client, server, cut)
+async def abort(client: Session) -> None:
+    """No farewell: the socket is closed, and that is all that the server sees."""
+    client.abort()
+    await client.wait_closed()
 
 
 def over_tcp(limits: Limits) -> AbstractAsyncContextManager[Joined]:
@@ -213,6 +236,49 @@ async def over_unix(limits: Limits) -> AsyncIterator[Joined]:
     with tempfile.TemporaryDirectory() as folder:
         async with _over(f"unix:{Path(folder)}/s", limits) as joined:
             yield joined
+
+
+@asynccontextmanager
+async def by_credentials(limits: Limits) -> AsyncIterator[Joined]:
+    """Neither side has the key of the other: an authority vouches for both."""
+    ca = CA("org")
+    with tempfile.TemporaryDirectory() as path:
+        folder = Path(path)
+        server = vouched_for(ca, folder / "server", "127.0.0.1", HOST)
+        me = vouched_for(ca, folder / "client", "alice", USER)
+        trust, known = folder / "trust", folder / "known_peers"
+        trust.write_text(f'cert-authority,issuer="org",principals="alice" {ca.key}\n')
+        known.write_text(f"@cert-authority 127.0.0.1 {ca.key}\n")
+        async with (
+            chanlink.listen("tcp://127.0.0.1:0", identity=server, trust=Trust.load(trust), limits=limits) as listener,
+            chanlink.connect(listener.addresses[0], identity=me, trust=KnownPeers.load(known), limits=limits) as client,
+        ):
+            session = await listener.accept()
+            assert (client.peer.name, session.peer.name) == ("127.0.0.1@org", "alice@org")
+            yield Joined(client, session, partial(abort, client))
+
+
+def vouched_for(ca: CA, file: Path, principal: str, type: int) -> Identity:
+    """A new identity in a file, of which the authority says this."""
+    identity = Identity.generate()
+    identity.save(file)
+    save(ca.issue(identity.public_key, principal, type=type), file)
+    return Identity.load(file)
+
+
+@asynccontextmanager
+async def by_a_daemon(limits: Limits) -> AsyncIterator[Joined]:
+    """A daemon that finds itself: it hands each side its end, and nothing that they say goes through it."""
+    with tempfile.TemporaryDirectory() as path:
+        host = Host(Path(path))
+        host.trust(host.user_key)
+        async with host.running(limits) as daemon:
+            host.know(here=(daemon.addresses[0], host.key))
+            async with (
+                chanlink.listen(Advertised("ping", folder=host.run), limits=limits) as listener,
+                chanlink.connect(Local("here", service="ping", folder=host.run), limits=limits) as client,
+            ):
+                yield Joined(client, await listener.accept(), partial(abort, client), "ping")
 
 
 @asynccontextmanager
@@ -266,13 +332,13 @@ async def chain(join: Any, count: int, limits: Limits | None = None) -> AsyncIte
         hops = []
         for _ in range(count):
             joined = await stack.enter_async_context(join(limits or Limits()))
-            there = await joined.client.open("there"), (await joined.server.accept()).end
+            there = await joined.client.open(joined.service), (await joined.server.accept()).end
             back = await joined.server.open("back"), (await joined.client.accept()).end
-            hops.append(Hop(joined.client, joined.server, there, back, joined.cut))
+            hops.append(Hop(joined.client, joined.server, there, back, joined.cut, joined.service))
         yield await stack.enter_async_context(closing(PlacesApart(hops)))
 
 
-# --- the eight --------------------------------------------------------------------------------------
+# --- the ten ----------------------------------------------------------------------------------------
 
 
 def memory(limits: Limits | None = None) -> AbstractAsyncContextManager[Places]:
@@ -299,6 +365,14 @@ def resumed(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesA
     return chain(over_breaks, 1, limits)
 
 
+def vouched(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
+    return chain(by_credentials, 1, limits)
+
+
+def by_daemon(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
+    return chain(by_a_daemon, 1, limits)
+
+
 def one_relay(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(in_memory, 2, limits)
 
@@ -308,7 +382,9 @@ def two_relays(limits: Limits | None = None) -> AbstractAsyncContextManager[Plac
 
 
 LOCAL = [memory, memory_codec]
-DIRECT = [session, tcp, unix, resumed]
+DIRECT = [session, tcp, unix, resumed, vouched]
+HANDED = [by_daemon]
+"""Of one service: what is opened is that, and nothing else."""
 RELAYED = [one_relay, two_relays]
 
 Route = Callable[..., AbstractAsyncContextManager[Any]]
@@ -318,8 +394,8 @@ def _over_each(routes: list[Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("route", routes, ids=lambda route: route.__name__)
 
 
-every_route = _over_each([*LOCAL, *DIRECT, *RELAYED])
-every_session = _over_each([*DIRECT, *RELAYED])
+every_route = _over_each([*LOCAL, *DIRECT, *HANDED, *RELAYED])
+every_session = _over_each([*DIRECT, *HANDED, *RELAYED])
 """Those over which the two places are apart."""
 every_direct_session = _over_each(DIRECT)
 """For what concerns a session itself, such as top-level channels."""

@@ -14,8 +14,11 @@ from .routes import Channel, Route, every_route
 pytestmark = pytest.mark.anyio
 
 
+WAYS = [pytest.param(False, id="there", marks=pytest.mark.core), pytest.param(True, id="back")]
+
+
 @every_route
-@pytest.mark.parametrize("back", [False, True], ids=["there", "back"])
+@pytest.mark.parametrize("back", WAYS)
 @pytest.mark.parametrize("promise", CHANNEL_PROMISES)
 async def test_a_channel_keeps_the_promise(route: Route, back: bool, promise: str) -> None:
     @asynccontextmanager
@@ -26,6 +29,7 @@ async def test_a_channel_keeps_the_promise(route: Route, back: bool, promise: st
     await check_channel(channel, only=[promise], patience=PATIENCE)
 
 
+@pytest.mark.core
 @every_route
 @pytest.mark.parametrize("promise", BYTE_STREAM_PROMISES)
 async def test_a_byte_stream_keeps_the_promise(route: Route, promise: str) -> None:

@@ -310,8 +310,9 @@ async def test_a_channel_that_nobody_accepted_gives_its_code_to_the_ends_in_its_
         for hop in places.hops[:-1]:
             await hop.there[0].send(receiver)
             receiver = places.keep(await hop.there[1].receive())
-        places.keep(await places.hops[-1].near.open("has the only place"))
-        places.keep(await places.hops[-1].near.open("full")).send_nowait([receiver])
+        last = places.hops[-1]
+        places.keep(await last.near.open(last.service))  # which has the only place
+        places.keep(await last.near.open(last.service)).send_nowait([receiver])
         for receiving in (replies, body):
             with pytest.raises(ChannelFailed) as failed:
                 await receiving.receive()
@@ -325,7 +326,7 @@ async def test_a_channel_that_nobody_accepted_gives_its_code_to_the_ends_in_its_
 @every_session
 async def test_a_top_level_channel_that_nobody_accepts_does_not_block_nested_ones(route: Route) -> None:
     async with route() as places:
-        unaccepted = places.keep(await places.near.open("nobody accepts this"))
+        unaccepted = places.keep(await places.near.open(places.hops[0].service))
         with pytest.raises(anyio.WouldBlock):
             while True:
                 unaccepted.send_nowait(bytes(1_000))

@@ -4,7 +4,7 @@ import pytest
 
 from tests.conformance import routes
 from tests.conftest import BACKENDS
-from tests.tiers import ALIKE, OTHER_LOOPS, ROUTES, SLOW_FOLDERS, TESTS, Turns, is_usual, other_loop, part
+from tests.tiers import ALIKE, OTHER_LOOPS, RARE, ROUTES, SLOW_FOLDERS, TESTS, Turns, is_usual, other_loop, part
 
 
 def test_of_all_event_loops_one_is_left() -> None:
@@ -65,8 +65,11 @@ def test_the_folders_are_there() -> None:
     assert all((TESTS / folder).is_dir() for folder in SLOW_FOLDERS)
 
 
+EVERY = [*routes.LOCAL, *routes.DIRECT, *routes.HANDED, *routes.RELAYED]
+
+
 def test_usual_is_every_route_and_every_event_loop() -> None:
-    every = [*routes.LOCAL, *routes.DIRECT, *routes.RELAYED]
+    every = [route for route in EVERY if route.__name__ not in RARE]
     over = {loop: {route.__name__ for route in every if is_usual(route, loop)} for loop in [(), ("trio",), ("uvloop",)]}
     assert over[()] == {route.__name__ for route in every}
     assert {loop: over[loop,] for loop in OTHER_LOOPS} == ROUTES
@@ -74,11 +77,20 @@ def test_usual_is_every_route_and_every_event_loop() -> None:
 
 
 def test_what_waits_is_tried_over_every_route_and_on_every_event_loop() -> None:
-    every = [*routes.LOCAL, *routes.DIRECT, *routes.RELAYED]
+    every = [route for route in EVERY if route.__name__ not in RARE]
     assert all(is_usual(route, (), waits=True) for route in every)
     for loop in OTHER_LOOPS:
-        assert [route for route in every if is_usual(route, (loop,), waits=True)] == [routes.tcp]
+        assert [route for route in EVERY if is_usual(route, (loop,), waits=True)] == [routes.tcp]
         assert is_usual(None, (loop,), waits=True)
+
+
+def test_rare_routes_have_the_core_on_one_event_loop() -> None:
+    rare = [route for route in EVERY if route.__name__ in RARE]
+    assert len(rare) == len(RARE)
+    for route in rare:
+        assert is_usual(route, (), core=True)
+        assert not is_usual(route, ("trio",), core=True)
+        assert not is_usual(route, ())
 
 
 def test_usual_is_all_that_has_no_route() -> None:

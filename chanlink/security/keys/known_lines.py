@@ -25,6 +25,8 @@ _HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")
 """Salt and HMAC-SHA1, of 20 bytes each."""
 _WRITABLE = re.compile(r"[^\s,*?!|#@\"]+")
 """Names that mean themselves in such a file."""
+_IN_NO_NAME = '|"'
+"""With a quote in it, it is a line for a trust file, most likely."""
 _MARKERS = ("", "@revoked", "@cert-authority")
 
 
@@ -112,7 +114,7 @@ def _parse_patterns(text: str) -> tuple[str, ...]:
         return (text,)
     patterns = tuple(text.split(","))
     for pattern in patterns:
-        if not pattern.removeprefix("!") or len(pattern) > PATTERN_MAX or "|" in pattern:
+        if not pattern.removeprefix("!") or len(pattern) > PATTERN_MAX or {*pattern} & {*_IN_NO_NAME}:
             raise TrustFormatError(f"{pattern[:40]!r} is not the name of a server")
     return patterns
 

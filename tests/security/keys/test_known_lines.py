@@ -29,6 +29,12 @@ def test_a_line_of_an_authority_that_is_not_understood_is_an_error(text: str) ->
         parse(FILE, f"\n{text}\n".encode())
 
 
+@pytest.mark.parametrize("options", ['services="x"', 'cert-authority,issuer="org",principals="alice"'])
+def test_a_line_of_a_trust_file_is_none_of_known_peers(options: str) -> None:
+    with pytest.raises(TrustFormatError, match=r"known:1: .* is not the name of a server"):
+        parse(FILE, f"{options} {OLD}".encode())
+
+
 def test_an_authority_is_asked_for_a_host_at_any_port() -> None:
     assert names_of(Address("Build.example", 1)) == ("[build.example]:1",)
     assert host_names(Address("Build.example", 1)) == ("[build.example]:1", "build.example")
