@@ -248,13 +248,13 @@ class OtherThread:
 async def test_a_live_peer_is_not_called_dead_by_who_has_stood_still_himself(
     anyio_backend: Any, keepalive: float
 ) -> None:
-    limits = Limits(keepalive=keepalive, peer_timeout=0.6)
+    limits = Limits(keepalive=keepalive, peer_timeout=1.2)
     with OtherThread(anyio_backend) as address:
         async with chanlink.connect(address, identity=ALICE, peer=SERVER.public_key, limits=limits) as session:
             assert await ask(session, "before") == "before"
             await anyio.sleep(0.07)  # a PING may be under way
             time.sleep(1.5)  # what blocks the event loop
-            for _ in range(8):  # looks at the peer
+            for _ in range(5):  # looks at the peer
                 await anyio.sleep(session._driver.liveness.interval)
             assert not session.closed
             assert await ask(session, "after") == "after"
@@ -297,7 +297,7 @@ async def test_a_handshake_in_which_the_client_stood_still_goes_on() -> None:
 
 
 async def test_what_could_not_leave_while_a_closing_side_stood_still_leaves_all_the_same() -> None:
-    limits = Limits(close=0.3)
+    limits = Limits(close=1.0)
     async with session_pair(limits) as (client, server):
         sender = await client.open("lines")
         receiver = (await server.accept()).end
@@ -310,7 +310,7 @@ async def test_what_could_not_leave_while_a_closing_side_stood_still_leaves_all_
 
         async def stand_still_and_take() -> None:
             await settle()
-            time.sleep(0.8)
+            time.sleep(1.5)
             for _ in range(count):
                 assert len(await receiver.receive()) == 1_000
             with pytest.raises(chanlink.EndOfChannel):
@@ -324,7 +324,7 @@ async def test_what_could_not_leave_while_a_closing_side_stood_still_leaves_all_
 async def test_machines_that_were_suspended_renew_the_keys_at_once_and_lose_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asleep, runs = 0.0, clock.now
+    asleep, runs, limits = 0.0, clock.now, Limits(keepalive=0.05)
     monkeypatch.setattr(clock, "now", lambda: runs() + asleep)
     async with (
         chanlink.listen(
@@ -332,9 +332,9 @@ async def test_machines_that_were_suspended_renew_the_keys_at_once_and_lose_noth
             identity=SERVER,
             trust=Trust.of(ALICE.public_key),
             services={"echo": echo},
-            limits=QUICK,
+            limits=limits,
         ) as listener,
-        chanlink.connect(listener.addresses[0], identity=ALICE, peer=SERVER.public_key, limits=QUICK) as session,
+        chanlink.connect(listener.addresses[0], identity=ALICE, peer=SERVER.public_key, limits=limits) as session,
     ):
         assert await ask(session, "evening") == "evening"
         sessions = [session, *listener.sessions]
@@ -343,7 +343,7 @@ async def test_machines_that_were_suspended_renew_the_keys_at_once_and_lose_noth
             with anyio.fail_after(PATIENCE):
                 while min(each._below._keys.epoch for each in sessions) < night:
                     assert await ask(session, "morning") == "morning"
-                    await anyio.sleep(QUICK.keepalive)
+                    await anyio.sleep(limits.keepalive)
             assert not any(each.closed for each in sessions)
 
 
