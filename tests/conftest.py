@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Generator
 import pytest
 
 from . import unsteady
-from .etcd import etcd
+from .etcd import etcd, server_of_etcd
 from .leaks import Leaks, nothing_left
 from .luck import pytest_runtest_call
 from .postgres import postgres
@@ -22,6 +22,7 @@ __all__ = [
     "pytest_ignore_collect",
     "pytest_runtest_call",
     "pytest_xdist_auto_num_workers",
+    "server_of_etcd",
     "ssh_agent",
 ]
 

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from chanlink.directory.etcd import gateway, watching
+
 from .patience import PATIENCE
 from .ports import free_port
 
@@ -141,7 +143,17 @@ def new_cluster(size: int = 1) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def etcd() -> Iterator[Cluster]:
-    """The one server of this process. Whoever stops it starts it again."""
+def server_of_etcd() -> Iterator[Cluster]:
     with new_cluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def etcd(server_of_etcd: Cluster, monkeypatch: pytest.MonkeyPatch) -> Cluster:
+    """The one server of this process. Whoever stops it starts it again.
+
+    Stores wait for its answers as long as a busy machine takes; a test that is about that says for how long.
+    """
+    for module, name in ((gateway, "PATIENCE"), (gateway, "ONE_TRY"), (watching, "CATCHING_UP")):
+        monkeypatch.setattr(module, name, PATIENCE)
+    return server_of_etcd

@@ -34,9 +34,11 @@ class Gateway:
     def __init__(self, endpoints: Sequence[str], user: str, password: str, tls: ssl.SSLContext | None) -> None:
         try:
             import httpx
+
+            from .body import Body
         except ImportError:
             raise ConfigError('etcd needs httpx: pip install "chanlink[etcd]"') from None
-        self._httpx = httpx
+        self._httpx, self._body = httpx, Body
         self._endpoints = list(endpoints)
         self._login = {"name": user, "password": password} if user else None
         self._tls = tls
@@ -129,6 +131,7 @@ class Gateway:
         request = self._httpx.Request(
             "POST", endpoint + path, json=dict(body), headers=headers, extensions={"timeout": timeout}
         )
+        request.stream = self._body(request.content)
         return await self._opened.handle_async_request(request)
 
     async def _ask(self, endpoint: str, path: str, body: Mapping[str, Any]) -> Message:

@@ -77,6 +77,14 @@ class Layout:
         except ValueError as exc:
             raise StoreError(f"etcd has {key!r:.300}, which is not of a directory") from exc
 
+    def is_told(self, steps: Iterable[Message], responses: Iterable[Message]) -> bool:
+        """Whether who hears the entries is told of what these steps of a transaction have done."""
+        return any(
+            _has_changed(response) and text_of(request["key"]).startswith(self.entries)
+            for step, response in zip(steps, responses, strict=True)
+            for request in step.values()
+        )
+
     def row(self, kv: Mapping[str, Any]) -> Row:
         """What an entry's key and value hold. Raises `StoreError`."""
         key = text_of(kv["key"])
@@ -151,6 +159,10 @@ def read(keys: Message, **options: Any) -> Message:
 def one(key: str) -> Message:
     """The range of one key."""
     return {"key": encoded(key)}
+
+
+def _has_changed(response: Message) -> bool:
+    return "response_put" in response or int(response["response_delete_range"].get("deleted", 0)) > 0
 
 
 def transaction(steps: list[Message], owners: str = "", revision: str = "") -> Message:

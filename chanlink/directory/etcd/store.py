@@ -191,7 +191,7 @@ class EtcdStore(AsyncContextManagerMixin):
         if not answer.get("succeeded"):
             return None
         responses: list[Message] = answer.get("responses", [])
-        if any("response_put" in one or int(one["response_delete_range"].get("deleted", 0)) for one in responses):
+        if self._layout.is_told(steps, responses):
             await self._watching.reached(int(answer["header"]["revision"]))
         return responses
 

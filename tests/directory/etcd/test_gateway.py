@@ -89,7 +89,8 @@ async def test_who_can_not_answer_is_passed_over(
         both = ask_of(bad, *etcd.endpoints)
         async with both.open():
             assert "header" in await both.call(RANGE, {"key": encoded("x")})
-        monkeypatch.setattr(gateway, "PATIENCE", 0.5)
+        monkeypatch.setattr(gateway, "ONE_TRY", 1.0)
+        monkeypatch.setattr(gateway, "PATIENCE", 1.5)
         alone = ask_of(bad)
         async with alone.open():
             with pytest.raises(StoreError, match=problem or "etcd"):

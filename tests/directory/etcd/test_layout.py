@@ -12,8 +12,10 @@ from chanlink.directory.etcd.layout import (
     Layout,
     Row,
     below,
+    delete,
     encoded,
     leases_in,
+    one,
     owners_in,
     pack_entry,
     pack_owners,
@@ -52,6 +54,16 @@ def test_owners_are_read_as_they_were_written_with_the_revision_to_compare() -> 
     owners = [Owner(KEY, True, 5), Owner(OTHER, False, 6)]
     assert owners_in([kv(LAYOUT.owners("web1"), pack_owners(owners))]) == (owners, "7")
     assert owners_in([]) == ([], "0")
+
+
+def test_who_hears_the_entries_is_told_of_what_changes_there() -> None:
+    steps = [delete(one(LAYOUT.owners("web1"))), delete(below(LAYOUT.entries_of("web1")))]
+    gone: dict[str, Any] = {"response_delete_range": {"deleted": "1"}}
+    nothing: dict[str, Any] = {"response_delete_range": {}}
+    assert LAYOUT.is_told(steps, [gone, gone])
+    assert not LAYOUT.is_told(steps, [gone, nothing])
+    assert LAYOUT.is_told([put(LAYOUT.entry("web1", KEY), b"")], [{"response_put": {}}])
+    assert not LAYOUT.is_told([put(LAYOUT.owners("web1"), b"")], [{"response_put": {}}])
 
 
 @pytest.mark.parametrize("value", [b"", b"\xc1", msgpack.packb({}), msgpack.packb([1, 2])], ids=range(4))

@@ -167,7 +167,12 @@ async def test_an_etcd_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyP
             pass
 
 
-async def test_what_is_not_a_directorys_is_an_error(etcd: Cluster, endpoints: list[str]) -> None:
+async def test_what_is_not_a_directorys_is_an_error(
+    etcd: Cluster, endpoints: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from chanlink.directory.etcd import gateway
+
+    monkeypatch.setattr(gateway, "PATIENCE", 5.0)  # for all of which it is tried
     key = f"{PREFIX}entries/web1/{KEY.hex()}"
     ask(etcd, "/v3/kv/put", key=encoded(key), value=base64.b64encode(b"mine").decode())
     with pytest.raises(StoreError, match="another value than a directory's"):

@@ -26,24 +26,27 @@ def prefix() -> str:
 
 @pytest.fixture
 async def store(etcd: Cluster, prefix: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[EtcdStore]:
-    monkeypatch.setattr(gateway, "ONE_TRY", 0.5)
-    monkeypatch.setattr(gateway, "PATIENCE", 1.0)
     monkeypatch.setattr(watching, "LOOK", 0.1)
     monkeypatch.setattr(watching, "GRACE", 0.0)
     async with EtcdStore(*etcd.endpoints, prefix=prefix) as store:
         yield store
 
 
-async def test_a_server_that_says_nothing_any_more_is_not_believed(etcd: Cluster, store: EtcdStore) -> None:
+async def test_a_server_that_says_nothing_any_more_is_not_believed(
+    etcd: Cluster, store: EtcdStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await store.put(new())
     [etcd_server] = etcd.members
-    etcd_server.stop_and_go(signal.SIGSTOP)
-    try:
-        await until(lambda: not store._watching.is_live)
-        with pytest.raises(StoreError):
-            await store.find("web1")
-    finally:
-        etcd_server.stop_and_go(signal.SIGCONT)
+    with monkeypatch.context() as patch:
+        patch.setattr(gateway, "ONE_TRY", 0.5)
+        patch.setattr(gateway, "PATIENCE", 1.0)
+        etcd_server.stop_and_go(signal.SIGSTOP)
+        try:
+            await until(lambda: not store._watching.is_live)
+            with pytest.raises(StoreError):
+                await store.find("web1")
+        finally:
+            etcd_server.stop_and_go(signal.SIGCONT)
     await until(lambda: store._watching.is_live)
     assert [one.name for one in await store.find("web1")] == ["web1"]
 
