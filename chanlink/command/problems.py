@@ -3,12 +3,11 @@
 import argparse
 import errno
 import os
-import time
 from pathlib import Path
 
 import chanlink
 
-from .options import DEFAULT_IDENTITY, HOSTS
+from .options import HOSTS
 
 
 class Usage(Exception):
@@ -181,24 +180,9 @@ def _service(options: argparse.Namespace) -> str:
     return getattr(options, "service", None) or ""
 
 
-def _about_our_credential(options: argparse.Namespace) -> str:
-    """What is wrong with the credential beside our key, which is not shown then; else nothing."""
-    if not isinstance(getattr(options, "loaded", None), chanlink.Identity):
-        return ""
-    file = f"{options.identity or os.environ.get('CHANLINK_IDENTITY') or DEFAULT_IDENTITY}-cert.pub"
-    try:
-        credential = chanlink.Credential.load(file)
-    except chanlink.KeyFormatError:
-        return ""
-    now = time.time()
-    if credential.holds(int(now)):
-        return ""
-    return f"{file} is not shown: it {'has ended' if now >= credential.valid_before else 'is not valid yet'}"
-
-
 def _explain_untrusted(error: "chanlink.UntrustedPeer", options: argparse.Namespace) -> str:
     if error.remote:
-        return f"the server does not trust our key; {_about_our_credential(options) or error.advice}"
+        return f"the server does not trust our key; {error.advice}"
     if error.key:
         return (
             f"the server has the key {error.fingerprint}, which is not known; if it is the right one: "

@@ -22,7 +22,7 @@ from chanlink.errors import (
 )
 from chanlink.features import CREDENTIAL_RENEWAL, FEATURES, ONE_SERVICE
 from chanlink.limits import Limits, PeerLimits
-from chanlink.security.keys.certificate import Role, which_clock
+from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
@@ -176,7 +176,7 @@ async def answer_with(
         keys.expect_credentials()
     stream = NoiseStream(transport, keys, secrets, buffers)
     resumes = "resume" in answer or "session" in answer
-    stream.expect_welcome(statics.identity.public_key, resumes=resumes)
+    stream.expect_welcome(statics.identity.public_key, resumes=resumes, unshown=statics.unshown())
     return stream
 
 
@@ -195,7 +195,7 @@ async def receive_answer(transport: ByteStream, statics: Statics) -> bytes:
             raise
         guess = "it is no chanlink server, has a pre-shared key, or has no room for us now"
         if statics.psk is not None:
-            guess = f"it has another pre-shared key, or none; or {which_clock()}"
+            guess = f"it has another pre-shared key, or none; or {clock.which_is_wrong()}"
         text = f"the server closed the connection instead of an answer: {guess}"
         raise HandshakeError(text, code="no-answer") from exc.__cause__
 

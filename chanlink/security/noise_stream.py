@@ -270,10 +270,10 @@ class NoiseStream(SecureStream):
         if not self._closed and self._has_rekey():
             self._wake_writer()
 
-    def expect_welcome(self, identity: PublicKey, *, resumes: bool = False) -> None:
+    def expect_welcome(self, identity: PublicKey, *, resumes: bool = False, unshown: str = "") -> None:
         """The first record must be the server's welcome of this identity. If this side ``resumes`` something, or has
-        asked for that, counts may come behind it."""
-        self._reader.expect_welcome(identity, resumes=resumes)
+        asked for that, counts may come behind it. ``unshown`` says what could not vouch for the identity, and why."""
+        self._reader.expect_welcome(identity, resumes=resumes, unshown=unshown)
 
     async def receive_welcome(self) -> None:
         """Wait for the welcome. Raises `UntrustedPeer` or `SessionClosed` when it is a refusal."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from struct import Struct
 from typing import Any
 
+from chanlink import clock
 from chanlink.bytes_like import Part, cut
 from chanlink.errors import (
     ConnectionLost,
@@ -22,7 +23,6 @@ from chanlink.errors import (
 )
 from chanlink.limits import MAX_RECORD, Bucket
 from chanlink.printing import printable, printable_logger
-from chanlink.security.keys.certificate import which_clock
 from chanlink.security.keys.openssh import PublicKey
 
 from .payloads import CLOSED, WELCOMED, Table, read
@@ -153,6 +153,7 @@ class RecordReader:
         self._empty = Bucket(_EMPTY, _EMPTY_A_SECOND)
         self._welcome_of: PublicKey | None = None
         self._may_count = False
+        self._unshown = ""
         self._count: int | None = None
         self._last_count = 0
         self._came: Callable[[], None] = lambda: None
@@ -264,12 +265,13 @@ class RecordReader:
         self._came()
         self._take_record(kind, body, now)
 
-    def expect_welcome(self, identity: PublicKey, *, resumes: bool = False) -> None:
+    def expect_welcome(self, identity: PublicKey, *, resumes: bool = False, unshown: str = "") -> None:
         """The first record must be the server's welcome of this identity; until then, what fails is the handshake.
 
-        If this side ``resumes`` something, or has asked for that, a welcome that grants it is followed by counts.
+        ``unshown`` is what would have vouched for the identity, if it were its time. If this side ``resumes``
+        something, or has asked for that, a welcome that grants it is followed by counts.
         """
-        self._welcome_of, self._may_count = identity, resumes
+        self._welcome_of, self._may_count, self._unshown = identity, resumes, unshown
         self._take = RecordReader._take_welcome
 
     @property
@@ -291,7 +293,7 @@ class RecordReader:
             self.expect_counts()  # here: some may have come in the same read
         code = _word(said["code"])
         if code == "untrusted":
-            advice = f"it has to add this line to its trust file: {identity}"
+            advice = self._unshown or f"it has to add this line to its trust file: {identity}"
             raise UntrustedPeer(identity.fingerprint, advice, remote=True)
         if code:
             raise SessionClosed(code, _word(said.get("text", "")))
@@ -311,7 +313,7 @@ class RecordReader:
         if self._keys.forgotten:
             return self.fail(ConnectionLost(FORKED))
         if self.awaits_welcome:
-            why = f"it closed the connection when it had our certificate; {which_clock()}"
+            why = f"it closed the connection when it had our certificate; {clock.which_is_wrong()}"
             return self.fail(HandshakeError(f"the server's welcome did not come: {why}", code="clock"))
         return self.fail(ConnectionLost("the connection ended without a farewell"))
 

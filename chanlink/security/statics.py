@@ -9,7 +9,7 @@ from chanlink import clock
 from chanlink.forks import forget_in_child
 from chanlink.printing import printable_logger
 from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate, Role, certify
-from chanlink.security.keys.credential import Credential
+from chanlink.security.keys.credential import Credential, out_of_time
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.successor import Successor
 from chanlink.security.noise.state import HandshakeState
@@ -109,6 +109,14 @@ class Statics:
         if credential is not None and not credential.valid_after <= now < credential.valid_before:
             credential = None
         return credential, successor if successor is None or successor.holds(now) else None
+
+    def unshown(self) -> str:
+        """What would vouch for the identity, if it were its time, and what our clock says; empty if nothing would."""
+        credential, now = self.identity._unshown.get(type_of(self.role)), clock.since_1970()
+        if credential is None or not (why := out_of_time(credential, now)):
+            return ""
+        name = f"the credential {credential.key_id!r:.80}"
+        return f"{name} {why}, and is not shown; our clock says {clock.as_text(now)}"
 
     async def _look(self) -> None:
         try:

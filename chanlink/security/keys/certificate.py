@@ -7,8 +7,8 @@ signed.
 import dataclasses
 import enum
 from struct import Struct
-from time import gmtime, strftime
 
+from chanlink import clock
 from chanlink.errors import HandshakeError, KeyFormatError
 from chanlink.security.noise.x25519 import DHLEN
 
@@ -75,21 +75,19 @@ class Certificate:
             raise HandshakeError("the certificate is valid for more than a day")
         if now < self.not_before:
             raise HandshakeError(
-                f"the certificate is not valid yet, for {self.not_before - now} s; {which_clock()}", code="clock"
+                f"the certificate is not valid yet, for {self.not_before - now} s; {clock.which_is_wrong()}",
+                code="clock",
             )
         if now > self.not_after:
-            raise HandshakeError(f"the certificate expired {now - self.not_after} s ago; {which_clock()}", code="clock")
+            raise HandshakeError(
+                f"the certificate expired {now - self.not_after} s ago; {clock.which_is_wrong()}", code="clock"
+            )
 
     def signed_message(self, static: bytes, role: Role) -> bytes:
         """The 50 bytes that are signed, for ``ssh-keygen -Y verify``. Raises `HandshakeError` for a wrong length."""
         if len(static) != DHLEN:
             raise HandshakeError(f"a static key has {DHLEN} bytes")
         return _SIGNED_MESSAGE.pack(_SIGNED_MESSAGE_VERSION, role, static, self.not_before, self.not_after)
-
-
-def which_clock() -> str:
-    """Words for people where two clocks may differ: what ours says."""
-    return f"one of the two clocks may be wrong, ours says {strftime('%Y-%m-%d %H:%M:%S UTC', gmtime())}"
 
 
 async def certify(

@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Self, TypeAlias
 
+from chanlink import clock
 from chanlink.arguments import expect
 from chanlink.errors import KeyFormatError
 
@@ -154,6 +155,15 @@ class Credential:
 
     def __repr__(self) -> str:
         return f"<Credential {self.key_id!r} of {self.key.fingerprint}, serial {self.serial}>"
+
+
+def out_of_time(credential: Credential, now: int) -> str:
+    """Why it does not hold at this time (seconds since 1970), as the rest of a sentence; empty if it does."""
+    if now < credential.valid_after:
+        return f"is not valid before {clock.as_text(credential.valid_after)}"
+    if now >= credential.valid_before:
+        return f"has ended at {clock.as_text(credential.valid_before)}"
+    return ""
 
 
 def is_of(blob: bytes, key: PublicKey) -> bool:

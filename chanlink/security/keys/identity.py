@@ -25,7 +25,7 @@ from chanlink.errors import KeyFormatError
 from chanlink.printing import printable_logger
 
 from . import beside, files, openssh
-from .credential import USER, Credential
+from .credential import USER, Credential, out_of_time
 from .openssh import PublicKey
 from .ssh_agent import AgentCredentials, SshAgent
 from .successor import Successor
@@ -45,7 +45,7 @@ class Identity:
     and returns its 64 bytes of Ed25519 signature.
     """
 
-    __slots__ = ("_credentials", "_public_key", "_said", "_signer", "_successor")
+    __slots__ = ("_credentials", "_public_key", "_said", "_signer", "_successor", "_unshown")
 
     def __init__(self, public_key: PublicKey, signer: Signer) -> None:
         expect("public_key", public_key, PublicKey)
@@ -56,6 +56,8 @@ class Identity:
         self._successor: Callable[[], Awaitable[Successor | None]] | None = None
         self._said = ""
         """What was logged last of its credentials."""
+        self._unshown: dict[int, Credential] = {}
+        """Of each type, the credential that is not shown, as this is not its time."""
 
     @classmethod
     def generate(cls, comment: str = "") -> Self:
@@ -168,9 +170,13 @@ class Identity:
         now = int(time.time())
         valid = [one for one in found if one.holds(now)]
         if found and not valid:
-            when = "has expired" if found[-1].valid_before <= now else "does not hold yet"
             whose = self._public_key.fingerprint
-            self._say_once(f"the credential {found[-1].key_id!r} of {whose} {when}; it is not shown")
+            self._say_once(
+                f"the credential {found[-1].key_id!r} of {whose} {out_of_time(found[-1], now)}; it is not shown"
+            )
+            self._unshown[type] = found[-1]
+        else:
+            self._unshown.pop(type, None)
         return max(valid, key=lambda one: one.valid_before, default=None)
 
     async def successor(self) -> Successor | None:

@@ -5,12 +5,12 @@ matters: all of it must be so. Whoever is refused is told nothing of this; the r
 """
 
 from collections.abc import Iterable
-from time import gmtime, strftime
 from typing import NamedTuple
 
+from chanlink import clock
 from chanlink.errors import UntrustedPeer
 
-from .credential import USER, Credential
+from .credential import USER, Credential, out_of_time
 from .openssh import PublicKey
 from .presented import Presented
 from .revocations import Revocations
@@ -78,10 +78,8 @@ def check(presented: Presented, credential: Credential, type: int, now: int) -> 
         raise refused(presented, "its credential is one of another key")
     if credential.type != type:
         raise refused(presented, f"its credential is one of a {'host' if type == USER else 'user'}")
-    if now < credential.valid_after:
-        raise refused(presented, f"its credential is not valid before {_time(credential.valid_after)}")
-    if now >= credential.valid_before:
-        raise refused(presented, f"its credential has ended at {_time(credential.valid_before)}")
+    if why := out_of_time(credential, now):
+        raise refused(presented, f"its credential {why}; our clock says {clock.as_text(now)}")
     if credential.unknown_options:
         option = credential.unknown_options[0]
         raise refused(presented, f"its credential has the critical option {option!r:.80}, which nobody here enforces")
@@ -90,11 +88,3 @@ def check(presented: Presented, credential: Credential, type: int, now: int) -> 
 def refused(presented: Presented, why: str) -> UntrustedPeer:
     """The error for a peer that is not trusted, and why it is not."""
     return UntrustedPeer(presented.key.fingerprint, why)
-
-
-def _time(seconds: int) -> str:
-    """``valid_before`` may be 2^64-1: for ever."""
-    try:
-        return strftime("%Y-%m-%d %H:%M:%S UTC", gmtime(seconds))
-    except (OverflowError, OSError, ValueError):
-        return "the end of time"

@@ -8,9 +8,6 @@ from .connecting import Destination, Disconnected
 if TYPE_CHECKING:
     import chanlink
 
-DEFAULT_KEY = "~/.config/chanlink/id_ed25519"
-"""The file of our key, unless something else says another one."""
-
 
 def explain_client(error: Exception, options: Options) -> str | None:
     """What went wrong between us and the server, and what to do, in one line; None for a defect of ours."""
@@ -66,30 +63,10 @@ def _explain_broken(error: Exception, where: Destination) -> str:
 
 def _explain_untrusted(error: "chanlink.UntrustedPeer", where: Destination) -> str:
     if error.remote:
-        return f"the server does not trust our key; {_about_our_credential(where) or error.advice}"
+        return f"the server does not trust our key; {error.advice}"
     if where.local is not None:
         return f"the server has the key {error.fingerprint}: {error.advice}"
     if error.advice:
         more = "; or see --first-use" if error.key else ""
         return f"the server has the key {error.fingerprint}, which we do not trust: {error.advice}{more}"
     return f"the server has the key {error.fingerprint}, which is not in {where.peer}; see --peer"
-
-
-def _about_our_credential(where: Destination) -> str:
-    """What is wrong with the credential beside our key, which is not shown then; else nothing."""
-    import os
-    import time
-
-    import chanlink
-
-    if where.local is not None:
-        return ""
-    file = f"{where.identity or os.environ.get('CHANLINK_IDENTITY') or DEFAULT_KEY}-cert.pub"
-    try:
-        credential = chanlink.Credential.load(file)
-    except chanlink.KeyFormatError:
-        return ""
-    now = int(time.time())
-    if credential.holds(now):
-        return ""
-    return f"{file} is not shown: it {'has ended' if now >= credential.valid_before else 'is not valid yet'}"

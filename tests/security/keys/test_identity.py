@@ -426,7 +426,8 @@ async def test_a_renewed_credential_is_found(tmp_path: Path) -> None:
 
 @pytest.mark.anyio
 @pytest.mark.parametrize(
-    ("after", "before", "problem"), [(0, 1, "has expired"), (FOREVER - 1, FOREVER, "does not hold yet")]
+    ("after", "before", "problem"),
+    [(0, 1, "has ended at 1970-01-01 00:00:01 UTC"), (FOREVER - 1, FOREVER, "is not valid before the end of time")],
 )
 async def test_a_credential_out_of_its_time_is_not_shown_and_logged_once(
     after: int, before: int, problem: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
