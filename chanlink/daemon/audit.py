@@ -1,7 +1,8 @@
 """The audit: a line of JSON for each connection, once it is over or was refused.
 
 The file is opened for each line, so that it may be moved away at any time. How many refusals there are, strangers
-decide: of those there are a few a second, and how many were left out stands in the next one.
+decide: of those there are a few a second, and how many were left out stands in the next one. A session that can't be
+written down is not forgotten: `Lines` says it again, and begins none before.
 """
 
 import datetime
@@ -16,7 +17,7 @@ from chanlink.limits import Bucket
 from chanlink.printing import printable_logger
 from chanlink.security.keys.openssh import PublicKey
 
-from .journal import Row
+from .journal import Row, append
 
 logger = printable_logger(__name__)
 
@@ -41,12 +42,14 @@ class Audit:
         except OSError as exc:
             raise ConfigError(f"{path}: {exc.strerror}") from exc
 
-    def ended(self, row: Row, code: str) -> None:
-        """A session is over; ``code`` says why, and is empty for an ordinary end."""
-        logger.info("%s session %s of %s with %s is over: %s", row.way, row.id, row.user, row.name, code or "ended")
+    def ended(self, row: Row, code: str, end: float) -> None:
+        """A session was over at this time (seconds since 1970); ``code`` says why, and is empty for an ordinary end.
+
+        Raises `OSError`.
+        """
         said = {name: value for name, value in row._asdict().items() if name not in _NOT_SAID and value != ""}
         key = PublicKey(bytes.fromhex(row.key)).fingerprint
-        self._write({"begin": _time(row.since), "end": _time(time.time()), "code": code, **said, "key": key})
+        self._write({"begin": _time(row.since), "end": _time(end), "code": code, **said, "key": key})
 
     def refused(self, way: str, code: str, **said: Any) -> None:
         """There was no session."""
@@ -54,10 +57,14 @@ class Audit:
             self._left_out += 1
             return
         more = {"left_out": self._left_out} if self._left_out else {}
-        self._left_out = 0
-        self._write({"end": _time(time.time()), "refused": code, "way": way, **said, **more})
+        try:
+            self._write({"end": _time(time.time()), "refused": code, "way": way, **said, **more})
+            self._left_out = 0
+        except OSError:  # that there was one is said with the next one
+            self._left_out += 1
 
     def _write(self, entries: dict[str, Any]) -> None:
+        """Raises `OSError`."""
         if self._path is None:
             logger.info("audit %s", json.dumps(entries))
             return
@@ -65,13 +72,13 @@ class Audit:
         try:
             descriptor = self._open(self._path)
             try:
-                if os.write(descriptor, data) < len(data):
-                    raise OSError(28, "there was not enough room for a line")
+                append(descriptor, data, self._path)
             finally:
                 os.close(descriptor)
-        except OSError as exc:  # the session is over in any case
+        except OSError as exc:
             if self._complaints.take(time.monotonic()):
                 logger.error("%s can't be written: %s", self._path, exc.strerror)
+            raise
 
     @staticmethod
     def _open(path: Path) -> int:

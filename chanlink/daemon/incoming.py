@@ -36,6 +36,7 @@ from .lines import Entry, Lines
 
 logger = printable_logger(__name__)
 
+NO_ROOM = "the daemon can't write the session down; try again later"
 NOBODY = "no application serves it now; try again later"
 
 
@@ -100,7 +101,7 @@ class Reception(Greeter):
             entry = self._lines.begin(self._row(id_, heard, grant, address, application), application)
         except (Full, OSError) as exc:
             visitor.excuse()
-            raise SessionClosed("busy", f"{exc}"[:200]) from exc
+            raise SessionClosed("busy", str(exc)[:200] if isinstance(exc, Full) else NO_ROOM) from exc
         application.take(entry)
         more: dict[str, object] = {}
         if milliseconds := min(heard.asked, application.resume):
@@ -130,7 +131,10 @@ class Reception(Greeter):
             raise Unanswered("its application has not attached the session yet", fault=False)
         handshake = self._handshake(heard._replace(presented=presented), keys, grant, address)
         row = entry.row._replace(host=address, address=presented.address, **vouched(grant))
-        self._lines.change(entry, row)
+        try:
+            self._lines.change(entry, row)
+        except OSError as exc:
+            raise Unanswered(f"its return can't be written down: {exc}", fault=False) from exc
         self._hand_over(transport, application, entry, handshake, {"instance": self._instance, "returns": True})
 
     def _vouching(self, entry: Entry) -> Vouching:

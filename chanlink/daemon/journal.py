@@ -5,6 +5,7 @@ before anything is handed over, so that a daemon that is killed has lost none. N
 down takes the sessions with it. There is no secret in it.
 """
 
+import errno
 import json
 import os
 import re
@@ -84,15 +85,12 @@ class Journal:
                 self._append({"end": row.id})
 
     def _append(self, entry: dict[str, Any]) -> None:
-        data = _packed(entry)
         if self._written > 2 * len(self.rows) + SPARE:
-            descriptor = self._anew()
-            os.close(self._descriptor)
-            self._descriptor = descriptor
-        at = os.lseek(self._descriptor, 0, os.SEEK_END)
-        if os.write(self._descriptor, data) < len(data):  # the disk is full: half a line would spoil the next one
-            os.ftruncate(self._descriptor, at)
-            raise OSError(28, "there was not enough room for a line", str(self._path))
+            with suppress(OSError):  # no room for a second file: the one that is there goes on
+                descriptor = self._anew()
+                os.close(self._descriptor)
+                self._descriptor = descriptor
+        append(self._descriptor, _packed(entry), self._path)
         self._written += 1
 
     def _anew(self) -> int:
@@ -106,6 +104,8 @@ class Journal:
             os.replace(new, self._path)
         except BaseException:
             os.close(descriptor)
+            with suppress(OSError):
+                os.unlink(new)
             raise
         self._written = len(self.rows)
         return descriptor
@@ -131,6 +131,14 @@ def read_rows(path: Path) -> list[Row]:
         elif (row := _row(entry)) is not None:
             rows[row.id] = row
     return list(rows.values())
+
+
+def append(descriptor: int, line: bytes, path: Path) -> None:
+    """Write a line behind what is there, all of it or nothing. Raises `OSError`."""
+    written = os.write(descriptor, line)
+    if written < len(line):  # the disk is full: half a line would spoil the next one
+        os.ftruncate(descriptor, os.lseek(descriptor, 0, os.SEEK_CUR) - written)
+        raise OSError(errno.ENOSPC, "there was not enough room for a line", str(path))
 
 
 def _packed(entry: dict[str, Any]) -> bytes:

@@ -4,16 +4,21 @@ An application holds a session by a control line. When that ends, or the daemon 
 for a while for its application to attach it again. What was revoked meanwhile is said then. No I/O of its own.
 """
 
-from collections import Counter
+import time
+from collections import Counter, deque
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Protocol
 
+from chanlink.printing import printable_logger
 from chanlink.security.keys.presented import Presented
 
 from .audit import Audit
 from .bounds import SESSIONS, Held
 from .handing import presented_in
 from .journal import INCOMING, OUTGOING, Journal, Row
+
+logger = printable_logger(__name__)
 
 ATTACH = 60.0
 """Seconds that an application has to attach a session, after its line has ended or the daemon was started."""
@@ -111,6 +116,8 @@ class Lines:
         self._of_key: Counter[str] = Counter()
         self._ended: dict[str, tuple[int, str]] = {}
         """The uid, and the code."""
+        self._unwritten: deque[tuple[Row, str, float]] = deque()
+        """What has ended, why and when, and is not in the audit yet: the journal has it until then."""
         self.held = Held(SESSIONS)
         for row in journal.rows.values():
             self._add(Entry(row)).wait(now + ATTACH)
@@ -129,8 +136,10 @@ class Lines:
         return self._entries.get(id_.hex())
 
     def begin(self, row: Row, holder: Holder) -> Entry:
-        """A session is about to be handed over. Raises `Full`, and `OSError` if it can't be written down."""
+        """A session is about to be handed over. Raises `Full`, and `OSError` if it can't be written down, or one that
+        has ended can't."""
         self.held.check(row.uid)
+        self._write_down()
         self._journal.keep(row)
         entry = self._add(Entry(row))
         entry.hold(holder)
@@ -182,8 +191,18 @@ class Lines:
             if not self._of_key[row.key]:
                 del self._of_key[row.key]
         self.held.give(row.uid)
-        self._journal.end(row)
-        self._audit.ended(row, code)
+        logger.info("%s session %s of %s with %s is over: %s", row.way, row.id, row.user, row.name, code or "ended")
+        self._unwritten.append((row, code, time.time()))
+        with suppress(OSError):
+            self._write_down()
+
+    def _write_down(self) -> None:
+        """Have what has ended in the audit. Raises `OSError` while there is no room for that."""
+        while self._unwritten:
+            row, code, at = self._unwritten[0]
+            self._audit.ended(row, code, at)
+            self._unwritten.popleft()
+            self._journal.end(row)
 
     def revoke(self, entry: Entry, code: str = "revoked") -> None:
         """It must end, at once: who holds it is told, or told later."""
@@ -197,13 +216,15 @@ class Lines:
                 del self._ended[next(iter(self._ended))]
         self.end(entry, code)
 
-    def step(self, now: float, time: float) -> None:
+    def step(self, now: float, wall: float) -> None:
         """Those that nobody has attached in time are over, and those whose peer is not vouched for any more.
 
-        ``time`` is in seconds since 1970.
+        ``wall`` is in seconds since 1970.
         """
+        with suppress(OSError):
+            self._write_down()
         for entry in self:
             if entry.is_overdue(now):
                 self.end(entry, "not-attached")
-            elif 0 < entry.row.expiry <= time:
+            elif 0 < entry.row.expiry <= wall:
                 self.revoke(entry, "expired")

@@ -3,6 +3,7 @@
 import datetime
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,11 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_a_session_that_is_over_is_one_line_with_its_begin_and_its_end(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "audit")
-    audit.ended(row(b"1" * 16, INCOMING, issuer="example", principal="alice"), "revoked")
+    audit.ended(row(b"1" * 16, INCOMING, issuer="example", principal="alice"), "revoked", 1_800_000_007.5)
     (line,) = lines(tmp_path / "audit")
     begin, end = (datetime.datetime.fromisoformat(line[name]) for name in ("begin", "end"))
     assert begin == datetime.datetime.fromtimestamp(1_800_000_000, datetime.UTC)
-    assert end.tzinfo is not None
+    assert (end - begin).total_seconds() == 7.5
     assert line["code"] == "revoked"
     assert (line["way"], line["user"], line["uid"], line["service"]) == ("incoming", "alice", 1001, "ping")
     assert (line["issuer"], line["principal"], line["id"]) == ("example", "alice", (b"1" * 16).hex())
@@ -42,9 +43,9 @@ def test_a_refusal_is_one_line(tmp_path: Path) -> None:
 
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path: Path) -> None:
     audit = Audit(tmp_path / "audit")
-    audit.ended(row(), "")
+    audit.ended(row(), "", 0.0)
     (tmp_path / "audit").rename(tmp_path / "audit.1")
-    audit.ended(row(), "")
+    audit.ended(row(), "", 0.0)
     assert len(lines(tmp_path / "audit.1")) == len(lines(tmp_path / "audit")) == 1
     assert (tmp_path / "audit").stat().st_mode & 0o777 == 0o600
 
@@ -89,5 +90,21 @@ def test_a_line_that_cannot_be_written_later_is_said_once_a_second(
     (tmp_path / "folder").rmdir()
     monkeypatch.setattr("chanlink.daemon.audit.time.monotonic", lambda: 100.0)
     for _ in range(5):
-        audit.ended(row(), "")
+        with pytest.raises(FileNotFoundError):
+            audit.ended(row(), "", 0.0)
+        audit.refused("incoming", "untrusted")
     assert caplog.text.count("can't be written") == 1
+    (tmp_path / "folder").mkdir()
+    audit.refused("incoming", "untrusted")
+    assert [line["left_out"] for line in lines(tmp_path / "folder" / "audit")] == [5]
+
+
+def test_what_reads_it_may_be_another_process(tmp_path: Path) -> None:
+    """By a pipe with a name, in which nothing can be taken back."""
+    os.mkfifo(tmp_path / "audit")
+    reader = os.open(tmp_path / "audit", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        Audit(tmp_path / "audit").ended(row(), "", 0.0)
+        assert json.loads(os.read(reader, 65_536))["user"] == "alice"
+    finally:
+        os.close(reader)

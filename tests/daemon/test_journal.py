@@ -131,6 +131,22 @@ def test_one_that_there_is_no_room_for_is_not_kept_and_spoils_no_other(path: Pat
     assert read_rows(path) == [ONE, third]
 
 
+def test_without_room_for_a_second_file_the_first_one_goes_on(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal, "SPARE", 0)
+    with opened(path) as kept:
+        (path.parent / f".{path.name}.new").mkdir()
+        for number in range(10):
+            one = row(number.to_bytes(16, "big"))
+            kept.keep(one)
+            kept.end(one)
+        kept.keep(TWO)
+        assert len(path.read_bytes().splitlines()) == 21
+        (path.parent / f".{path.name}.new").rmdir()
+        kept.keep(ONE)
+        assert len(path.read_bytes().splitlines()) == 2
+    assert read_rows(path) == [TWO, ONE]
+
+
 def test_it_is_for_its_owner_alone(path: Path) -> None:
     before = os.umask(0)
     try:

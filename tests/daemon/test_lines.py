@@ -10,7 +10,7 @@ import chanlink
 from chanlink.daemon import lines as lines_module
 from chanlink.daemon.audit import Audit
 from chanlink.daemon.bounds import SESSIONS, Full
-from chanlink.daemon.journal import INCOMING, OUTGOING, Journal
+from chanlink.daemon.journal import INCOMING, OUTGOING, Journal, read_rows
 from chanlink.daemon.lines import ATTACH, Lines
 from chanlink.security.keys.presented import Presented
 from tests.security.keys.credentials import CA
@@ -254,6 +254,28 @@ def test_what_cannot_be_written_down_has_not_begun(kept: Kept, monkeypatch: pyte
     with pytest.raises(OSError, match="no room"):
         kept.lines.begin(row(ID), Application())
     assert len(kept.lines) == len(kept.lines.held) == 0
+
+
+def test_nothing_begins_while_what_has_ended_is_in_no_audit(tmp_path: Path) -> None:
+    """It is written, with the time of its end, as soon as it can be; a daemon that is killed before has it still."""
+    folder = tmp_path / "audited"
+    folder.mkdir()
+    lines = Lines(Journal(tmp_path / "sessions"), Audit(folder / "audit"), 0.0)
+    entry = lines.begin(row(ID), Application())
+    (folder / "audit").unlink()
+    folder.rmdir()
+    lines.end(entry, "revoked")
+    assert len(lines) == len(lines.held) == 0
+    assert [one.id for one in read_rows(tmp_path / "sessions")] == [entry.row.id]
+    for _ in range(2):
+        with pytest.raises(FileNotFoundError):
+            lines.begin(row(OTHER), Application())
+    assert not len(lines)
+    folder.mkdir()
+    lines.step(0.0, 0.0)
+    assert [json.loads(line)["code"] for line in (folder / "audit").read_text().splitlines()] == ["revoked"]
+    assert read_rows(tmp_path / "sessions") == []
+    lines.begin(row(OTHER), Application())
 
 
 def test_what_a_peer_has_shown_is_read_once_until_it_shows_something_else(kept: Kept) -> None:

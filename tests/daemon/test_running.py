@@ -2,10 +2,13 @@
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 import chanlink
@@ -19,6 +22,7 @@ from chanlink.handover.messages import Attach, Attached, Changed, HandedOver, Ov
 from chanlink.handover.passing import Line
 from chanlink.security.keys.credential import HOST
 from tests.patience import until
+from tests.patterns.jobs.test_sqlite import IN_SMALL_DISK, cannot_mount
 from tests.security.keys.credentials import CA, save
 
 from .places import QUICK, Got, Host, serving, taken
@@ -313,3 +317,19 @@ async def test_a_peer_that_is_called_otherwise_by_now_is_told_to_the_application
         await stream.aclose()
         line.close()
         got.close()
+
+
+@pytest.mark.slow
+@pytest.mark.anyio
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])
+async def test_a_disk_that_is_full_lets_nobody_in_and_loses_no_line_of_the_audit(tmp_path: Path) -> None:
+    """Until there is room again."""
+    if await anyio.to_thread.run_sync(cannot_mount, tmp_path):
+        pytest.skip("this user can mount nothing, also not in a namespace of its own")
+    on_disk = [part.replace("16m", "1m") for part in IN_SMALL_DISK]
+    command = [*on_disk, tmp_path, sys.executable, "-m", "tests.daemon.full_disk", tmp_path]
+    done = await anyio.run_process(command, check=False, stderr=subprocess.PIPE)
+    assert done.returncode == 0, done.stderr.decode()
+    said = done.stdout.decode().splitlines()
+    assert said[0] == "No space left on device"
+    assert len(said) == 5

@@ -1,6 +1,7 @@
 """What a process authenticates itself with: how long it lives, and who has to sign it."""
 
 import time
+from pathlib import Path
 
 import anyio
 import pytest
@@ -8,11 +9,14 @@ import pytest
 from chanlink import Identity
 from chanlink.security import statics as statics_module
 from chanlink.security.keys.certificate import Certificate, Role
+from chanlink.security.keys.credential import HOST
 from chanlink.security.noise.x25519 import KeyPair
 from chanlink.security.statics import Statics
+from tests.security.keys.credentials import CA, save
 
 from .handshakes import ALICE, one_backend
 
+ORG = CA("org")
 pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_suite")]
 
 
@@ -111,3 +115,19 @@ async def test_what_a_signer_raises_is_raised_and_forgotten() -> None:
     with pytest.raises(RuntimeError, match="locked"):
         await statics.current()
     assert (await statics.current())[1].sshsig
+
+
+@one_backend
+async def test_what_is_not_shown_for_its_time_is_said_until_there_is_a_newer_one(tmp_path: Path) -> None:
+    ALICE.save(tmp_path / "alice")
+    save(ORG.issue(ALICE.public_key, key_id="laptop", before=1_000_000_000), tmp_path / "alice")
+    statics = Statics(Identity.load(tmp_path / "alice"), Role.CLIENT)
+    assert statics.unshown() == ""  # nobody has looked yet
+    assert await statics.vouched() == (None, None)
+    said = "the credential 'laptop' has ended at 2001-09-09 01:46:40 UTC, and is not shown; our clock says 20"
+    assert statics.unshown().startswith(said)
+    save(ORG.issue(ALICE.public_key), tmp_path / "alice")
+    await statics.identity.credential(HOST)  # which it has none of: of that it would say nothing
+    assert statics.unshown().startswith(said)
+    await statics._look()
+    assert statics.unshown() == ""
