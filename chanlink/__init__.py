@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from chanlink.session.accepting import accept
     from chanlink.session.ends.encoding import encode
     from chanlink.session.ends.foreign import wrap
+    from chanlink.session.hops import Hop
     from chanlink.session.listening import Listener, listen, serve
     from chanlink.session.peer import Incoming, Peer
     from chanlink.session.services import Services, service, streams
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
         EndOfChannel,
         HandshakeError,
         HandshakeTimeout,
+        HopFailed,
         InterfaceError,
         JobError,
         JobFailed,
@@ -112,6 +114,8 @@ __all__ = [
     "EndOfChannel",
     "HandshakeError",
     "HandshakeTimeout",
+    "Hop",
+    "HopFailed",
     "Host",
     "Identity",
     "Incoming",
@@ -205,6 +209,8 @@ _HOMES = {
     "EndOfChannel": "errors",
     "HandshakeError": "errors",
     "HandshakeTimeout": "errors",
+    "Hop": "session.hops",
+    "HopFailed": "errors",
     "Host": "security.keys.hosts",
     "Identity": "security.keys.identity",
     "Incoming": "session.peer",

@@ -27,6 +27,7 @@
     |- StoreError                                    what keeps the jobs could not do it now
     |- SessionError                                  the session is gone
     |  |- ConnectFailed                                        no connection was made: code
+    |  |  `- HopFailed                                            a gateway on the way is why: hop, cause
     |  |- ConnectionLost                                       it broke without a farewell
     |  |- SessionClosed                                        one side closed it: code
     |  |- PeerTimeout                                          the peer went silent
@@ -422,6 +423,25 @@ class ConnectFailed(SessionError):
 
     ``code`` is ``"listen"`` when it was this side that could not listen at its own address.
     """
+
+
+class HopFailed(ConnectFailed):
+    """A gateway on the way is why no connection was made. ``hop`` is the gateway, as it was given to `connect`.
+
+    ``cause`` is why there is no session with it; or, where there is one, what it says of the way on: a `ChannelFailed`
+    or `ChannelRefused`, whose words are the gateway's.
+    """
+
+    def __init__(self, hop: str, cause: Exception) -> None:
+        super().__init__(hop, cause)
+        self.hop = hop
+        self.cause = cause
+
+    def __str__(self) -> str:
+        if isinstance(self.cause, ChannelFailed | ChannelRefused):
+            text = self.cause.text if isinstance(self.cause, ChannelFailed) else self.cause.reason
+            return f"the gateway {self.hop} does not lead there: {_code_and_text(self.cause.code, text)}"
+        return printable(f"the gateway {self.hop} can't be used: {self.cause}")
 
 
 class ConnectionLost(SessionError):

@@ -108,6 +108,7 @@ WRONG: Rows = {
     "Credential.load": {"path": PATHS},
     "Credential.parse": {"blob": ("x", 5)},
     "Credential.parse_line": {"text": TEXTS},
+    "Hop": {"addresses": (5, None, b"tcp://x"), "peer": ("x", IDENTITY), "identity": (5, "x")},
     "accept": {**OURS, "stream": (5, None, "tcp://x"), "trust": ("x", None), "revoked": (5, [])},
     "byte_pipe": {"size": NUMBERS},
     "call_context": {"context": (5, "x", {"x": 5}, {5: "x"})},
@@ -126,6 +127,7 @@ WRONG: Rows = {
         "directory": (5, {}),
         "trust_directory": ("x", None),
         "service": (5, None, b"x"),
+        "via": (5, None, "tcp://x", [5]),
     },
     "encode": {"item_type": TYPES},
     "finishes": {"longest": ("x", None)},
@@ -140,6 +142,7 @@ WRONG: Rows = {
         "directory": (5, {}),
         "trust_directory": ("x", None),
         "service": (5, None, b"x"),
+        "via": (5, None, "tcp://x", [5]),
         "peer": ("x", IDENTITY),
         "trust": ("x", {}),
         "timeout": ("x", None),
@@ -305,6 +308,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "accept": {"stream": wires()[0], "identity": IDENTITY, "trust": TRUST},
     "encode": {"value": 1},
     "wrap": {"source": io.BytesIO()},
+    "Hop": {"addresses": ["tcp://127.0.0.1:1"]},
     "connect": {"address": "tcp://127.0.0.1:1", "identity": IDENTITY, "peer": KEY},
     "listen": {"address": "tcp://127.0.0.1:0", "identity": IDENTITY, "trust": TRUST},
     "reconnecting": {"address": "tcp://127.0.0.1:1", "identity": IDENTITY, "peer": KEY},
@@ -313,6 +317,7 @@ OTHERS: dict[str, dict[str, Any]] = {
 }
 """What else has to be given."""
 NAMES = {
+    "addresses": "address",
     "cases": "case 0",
     "implementation": "Adds: ",
     "item_type": "type of a message",
@@ -339,7 +344,7 @@ async def call(here: Here, name: str, parameter: str, value: Any) -> None:
         }
         function = getattr(of[owner], method)
     assert function is not None
-    if parameter in ("cases", "keys"):
+    if parameter in ("addresses", "cases", "keys"):
         result = function(value)
     else:
         given = {**OTHERS.get(name, {}), parameter: value}
@@ -347,7 +352,7 @@ async def call(here: Here, name: str, parameter: str, value: Any) -> None:
             del given["peer"]
         if name == "Interface.client":
             given = {"target": here.session, "service": "x", parameter: value}
-        result = function(**given)
+        result = function(*given.pop("addresses", ()), **given)
     if inspect.isawaitable(result):
         result = await result
     if hasattr(result, "__enter__"):

@@ -478,6 +478,7 @@ THEIRS = {
     "printing.py: record.exc_text": "a filter of logging changes records",
     "printing.py: record.msg": "a filter of logging changes records",
     "session/driver.py: self._parting.deadline": "so anyio moves a deadline",
+    "session/route.py: self._tasks.cancel_scope.deadline": "so anyio moves a deadline",
     "session/session.py: self._tasks.cancel_scope.deadline": "so anyio moves a deadline",
     "wire/h2/connection.py: stream.outbound_flow_control_window": "the file that knows h2's inside",
     "wire/h2/connection.py: values._settings": "the file that knows h2's inside",

@@ -16,6 +16,7 @@ from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk
 from chanlink.session.connecting import check_directory, check_options, check_resume, check_service, connect
+from chanlink.session.hops import Way, read_way
 from chanlink.session.local_connecting import check_local
 from chanlink.session.naming import Resolver
 from chanlink.session.services import Services
@@ -43,6 +44,7 @@ async def reconnecting(
     directory: Resolver | str | None = None,
     trust_directory: bool = False,
     service: str = "",
+    via: Way = (),
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Link, None]:
     """Have a session with a server, and another one whenever that is over: a block that gives a `Link`.
@@ -74,8 +76,9 @@ async def reconnecting(
     check_directory(directory, trust_directory)
     check_resume(resume, address)
     if isinstance(address, Local):
-        check_local(address, service, identity, peer, trust, psk, directory, trust_directory)
+        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, via or None)
     check_service(service)
+    hops = read_way(via)
     all_told = told(instruments)
     link = Link(name_of(address), all_told)
     connects = partial(
@@ -92,6 +95,7 @@ async def reconnecting(
         directory=directory,
         trust_directory=trust_directory,
         service=service,
+        via=hops,
         instruments=all_told or (),
     )
     keeper = Keeper(link, connects, setup)

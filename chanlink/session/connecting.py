@@ -1,8 +1,8 @@
 """`connect`: address -> byte stream -> `NoiseStream` -> `Session`."""
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from types import NoneType
 from typing import Any, TypeVar
@@ -17,6 +17,7 @@ from chanlink.errors import (
     ConnectFailed,
     HandshakeError,
     HandshakeTimeout,
+    HopFailed,
     SessionClosed,
     SessionError,
 )
@@ -37,11 +38,14 @@ from chanlink.security.statics import Statics
 from chanlink.transport.base import close_at_once
 from chanlink.transport.carried import CarrierAttribute, Means
 from chanlink.transport.dial import Connectable, Dial, name_of, target_of
+from chanlink.transport.target import Target
 
 from .coming_back import resumable
 from .early import Begin, Prekeys, check_early
+from .hops import Hop, Way, read_way
 from .local_connecting import check_local, connect_locally
 from .naming import Finder, Resolver, finder
+from .route import Reaches, check_known, check_leads, explaining, leads_through, limits_through, routed, while_not_there
 from .services import Services, check_services
 from .session import Session, session_with
 from .telling import attempting
@@ -69,6 +73,7 @@ async def connect(
     directory: Resolver | str | None = None,
     trust_directory: bool = False,
     service: str = "",
+    via: Way = (),
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Session, None]:
     """Connect to a listener and open a session: an async context manager that gives a `Session`.
@@ -107,12 +112,16 @@ async def connect(
     - With ``service`` the session is for this service of the server alone, whatever else our key may use there: any
       other one is refused, also if somebody takes over this process later. A server of chanlink 0.1 knows of no such
       sessions (`ServerTooOld`), and a daemon that passes sessions on by their service needs it.
+    - ``via``: gateways (``chanlink gateway``, or ``chanlink forward --serve``) that lead to the address, the nearest
+      first. Each is an address, a `Hop`, or, the first, a `Session` that you have with it. They can't read what is
+      said. The last one looks the host of the address up; what does not lead to another machine can't be reached so.
+      A session that is resumed comes back by whichever of the gateways of a hop is there.
     - ``instruments`` are told what the session and its channels do.
 
-    Raises `ConnectFailed`, `HandshakeTimeout`, `WrongPeer` (the server has another key), `UntrustedPeer` (one side
-    does not trust the other's key), `HandshakeError`, `SessionClosed` with code ``busy`` (the server has too many
-    sessions, or too many handshakes of our address fail: try again later), or a `ConfigError`. An exception of the
-    block leaves it as it is.
+    Raises `ConnectFailed` (`HopFailed` if a gateway is why), `HandshakeTimeout`, `WrongPeer` (the server has another
+    key), `UntrustedPeer` (one side does not trust the other's key), `HandshakeError`, `SessionClosed` with code
+    ``busy`` (the server has too many sessions, or too many handshakes of our address fail: try again later), or a
+    `ConfigError`. An exception of the block leaves it as it is.
     """
     expect("address", address, str, ByteStream, ByteStreamConnectable, Local)
     expect("wait", wait, int, float)
@@ -121,8 +130,9 @@ async def connect(
     check_resume(resume, address, eager=eager)
     check_directory(directory, trust_directory)
     check_service(service)
+    hops = read_way(via)
     if isinstance(address, Local):
-        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, early)
+        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, early, via or None)
         async with connect_locally(
             address,
             services=services,
@@ -137,59 +147,63 @@ async def connect(
         return
     target = target_of(address)
     at_once = check_early(early, known_prekeys, target, peer, psk=psk, resume=resume, eager=eager)
+    check_leads(address, target, hops)
     expected = await Expected.of(target, peer, trust, trust_directory)
+    check_known(target, hops, peer, expected)
     find = finder(target, directory, expected)
-    limits, all_told = limits or Limits(), told(instruments)
+    limits, all_told = limits_through(limits, target, hops), told(instruments)
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
-    means = Means(key=str(statics.identity.public_key))
-    begun = None
-    if at_once is not None:
+    reaches = partial(_reach_hop, identity=statics.identity, trust=trust, directory=directory)
+    async with _meaning(hops, target, reaches, timeout, str(statics.identity.public_key)) as means:
+        begun = None
+        if at_once is not None:
+            with attempting(all_told, name_of(address)):
+                began = clock.now()
+                begins = at_once.begin(expected, statics, limits, timeout, find, service)
+                begin = await _begins(begins, name_of(address), timeout)
+                timeout -= clock.now() - began
+                if begin is not None:
+                    begun = await _begin(address, find, means, begin, wait, timeout)
+        if at_once is not None and begun is not None:
+            session = session_with(
+                begun,
+                name_of(address),
+                client_side=True,
+                limits=limits,
+                services=services,
+                instruments=all_told,
+                vouching=vouching_for(begun, expected, statics),
+            )
+            try:
+                async with session:
+                    yield session
+            finally:
+                await at_once.ended(begun.stream)
+            return
+        how: dict[str, Any] = {"eager": eager, "resume": resume, "early": early, "service": service}
+        handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, **how)
         with attempting(all_told, name_of(address)):
-            began = clock.now()
-            begins = at_once.begin(expected, statics, limits, timeout, find, service)
-            begin = await _begins(begins, name_of(address), timeout)
-            timeout -= clock.now() - began
-            if begin is not None:
-                begun = await _begin(address, find, means, begin, wait, timeout)
-    if at_once is not None and begun is not None:
+            attempt = partial(_reach, Dial(address, find, means), handshake, timeout=timeout)
+            authenticated = await while_not_there(attempt, wait)
+        if at_once is not None:
+            try:
+                await at_once.keep(authenticated.stream.welcome.get("prekey", b""))
+            except BaseException:
+                await close_at_once(authenticated.stream)
+                raise
+        vouching = vouching_for(authenticated, expected, statics)
         session = session_with(
-            begun,
+            authenticated,
             name_of(address),
             client_side=True,
             limits=limits,
             services=services,
             instruments=all_told,
-            vouching=vouching_for(begun, expected, statics),
+            below=resumable(authenticated, partial(Dial, address, find, means), statics, expected, limits, vouching),
+            vouching=vouching,
         )
-        try:
-            async with session:
-                yield session
-        finally:
-            await at_once.ended(begun.stream)
-        return
-    how: dict[str, Any] = {"eager": eager, "resume": resume, "early": early, "service": service}
-    handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, **how)
-    with attempting(all_told, name_of(address)):
-        authenticated = await _reach(Dial(address, find, means), handshake, wait, timeout)
-    if at_once is not None:
-        try:
-            await at_once.keep(authenticated.stream.welcome.get("prekey", b""))
-        except BaseException:
-            await close_at_once(authenticated.stream)
-            raise
-    vouching = vouching_for(authenticated, expected, statics)
-    session = session_with(
-        authenticated,
-        name_of(address),
-        client_side=True,
-        limits=limits,
-        services=services,
-        instruments=all_told,
-        below=resumable(authenticated, partial(Dial, address, find, means), statics, expected, limits, vouching),
-        vouching=vouching,
-    )
-    async with session:
-        yield session
+        async with session:
+            yield session
 
 
 def check_options(
@@ -234,6 +248,40 @@ def vouching_for(found: Authenticated | Begun, expected: Expected, statics: Stat
     return Vouching(found.presented, found.grant, expected.admit, ours_of(statics))
 
 
+@asynccontextmanager
+async def _meaning(
+    hops: Sequence[Hop | Session], target: Target | None, reaches: Reaches, timeout: float, key: str
+) -> AsyncGenerator[Means, None]:
+    """A block with the means of a session: gateways, where some are on its way, or may be."""
+    if not leads_through(target, hops):
+        yield Means(key=key)
+        return
+    async with routed(hops, reaches, timeout) as route:
+        yield route.means(key)
+
+
+def _reach_hop(
+    address: Any,
+    hop: Hop,
+    below: Session | None,
+    timeout: float,
+    *,
+    identity: Identity,
+    trust: Trust | KnownPeers | None,
+    directory: Resolver | str | None,
+) -> AbstractAsyncContextManager[Session]:
+    """A session with a gateway. It is not resumed: when it breaks, so does what is inside, and that comes back."""
+    return connect(
+        address,
+        identity=hop.identity or identity,
+        peer=hop.peer,
+        trust=trust if hop.peer is None else None,
+        timeout=timeout,
+        directory=directory,
+        via=() if below is None else (below,),
+    )
+
+
 async def _reach(dial: Dial, handshake: Callable[[ByteStream], Awaitable[T]], wait: float, timeout: float) -> T:
     """Connect to one address after the other until a handshake succeeds, within the time."""
     progress: SessionError = ConnectFailed(f"{dial.name}: no answer within {wait + timeout:g} s")
@@ -245,8 +293,8 @@ async def _reach(dial: Dial, handshake: Callable[[ByteStream], Awaitable[T]], wa
             progress = HandshakeTimeout(f"{dial.name}: the handshake did not end within {timeout:g} s")
             while True:
                 try:
-                    return await handshake(transport)
-                except (HandshakeError, SessionClosed) as exc:
+                    return await explaining(handshake, transport)
+                except (HandshakeError, SessionClosed, HopFailed) as exc:
                     transport = await dial.reach_another(exc)
     except BaseException:  # also when it was cancelled just after that
         if transport is not None:

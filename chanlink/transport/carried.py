@@ -16,6 +16,8 @@ from .base import Transport
 
 Tcp = Callable[[Address], Awaitable[Transport]]
 """How a connection of TCP is made: directly, or by a proxy. Raises `ConnectFailed`."""
+Through = Callable[[str, str], Awaitable[Transport]]
+"""How a service of the gateway at an address, by its name, gets a byte stream. Raises `ConnectFailed`."""
 
 
 class Means(NamedTuple):
@@ -25,6 +27,8 @@ class Means(NamedTuple):
     """None: by sockets of ours."""
     key: str = ""
     """Our public key, as a line of OpenSSH, for a carrier that makes it known at the other side."""
+    through: Through | None = None
+    """None: there is nobody here who could have a session with a gateway."""
 
 
 class CarrierAttribute(TypedAttributeSet):

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import anyio
 from anyio.abc import ByteStream, ByteStreamConnectable
 
-from chanlink.errors import ConnectFailed, SessionError, UntrustedPeer, WrongPeer
+from chanlink.errors import ConnectFailed, HopFailed, SessionError, UntrustedPeer, WrongPeer
 
 from .address import Address, Name, Place, reason_of
 from .base import BROKEN, Transport
@@ -152,6 +152,8 @@ class Dial:
 
 def _may_come(problem: ConnectFailed) -> bool:
     """Whether a server that is only starting would look like that, or a machine, or a network."""
+    while isinstance(problem, HopFailed) and isinstance(problem.cause, ConnectFailed):
+        problem = problem.cause
     cause = problem.__cause__
     # A failed look-up, too: a name may come with its machine. All else stays as it is, such as "permission denied".
     return isinstance(cause, socket.gaierror | LookupError | TimeoutError) or (

@@ -14,7 +14,14 @@ from .carried import Carrier
 Target = Address | Name | Carrier
 """What can be connected to."""
 
-_CARRIERS: dict[str, Callable[[str], Carrier]] = {}
+
+def _via(text: str) -> Carrier:
+    from .through import parse_via
+
+    return parse_via(text)
+
+
+_CARRIERS: dict[str, Callable[[str], Carrier]] = {"via": _via}
 """Who reads the addresses of a scheme. Each imports what it needs when it is called. Raises `AddressError`."""
 
 

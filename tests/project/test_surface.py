@@ -24,11 +24,11 @@ from .shape import imports
 
 ROOT = Path(chanlink.__file__).parents[1]
 
-ERRORS = 43
-OTHERS = 47
+ERRORS = 44
+OTHERS = 48
 PARAMETERS = {
-    chanlink.connect: 17,
-    chanlink.reconnecting: 14,
+    chanlink.connect: 18,
+    chanlink.reconnecting: 15,
     chanlink.accept: 8,
     chanlink.listen: 9,
     chanlink.serve: 13,

@@ -69,6 +69,11 @@ class Expected:
             names_of(address)
         return cls(address, peer, trust, trust_directory)
 
+    @property
+    def asks_file(self) -> bool:
+        """Whether a file of known peers says which keys will do."""
+        return isinstance(self._trust, KnownPeers)
+
     def list_keys(self, keys: Iterable[PublicKey]) -> None:
         """A directory says that the server has one of these keys. Whom that is enough for, the caller has said."""
         self._listed = frozenset(keys)
