@@ -27,6 +27,8 @@ logger = printable_logger(__name__)
 
 PAUSE = 0.1
 """Seconds to accept nothing when nothing more can be opened."""
+AT_ONCE = 64
+"""Connections that are met before others run: of a user who floods most are only closed, and who comes behind waits."""
 
 Key = tuple[str, str]
 """The direction and the service."""
@@ -103,7 +105,7 @@ class Doors:
             met(*key, connection)
 
         with scope:
-            await accept_each(sock, take, lambda problem: PAUSE)
+            await accept_each(sock, take, lambda problem: PAUSE, at_once=AT_ONCE)
 
     def close(self, keep: set[Key]) -> None:
         """Close those that are not among these."""

@@ -69,14 +69,20 @@ def accept_waiting(sock: socket.socket, meet: Callable[[socket.socket, Any], Non
 
 
 async def accept_each(
-    sock: socket.socket, meet: Callable[[socket.socket, Any], None], no_room: Callable[[OSError], float]
+    sock: socket.socket,
+    meet: Callable[[socket.socket, Any], None],
+    no_room: Callable[[OSError], float],
+    *,
+    at_once: int = 1,
 ) -> None:
     """Call ``meet`` with each connection and its address until the socket is closed; no peer can end it before.
 
     ``no_room`` is called when nothing more can be opened (too many open files, no memory), and returns for how many
-    seconds to accept nothing.
+    seconds to accept nothing. Others run when so many were met ``at_once``.
     """
+    turn = 0
     while True:
+        turn += 1
         try:
             connection, address = sock.accept()
         except BlockingIOError:
@@ -92,4 +98,5 @@ async def accept_each(
                 await anyio.sleep(no_room(exc))
         else:
             meet(connection, address)
-        await checkpoint()  # peers that connect faster than we accept must not keep all else from running
+        if turn % at_once == 0:
+            await checkpoint()  # peers that connect faster than we accept must not keep all else from running

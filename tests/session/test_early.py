@@ -403,7 +403,7 @@ async def test_one_that_is_changed_and_delivered_elsewhere_is_taken_once_and_onl
 
 
 async def test_a_recording_that_was_taken_is_no_session_for_long() -> None:
-    async with open_place(handshake=0.3, keepalive=0.3) as place:
+    async with open_place(handshake=1.0, keepalive=0.3) as place:
         await place.learn()
         place.man.prepare = spoil
         await lose(place, "plain")
@@ -423,8 +423,13 @@ async def test_a_server_that_was_started_again_takes_what_the_one_before_has_tak
 
             async def steal(number: int, frame: bytes) -> bytes:
                 if number == MESSAGE_1:
-                    with anyio.move_on_after(0.3):
-                        await new.man.play(old.man.last.to_server.frames[HELLO], frame)
+                    before = set(old.listener.sessions)
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(new.man.play, old.man.last.to_server.frames[HELLO], frame)
+                        await until(lambda: not before.issuperset(old.listener.sessions))
+                        if name == "early":  # noqa: B023
+                            await until(lambda: old.shop.asked)
+                        tasks.cancel_scope.cancel()
                 return frame
 
             new.man._target = at_old

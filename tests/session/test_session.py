@@ -384,7 +384,7 @@ async def test_a_session_may_be_aborted_by_who_is_asked_what_the_peer_may_use() 
 
 
 async def test_closing_loses_nothing_that_was_accepted_though_a_task_keeps_sending() -> None:
-    async with session_pair(Limits(close=0.5)) as (client, server):
+    async with session_pair(Limits(close=PATIENCE)) as (client, server):
         sender = await client.open("service")
         receiver = (await server.accept()).end
         accepted, received = 0, 0
