@@ -4,6 +4,7 @@ Whom the kernel lets in, the mode and the group of each file say, before anybody
 the kernel says, too.
 """
 
+import errno
 import os
 import socket
 import stat
@@ -73,21 +74,29 @@ class Doors:
         return self.wanted(services) - self._open.keys()
 
     def make(self, direction: str, service: str) -> socket.socket:
-        """A socket that listens for this service (synchronously: groups may be far away). Raises `ConfigError`."""
+        """A socket that listens for this service (synchronously: groups may be far away). Raises `ConfigError`.
+
+        It gets its name last: whoever finds it can connect.
+        """
         path = self.path(direction, service)
         if (given := self._given.pop(str(path), None)) is not None:
             return given
         group = group_of(direction, service) if self._groups else None
+        unnamed = path.with_name(f".{path.name}")
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         try:
             sock.setblocking(False)
-            _remove(path)
-            sock.bind(str(path))
-            os.chmod(path, 0o600)
+            for file in (path, unnamed):
+                _remove(file)
+            if os.path.lexists(path):
+                raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+            sock.bind(str(unnamed))
+            os.chmod(unnamed, 0o600)
             if group is not None:
-                _give(path, group)
-                os.chmod(path, 0o660)
+                _give(unnamed, group, path)
+                os.chmod(unnamed, 0o660)
             sock.listen(BACKLOG)
+            unnamed.rename(path)
         except OSError as exc:
             sock.close()
             raise ConfigError(f"{path}: {exc.strerror or exc}") from exc
@@ -120,11 +129,12 @@ class Doors:
             logger.info("%s is closed", self.path(*key))
 
 
-def _give(path: Path, group: int) -> None:
+def _give(file: Path, group: int, path: Path) -> None:
+    """``path`` is what the file is to be called."""
     try:
-        os.chown(path, -1, group)
+        os.chown(file, -1, group)
     except PermissionError as exc:
-        _remove(path)  # nobody could connect to it
+        _remove(file)  # nobody could connect to it
         raise ConfigError(f"{path}: a group that the daemon is not in gets it only with CAP_CHOWN") from exc
 
 

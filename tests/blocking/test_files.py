@@ -20,14 +20,12 @@ def test_lines_are_read_to_the_end(session: blocking.Session) -> None:
 
 
 def test_text_and_copies(session: blocking.Session) -> None:
-    body = b"0123456789abcdef" * 20_000
+    body = b"0123456789abcdef" * 500  # nobody reads while it is written: it fits into the windows of both directions
     with session.open_stream("upper") as stream:
-        copied = io.BytesIO()
         with stream.writer() as writer:
-            shutil.copyfileobj(io.BytesIO(body[:100_000]), writer)
+            shutil.copyfileobj(io.BytesIO(body), writer)
         with io.TextIOWrapper(stream.reader(), "ascii") as text:
-            copied.write(text.read().encode())
-    assert copied.getvalue() == body[:100_000].upper()
+            assert text.read().encode() == body.upper()
 
 
 def test_an_archive_is_written_into_a_stream_and_read_out_of_it(loop: blocking.Loop) -> None:

@@ -110,7 +110,7 @@ def test_a_socket_that_cannot_be_given_to_its_group_is_taken_away_and_what_is_mi
         try:
             sock.bind(str(path))
             with pytest.raises(ConfigError, match="CAP_CHOWN"):
-                _give(path, 54_321)
+                _give(path, 54_321, path)
         finally:
             os.seteuid(0)
         assert not path.exists()
@@ -121,6 +121,20 @@ def test_the_socket_of_a_daemon_that_was_killed_is_replaced(tmp_path: Path) -> N
     doors.make(IPC, "ping").close()
     with doors.make(IPC, "ping"), connected(doors.path(IPC, "ping")):
         pass
+
+
+def test_a_socket_has_its_name_when_it_can_be_connected_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    doors, named, listen = prepared(tmp_path), list[bool](), socket.socket.listen
+
+    class Watched(socket.socket):
+        def listen(self, backlog: int = 0) -> None:
+            named.append(doors.path(IPC, "ping").exists())
+            listen(self, backlog)
+
+    monkeypatch.setattr(socket, "socket", Watched)
+    with doors.make(IPC, "ping"), connected(doors.path(IPC, "ping")):
+        assert named == [False]
+    assert os.listdir(tmp_path / IPC) == ["ping"]
 
 
 def test_what_is_no_socket_is_not_removed(tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ async def test_every_time_stands_still_while_it_is_away(name: str) -> None:
             message = await receiver.receive()  # type: ignore[union-attr]
         await message["ours"].send("still there")
         assert await ours.receive() == "still there"
-        assert both.here.state == both.there.state == "open"
+        await until(lambda: both.here.state == both.there.state == "open")
 
 
 async def test_a_write_that_gets_no_further_is_none_of_the_session() -> None:

@@ -10,9 +10,22 @@ import chanlink
 from examples.rexec import messages
 from examples.rexec.client import StartError, attach, detach, kill, listing
 from examples.rexec.server import detached
+from tests.patience import until
 from tests.rexec.guard.scripts import STUBBORN
 from tests.rexec.servers import alive
 from tests.rexec.sessions import sessions
+
+
+class Heard(anyio.abc.ByteSendStream):
+    """What a command has written so far."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    async def send(self, item: bytes) -> None:
+        self.data += item
+
+    async def aclose(self) -> None: ...
 
 
 @pytest.mark.anyio
@@ -66,21 +79,20 @@ class TestDetached:
             script = "trap 'echo signalled' USR1; echo ready; while :; do sleep 0.02; done"
             await detach(session, ["sh", "-c", script], "a")
             await detach(session, ["sh", "-c", STUBBORN], "b")
+            heard, ended = {"a": Heard(), "b": Heard()}, {}
+
+            async def watch(name: str) -> None:
+                ended[name] = (await attach(session, name, stdout=heard[name])).status
+
             async with anyio.create_task_group() as tasks:
-
-                async def watch() -> None:
-                    done = await attach(session, "a")
-                    assert (done.status, done.stdout) == (-signal.SIGTERM, b"ready\nsignalled\n")
-
-                tasks.start_soon(watch)
-                while not (await listing(session))[0].pid:
-                    await anyio.sleep(0.01)
-                await anyio.sleep(0.2)
+                for name in heard:
+                    tasks.start_soon(watch, name)
+                await until(lambda: all(one.data for one in heard.values()))  # their traps are set
                 await kill(session, "a", "USR1")
-                await anyio.sleep(0.2)
-                await kill(session, "a")
-            await kill(session, "b")
-            assert (await attach(session, "b")).status == -signal.SIGKILL
+                await until(lambda: heard["a"].data == b"ready\nsignalled\n")
+                for name in heard:
+                    await kill(session, name)
+            assert ended == {"a": -signal.SIGTERM, "b": -signal.SIGKILL}
 
     async def test_only_the_end_of_much_output_is_kept_and_that_is_said(self) -> None:
         async with sessions() as session:
