@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from chanlink.security.keys.known_peers import KnownPeers
     from chanlink.security.keys.openssh import PublicKey
     from chanlink.security.keys.trust import Issued, Trust
+    from chanlink.security.tls.nacl_tls import nacl_tls
     from chanlink.session.accepting import accept
     from chanlink.session.ends.encoding import encode
     from chanlink.session.ends.foreign import wrap
@@ -172,6 +173,7 @@ __all__ = [
     "finishes",
     "idempotent",
     "listen",
+    "nacl_tls",
     "pipe",
     "printable",
     "reconnecting",
@@ -266,6 +268,7 @@ _HOMES = {
     "finishes": "calls.marks",
     "idempotent": "calls.marks",
     "listen": "session.listening",
+    "nacl_tls": "security.tls.nacl_tls",
     "pipe": "channels.channel",
     "printable": "printing",
     "reconnecting": "naming.finding",

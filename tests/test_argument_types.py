@@ -41,6 +41,7 @@ OURS = {
     "services": (5, ["echo"], {5: service}, {"x": "y"}),
     "limits": ({}, 5),
     "psk": (5, []),
+    "security": ("tls", 5, True),
 } | {
     "instruments": (5, None, ["x"], [chanlink.Inspection()]),
 }

@@ -15,6 +15,7 @@ from chanlink.security.keys.known_peers import KnownPeers
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk
+from chanlink.security.security import Security, check_security
 from chanlink.session.connecting import check_directory, check_options, check_resume, check_service, connect
 from chanlink.session.hops import Way, read_way
 from chanlink.session.local_connecting import check_local
@@ -45,6 +46,7 @@ async def reconnecting(
     trust_directory: bool = False,
     service: str = "",
     via: Way = (),
+    security: Security | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Link, None]:
     """Have a session with a server, and another one whenever that is over: a block that gives a `Link`.
@@ -75,8 +77,9 @@ async def reconnecting(
     check_options(identity, peer, trust, services, timeout, limits, psk)
     check_directory(directory, trust_directory)
     check_resume(resume, address)
+    check_security(security, psk=psk, resume=resume)
     if isinstance(address, Local):
-        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, via or None)
+        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, via or None, security)
     check_service(service)
     hops = read_way(via)
     all_told = told(instruments)
@@ -96,6 +99,7 @@ async def reconnecting(
         trust_directory=trust_directory,
         service=service,
         via=hops,
+        security=security,
         instruments=all_told or (),
     )
     keeper = Keeper(link, connects, setup)

@@ -193,7 +193,7 @@ async def receive_answer(transport: ByteStream, statics: Statics) -> bytes:
     except HandshakeError as exc:
         if exc.__cause__ is None:  # it has said something
             raise
-        guess = "it is no chanlink server, has a pre-shared key, or has no room for us now"
+        guess = "it is no chanlink server, has a pre-shared key or TLS (security=), or has no room for us now"
         if statics.psk is not None:
             guess = f"it has another pre-shared key, or none; or {clock.which_is_wrong()}"
         text = f"the server closed the connection instead of an answer: {guess}"

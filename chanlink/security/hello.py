@@ -58,6 +58,8 @@ def offered(name: str) -> Suite:
 async def receive_hello(transport: ByteStream, statics: Statics) -> Hello:
     """Read the client's hello. Nine bytes of it tell a client that speaks something else. Raises `HandshakeError`."""
     start = await _receive(transport, len(MAGIC) + 1)
+    if start.startswith(b"\x16\x03"):
+        raise HandshakeError("the client speaks TLS: this side has another security=")
     if start[:-1] != MAGIC:
         raise HandshakeError("the client does not speak chanlink")
     if start[-1] != VERSION:

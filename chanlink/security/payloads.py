@@ -1,8 +1,8 @@
 """The maps of the hello, of the handshake and of records: what is in them, and how they are read. No I/O.
 
-Each map has a table that says of each entry what it must be (protocol sections 1 to 3). What no table has is skipped,
-and nothing is made of it. Texts are read one by one, never as the keys of a map that msgpack makes: those it interns,
-and some versions of CPython never free what was interned. Most of these maps come from strangers.
+Each map has a table that says of each entry what it must be (protocol sections 1 to 3, and 18). What no table has is
+skipped, and nothing is made of it. Texts are read one by one, never as the keys of a map that msgpack makes: those it
+interns, and some versions of CPython never free what was interned. Most of these maps come from strangers.
 """
 
 from collections.abc import Mapping
@@ -95,6 +95,14 @@ EARLY_FIRST: Table = {
     "data": Entry(bytes),
 }
 EARLY_ANSWER: Table = {**WELCOMED, "suite": Entry(str)}
+TLS_SERVER: Table = _SHOWN
+TLS_CLIENT: Table = {
+    **_SHOWN,
+    **_SERVICE,
+    "key": Entry(bytes, 32, 32),
+    "proof": Entry(bytes, 64, 64),
+    "peer": Entry(bytes, 32, 32),
+}
 CLOSED: Table = {"code": Entry(str), "text": Entry(str, optional=True)}
 
 

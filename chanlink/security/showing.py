@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from chanlink.errors import HandshakeError, KeyFormatError
 from chanlink.limits import Limits, PeerLimits
-from chanlink.security.keys.certificate import Certificate, Role
+from chanlink.security.keys.certificate import NAMESPACE, Certificate, Role
 from chanlink.security.keys.credential import HOST, USER, Credential
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.presented import Presented
@@ -43,11 +43,13 @@ def type_of(role: Role) -> int:
     return USER if role is Role.CLIENT else HOST
 
 
-def presented(payload: dict[str, Any], static: bytes, role: Role, address: str = "") -> Presented:
+def presented(
+    payload: dict[str, Any], static: bytes, role: Role, address: str = "", *, namespace: bytes = NAMESPACE
+) -> Presented:
     """What a peer has shown, that has the static key ``static`` and comes from this IP address. Raises
     `HandshakeError`."""
     now = int(time.time())
-    key = Certificate(**payload["certificate"]).verify(static, role, now)
+    key = Certificate(**payload["certificate"]).verify(static, role, now, namespace=namespace)
     return Presented(key, _credential(payload, key, role), _successor(payload, key, now), address)
 
 

@@ -8,13 +8,14 @@ import anyio
 from chanlink import clock
 from chanlink.forks import forget_in_child
 from chanlink.printing import printable_logger
-from chanlink.security.keys.certificate import CERTIFICATE_LIFETIME, Certificate, Role, certify
+from chanlink.security.keys.certificate import Certificate, Role, certify
 from chanlink.security.keys.credential import Credential, out_of_time
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.successor import Successor
 from chanlink.security.noise.state import HandshakeState
 from chanlink.security.noise.x25519 import KeyPair, generate_keypair
 
+from .certified import RENEWAL, RETRY, Certified
 from .psk import ReplayGuard
 from .showing import Shown, type_of
 
@@ -22,18 +23,12 @@ logger = printable_logger("chanlink")
 
 PROTOCOL_NAME = "Noise_{}_25519_ChaChaPoly_BLAKE2s"
 PATTERN, PSK_PATTERN, EARLY_PATTERN = "XX", "XXpsk0", "IK"
-RETRY, RENEWAL = 60, 5.0
-"""Seconds until a certificate that could not be renewed is tried again, and for each time."""
 LOOK = 10.0
 """Seconds until what vouches for the identity is looked for again: a file, or an agent, has to be asked for it."""
 
 
-class Statics:
-    """What this process authenticates itself with in one role.
-
-    Its static key and the identity's certificate for that are made afresh at half of the certificate's life; sessions
-    that exist go on.
-    """
+class Statics(Certified[KeyPair]):
+    """What this process authenticates itself with in one role: a static key, and what it shows for that."""
 
     def __init__(self, identity: Identity, role: Role, psk: bytes | None = None) -> None:
         self.identity = identity
@@ -41,48 +36,15 @@ class Statics:
         self.psk = psk
         self.replay_guard = ReplayGuard()
         """Knows the first messages that were answered, of clients with the pre-shared key."""
-        self._current: tuple[KeyPair, Certificate] | None = None
-        self._tried = -RETRY
-        self._signing = anyio.Lock()
         self._vouched: tuple[Credential | None, Successor | None] = None, None
         self._look_at = -math.inf
         self._looking = anyio.Lock()
-        forget_in_child(self)
+        super().__init__()
 
     def forget(self) -> None:
         """In a forked child: it makes a static key of its own. It still knows which first messages were answered."""
-        self._current = None
-        self._tried = -RETRY
-        self._signing, self._looking = anyio.Lock(), anyio.Lock()  # a task of the parent may hold the old ones
-
-    async def current(self) -> tuple[KeyPair, Certificate]:
-        """The key pair and its certificate. May ask the holder of the identity to sign, and raises what that raises."""
-        if (current := self._valid()) is not None:
-            return current
-        async with self._signing:  # one signature for all tasks that wait for it
-            current = self._valid() or await self._renew()
-            self._current = current
-        return current
-
-    def _valid(self) -> tuple[KeyPair, Certificate] | None:
-        now = int(time.time())
-        # One that could not be renewed is good for longer, until that is tried again.
-        life = CERTIFICATE_LIFETIME - RETRY if 0 <= now - self._tried < RETRY else CERTIFICATE_LIFETIME // 2
-        # Below zero after the clock was set back: to the peers it would not be valid yet.
-        return self._current if self._current and 0 <= now - self._current[1].not_before <= life else None
-
-    async def _renew(self) -> tuple[KeyPair, Certificate]:
-        """New ones; or the old ones while they are valid, when the agent that signed them has gone."""
-        self._tried = int(time.time())
-        old = self._valid()
-        try:
-            with anyio.fail_after(None if old is None else RENEWAL):
-                return await self._make()
-        except Exception as exc:  # raised by the signer
-            if old is None:
-                raise
-            logger.warning("the certificate can't be renewed, and the old one is used: %s", exc or "no answer")
-            return old
+        super().forget()
+        self._looking = anyio.Lock()
 
     @property
     def pattern(self) -> str:

@@ -27,6 +27,8 @@ from chanlink.errors import (
 )
 from chanlink.transport.base import BROKEN
 
+ID_LABEL, ID_BYTES = "chanlink session id", 8
+"""Of what a session's id is made (protocol section 3.6)."""
 EarlyState = Literal["none", "taken", "sent again"]
 UNDER_WAY = 16 * 1024 * 1024
 """Bytes that a peer may have sent before it reads our close record; one that sends more does not listen, and is cut
@@ -175,6 +177,14 @@ class SecureStream(ByteStream):
     @abstractmethod
     def export(self, label: str, length: int) -> bytes:
         """A further secret of the two sides. Raises `ValueError` where there are none."""
+
+    @property
+    def id(self) -> str:
+        """The same on both sides, and of no other session; no secret. Empty where there is nothing to make one of."""
+        try:
+            return self.export(ID_LABEL, ID_BYTES).hex()
+        except ValueError:
+            return ""
 
     @property
     @abstractmethod

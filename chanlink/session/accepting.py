@@ -14,13 +14,15 @@ from chanlink.errors import HandshakeTimeout, UntrustedPeer
 from chanlink.instrument import Instrument, told
 from chanlink.limits import Limits
 from chanlink.security.handshake import Authenticated
-from chanlink.security.handshake_server import handshake_as_server
+from chanlink.security.handshake_server import handshake_as_server, welcome
 from chanlink.security.keys.authority import Authority
 from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant, Trust
 from chanlink.security.psk import Psk, load_psk
+from chanlink.security.resuming.agreement import Terms
+from chanlink.security.security import Security, Side, check_security, side_of
 from chanlink.security.statics import Statics
 from chanlink.tasks import tasks_beside
 from chanlink.transport.base import Transport, close_at_once, remote_of
@@ -43,6 +45,7 @@ async def accept(
     limits: Limits | None = None,
     psk: Psk | None = None,
     revoked: str | os.PathLike[str] | None = None,
+    security: Security | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Session, None]:
     """Be the server over one byte stream: an async context manager that gives a `Session`.
@@ -53,8 +56,8 @@ async def accept(
 
     ``trust`` says who may be the client; when the file that it was loaded from has changed, what it does not allow any
     more ends as ``revoked``. ``services`` are served to the client, those that it is allowed; without them, channels
-    come out of `Session.accept`. ``identity``, ``limits``, ``psk``, ``revoked`` and ``instruments`` are as for
-    `listen`; nobody counts sessions or failures. The handshake has `Limits.handshake` seconds, from now on.
+    come out of `Session.accept`. ``identity``, ``limits``, ``psk``, ``revoked``, ``security`` and ``instruments`` are
+    as for `listen`; nobody counts sessions or failures. The handshake has `Limits.handshake` seconds, from now on.
 
     Raises `HandshakeTimeout`, `UntrustedPeer` (the client's key is not trusted; it was told so), `HandshakeError`, or a
     `ConfigError`. An exception of the block leaves it as it is.
@@ -64,12 +67,14 @@ async def accept(
     expect("trust", trust, Trust)
     expect("limits", limits, Limits, NoneType)
     check_services(services)
+    check_security(security, psk=psk)
     limits, all_told = limits or Limits(), told(instruments)
     statics = Statics(identity or Identity.default(), Role.SERVER, load_psk(psk))
+    side = side_of(security, statics, limits)
     authority = await authority_of(trust, revoked)
     address = address_of(remote_of(stream), type(stream).__name__)
     with refusing(all_told, Instrument.connection_refused, address):
-        authenticated = await _authenticate(given_stream(stream), statics, authority, limits, address)
+        authenticated = await _authenticate(given_stream(stream), statics, authority, limits, address, side)
     vouching = Vouching(authenticated.presented, authenticated.grant, admits_of(authority), ours_of(statics))
     session = session_with(
         authenticated,
@@ -94,13 +99,15 @@ async def accept(
 
 
 async def _authenticate(
-    transport: Transport, statics: Statics, authority: Authority, limits: Limits, address: str
+    transport: Transport, statics: Statics, authority: Authority, limits: Limits, address: str, side: Side | None
 ) -> Authenticated:
     def admit(presented: Presented) -> Grant:
         return authority.admit(presented, clock.since_1970())
 
     try:
         async with within(limits.handshake):
+            if side is not None:
+                return await welcome(await side.meet(transport), admit, Terms.made(0))
             return await handshake_as_server(transport, statics, admit, limits)
         raise HandshakeTimeout(f"{address}: the handshake did not end within {limits.handshake:g} s")
     except BaseException as exc:

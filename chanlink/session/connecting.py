@@ -34,6 +34,7 @@ from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Trust
 from chanlink.security.payloads import SERVICE_MAX
 from chanlink.security.psk import Psk, load_psk
+from chanlink.security.security import Security, check_security, side_of
 from chanlink.security.statics import Statics
 from chanlink.transport.base import close_at_once
 from chanlink.transport.carried import CarrierAttribute, Means
@@ -74,6 +75,7 @@ async def connect(
     trust_directory: bool = False,
     service: str = "",
     via: Way = (),
+    security: Security | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Session, None]:
     """Connect to a listener and open a session: an async context manager that gives a `Session`.
@@ -112,6 +114,8 @@ async def connect(
     - With ``service`` the session is for this service of the server alone, whatever else our key may use there: any
       other one is refused, also if somebody takes over this process later. A server of chanlink 0.1 knows of no such
       sessions (`ServerTooOld`), and a daemon that passes sessions on by their service needs it.
+    - With ``security``, `nacl_tls`, TLS 1.3 takes the place of Noise; the server has to say the same. Not with ``psk``,
+      ``resume`` or ``early``; the gateways of ``via`` are met by Noise.
     - ``via``: gateways (``chanlink gateway``, or ``chanlink forward --serve``) that lead to the address, the nearest
       first. Each is an address, a `Hop`, or, the first, a `Session` that you have with it. They can't read what is
       said. The last one looks the host of the address up; what does not lead to another machine can't be reached so.
@@ -130,9 +134,12 @@ async def connect(
     check_resume(resume, address, eager=eager)
     check_directory(directory, trust_directory)
     check_service(service)
+    check_security(security, psk=psk, resume=resume, early=early)
     hops = read_way(via)
     if isinstance(address, Local):
-        check_local(address, service, identity, peer, trust, psk, directory, trust_directory, early, via or None)
+        check_local(
+            address, service, identity, peer, trust, psk, directory, trust_directory, early, via or None, security
+        )
         async with connect_locally(
             address,
             services=services,
@@ -153,6 +160,7 @@ async def connect(
     find = finder(target, directory, expected)
     limits, all_told = limits_through(limits, target, hops), told(instruments)
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
+    side = side_of(security, statics, limits)
     reaches = partial(_reach_hop, identity=statics.identity, trust=trust, directory=directory)
     async with _meaning(hops, target, reaches, timeout, str(statics.identity.public_key)) as means:
         begun = None
@@ -180,8 +188,12 @@ async def connect(
             finally:
                 await at_once.ended(begun.stream)
             return
-        how: dict[str, Any] = {"eager": eager, "resume": resume, "early": early, "service": service}
-        handshake = partial(_authenticate, statics=statics, expected=expected, limits=limits, **how)
+        how: dict[str, Any] = {"eager": eager, "service": service}
+        if side is None:
+            proves = partial(handshake_as_client, statics=statics, limits=limits, resume=resume, early=early, **how)
+        else:
+            proves = partial(side.as_client, **how)
+        handshake = partial(_authenticate, proves=proves, expected=expected)
         with attempting(all_told, name_of(address)):
             attempt = partial(_reach, Dial(address, find, means), handshake, timeout=timeout)
             authenticated = await while_not_there(attempt, wait)
@@ -323,14 +335,14 @@ async def _begin(
 
 
 async def _authenticate(
-    transport: ByteStream, *, statics: Statics, expected: Expected, limits: Limits, **how: Any
+    transport: ByteStream, *, proves: Callable[..., Awaitable[Authenticated]], expected: Expected
 ) -> Authenticated:
     try:
         vouched = transport.extra(CarrierAttribute.vouched_key, "")
         if vouched:
             expected.believe(PublicKey.parse(vouched))
         try:
-            return await handshake_as_client(transport, statics, expected.admit, limits, **how)
+            return await proves(transport, admit=expected.admit)
         finally:
             await expected.remember()  # also if the server refuses us: it has proved its key
     except BaseException:

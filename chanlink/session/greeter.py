@@ -25,6 +25,7 @@ from chanlink.security.handshake_server import turn_away, welcome
 from chanlink.security.keys.authority import Authority
 from chanlink.security.keys.presented import Presented
 from chanlink.security.keys.trust import Grant
+from chanlink.security.security import Side
 from chanlink.security.statics import Statics
 from chanlink.transport.accepting import Listening
 from chanlink.transport.base import Transport, close_at_once, remote_of
@@ -71,12 +72,15 @@ class Greeter:
         *,
         shared: bool = False,
         needs_service: bool = False,
+        side: Side | None = None,
     ) -> None:
-        """With ``needs_service`` a client has to say for which service it comes."""
+        """With ``needs_service`` a client has to say for which service it comes; with a ``side``, clients are to use
+        that in the place of Noise."""
         self.listening = listening
         self.authority = authority
         """Says who may connect."""
         self._needs_service = needs_service
+        self._side = side
         self.admission = Admission(limits)
         self.seats = Seats(limits)
         self.returns = Returns(limits, admits_of(authority), shared=shared)
@@ -112,7 +116,7 @@ class Greeter:
 
     async def prekey(self) -> bytes:
         """What lets who finds it in a directory begin at once; empty if nothing does."""
-        prekey = await self.prekeys.newest()
+        prekey = await self.prekeys.newest() if self._side is None else None
         return b"" if prekey is None else prekey.packed
 
     def stop_accepting(self) -> None:
@@ -213,7 +217,7 @@ class Greeter:
                     authenticated = await self.authenticate(transport, address, visitor)
                     is_back = authenticated is None
                 else:
-                    await turn_away(transport, self.statics)
+                    await self._turn_away(transport)
                     told, why = True, "busy"
                     logger.info("%s was closed: too many handshakes of that address, of which many fail", address)
             if scope.cancelled_caught and not self.closed:
@@ -225,6 +229,9 @@ class Greeter:
             if authenticated is None and not is_back:
                 await self._close(transport, address, visitor, why, told=told)
         return authenticated
+
+    async def _turn_away(self, transport: Transport) -> None:
+        await (turn_away(transport, self.statics) if self._side is None else self._side.turn_away(transport))
 
     async def _close(self, transport: Transport, address: str, visitor: Visitor, why: str, *, told: bool) -> None:
         """Close a connection of which nothing has come."""
@@ -264,6 +271,9 @@ class Greeter:
             self.seats.take(visitor, presented.key, listed=listed)
             return grant
 
+        if self._side is not None:
+            found = await self._side.meet(transport)
+            return await welcome(found, admit, self.returns.terms, needs_service=self._needs_service)
         met = await meet_either(transport, self.statics, self.prekeys, admit, self._limits)
         if isinstance(met, Authenticated):
             return met

@@ -32,6 +32,7 @@ from chanlink.security.keys.certificate import Role
 from chanlink.security.keys.identity import Identity
 from chanlink.security.keys.trust import Trust
 from chanlink.security.psk import Psk, load_psk
+from chanlink.security.security import Security, check_security, side_of
 from chanlink.security.statics import Statics
 from chanlink.tasks import tasks_beside
 from chanlink.transport.address import Address
@@ -49,7 +50,9 @@ logger = printable_logger(__name__)
 
 Listenable = str | CarrierListener | AnyListener[AnyByteStream]
 """Where to listen: an address, what stands for one, or a listener that the program has made."""
-_BY_DAEMON = "identity, trust, psk, revoked and shared don't go with Advertised: the daemon has the keys, and listens"
+_BY_DAEMON = (
+    "identity, trust, psk, revoked, shared and security don't go with Advertised: the daemon has the keys, and listens"
+)
 
 
 @runtime_checkable
@@ -288,6 +291,7 @@ def listen(
     psk: Psk | None = None,
     revoked: str | os.PathLike[str] | None = None,
     shared: bool = False,
+    security: Security | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AbstractAsyncContextManager[Listener]: ...
 
@@ -303,6 +307,7 @@ async def listen(
     psk: Psk | None = None,
     revoked: str | os.PathLike[str] | None = None,
     shared: bool = False,
+    security: Security | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Listener, None]:
     """Listen on ``tcp://host:port`` or ``unix:/path``: an async context manager that gives a `Listener`.
@@ -323,6 +328,8 @@ async def listen(
     - ``shared``: other processes listen on the same address, with ``shared`` as well, and the system gives each
       connection to one of them (``SO_REUSEPORT``, of TCP only). A client that comes back to its session is told so, and
       tries until it gets to the one that has it.
+    - With ``security``, `nacl_tls`, clients have to speak TLS 1.3 in the place of Noise. Not with a ``psk``; nobody
+      comes back to a session, or has early data.
     - ``instruments`` are told who is refused, and what the sessions and their channels do.
 
     Left normally, the sessions are closed in order; left by an exception, they are ended.
@@ -333,9 +340,10 @@ async def listen(
     expect("limits", limits, Limits, NoneType)
     expect("shared", shared, bool)
     check_services(services)
+    check_security(security, psk=psk)
     limits, all_told = limits or Limits(), told(instruments)
     if isinstance(address, Advertised):
-        if any(one is not None for one in (identity, trust, psk, revoked)) or shared:
+        if any(one is not None for one in (identity, trust, psk, revoked, security)) or shared:
             raise ConfigError(_BY_DAEMON)
         async with LocalGreeter.opened(address, limits, all_told) as local:
             listener = Listener(local, services, local.limits, all_told)
@@ -347,9 +355,10 @@ async def listen(
     where = _where(address)
     suites.offer()  # what is wrong with CHANLINK_SUITES is said here, and the first client need not wait for it
     statics = Statics(identity or Identity.default(), Role.SERVER, load_psk(psk))
+    side = side_of(security, statics, limits)
     authority = await authority_of(trust, revoked)
     listening = await listening_at(where, shared=shared)
-    greeter = Greeter(listening, statics, authority, limits, all_told, shared=shared)
+    greeter = Greeter(listening, statics, authority, limits, all_told, shared=shared, side=side)
     listener = Listener(greeter, services, limits, all_told)
     async with _accepting(listener, greeter) as tasks:
         tasks.start_soon(authority.watch, limits.trust_interval, listener._trust_changed)
@@ -402,6 +411,7 @@ async def serve(
     psk: Psk | None = None,
     revoked: str | os.PathLike[str] | None = None,
     shared: bool = False,
+    security: Security | None = None,
     drain: float = 30.0,
     signals: Collection[Signals] = (),
     register: Registering | None = None,
@@ -420,6 +430,7 @@ async def serve(
     psk: Psk | None = None,
     revoked: str | os.PathLike[str] | None = None,
     shared: bool = False,
+    security: Security | None = None,
     drain: float = 30.0,
     signals: Collection[Signals] = (),
     register: Registering | None = None,
@@ -462,6 +473,7 @@ async def serve(
                     psk=psk,
                     revoked=revoked,
                     shared=shared,
+                    security=security,
                     instruments=instruments,
                 )
             )

@@ -137,7 +137,7 @@ def check_local(local: Local, service: str, *decided: object) -> None:
     """Raise `ConfigError` for what does not go with a `Local`: what the daemon decides, and another service."""
     if any(one is not None and one is not False for one in decided):
         raise ConfigError(
-            "identity, peer, trust, psk, directory, trust_directory, early and via don't go with Local:"
+            "identity, peer, trust, psk, directory, trust_directory, early, via and security don't go with Local:"
             " it is the daemon that has the keys, and knows the servers"
         )
     if service not in ("", local.service):

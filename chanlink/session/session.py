@@ -65,8 +65,6 @@ logger = printable_logger(__name__)
 
 
 Side = Literal["client", "server"]
-ID_LABEL, ID_BYTES = "chanlink session id", 8
-"""Of what a session's id is made (protocol section 3.6)."""
 RESERVED = "chanlink "
 """Labels that begin so are of the protocol."""
 
@@ -477,7 +475,8 @@ class Session(AsyncContextManagerMixin):
         """A secret of ``length`` bytes of the two peers for each ``label`` (ASCII), the same on both sides at any time.
 
         It stays the same when the session is resumed. Raises `ValueError` for what can't be, also in a session for
-        tests, which has no secrets. Labels that begin with ``chanlink`` and a space are not for applications.
+        tests and in one over `nacl_tls`, which have no secrets. Labels that begin with ``chanlink`` and a space are
+        not for applications.
         """
         expect("label", label, str)
         expect("length", length, int)
@@ -491,10 +490,7 @@ class Session(AsyncContextManagerMixin):
 
         Empty in a session for tests.
         """
-        try:
-            return self._below.export(ID_LABEL, ID_BYTES).hex()
-        except ValueError:  # it has no secrets to make one of
-            return ""
+        return self._below.id
 
     def statistics(self) -> SessionStatistics:
         """What it is doing, in numbers."""

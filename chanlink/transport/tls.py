@@ -86,17 +86,20 @@ async def tls_over(
     *,
     server_side: bool = False,
     name: str = "",
+    begun: bytes = b"",
 ) -> TlsTransport:
     """Make a handshake of TLS over a connection, which belongs to the result; if there is none, the caller closes it.
 
     ``hostname`` is whom the server's certificate has to name (an IP address, too), and ``name`` is what errors call the
-    peer, in its place. Raises `ConnectFailed`: the peer speaks no TLS, or none of 1.3, or a certificate is not trusted.
+    peer, in its place; ``begun`` is what has come of it before. Raises `ConnectFailed`: the peer speaks no TLS, or none
+    of 1.3, or a certificate is not trusted.
     """
     arriving, leaving = ssl.MemoryBIO(), ssl.MemoryBIO()
     name = name or hostname or "the peer"
     if context.check_hostname and not (hostname or server_side):
         raise ConfigError(f"{name}: its certificate is to be compared with a hostname, and none is given")
     session = context.wrap_bio(arriving, leaving, server_side=server_side, server_hostname=hostname)
+    arriving.write(begun)
     try:
         await _shake_hands(transport, session, arriving, leaving)
     except (OSError, anyio.EndOfStream, *BROKEN) as exc:

@@ -29,6 +29,7 @@ NOT_SHOWN = {
     "chanlink.limits.PeerLimits",
     "chanlink.patterns.jobs.store.Store",
     "chanlink.patterns.jobs.way.Opens",
+    "chanlink.security.security.Security",
     "chanlink.session.ends.foreign.ForeignStream",
     "chanlink.session.listening.Registering",
     "chanlink.session.naming.Resolver",

@@ -167,6 +167,8 @@ class Place:
         self.servers: list[Session] = []
         self.states: list[int] = []
         self.options: dict[str, Any] = {"psk": PSK} if "psk" in features else {}
+        if "nacl_tls" in features:
+            self.options["security"] = chanlink.nacl_tls
         self.counts = Counts()
         if "instruments" in features:
             self.options["instruments"] = [self.counts, Traces(TracerProvider())]

@@ -12,6 +12,7 @@ import pytest
 from nacl.bindings import crypto_sign_seed_keypair
 
 from chanlink import Identity, Limits, clock
+from chanlink.security import certified as certified_module
 from chanlink.security import early_client, handshake, handshake_server, showing
 from chanlink.security import statics as statics_module
 from chanlink.security.early.prekey import made
@@ -53,7 +54,7 @@ def identity(seed: bytes) -> Identity:
 
 
 def it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (handshake, handshake_server, showing, statics_module, early_client):
+    for module in (handshake, handshake_server, showing, certified_module, statics_module, early_client):
         monkeypatch.setattr(module, "time", types.SimpleNamespace(time=lambda: NOW + 1.5))
 
 

@@ -7,6 +7,7 @@ import anyio
 import pytest
 
 from chanlink import Identity
+from chanlink.security import certified as certified_module
 from chanlink.security import statics as statics_module
 from chanlink.security.keys.certificate import Certificate, Role
 from chanlink.security.keys.credential import HOST
@@ -23,7 +24,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("one_suite")]
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        monkeypatch.setattr(statics_module, "time", self)
+        for module in (statics_module, certified_module):
+            monkeypatch.setattr(module, "time", self)
 
     def time(self) -> float:
         return self.now

@@ -1,4 +1,4 @@
-"""Certificates: an identity's signature over a Noise static key, for one role and for at most a day.
+"""Certificates: an identity's signature over a key of a process, for one role and for at most a day.
 
 The identity itself never does Diffie-Hellman: see identity.py. docs/reference/protocol.md, section 2.1, says what is
 signed.
@@ -55,18 +55,19 @@ class Certificate:
         """The entries that travel in a handshake payload."""
         return {"not_before": self.not_before, "not_after": self.not_after, "sshsig": self.sshsig}
 
-    def verify(self, static: bytes, role: Role, now: int) -> PublicKey:
+    def verify(self, static: bytes, role: Role, now: int, *, namespace: bytes = NAMESPACE) -> PublicKey:
         """Return the identity that certifies ``static`` (32 bytes) for ``role`` at ``now`` (seconds since 1970).
 
-        Raises `HandshakeError` when this certificate does not do so, for whatever reason.
+        In another ``namespace`` than that of static keys, these are the hash of another key. Raises `HandshakeError`
+        when this certificate does not do so, for whatever reason.
         """
         self._check_time(now)
         message = self.signed_message(static, role)
         try:
-            public_key, signature = openssh.parse_sshsig(self.sshsig, NAMESPACE)
+            public_key, signature = openssh.parse_sshsig(self.sshsig, namespace)
         except KeyFormatError as exc:
             raise HandshakeError(f"the certificate's signature can't be read: {exc}") from exc
-        if not public_key.verify(openssh.sshsig_signed_data(NAMESPACE, message), signature):
+        if not public_key.verify(openssh.sshsig_signed_data(namespace, message), signature):
             raise HandshakeError("the certificate's signature is wrong, or it is for another key, role or time")
         return public_key
 
@@ -91,7 +92,13 @@ class Certificate:
 
 
 async def certify(
-    identity: Identity, static: bytes, role: Role, now: int, lifetime: int = CERTIFICATE_LIFETIME
+    identity: Identity,
+    static: bytes,
+    role: Role,
+    now: int,
+    lifetime: int = CERTIFICATE_LIFETIME,
+    *,
+    namespace: bytes = NAMESPACE,
 ) -> Certificate:
     """Have ``identity`` sign the X25519 key ``static`` (32 bytes) for ``role``.
 
@@ -101,7 +108,9 @@ async def certify(
     """
     not_before = max(now - CLOCK_SKEW, 0)
     unsigned = Certificate(not_before, not_before + min(lifetime, CERTIFICATE_LIFETIME), b"")
-    signature = await identity.sign(openssh.sshsig_signed_data(NAMESPACE, unsigned.signed_message(static, role)))
-    certificate = dataclasses.replace(unsigned, sshsig=openssh.encode_sshsig(identity.public_key, NAMESPACE, signature))
-    certificate.verify(static, role, now)  # a signer elsewhere may be wrong: find out here, not at the peer
+    signature = await identity.sign(openssh.sshsig_signed_data(namespace, unsigned.signed_message(static, role)))
+    certificate = dataclasses.replace(unsigned, sshsig=openssh.encode_sshsig(identity.public_key, namespace, signature))
+    certificate.verify(
+        static, role, now, namespace=namespace
+    )  # a signer elsewhere may be wrong: find out here, not at the peer
     return certificate

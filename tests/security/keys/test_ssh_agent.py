@@ -16,6 +16,7 @@ import pytest
 
 import chanlink
 from chanlink import AgentError, ChanlinkError, ConfigError, Identity, KeyFormatError, PublicKey, Trust
+from chanlink.security import certified as certified_module
 from chanlink.security import handshake, showing
 from chanlink.security import statics as statics_module
 from chanlink.security.keys import ssh_agent as agent
@@ -184,7 +185,7 @@ HOUR = 3600
 class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = time.time()
-        for module in (handshake, showing, statics_module):
+        for module in (handshake, showing, certified_module, statics_module):
             monkeypatch.setattr(module, "time", self)
 
     def monotonic(self) -> float:
@@ -245,7 +246,7 @@ async def test_server_whose_agent_has_gone_works_until_its_certificate_expires(
 
 async def test_server_whose_agent_hangs_works_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
-    monkeypatch.setattr(statics_module, "RENEWAL", 0.05)
+    monkeypatch.setattr(certified_module, "RENEWAL", 0.05)
     asked = anyio.Event()
 
     async def hang_the_second_time(data: bytes) -> bytes:
