@@ -9,7 +9,8 @@ differ only in how their sessions begin have what is marked as the core, and not
 is its sockets and its processes, so behaviour over routes without either is not tried on it, nor are tests that say so
 by a mark. Where a test waits for time to pass, which it says by a mark, too, the other event loops have one route.
 Where a test has several cases, all of them are tried on asyncio; the other event loops take turns, and so do routes
-that are alike.
+that are alike. Where hypothesis makes the cases up, it makes a third of what the test says. What only says the same
+once more has the mark `everything`.
 
 Processes that share the tests are half as many again as there are cores: a test that waits leaves its core to another.
 Each of them begins with what is slow, so that none has a long test left when the others have ended.
@@ -22,9 +23,10 @@ import os
 from collections import defaultdict
 from collections.abc import Collection
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
+from hypothesis import is_hypothesis_test, settings
 
 T = TypeVar("T")
 
@@ -40,6 +42,8 @@ ALIKE = (("unix", "tcp"), ("one_relay", "two_relays"))
 """Routes that take turns on asyncio. With those of other event loops, each case is over both families of sockets."""
 RARE = {"vouched", "by_daemon"}
 """Routes whose sessions are those of tcp once they have begun."""
+USUAL_PART = 3
+"""Of the examples that hypothesis makes up, one in so many."""
 TO_WAIT_OVER = "tcp"
 """The route over which other event loops try what waits for time to pass."""
 
@@ -73,6 +77,15 @@ def leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         (kept if is_kept else left).append(item)
     config.hook.pytest_deselected(items=left)
     items[:] = kept
+    fewer_examples({item.function for item in items if isinstance(item, pytest.Function)})
+
+
+def fewer_examples(tests: Collection[Any]) -> None:
+    """Those of hypothesis among the tests."""
+    for test in tests:
+        if is_hypothesis_test(test):
+            said: settings = test._hypothesis_internal_use_settings
+            test._hypothesis_internal_use_settings = settings(said, max_examples=-(-said.max_examples // USUAL_PART))
 
 
 def slow_first(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -102,6 +115,8 @@ def _is_quick(item: pytest.Item) -> bool:
 
 
 def _is_usual(item: pytest.Item, turns: "Turns") -> bool:
+    if item.get_closest_marker("everything") is not None:
+        return False
     if item.get_closest_marker("without_sockets") is not None and "uvloop" in _loops(item):
         return False
     waits = item.get_closest_marker("waits") is not None

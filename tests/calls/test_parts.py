@@ -152,7 +152,9 @@ TYPES: list[Any] = [
 def test_whatever_arrives_is_of_the_type_or_an_error_that_quotes_none_of_it(annotation: Any) -> None:
     part = Part("result", annotation)
 
-    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # however busy the machine is
+    @settings(
+        max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )  # however busy the machine is
     @given(DATA)
     @example({"name": MARK})
     @example([{"kind": MARK, "left": 8}])

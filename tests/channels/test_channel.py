@@ -610,6 +610,7 @@ async def test_operations_on_a_session_that_is_over_raise_its_cause() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # `tests/soak` has the others
 async def test_ten_thousand_channels_leave_every_table_empty() -> None:
     async with session_pair() as (client, server):
         sender = await client.open("service")

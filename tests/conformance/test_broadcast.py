@@ -53,15 +53,15 @@ async def test_drop_oldest_leaves_no_gap_untold(route: Route, capacity: int | No
         async with broadcast(drop_oldest(4)) as b:
             for _ in range(4):
                 tasks.start_soon(read, await subscribed(places, b, capacity))
-            for n in range(300):
+            for n in range(120):
                 await b.send(n)
                 for _ in range(draw.choice([0, 0, 3])):
                     await checkpoint()
         await until(lambda: len(got) == 4)
     for numbers in got:
-        assert len(numbers) == 300
+        assert len(numbers) == 120
         assert all(number in (n, -1) for n, number in enumerate(numbers))
-        assert numbers[-1] == 299
+        assert numbers[-1] == 119
 
 
 @every_route
@@ -77,10 +77,10 @@ async def test_wait_loses_nothing_whoever_is_slow(route: Route) -> None:
         async with broadcast(wait(10 * PATIENCE, 2)) as b:
             for capacity in (None, 1, 2):
                 tasks.start_soon(read, await subscribed(places, b, capacity))
-            for n in range(200):
+            for n in range(80):
                 await b.send(n)
         await until(lambda: len(got) == 3)
-    assert got == [list(range(200))] * 3
+    assert got == [list(range(80))] * 3
 
 
 @every_route

@@ -227,7 +227,7 @@ async def test_calls_left_in_every_way_leave_nothing(route: Route) -> None:
                 await leave(chance.choice([add, wait, wait, read, forget, take]))
 
         with anyio.fail_after(PATIENCE):
-            for _ in range(3):
+            for _ in range(2):
                 async with anyio.create_task_group() as tasks:
                     for _ in range(12):
                         tasks.start_soon(calls)

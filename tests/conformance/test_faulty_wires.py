@@ -22,6 +22,7 @@ FAULTS: dict[str, dict[str, Any]] = {
     "another order": {"seed": 2},
     "yet another order": {"seed": 3, "steps": 40},
 }
+FAULTS_MARKS = {"yet another order": pytest.mark.everything}
 SLOW = {"a_large_message_arrives_whole", "bytes_arrive_exactly_and_then_the_end", "both_directions_flow_at_once"}
 """Much data, of which each byte would cost a turn."""
 
@@ -38,7 +39,7 @@ def joined_by(**faults: Any) -> Any:
 @pytest.mark.without_sockets
 @pytest.mark.parametrize(
     ("name", "hops"),
-    [*((name, 1) for name in FAULTS), ("another order", 2)],
+    [*(pytest.param(name, 1, marks=FAULTS_MARKS.get(name, ())) for name in FAULTS), ("another order", 2)],
 )
 async def test_every_promise_is_kept_over_a_faulty_wire(name: str, hops: int) -> None:
     faults = FAULTS[name]

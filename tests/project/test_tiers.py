@@ -1,10 +1,24 @@
 """What the quick and the usual run leave out."""
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.conformance import routes
 from tests.conftest import BACKENDS
-from tests.tiers import ALIKE, OTHER_LOOPS, RARE, ROUTES, SLOW_FOLDERS, TESTS, Turns, is_usual, other_loop, part
+from tests.tiers import (
+    ALIKE,
+    OTHER_LOOPS,
+    RARE,
+    ROUTES,
+    SLOW_FOLDERS,
+    TESTS,
+    Turns,
+    fewer_examples,
+    is_usual,
+    other_loop,
+    part,
+)
 
 
 def test_of_all_event_loops_one_is_left() -> None:
@@ -52,6 +66,22 @@ def test_each_case_is_over_both_families_of_sockets() -> None:
     for case in range(3):
         places = [((), "tcp"), ((), "unix"), (("uvloop",), "tcp"), (("trio",), "unix")]
         assert {route for loops, route in places if turns.has("a test", case, loops, route)} == {"tcp", "unix"}
+
+
+def test_of_examples_that_are_made_up_the_usual_run_has_a_third() -> None:
+    seen = []
+
+    @settings(max_examples=31, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.integers())
+    def test(number: int) -> None:
+        seen.append(number)
+
+    test()
+    assert len(seen) == 31
+    seen.clear()
+    fewer_examples([test, print])
+    test()
+    assert len(seen) == 11
 
 
 @pytest.mark.parametrize("length", [0, 2, 7, 30])

@@ -394,6 +394,7 @@ def floods() -> dict[str, Callable[[Transcript], Iterator[bytes]]]:
     return {name: make for name, make in hostile.FLOODS.items() if "one byte" not in name and "stall" not in name}
 
 
+@pytest.mark.parametrize("anyio_backend", ["asyncio"])  # it is the mux that counts
 @pytest.mark.parametrize("name", floods())
 async def test_a_flood_of_frames_is_answered_by_goaway_and_close(name: str, caplog: Any) -> None:
     async with serving(caplog) as listener, framing(listener) as peer:
