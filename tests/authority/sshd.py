@@ -14,6 +14,7 @@ import pytest
 
 from tests.patience import PATIENCE
 from tests.ports import free_port
+from tests.rexec.servers import until
 
 from .client import is_admitted
 from .making import Authorities
@@ -107,8 +108,9 @@ def has_ipv6() -> bool:
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
-    while True:
+    def listens() -> bool:
         assert process.poll() is None, process.communicate()
         with socket.socket() as sock:
-            if sock.connect_ex(("127.0.0.1", port)) == 0:
-                return
+            return sock.connect_ex(("127.0.0.1", port)) == 0
+
+    until(listens)

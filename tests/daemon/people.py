@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.patience import PATIENCE
+from tests.rexec.servers import until
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ("useradd", "userdel", "groupadd", "groupdel", "usermod")
@@ -30,8 +31,15 @@ def needs_root() -> None:
 
 
 def _run(*words: str) -> None:
+    """Other tests do so at the same time, and the tools do not wait for each other for long."""
     environment = {**os.environ, "PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"}
-    subprocess.run(words, check=True, capture_output=True, env=environment, timeout=PATIENCE)
+
+    def is_done() -> bool:
+        done = subprocess.run(words, capture_output=True, env=environment, timeout=PATIENCE)
+        assert not done.returncode or b"lock" in done.stderr, (words, done.stderr)
+        return not done.returncode
+
+    until(is_done)
 
 
 class People:

@@ -139,9 +139,9 @@ def test_who_watches_sees_who_comes_and_goes(place: Place) -> None:
 @pytest.mark.slow
 def test_what_is_kept_is_there_until_it_is_interrupted(place: Place) -> None:
     words = ["directory", "register", "--keep", "kept", "tcp://x:1", "--identity", "client", "--directory", place.text]
-    with start(place.keys, *words, "--life", "2", stderr=-1) as keeping:
+    with start(place.keys, *words, "--life", "6", stderr=-1) as keeping:
         assert keeping.stderr is not None
-        assert keeping.stderr.readline() == b"kept is registered for 2 s\n"
+        assert keeping.stderr.readline() == b"kept is registered for 6 s\n"
         serial = json.loads(place.run("lookup", "--json", "kept")[0])[0]["serial"]
         while json.loads(place.run("lookup", "--json", "kept")[0])[0]["serial"] == serial:
             pass

@@ -21,6 +21,7 @@ from tests.command.calls import (
     start,
 )
 from tests.ports import free_port
+from tests.rexec.servers import until
 
 pytestmark = pytest.mark.slow
 QUEUE = [*COMMAND, "queue"]
@@ -113,8 +114,7 @@ def test_a_worker_that_is_stopped_lets_its_job_end_and_a_second_signal_kills_it(
     submit(keys, queue, "1", "--id", "two")
     script = f"touch {tmp_path}/begun; until test -e {tmp_path}/go; do sleep 0.01; done"
     with working(keys, queue, script) as worker:
-        while not (tmp_path / "begun").exists():
-            assert worker.poll() is None
+        until(lambda: (tmp_path / "begun").exists() or worker.poll() is not None)
         worker.send_signal(signal.SIGTERM)
         assert worker.stderr is not None
         assert worker.stderr.readline() == b"waits for jobs of jobs\n"
@@ -136,12 +136,10 @@ def test_a_worker_goes_on_with_the_next_process_of_a_queue_that_was_killed(keys:
     with serving(keys, "serve", address, "--store", store, command=QUEUE) as server:
         submit(keys, address, "1", "--id", "one")
         with working(keys, address, script):
-            while not (tmp_path / "begun").exists():
-                pass
+            until((tmp_path / "begun").exists)
             server.stop(signal.SIGKILL)
             with serving(keys, "serve", address, "--store", store, command=QUEUE):
-                while (tmp_path / "begun").read_text().split() != ["1", "2"]:
-                    pass
+                until(lambda: (tmp_path / "begun").read_text().split() == ["1", "2"])
                 (tmp_path / "go").touch()
                 assert outcomes(submit(keys, address, "1", "--id", "one", "--result")[0])[0]["result"] == 7
 
