@@ -102,7 +102,7 @@ async def test_entries_under_one_name_come_together() -> None:
 async def test_what_ends_is_gone() -> None:
     store = MemoryStore()
     await store.put(new("long"))
-    await store.put(new("short", life=1))
+    await store.put(new("short", life=3))
     async with board_of(store) as board, aclosing(board.follow("")) as news:
         assert await read(news, 4) == [("long", 1), ("short", 1), None, Gone("short", KEY)]
         assert len(board) == 1
@@ -111,8 +111,8 @@ async def test_what_ends_is_gone() -> None:
 @pytest.mark.slow
 async def test_what_is_renewed_does_not_end_when_it_would_have() -> None:
     store = MemoryStore()
-    await store.put(new("a", life=1))
-    await store.put(new("b", life=2))
+    await store.put(new("a", life=3))
+    await store.put(new("b", life=4))
     async with board_of(store) as board, aclosing(board.follow("")) as news:
         assert await read(news, 3) == [("a", 1), ("b", 1), None]
         await store.put(new("a", serial=2, life=60))

@@ -354,7 +354,7 @@ async def test_what_can_not_become_better_ends_the_changes(host: Served) -> None
 @pytest.mark.slow
 async def test_entries_that_end_are_gone(host: Served) -> None:
     async with host.directory(ALICE) as ours, anyio.create_task_group() as tasks:
-        made = await ours.register("web1", PLACE, life=1)
+        made = await ours.register("web1", PLACE, life=3)
         log = Log(ours)
         tasks.start_soon(log.run)
         assert [await log.next(), await log.next(), await log.next()] == [made, None, Gone("web1", KEY)]

@@ -84,7 +84,7 @@ async def test_a_server_is_found_as_long_as_it_serves(host: Served) -> None:
 
 @pytest.mark.slow
 async def test_an_entry_is_renewed_before_it_ends(host: Served) -> None:
-    async with host.directory() as ours, host.directory(BOB) as theirs, serving(Registration(ours, "web1", life=1)):
+    async with host.directory() as ours, host.directory(BOB) as theirs, serving(Registration(ours, "web1", life=3)):
         first = await found(theirs)
         serials = {first.serial}
         with anyio.fail_after(PATIENCE):
@@ -171,7 +171,7 @@ async def test_a_name_that_is_lost_later_leaves_the_server_as_it_is(
     host: Served, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with host.directory() as ours, host.directory(BOB) as theirs:
-        register = Registration(ours, "web1", life=1)
+        register = Registration(ours, "web1", life=3)  # its name is somebody else's before it is renewed
         async with serving(register) as (listener, _):
             await found(theirs)
             await ours.remove("web1")

@@ -103,10 +103,10 @@ async def test_an_entry_ends_and_its_name_and_serial_stay(place: Place) -> None:
 
 async def test_an_entry_that_is_put_again_lives_anew(place: Place) -> None:
     async with place.store() as store:
-        await store.put(new(life=3))
-        await place.pass_time(2)
-        await store.put(new(life=3))
-        await place.pass_time(2)
+        await store.put(new(life=5))
+        await place.pass_time(3)
+        await store.put(new(life=5))
+        await place.pass_time(3)
         assert told(await store.find("web1")) == as_found(new())
 
 
