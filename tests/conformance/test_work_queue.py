@@ -17,7 +17,7 @@ from .routes import Route, every_session
 
 pytestmark = pytest.mark.anyio
 
-SILENCE = 0.3
+SILENCE = 0.6
 LONG = 3_600.0
 
 
