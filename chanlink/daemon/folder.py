@@ -128,6 +128,30 @@ class Folder:
         identity.save(file)
         return identity.public_key
 
+    def remove_user(self, name: str) -> PublicKey:
+        """Take the identity of a user away, for good; returns its public half. Raises `ConfigError` if it has none."""
+        file = self._users / checked_name(name) / KEY
+        try:
+            key = PublicKey.load(file.with_name(f"{KEY}.pub"))
+            for ending in ("", "-cert.pub", "-successor", ".pub"):  # the secret first
+                file.with_name(KEY + ending).unlink(missing_ok=True)
+            file.parent.rmdir()
+        except KeyFormatError as exc:
+            raise ConfigError(f"{name} has no key here; there are: {', '.join(sorted(self.users()))}") from exc
+        except OSError as exc:
+            raise ConfigError(file_problem(file.parent, exc)) from exc
+        return key
+
+    def has_user(self, name: str) -> bool:
+        """Whether a user has an identity, as far as can be seen."""
+        try:
+            os.lstat(self._users / checked_name(name) / KEY)
+        except (FileNotFoundError, ConfigError):
+            return False
+        except OSError:  # whether it is there can't be seen
+            pass
+        return True
+
     def users(self) -> dict[str, PublicKey]:
         """The users who have an identity, with its public half. Raises `ConfigError`."""
         files = sorted(self._users.glob(f"*/{KEY}.pub"))

@@ -115,6 +115,7 @@ class Daemon:
         stack.callback(self._doors.close, set())
         await run_apart(self._doors.prepare)
         self._check_incoming()
+        self._check_services()
         await self._check_outgoing()
         await self._open()
         for one in listening:
@@ -177,6 +178,7 @@ class Daemon:
             if known != self._known:
                 self._known = known
                 await self._check_outgoing()
+            await self._check_users()
 
     async def _configure(self) -> None:
         try:
@@ -188,6 +190,7 @@ class Daemon:
         await run_apart(self._authorities.configure, self._settings)
         await self._open()
         self._check_incoming()
+        self._check_services()
 
     # --- what is not allowed any more ---
 
@@ -208,6 +211,27 @@ class Daemon:
             with suppress(OSError):
                 self._lines.change(entry, row._replace(**vouched(grant)))
 
+    def _check_services(self) -> None:
+        """A service may be gone by now. Of those for the network, `_check_incoming` knows."""
+        for entry in self._outgoing():
+            if entry.row.service not in self._settings.services:
+                logger.info(
+                    "there is no service %s any more, and no session with %s", entry.row.service, entry.row.host
+                )
+                self._lines.revoke(entry)
+
+    async def _check_users(self) -> None:
+        """A user may have no key by now: it has no sessions by that then."""
+        users = {entry.row.user for entry in self._outgoing()}
+        gone = users and await run_apart(lambda: {user for user in users if not self._place.folder.has_user(user)})
+        for entry in self._outgoing():
+            if entry.row.user in gone:
+                logger.info("%s has no key any more, and no session with %s", entry.row.user, entry.row.host)
+                self._lines.revoke(entry)
+
+    def _outgoing(self) -> list[Entry]:
+        return [entry for entry in self._lines if entry.row.way != INCOMING]
+
     async def _check_outgoing(self) -> None:
         """A host's key, or who vouches for it, may be revoked by now. That a name has another key is a matter of who
         connects."""
@@ -218,13 +242,12 @@ class Daemon:
         except ConfigError as exc:
             logger.error("%s", exc)
             return
-        for entry in self._lines:
-            if entry.row.way != INCOMING:
-                host = hosts.get(entry.row.host)
-                addresses = [f"chanlink://{entry.row.host}", *([host.address] if isinstance(host, Host) else ())]
-                if any(_is_revoked(known, address, entry) for address in addresses):
-                    logger.info("the key of %s, or who vouches for it, is revoked", entry.row.host)
-                    self._lines.revoke(entry)
+        for entry in self._outgoing():
+            host = hosts.get(entry.row.host)
+            addresses = [f"chanlink://{entry.row.host}", *([host.address] if isinstance(host, Host) else ())]
+            if any(_is_revoked(known, address, entry) for address in addresses):
+                logger.info("the key of %s, or who vouches for it, is revoked", entry.row.host)
+                self._lines.revoke(entry)
 
 
 def _is_revoked(known: KnownPeers, address: str, entry: Entry) -> bool:

@@ -64,8 +64,8 @@ def load(file: Path) -> Settings:
         return parse(read_kept(file, FILE_MAX).decode(), file.parent)
     except RecursionError as exc:
         raise ConfigError(f"{file}: nested too deep") from exc
-    except (ConfigError, ValueError) as exc:
-        raise ConfigError(str(exc) if str(exc).startswith(str(file)) else f"{file}: {exc}") from exc
+    except ValueError as exc:
+        raise _of_file(file, exc) from exc
 
 
 def parse(text: str, folder: Path) -> Settings:
@@ -101,6 +101,40 @@ def _only(table: dict[str, Any], known: dict[str, type], where: str) -> None:
             raise ConfigError(f"{where}{name} must be a {known[name].__name__}")
 
 
+def remove_service(file: Path, name: str) -> None:
+    """Take the table of a service out; the rest stays as it is. Raises `ConfigError`, also if it has none."""
+    try:
+        with edit(file) as held:
+            text = held.read(FILE_MAX).decode()
+            before = parse(text, file.parent)
+            if name not in before.services:
+                raise ConfigError(f"{file}: there is no service {name[:40]!r}; there are: {', '.join(before.services)}")
+            after = _without(text, name)
+            services = {one: service for one, service in before.services.items() if one != name}
+            if parse(after, file.parent) != before._replace(services=services):
+                raise ConfigError(f"{file}: {name} is written in a way of its own; take it out by hand")
+            held.replace(after.encode())
+    except (OSError, ValueError) as exc:
+        raise _of_file(file, exc) from exc
+
+
+def _without(text: str, name: str) -> str:
+    """The text without the lines from ``[services.NAME]`` to the next table; comments above that stay."""
+    lines = text.splitlines(keepends=True)
+    header = re.compile(rf"[ \t]*\[[ \t]*services[ \t]*\.[ \t]*{re.escape(name)}[ \t]*\]")
+    begin = next((at for at, line in enumerate(lines) if header.match(line)), len(lines))
+    end = next((at for at in range(begin + 1, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
+    while end < len(lines) and not lines[end - 1].split("#")[0].strip():
+        end -= 1
+    return "".join(lines[:begin] + lines[end:])
+
+
+def _of_file(file: Path, exc: OSError | ValueError) -> ConfigError:
+    if isinstance(exc, OSError):
+        return ConfigError(file_problem(file, exc))
+    return ConfigError(str(exc) if str(exc).startswith(str(file)) else f"{file}: {exc}")
+
+
 def add_service(file: Path, service: Service) -> None:
     """Write one more service behind what is there. Raises `ConfigError`, also if there is one of this name."""
     lines = [f"\n[services.{checked_service(service.name)}]"]
@@ -117,6 +151,4 @@ def add_service(file: Path, service: Service) -> None:
             parse(after, file.parent)
             held.replace(after.encode())
     except (OSError, ValueError) as exc:
-        if isinstance(exc, ConfigError):
-            raise
-        raise ConfigError(f"{file}: {exc}" if not isinstance(exc, OSError) else file_problem(file, exc)) from exc
+        raise _of_file(file, exc) from exc

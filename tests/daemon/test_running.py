@@ -25,7 +25,7 @@ from tests.patience import until
 from tests.patterns.jobs.test_sqlite import IN_SMALL_DISK, cannot_mount
 from tests.security.keys.credentials import CA, save
 
-from .places import QUICK, Got, Host, serving, taken
+from .places import QUICK, US, Got, Host, serving, taken
 
 CLIENT = chanlink.Identity.generate("client")
 
@@ -243,6 +243,29 @@ async def test_a_service_that_is_taken_away_has_no_sessions_of_the_network_any_m
         left.set()
         await stream.aclose()
         line.close()
+        got.close()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("what", ["service", "user"])
+async def test_who_has_a_session_by_what_is_removed_is_told(host: Host, what: str) -> None:
+    """And a user without a key gets no other one."""
+    async with serving(host.user_key) as web1:
+        host.know(web1=web1)
+        async with host.running() as daemon:
+            got = await host.connect()
+            stream = await got.welcomed()
+            if what == "service":
+                settings.remove_service(host.folder.settings, "ping")
+            else:
+                assert host.folder.remove_user(US) == host.user_key
+            assert await got.line.receive(Over) == Over(id=got.id, code="revoked")
+            assert len(daemon) == 0
+            if what == "user":
+                refused = await host.connect()
+                assert refused.message.code == "no-identity"
+                refused.close()
+        await stream.aclose()
         got.close()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from chanlink.daemon.settings import Service, Settings, add_service, checked_service, fresh, load
+from chanlink.daemon.settings import Service, Settings, add_service, checked_service, fresh, load, remove_service
 from chanlink.errors import ConfigError
 
 
@@ -44,6 +44,44 @@ def test_a_service_is_not_added_twice(file: Path) -> None:
     with pytest.raises(ConfigError, match="a service ping already"):
         add_service(file, Service("ping", incoming=True))
     assert load(file).services == {"ping": Service("ping")}
+
+
+ECHO = "[services.echo]\nincoming = true\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("groups = false\n\n[services.ping]\n\n" + ECHO, "groups = false\n\n\n" + ECHO),
+        (ECHO + "\n[services.ping]\nincoming = true # yes\n# the end", ECHO + "\n"),
+        ("[ services . ping ]\ntrust = 'a'\n# of echo\n" + ECHO, "# of echo\n" + ECHO),
+        ("[services.ping]", ""),
+    ],
+)
+def test_a_service_is_removed_and_the_rest_stays_as_it_is(file: Path, before: str, after: str) -> None:
+    file.write_text(before)
+    remove_service(file, "ping")
+    assert file.read_text() == after
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (ECHO, "there is no service 'ping'; there are: echo"),
+        ("services = {ping = {}}", "take it out by hand"),
+        ("[services]\nping = {}", "take it out by hand"),
+        ('[services."ping"]', "take it out by hand"),
+        ("services.ping.incoming = true", "take it out by hand"),
+        ("what = 1\n[services.ping]", "what is not known"),
+        ("[services.ping]\ntrust = '''\n[services.echo]'''", "take it out by hand|Invalid|Expected|Illegal"),
+    ],
+)
+def test_what_can_not_be_removed_leaves_the_file(file: Path, text: str, problem: str) -> None:
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=problem) as caught:
+        remove_service(file, "ping")
+    assert str(caught.value).startswith(str(file))
+    assert file.read_text() == text
 
 
 def test_nothing_is_added_to_what_is_not_understood(file: Path) -> None:

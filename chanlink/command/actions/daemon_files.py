@@ -47,6 +47,18 @@ def add_service(options: argparse.Namespace) -> int:
     return 0
 
 
+def remove_service(options: argparse.Namespace) -> int:
+    """Take a service away."""
+    settings.remove_service(Folder.opened(options.folder).settings, options.name)
+    return 0
+
+
+def remove_user(options: argparse.Namespace) -> int:
+    """Take the key of a user away, and print its public half."""
+    print(Folder.opened(options.folder).remove_user(options.name))
+    return 0
+
+
 def add_user(options: argparse.Namespace) -> int:
     """Make a key for a user, and print its public half."""
     folder = Folder.opened(options.folder)

@@ -54,12 +54,27 @@ examples:
   chanlink daemon service add ping --incoming
   chanlink daemon service add ping --incoming --trust /etc/chanlink/ping
 """
+SERVICE_REMOVE_NOTES = """\
+A daemon that runs ends all sessions of the service within three seconds, and has no sockets for it. Its groups and its
+trust file stay.
+
+examples:
+  chanlink daemon service remove ping
+"""
 USER_NOTES = """\
 Prints the public key, for the trust files of other machines: by it they know this user, whatever program it runs.
 
 examples:
   chanlink daemon user add alice
   chanlink daemon user add alice | ssh web1 chanlink peers add --trust /etc/chanlink/ping -
+"""
+USER_REMOVE_NOTES = """\
+The key is removed, with what vouches for it, and nobody can bring it back. The sessions with other machines that a
+daemon has made with it end within three seconds. The public key is printed, for the trust files of those machines.
+
+examples:
+  chanlink daemon user remove alice
+  chanlink daemon user remove alice | ssh web1 chanlink peers revoke --trust /etc/chanlink/ping -
 """
 STATUS_NOTES = """\
 Each line is a session that was handed over: who has it, with whom, for which service, since when. The status is 1 when
@@ -119,6 +134,10 @@ def _add_service(actions: Any) -> None:
     parser.add_argument("--trust", metavar="FILE", help="which of them, in authorized_keys syntax")
     _add_folder(parser)
     parser.set_defaults(action=_add_one_service)
+    parser = add_action(inner, "daemon service", "remove", "Take a service away.", SERVICE_REMOVE_NOTES)
+    parser.add_argument("name", metavar="NAME", help="the service")
+    _add_folder(parser)
+    parser.set_defaults(action=_remove_service)
 
 
 def _add_user(actions: Any) -> None:
@@ -129,6 +148,10 @@ def _add_user(actions: Any) -> None:
     parser.add_argument("--comment", metavar="TEXT", help="whose key it is (default: USER@HOST)")
     _add_folder(parser)
     parser.set_defaults(action=_add_one_user)
+    parser = add_action(inner, "daemon user", "remove", "Take the key of a user away, for good.", USER_REMOVE_NOTES)
+    parser.add_argument("name", metavar="NAME", help="the user; it need not be on this machine any more")
+    _add_folder(parser)
+    parser.set_defaults(action=_remove_user)
 
 
 def _add_status(actions: Any) -> None:
@@ -165,6 +188,18 @@ def _add_one_user(options: argparse.Namespace) -> int:
     from chanlink.command.actions.daemon_files import add_user
 
     return add_user(options)
+
+
+def _remove_service(options: argparse.Namespace) -> int:
+    from chanlink.command.actions.daemon_files import remove_service
+
+    return remove_service(options)
+
+
+def _remove_user(options: argparse.Namespace) -> int:
+    from chanlink.command.actions.daemon_files import remove_user
+
+    return remove_user(options)
 
 
 def _status(options: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from chanlink.daemon import settings
 from chanlink.daemon.folder import Folder
 from chanlink.daemon.journal import INCOMING, Journal
 from chanlink.daemon.running import locked
-from tests.command.calls import Call
+from tests.command.calls import Call, assert_one_line
 from tests.daemon.rows import row
 
 US = pwd.getpwuid(os.getuid()).pw_name
@@ -48,6 +48,24 @@ def test_services_are_added(call: Call, folder: Path) -> None:
     }
     assert "already" in call("daemon", "service", "add", "ping", "--folder", folder).err
     assert "name of a service" in call("daemon", "service", "add", "Ping", "--folder", folder).err
+
+
+def test_services_are_removed(call: Call, folder: Path) -> None:
+    for name in ("ping", "echo"):
+        assert call("daemon", "service", "add", name, "--folder", folder).status == 0
+    assert call("daemon", "service", "remove", "ping", "--folder", folder) == (0, "", "")
+    assert settings.load(folder / "daemon.toml").services == {"echo": settings.Service("echo")}
+    assert_one_line(
+        call("daemon", "service", "remove", "ping", "--folder", folder), "no service 'ping'; there are: echo"
+    )
+
+
+def test_the_key_of_a_user_is_removed_and_its_public_half_is_printed(call: Call, folder: Path) -> None:
+    key = call("daemon", "user", "add", US, "--folder", folder).out
+    assert call("daemon", "user", "remove", US, "--folder", folder) == (0, key, "")
+    assert Folder.opened(folder).users() == {}
+    assert_one_line(call("daemon", "user", "remove", US, "--folder", folder), f"{US} has no key here")
+    assert call("daemon", "user", "add", US, "--folder", folder).out != key
 
 
 def test_which_groups_are_missing_is_said(call: Call, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from chanlink.command.commands import daemon
 from chanlink.daemon.folder import DEFAULT
 from tests.command.calls import Call
 
-ACTIONS = ["init", "run", "service add", "user add", "status"]
+ACTIONS = ["init", "run", "service add", "service remove", "user add", "user remove", "status"]
 
 
 @pytest.mark.parametrize("action", ["", *ACTIONS])
@@ -18,7 +18,9 @@ def test_the_help_has_examples(call: Call, action: str) -> None:
     assert f"chanlink daemon {action}".strip() in called.out
 
 
-@pytest.mark.parametrize("words", [[], ["service"], ["user"], ["service", "add"], ["user", "add"], ["what"]])
+@pytest.mark.parametrize(
+    "words", [[], ["service"], ["user"], ["service", "add"], ["user", "add"], ["user", "remove"], ["what"]]
+)
 def test_what_is_missing_or_unknown_is_wrong_usage(call: Call, words: list[str]) -> None:
     assert call("daemon", *words).status == 2
 
