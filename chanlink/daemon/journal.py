@@ -150,6 +150,8 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
     try:
         with open(path, "rb") as stream:
             while text := stream.readline(LONGEST):
+                if text.isspace():  # a file of nothing else is read as fast as any
+                    continue
                 with suppress(ValueError):
                     entry = json.loads(text)
                     if isinstance(entry, dict):
