@@ -27,8 +27,7 @@ class Identities:
 
         Raises `ConfigError`.
         """
-        user = await self._name(uid)
-        state = await run_apart(self._folder.state_of, user)
+        user, state = await run_apart(self._look, uid)
         kept = self._kept.pop(user, None)
         if kept is not None and kept[0] == state:
             self._kept[user] = kept
@@ -42,12 +41,14 @@ class Identities:
             del self._kept[next(iter(self._kept))]
         return user, statics
 
+    def _look(self, uid: int) -> tuple[str, object]:
+        """Both in one visit to a thread, which costs more than either."""
+        user = user_of(uid)
+        return user, self._folder.state_of(user)
+
     async def name(self, uid: int) -> str:
         """What a user is called, if it has a name that can be used, and else its number."""
         try:
-            return await self._name(uid)
+            return await run_apart(user_of, uid)
         except ConfigError:
             return str(uid)
-
-    async def _name(self, uid: int) -> str:
-        return await run_apart(user_of, uid)
