@@ -152,7 +152,7 @@ def _entries(path: Path) -> Iterator[dict[str, Any]]:
             while text := stream.readline(LONGEST):
                 if text.isspace():  # a file of nothing else is read as fast as any
                     continue
-                with suppress(ValueError):
+                with suppress(ValueError, RecursionError):
                     entry = json.loads(text)
                     if isinstance(entry, dict):
                         yield entry

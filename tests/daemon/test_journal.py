@@ -81,6 +81,8 @@ def test_half_a_line_at_its_end_is_passed_over(path: Path) -> None:
         json.dumps({**ONE._asdict(), "id": "what"}),
         "\xff",
         '{"end": 7}',
+        "[" * 16_000,
+        "\n" * 1_000,
     ],
 )
 def test_what_is_none_of_ours_is_passed_over(path: Path, text: str) -> None:
