@@ -41,12 +41,23 @@ def rows() -> list[Row]:
             repeats=5,
         )
         for backend in BACKENDS
+    ] + [
+        Row(
+            f"tls-connect/{backend}",
+            "the same in TLS (`nacl_tls`), beside Noise",
+            figure("ms"),
+            partial(_run, backend, True),
+            {"Noise": partial(_run, backend)},
+            (Goal("<=", 1.5, "Noise"),),
+            repeats=5,
+        )
+        for backend in BACKENDS
     ]
 
 
-def _run(backend: str) -> float:
+def _run(backend: str, in_tls: bool = False) -> float:
     name, options = BACKENDS[backend]
-    return anyio.run(_ours, backend=name, backend_options=options)
+    return anyio.run(_ours, in_tls, backend=name, backend_options=options)
 
 
 async def _echo(requests: Any, peer: object) -> None:
@@ -66,13 +77,16 @@ async def _timed(one: Callable[[], Awaitable[None]]) -> float:
     return (time.perf_counter() - began) / COUNT * 1_000
 
 
-async def _ours() -> float:
+async def _ours(in_tls: bool) -> float:
     server, client = Identity.generate(), Identity.generate()
+    security = chanlink.nacl_tls if in_tls else None
     options = {"identity": server, "trust": Trust.of(client.public_key), "services": {"echo": _echo}}
-    async with chanlink.listen("tcp://127.0.0.1:0", **options) as listener:
+    async with chanlink.listen("tcp://127.0.0.1:0", security=security, **options) as listener:
 
         async def one() -> None:
-            async with chanlink.connect(listener.addresses[0], identity=client, peer=server.public_key) as session:
+            async with chanlink.connect(
+                listener.addresses[0], identity=client, peer=server.public_key, security=security
+            ) as session:
                 sender = await session.open("echo")
                 reply, receiver = chanlink.pipe()
                 await sender.send((1, reply))
