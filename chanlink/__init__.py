@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from chanlink.session.peer import Incoming, Peer
     from chanlink.session.services import Services, service, streams
     from chanlink.session.session import Session, current_session
+    from chanlink.transport.tls_address import Tls, TlsListener
 
     from .errors import (
         AddressError,
@@ -157,6 +158,8 @@ __all__ = [
     "SessionError",
     "SessionLost",
     "StoreError",
+    "Tls",
+    "TlsListener",
     "Trust",
     "TrustFormatError",
     "UntrustedPeer",
@@ -253,6 +256,8 @@ _HOMES = {
     "SessionError": "errors",
     "SessionLost": "errors",
     "StoreError": "errors",
+    "Tls": "transport.tls_address",
+    "TlsListener": "transport.tls_address",
     "Trust": "security.keys.trust",
     "TrustFormatError": "errors",
     "UntrustedPeer": "errors",

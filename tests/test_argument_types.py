@@ -6,6 +6,7 @@ types that it does not take, or in `ANYTHING`, with the reason why it takes any.
 
 import inspect
 import io
+import ssl
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
@@ -73,6 +74,8 @@ WRONG: Rows = {
     "KnownPeers.load": {"path": PATHS, "first_use": ("no", None)},
     "KnownPrekeys": {"path": PATHS},
     "Link.client": {"interface": (None, Adds), "service": TEXTS},
+    "Tls": {"host": TEXTS, "port": ("3", 2.5, None), "ssl_context": (5, "x")},
+    "TlsListener": {"address": TEXTS, "ssl_context": (5, None)},
     "Local": {"host": TEXTS, "service": TEXTS, "folder": PATHS},
     "Link.open": {"service": TEXTS},
     "Link.open_stream": {"service": TEXTS},
@@ -115,6 +118,7 @@ WRONG: Rows = {
     "call_context": {"context": (5, "x", {"x": 5}, {5: "x"})},
     "cancel_when_over": {"end": (None, "x")},
     "connect": {
+        "proxy": (5, b"socks5://x"),
         **OURS,
         "address": (5, None, b"tcp://x"),
         "peer": ("x", IDENTITY),
@@ -137,6 +141,7 @@ WRONG: Rows = {
     "pipe": {"capacity": NUMBERS, "item_type": TYPES, "check": FLAGS, "contract": (5, b"x")},
     "printable": {"text": TEXTS},
     "reconnecting": {
+        "proxy": (5, b"socks5://x"),
         **OURS,
         "address": (5, None, b"tcp://x"),
         "setup": (5, "x"),
@@ -199,6 +204,8 @@ ANYTHING: dict[str, str] = {
     "Sender.send_nowait": "an `EncodeError` says where in the message stands what can't be sent",
     "Sender.sending": "an `EncodeError` says where in the message stands what can't be sent",
     "Session": "chanlink.testing makes them for tests, by what it checks",
+    "Tls.connect_with": "it is for `connect`",
+    "TlsListener.listening": "it is for `listen`",
     "Trust": MADE_BY_US,
     "encode(value)": "an `EncodeError` says where in the message stands what can't be sent",
     "serve(task_status)": "it is anyio's",
@@ -285,6 +292,8 @@ OWNERS = {
 OTHERS: dict[str, dict[str, Any]] = {
     "Advertised": {"service": "x"},
     "ByteStream.fail": {"code": "x"},
+    "Tls": {"host": "x"},
+    "TlsListener": {"address": "tls://127.0.0.1:0", "ssl_context": ssl.create_default_context()},
     "Local": {"host": "x", "service": "x"},
     "Host.find": {"name": "a-name"},
     "Identity": {"public_key": KEY, "signer": IDENTITY.sign},

@@ -80,6 +80,11 @@ def add_expectations(parser: argparse.ArgumentParser) -> None:
     )
     add_psk(parser)
     parser.add_argument(
+        "--proxy",
+        metavar="ADDRESS",
+        help="connect by way of socks5://[USER:PASSWORD@]HOST:PORT or http://[USER:PASSWORD@]HOST:PORT",
+    )
+    parser.add_argument(
         "--wait",
         metavar="SECONDS",
         type=not_negative,

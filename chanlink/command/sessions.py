@@ -90,7 +90,8 @@ async def reconnecting(options: argparse.Namespace) -> "AsyncGenerator[chanlink.
 async def _keys_and_time(options: argparse.Namespace) -> dict[str, Any]:
     """What `add_expectations` has asked for, as arguments of a function that connects."""
     keys = await keys_of(options)
-    return {**keys, "timeout": options.timeout, "trust_directory": options.trust_directory and keys["peer"] is None}
+    trust_directory = options.trust_directory and keys["peer"] is None
+    return {**keys, "timeout": options.timeout, "trust_directory": trust_directory, "proxy": options.proxy}
 
 
 async def keys_of(options: argparse.Namespace) -> dict[str, Any]:

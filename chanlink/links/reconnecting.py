@@ -20,6 +20,7 @@ from chanlink.session.connecting import check_directory, check_options, check_re
 from chanlink.session.hops import Way, read_way
 from chanlink.session.local_connecting import check_local
 from chanlink.session.naming import Resolver
+from chanlink.session.proxied import proxy_of
 from chanlink.session.services import Services
 from chanlink.tasks import tasks_beside
 from chanlink.transport.dial import name_of
@@ -47,6 +48,7 @@ async def reconnecting(
     service: str = "",
     via: Way = (),
     security: Security | None = None,
+    proxy: str | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Link, None]:
     """Have a session with a server, and another one whenever that is over: a block that gives a `Link`.
@@ -82,6 +84,7 @@ async def reconnecting(
         check_local(address, service, identity, peer, trust, psk, directory, trust_directory, via or None, security)
     check_service(service)
     hops = read_way(via)
+    proxy_of(proxy, address, hops)
     all_told = told(instruments)
     link = Link(name_of(address), all_told)
     connects = partial(
@@ -100,6 +103,7 @@ async def reconnecting(
         service=service,
         via=hops,
         security=security,
+        proxy=proxy,
         instruments=all_told or (),
     )
     keeper = Keeper(link, connects, setup)

@@ -46,6 +46,7 @@ from .early import Begin, Prekeys, check_early
 from .hops import Hop, Way, read_way
 from .local_connecting import check_local, connect_locally
 from .naming import Finder, Resolver, finder
+from .proxied import means_of, proxy_of
 from .route import Reaches, check_known, check_leads, explaining, leads_through, limits_through, routed, while_not_there
 from .services import Services, check_services
 from .session import Session, session_with
@@ -76,6 +77,7 @@ async def connect(
     service: str = "",
     via: Way = (),
     security: Security | None = None,
+    proxy: str | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Session, None]:
     """Connect to a listener and open a session: an async context manager that gives a `Session`.
@@ -120,6 +122,9 @@ async def connect(
       first. Each is an address, a `Hop`, or, the first, a `Session` that you have with it. They can't read what is
       said. The last one looks the host of the address up; what does not lead to another machine can't be reached so.
       A session that is resumed comes back by whichever of the gateways of a hop is there.
+    - ``proxy``, ``socks5://[user:password@]host:port`` or ``http://[user:password@]host:port``, makes the connections
+      of TCP, and finds out where hosts are. Of ``via``, it leads to the first one. A ``directory`` is asked
+      without it. Nothing is taken from the environment.
     - ``instruments`` are told what the session and its channels do.
 
     Raises `ConnectFailed` (`HopFailed` if a gateway is why), `HandshakeTimeout`, `WrongPeer` (the server has another
@@ -136,6 +141,7 @@ async def connect(
     check_service(service)
     check_security(security, psk=psk, resume=resume, early=early)
     hops = read_way(via)
+    by = proxy_of(proxy, address, hops)
     if isinstance(address, Local):
         check_local(
             address, service, identity, peer, trust, psk, directory, trust_directory, early, via or None, security
@@ -161,8 +167,8 @@ async def connect(
     limits, all_told = limits_through(limits, target, hops), told(instruments)
     statics = Statics(identity or Identity.default(), Role.CLIENT, load_psk(psk))
     side = side_of(security, statics, limits)
-    reaches = partial(_reach_hop, identity=statics.identity, trust=trust, directory=directory)
-    async with _meaning(hops, target, reaches, timeout, str(statics.identity.public_key)) as means:
+    reaches = partial(_reach_hop, identity=statics.identity, trust=trust, directory=directory, proxy=proxy)
+    async with _meaning(hops, target, reaches, timeout, means_of(by, str(statics.identity.public_key))) as means:
         begun = None
         if at_once is not None:
             with attempting(all_told, name_of(address)):
@@ -262,14 +268,15 @@ def vouching_for(found: Authenticated | Begun, expected: Expected, statics: Stat
 
 @asynccontextmanager
 async def _meaning(
-    hops: Sequence[Hop | Session], target: Target | None, reaches: Reaches, timeout: float, key: str
+    hops: Sequence[Hop | Session], target: Target | None, reaches: Reaches, timeout: float, direct: Means
 ) -> AsyncGenerator[Means, None]:
     """A block with the means of a session: gateways, where some are on its way, or may be."""
     if not leads_through(target, hops):
-        yield Means(key=key)
+        yield direct
         return
     async with routed(hops, reaches, timeout) as route:
-        yield route.means(key)
+        means = route.means(direct.key)
+        yield means if hops else means._replace(tcp=direct.tcp, by=direct.by)
 
 
 def _reach_hop(
@@ -281,6 +288,7 @@ def _reach_hop(
     identity: Identity,
     trust: Trust | KnownPeers | None,
     directory: Resolver | str | None,
+    proxy: str | None,
 ) -> AbstractAsyncContextManager[Session]:
     """A session with a gateway. It is not resumed: when it breaks, so does what is inside, and that comes back."""
     return connect(
@@ -291,6 +299,7 @@ def _reach_hop(
         timeout=timeout,
         directory=directory,
         via=() if below is None else (below,),
+        proxy=proxy if below is None else None,
     )
 
 

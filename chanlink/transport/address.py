@@ -84,8 +84,8 @@ def is_good_name(name: str) -> bool:
     return len(name) <= MAX_NAME and _NAME.fullmatch(name) is not None
 
 
-def parse_address(text: str) -> Address:
-    """Read ``tcp://host:port`` (port 9323 if none is given) or ``unix:/path``. Raises `AddressError`."""
+def parse_address(text: str, port: int = DEFAULT_PORT) -> Address:
+    """Read ``tcp://host:port`` (this port if none is given) or ``unix:/path``. Raises `AddressError`."""
     expect("address", text, str)
     if text.startswith("unix:"):
         return Address("", 0, _parse_path(text))
@@ -94,7 +94,7 @@ def parse_address(text: str) -> Address:
     match = _TCP.fullmatch(text)
     if match is None or not text.isprintable():
         raise AddressError(f"{text!r} is no address; write tcp://host:port, tcp://[ipv6]:port or unix:/path")
-    port = int(match["port"] or DEFAULT_PORT)
+    port = int(match["port"] or port)
     if port > 65_535:
         raise AddressError(f"{text!r} is no address: a port is at most 65535")
     return Address(match["ipv6"] or match["host"], port)

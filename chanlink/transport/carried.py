@@ -29,6 +29,8 @@ class Means(NamedTuple):
     """Our public key, as a line of OpenSSH, for a carrier that makes it known at the other side."""
     through: Through | None = None
     """None: there is nobody here who could have a session with a gateway."""
+    by: str = ""
+    """What errors call the way of `tcp`."""
 
 
 class CarrierAttribute(TypedAttributeSet):

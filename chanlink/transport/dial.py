@@ -69,7 +69,7 @@ class Dial:
 
     def __init__(self, address: Connectable, find: Find | None = None, means: Means | None = None) -> None:
         """With ``find``, the address is a name, and that says where it leads."""
-        self.name = name_of(address)
+        self.name = name_of(address) + (f" by {means.by}" if means is not None and means.by else "")
         """What errors call it."""
         self._address = address
         self._find = find

@@ -44,6 +44,8 @@ class LayeredTransport(Transport):
     brings it again, as it does for sockets, and nothing is encoded twice.
     """
 
+    piece = PIECE
+
     def __init__(self, below: Transport) -> None:
         self._below = below
         self.waits_writable = below.waits_writable
@@ -102,7 +104,7 @@ class LayeredTransport(Transport):
         taken = min(self._owed, len(data))
         self._owed -= taken
         while taken < len(data):
-            piece = data[taken : taken + PIECE]
+            piece = data[taken : taken + self.piece]
             self._add(self._encode(piece))
             if not self._push():
                 self._owed = len(piece)

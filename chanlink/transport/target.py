@@ -21,7 +21,13 @@ def _via(text: str) -> Carrier:
     return parse_via(text)
 
 
-_CARRIERS: dict[str, Callable[[str], Carrier]] = {"via": _via}
+def _tls(text: str) -> Carrier:
+    from .tls_address import read_tls
+
+    return read_tls(text)
+
+
+_CARRIERS: dict[str, Callable[[str], Carrier]] = {"tls": _tls, "via": _via}
 """Who reads the addresses of a scheme. Each imports what it needs when it is called. Raises `AddressError`."""
 
 

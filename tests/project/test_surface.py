@@ -25,10 +25,10 @@ from .shape import imports
 ROOT = Path(chanlink.__file__).parents[1]
 
 ERRORS = 44
-OTHERS = 49
+OTHERS = 51
 PARAMETERS = {
-    chanlink.connect: 19,
-    chanlink.reconnecting: 16,
+    chanlink.connect: 20,
+    chanlink.reconnecting: 17,
     chanlink.accept: 9,
     chanlink.listen: 10,
     chanlink.serve: 14,
