@@ -114,14 +114,13 @@ async def test_without_a_grant_a_connection_that_breaks_is_the_end(resume: float
         assert way.taken == 1
 
 
-@pytest.mark.parametrize(("resume", "limit"), [(0.4, 60), (60, 0.4)], ids=["asked for", "allowed"])
+@pytest.mark.parametrize(("resume", "limit"), [(1.0, 60), (60, 1.0)], ids=["asked for", "allowed"])
 async def test_after_the_time_that_was_granted_the_session_is_lost(resume: float, limit: float) -> None:
     async with broken_now_and_then(resume=resume, server_limits=Limits(resume=limit)) as (session, way, _):
         way.close()
-        await until(lambda: session.state == "away")
         cause = await over(session)
         assert isinstance(cause, ConnectionLost)
-        assert str(cause) == "the connection was away for more than 0.4 s"
+        assert str(cause) == "the connection was away for more than 1 s"
         assert way.taken > 1
 
 
