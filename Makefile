@@ -28,7 +28,7 @@ help:
 	@echo "make newcomer  follow the README in an empty folder, to two programs that talk, and say how long that takes; PYTHON=..."
 	@echo "make test    run the tests, on asyncio, asyncio with uvloop, and trio"
 	@echo "make test-quick  those that take a minute or two: on asyncio, without rexec and without processes (between two edits)"
-	@echo "make test-everything  all of them: every case on every event loop and over every route (a quarter of an hour)"
+	@echo "make test-everything  all of them: every case on every event loop and over every route (half as many again)"
 	@echo "make pages   paste the blocks of every page into a shell, as a reader does (a minute)"
 	@echo "make conformance  every behaviour over every route, on every event loop (some minutes)"
 	@echo "make check   what has to pass before a change is taken: formatting, lint, types, tests"

@@ -16,7 +16,7 @@ Processes that share the tests are half as many again as there are cores: a test
 Each of them begins with what is slow, so that none has a long test left when the others have ended.
 
 Everything is for who has changed the routes or the ends (`make conformance`), or what differs between event loops
-(`make test-everything`, which takes a third longer than `make test`).
+(`make test-everything`, which has four tests for three of `make test`).
 """
 
 import os
