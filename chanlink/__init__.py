@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chanlink.channels.encoded import Encoded
     from chanlink.channels.over import cancel_when_over
     from chanlink.channels.selector import Selector, select, select_nowait
+    from chanlink.gateways.behind import Behind
     from chanlink.handover.local import Advertised, Local
     from chanlink.links.link import Link
     from chanlink.naming.finding import connect, reconnecting
@@ -94,6 +95,7 @@ __all__ = [
     "AddressError",
     "Advertised",
     "AgentError",
+    "Behind",
     "ByteStream",
     "CallError",
     "CallFailed",
@@ -192,6 +194,7 @@ _HOMES = {
     "AddressError": "errors",
     "Advertised": "handover.local",
     "AgentError": "errors",
+    "Behind": "gateways.behind",
     "ByteStream": "channels.bytestream",
     "CallError": "errors",
     "CallFailed": "errors",

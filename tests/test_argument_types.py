@@ -112,6 +112,7 @@ WRONG: Rows = {
     "Credential.load": {"path": PATHS},
     "Credential.parse": {"blob": ("x", 5)},
     "Credential.parse_line": {"text": TEXTS},
+    "Behind": {"hop": (5, None, KEY), "name": (5, None)},
     "Hop": {"addresses": (5, None, b"tcp://x"), "peer": ("x", IDENTITY), "identity": (5, "x")},
     "accept": {**OURS, "stream": (5, None, "tcp://x"), "trust": ("x", None), "revoked": (5, [])},
     "byte_pipe": {"size": NUMBERS},
@@ -175,6 +176,7 @@ MADE_BY_US = "it is not made by programs"
 ONCE = "`Session.open` says it, once there is a session"
 HOLDS = "a record: what is in it is what was given"
 ANYTHING: dict[str, str] = {
+    "Behind.listening": "`listen` calls it",
     "ByteStream": MADE_BY_US,
     "Credential": HOLDS,
     "Credential.allows_address": "it is for who decides by it",
@@ -318,6 +320,7 @@ OTHERS: dict[str, dict[str, Any]] = {
     "accept": {"stream": wires()[0], "identity": IDENTITY, "trust": TRUST},
     "encode": {"value": 1},
     "wrap": {"source": io.BytesIO()},
+    "Behind": {"hop": "tcp://127.0.0.1:1", "name": "build"},
     "Hop": {"addresses": ["tcp://127.0.0.1:1"]},
     "connect": {"address": "tcp://127.0.0.1:1", "identity": IDENTITY, "peer": KEY},
     "listen": {"address": "tcp://127.0.0.1:0", "identity": IDENTITY, "trust": TRUST},

@@ -52,6 +52,7 @@ ROOMS: dict[str, set[str]] = {
     "session.ends": GROUND | {"channels", "wire"},
     "handover": GROUND | {"transport", "security"},
     "session": GROUND | {"transport", "channels", "security", "wire", "session.ends", "handover"},
+    "gateways": GROUND | {"transport", "channels", "security", "session"},
     "patterns": GROUND | {"channels", "wire", "session"},
     "calls": GROUND | {"channels", "session"},
     "links": GROUND | {"transport", "channels", "security", "handover", "session", "calls"},

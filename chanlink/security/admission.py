@@ -22,6 +22,7 @@ from itertools import chain, islice
 from chanlink.errors import SessionClosed
 from chanlink.limits import STEPS, Bucket, Limits
 from chanlink.security.keys.openssh import PublicKey
+from chanlink.transport.through import Bridged
 
 FORGIVEN = 1.0
 """Failed handshakes a second that a source is forgiven."""
@@ -201,7 +202,9 @@ class Seats:
 
 
 def source_of(address: object) -> str:
-    """What is charged for failures: a part of a socket address. Empty for this machine itself."""
+    """What is charged for failures: a part of a socket address, or a gateway's label. Empty for this machine itself."""
+    if isinstance(address, Bridged):
+        return address.label
     if not isinstance(address, tuple) or address[0] in HERE:
         return ""
     host: str = address[0]

@@ -317,6 +317,7 @@ async def listen(
       what it raises then is logged, and what it raises otherwise (but for what the system says of accepting) ends the
       block. With an `Advertised`, the daemon of this machine listens, has the keys, and says who may connect; of the
       ``limits``, those that clients are told are its.
+      With a `Behind` it is reached by a gateway alone.
     - ``identity`` is who we are, `Identity.default` if none is given.
     - ``trust`` says who may connect, and is needed but for an `Advertised`; when the file that it was loaded from has
       changed, sessions and channels that it does not allow any more end as ``revoked``.
@@ -341,7 +342,7 @@ async def listen(
     expect("shared", shared, bool)
     check_services(services)
     check_security(security, psk=psk)
-    limits, all_told = limits or Limits(), told(instruments)
+    limits, all_told = limits or _limits_of(address), told(instruments)
     if isinstance(address, Advertised):
         if any(one is not None for one in (identity, trust, psk, revoked, security)) or shared:
             raise ConfigError(_BY_DAEMON)
@@ -376,6 +377,10 @@ async def _accepting(listener: Listener, greeter: Greeter | LocalGreeter) -> Asy
         finally:
             tasks.cancel_scope.cancel()
             listener._stop()
+
+
+def _limits_of(address: object) -> Limits:
+    return (address.default_limits if isinstance(address, CarrierListener) else None) or Limits()
 
 
 def _where(address: Listenable) -> Address | CarrierListener | AnyListener[AnyByteStream]:

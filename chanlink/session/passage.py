@@ -4,6 +4,7 @@ Why it ended the gateway says by a code, which the handshake inside knows nothin
 end does looks as it does with a socket: an end, or a reset.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import anyio
@@ -29,8 +30,10 @@ class PassageAttribute(TypedAttributeSet):
 class Passage(BufferedTransport):
     """Over a byte stream that a gateway has taken."""
 
-    def __init__(self, stream: ByteStream, hop: str) -> None:
+    def __init__(self, stream: ByteStream, hop: str, done: Callable[["Passage"], object] | None = None) -> None:
+        """``done`` is called once nobody uses it any more."""
         super().__init__(stream)
+        self._done = done
         self.closed = anyio.Event()
         """That nobody uses it any more."""
         self._stream = stream
@@ -62,6 +65,8 @@ class Passage(BufferedTransport):
             reset(self._stream)
         self._stream.close()
         self.closed.set()
+        if self._done is not None:
+            self._done(self)
         return True
 
     async def aclose(self) -> None:

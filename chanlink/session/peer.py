@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from chanlink.security.keys.openssh import PublicKey
 from chanlink.security.keys.trust import Issued
 from chanlink.transport.address import Address
+from chanlink.transport.through import Bridged
 
 
 @dataclasses.dataclass(slots=True)
@@ -21,7 +22,8 @@ class Peer:
     """
     address: str
     """Of a server, as it was given to `connect`. Of a client ``host:port``, or ``a local process`` by a Unix socket. Of
-    one that came by another byte stream, which knows of no socket below, the name of its class."""
+    one that came by another byte stream, which knows of no socket below, the name of its class; through a gateway,
+    ``via:NAME`` and what the gateway calls it."""
     names: frozenset[str] | None = None
     """What it may be called in a directory: ``names="..."`` on its line of the trust file, if that is there. It changes
     as `name` does."""
@@ -35,6 +37,8 @@ class Peer:
 
 def address_of(remote: object, otherwise: str = "somebody") -> str:
     """What the address of who has connected is called, by the socket address at the other side."""
+    if isinstance(remote, Bridged):
+        return str(remote)
     if isinstance(remote, tuple):
         return str(Address.of(remote)).removeprefix("tcp://")
     return "a local process" if isinstance(remote, str | bytes) else otherwise

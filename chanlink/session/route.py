@@ -8,7 +8,8 @@ is inside the byte stream.
 import ipaddress
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TypeVar
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 from anyio import CancelScope
@@ -33,8 +34,9 @@ from .session import Session
 
 T = TypeVar("T")
 
-Reaches = Callable[[object, Hop, Session | None, float], AbstractAsyncContextManager[Session]]
-"""`connect` for a gateway: to this address, of this hop, by the session with the one before, within so many seconds."""
+Reaches = Callable[..., AbstractAsyncContextManager[Session]]
+"""`connect` for a gateway: to an address, of a ``hop``, by the session with the one before (``below``), within
+``timeout`` seconds."""
 
 KEEPALIVE, PEER_TIMEOUT = 45.0, 135.0
 """Of a session through a gateway, which may have ten thousand of them that say nothing."""
@@ -122,22 +124,28 @@ class Route:
         """A session with the last gateway, and what that is called."""
         session, share = None, self._timeout / (1 + sum(_addresses(hop) for hop in hops))
         for hop in hops:
-            session = hop if isinstance(hop, Session) else await self._reach(stack, hop, session, share)
+            if isinstance(hop, Session):
+                session = hop
+            else:
+                session = await first_of(stack, hop, partial(self._reaches, hop=hop, below=session, timeout=share))
         assert session is not None
         return session, name_of(hops[-1])
 
-    async def _reach(self, stack: AsyncExitStack, hop: Hop, below: Session | None, seconds: float) -> Session:
-        """A session with whichever gateway of this hop is there."""
-        problem: HopFailed | None = None
-        for address in hop.addresses:
-            try:
-                return await stack.enter_async_context(self._reaches(address, hop, below, seconds))
-            except HopFailed as exc:  # of the one before
-                problem = problem or exc
-            except SessionError as exc:
-                problem = problem or HopFailed(str(address), exc)
-        assert problem is not None
-        raise problem from problem.cause
+
+async def first_of(
+    stack: AsyncExitStack, hop: Hop, reach: Callable[[Any], AbstractAsyncContextManager[Session]]
+) -> Session:
+    """A session with whichever gateway of this hop is there. Raises `HopFailed`, of the first that is not."""
+    problem: HopFailed | None = None
+    for address in hop.addresses:
+        try:
+            return await stack.enter_async_context(reach(address))
+        except HopFailed as exc:  # of the one before
+            problem = problem or exc
+        except SessionError as exc:
+            problem = problem or HopFailed(str(address), exc)
+    assert problem is not None
+    raise problem from problem.cause
 
 
 def _addresses(hop: Hop | Session) -> int:

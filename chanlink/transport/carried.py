@@ -10,6 +10,8 @@ from typing import ClassVar, NamedTuple
 from anyio import TypedAttributeSet, typed_attribute
 from anyio.abc import ByteStream, ByteStreamConnectable
 
+from chanlink.limits import Limits
+
 from .accepting import Listening
 from .address import Address
 from .base import Transport
@@ -64,6 +66,9 @@ class Carrier(ByteStreamConnectable):
 
 class CarrierListener(ABC):
     """Where to listen, when something else than a socket carries the bytes: it begins when `listen` does."""
+
+    default_limits: ClassVar[Limits | None] = None
+    """Those of a listener of which nothing else was said; None: as of any."""
 
     @abstractmethod
     async def listening(self, *, shared: bool = False) -> Listening:

@@ -19,6 +19,20 @@ OFFER = "chanlink.offer:"
 """What the service of a gateway is called, before a name, that takes offers of it."""
 FORWARD = "forward:"
 """Before an address: what leads there."""
+LABEL_BYTES = 16
+"""Of what a gateway calls a client."""
+
+
+@dataclass(frozen=True)
+class Bridged:
+    """In the place of a socket address: a client that a gateway has given to who offers this name."""
+
+    name: str
+    label: str
+    """By which the gateway knows it: the same for the same client, and nothing that tells who that is."""
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.name} (client {self.label[:8]})"
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,8 @@ def _subject(line: trust_lines.Line) -> str:
     if line.is_revoked:
         return "@revoked"
     subject = "all services" if line.services is None else ",".join(sorted(line.services))
+    if line.offers:
+        subject = f"{subject}{' and ' if subject else ''}offers {','.join(sorted(line.offers))}"
     if line.names is not None:
         subject += f" as {','.join(sorted(line.names))}"
     return f"{','.join(line.principals)} @{line.issuer}: {subject}" if line.issuer else subject

@@ -6,6 +6,7 @@ The file is in ``authorized_keys`` syntax (sshd(8)), one key a line:
     ssh-ed25519 AAAA... alice@laptop
     services="rexec,ping" ssh-ed25519 AAAA... bob@laptop
     services="directory,directory.register",names="web1" ssh-ed25519 AAAA... web1
+    offers="build" ssh-ed25519 AAAA... build, behind NAT
     cert-authority,issuer="example",principals="carol,dave",services="rexec" ssh-ed25519 AAAA... our CA
     @revoked ssh-ed25519 AAAA... stolen
 
@@ -26,6 +27,7 @@ from typing import NamedTuple, Self
 
 from chanlink.arguments import expect
 from chanlink.errors import TrustFormatError, UntrustedPeer
+from chanlink.transport.through import OFFER
 
 from . import trust_lines
 from .credential import Credential
@@ -61,16 +63,22 @@ class Grant:
     """What the key may be called in a directory, and share with others; ``None``: any name that nobody has."""
     issued: "Issued | None" = None
     """What vouches for the key, where that is not its own line."""
+    offers: frozenset[str] = frozenset()
+    """The names by which a gateway leads to the key: what it may offer is never one of all services."""
 
     def allows(self, service: str) -> bool:
         """Tell whether the key may use ``service``."""
+        if service.startswith(OFFER):
+            return service.removeprefix(OFFER) in self.offers
         return self.services is None or service in self.services
 
     def only(self, service: str) -> "Grant":
         """What a peer may do that has come for this service alone; the same if that is empty."""
         if not service:
             return self
-        return dataclasses.replace(self, services=frozenset({service} if self.allows(service) else ()))
+        allowed = self.allows(service)
+        offers = self.offers & {service.removeprefix(OFFER)} if allowed and service.startswith(OFFER) else frozenset()
+        return dataclasses.replace(self, services=frozenset({service} if allowed else ()), offers=offers)
 
 
 class Trust:
@@ -134,7 +142,7 @@ class Trust:
         revoked = frozenset(line.key for line in lines if line.is_revoked)
         good = [line for line in lines if line.key not in revoked]
         return cls(
-            {line.key: Grant(name_of(line.key), line.services, line.names) for line in good if not line.issuer},
+            {line.key: _granted(line) for line in good if not line.issuer},
             path=path,
             issuers=Issuers(
                 Issuer(line.issuer, line.key, line.principals, line.services, line.krl) for line in good if line.issuer
@@ -203,6 +211,10 @@ class Trust:
         assert presented.credential is not None
         issued = Issued(issuer.label, principal, presented.credential)
         return Grant(f"{principal}@{issuer.label}", issuer.services, None, issued)
+
+
+def _granted(line: trust_lines.Line) -> Grant:
+    return Grant(name_of(line.key), line.services, line.names, offers=line.offers)
 
 
 def _renamed(grant: Grant, old: PublicKey, new: PublicKey) -> Grant:

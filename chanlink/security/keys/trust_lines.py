@@ -46,6 +46,8 @@ class Line(NamedTuple):
     """The file with what it has revoked; empty if there is none."""
     is_revoked: bool = False
     """Whether the key is refused."""
+    offers: frozenset[str] = frozenset()
+    """As in `Grant`."""
 
 
 # --- the whole file -----------------------------------------------------------------------------
@@ -136,13 +138,15 @@ def parse_line(text: str) -> Line | None:
     options, key_text = _split_options(text)
     is_authority = "cert-authority" in options
     _check_together(options, is_authority)
+    offers = options.get("offers", frozenset())
     return Line(
-        options.get("services"),
+        options.get("services", frozenset() if offers else None),
         options.get("names"),
         _parse_key(key_text),
         options.get("issuer", ""),
         options.get("principals", ()),
         options.get("revoked", ""),
+        offers=offers,
     )
 
 
@@ -183,8 +187,9 @@ def _check_together(options: dict[str, Any], is_authority: bool) -> None:
     for name in ("issuer", "principals"):
         if name not in options:
             raise TrustFormatError(f'cert-authority needs {name}="...": else it would speak for anybody')
-    if "names" in options:  # a name in a directory belongs to a key, and those of an authority come and go
-        raise TrustFormatError("the option 'names' is for a key's own line")
+    for name in ("names", "offers"):  # a name belongs to a key, and those of an authority come and go
+        if name in options:
+            raise TrustFormatError(f"the option {name!r} is for a key's own line")
 
 
 def check_services(names: Iterable[str]) -> frozenset[str]:
@@ -203,7 +208,9 @@ def _parse_names(text: str) -> frozenset[str]:
     checked = frozenset(text.split(","))
     for name in checked:
         if not is_good_name(name):
-            raise TrustFormatError(f"{name[:40]!r} is not a name in a directory: letters, digits, and _ . - only")
+            raise TrustFormatError(
+                f"{name[:40]!r} is not a name in a directory, or at a gateway: letters, digits, and _ . - only"
+            )
     return checked
 
 
@@ -234,6 +241,7 @@ def _parse_path(text: str) -> str:
 _OPTIONS: dict[str, Callable[[str], Any]] = {
     "services": lambda text: check_services(text.split(",")),
     "names": _parse_names,
+    "offers": _parse_names,
     "cert-authority": bool,
     "issuer": _parse_issuer,
     "principals": _parse_principals,
