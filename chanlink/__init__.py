@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from chanlink.session.services import Services, service, streams
     from chanlink.session.session import Session, current_session
     from chanlink.transport.tls_address import Tls, TlsListener
+    from chanlink.transport.websocket_carrier import WebSocket, WebSocketListener
 
     from .errors import (
         AddressError,
@@ -165,6 +166,8 @@ __all__ = [
     "Trust",
     "TrustFormatError",
     "UntrustedPeer",
+    "WebSocket",
+    "WebSocketListener",
     "WrongPeer",
     "__version__",
     "accept",
@@ -264,6 +267,8 @@ _HOMES = {
     "Trust": "security.keys.trust",
     "TrustFormatError": "errors",
     "UntrustedPeer": "errors",
+    "WebSocket": "transport.websocket_carrier",
+    "WebSocketListener": "transport.websocket_carrier",
     "WrongPeer": "errors",
     "accept": "session.accepting",
     "byte_pipe": "channels.bytestream",

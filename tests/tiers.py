@@ -40,7 +40,7 @@ A relay is two sessions, and the codec is tried by each session; what is done wi
 """
 ALIKE = (("unix", "tcp"), ("one_relay", "two_relays"))
 """Routes that take turns on asyncio. With those of other event loops, each case is over both families of sockets."""
-RARE = {"vouched", "by_daemon"}
+RARE = {"ws", "vouched", "by_daemon"}
 """Routes whose sessions are those of tcp once they have begun."""
 USUAL_PART = 3
 """Of the examples that hypothesis makes up, one in so many."""

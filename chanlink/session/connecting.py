@@ -84,9 +84,9 @@ async def connect(
 
     One task enters and leaves it; docs/howto/keep-a-session-open.md says what to do where that can't be.
 
-    - ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, ``chanlink://name``, or an
-      anyio byte stream or connectable. A name may have several addresses: where nobody answers, or somebody who is no
-      server of ours, or one that is busy, the others are tried.
+    - ``address`` is ``tcp://host:port`` (the port is 9323 if none is given), ``unix:/path``, ``wss://host/path`` (see
+      `WebSocket`), ``chanlink://name``, or an anyio byte stream or connectable. A name may have several addresses:
+      where nobody answers, or somebody who is no server of ours, or one that is busy, the others are tried.
       With a `Local`, the daemon of this machine connects, and has the keys: what is said of keys and of servers here
       (``identity``, ``peer``, ``trust``, ``psk``, ``directory``) does not go with that, nor does ``early``.
     - ``identity`` is who we are, `Identity.default` if none is given.

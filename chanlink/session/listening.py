@@ -310,14 +310,15 @@ async def listen(
     security: Security | None = None,
     instruments: Collection[Instrument] = (),
 ) -> AsyncGenerator[Listener, None]:
-    """Listen on ``tcp://host:port`` or ``unix:/path``: an async context manager that gives a `Listener`.
+    """Listen on ``tcp://host:port``, ``unix:/path`` or ``ws://host:port/path``: an async context manager that gives a
+    `Listener`.
 
-    - ``address`` may also be a listener of anyio's whose streams are byte streams, such as a `TLSListener`. It is
-      closed with ours. What it has to do before a stream is there counts as a part of the handshake, and of its time;
-      what it raises then is logged, and what it raises otherwise (but for what the system says of accepting) ends the
-      block. With an `Advertised`, the daemon of this machine listens, has the keys, and says who may connect; of the
-      ``limits``, those that clients are told are its.
-      With a `Behind` it is reached by a gateway alone.
+    - ``address`` may also be what stands for one (`WebSocketListener`), or a listener of anyio's whose streams are byte
+      streams, such as a `TLSListener`. It is closed with ours. What it has to do before a stream is there counts as a
+      part of the handshake, and of its time; what it raises then is logged, and what it raises otherwise (but for what
+      the system says of accepting) ends the block. With an `Advertised`, the daemon of this machine listens, has the
+      keys, and says who may connect; of the ``limits``, those that clients are told are its. With a
+      `Behind` it is reached by a gateway alone.
     - ``identity`` is who we are, `Identity.default` if none is given.
     - ``trust`` says who may connect, and is needed but for an `Advertised`; when the file that it was loaded from has
       changed, sessions and channels that it does not allow any more end as ``revoked``.

@@ -7,6 +7,9 @@ needs no waiting. A socket is one (sockets.py), and knows whether the peer's mac
 any other byte stream becomes one behind a small buffer. What the program has made by itself, streams and listeners, is
 taken as it comes (given.py).
 
+What else carries bytes is an address, too (carried.py, read by target.py and listening_at.py): a layer over a transport
+(layered.py, layered_listening.py), such as WebSocket (websocket_carrier.py, upgrade.py, websocket.py).
+
 Nothing here knows keys, records or sessions, and nothing is read before somebody asks for it: until a peer is
-authenticated, it can make us keep nothing.
+authenticated, it can make us keep nothing but what a layer must have whole, which is bounded.
 """

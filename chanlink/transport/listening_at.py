@@ -16,7 +16,14 @@ from .carried import CarrierListener
 from .given import given_listener
 from .listen import listening_sockets
 
-_LISTENERS: dict[str, Callable[[str], CarrierListener]] = {}
+
+def _websocket(text: str) -> CarrierListener:
+    from .websocket_carrier import WebSocketListener
+
+    return WebSocketListener(text)
+
+
+_LISTENERS: dict[str, Callable[[str], CarrierListener]] = {"ws": _websocket, "wss": _websocket}
 """Who reads the addresses of a scheme. Each imports what it needs when it is called. Raises `AddressError`."""
 
 

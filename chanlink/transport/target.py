@@ -27,7 +27,13 @@ def _tls(text: str) -> Carrier:
     return read_tls(text)
 
 
-_CARRIERS: dict[str, Callable[[str], Carrier]] = {"tls": _tls, "via": _via}
+def _websocket(text: str) -> Carrier:
+    from .websocket_carrier import WebSocket
+
+    return WebSocket(text)
+
+
+_CARRIERS: dict[str, Callable[[str], Carrier]] = {"tls": _tls, "via": _via, "ws": _websocket, "wss": _websocket}
 """Who reads the addresses of a scheme. Each imports what it needs when it is called. Raises `AddressError`."""
 
 

@@ -1,4 +1,4 @@
-"""The ten routes that every behaviour runs over, and one way to use them.
+"""The eleven routes that every behaviour runs over, and one way to use them.
 
 A route is an async context manager that gives `Places`: two of them, **near** and **far**, and ways to make
 channels and byte streams between them.
@@ -8,6 +8,7 @@ channels and byte streams between them.
                            between the two ends, so that every promise can be tried
     session                two sessions joined in memory
     tcp, unix              `listen` and `connect`, with identities, over real sockets
+    ws                     the same, by WebSocket
     resumed                the same, over connections of which each is cut after a moment: the session goes on
     vouched                the same as tcp, and each side knows the other by what an authority says of it
     by_daemon              two applications without keys: the one connects by a daemon, the other serves by it
@@ -241,6 +242,11 @@ async def over_unix(limits: Limits) -> AsyncIterator[Joined]:
             yield joined
 
 
+def over_websocket(limits: Limits) -> AbstractAsyncContextManager[Joined]:
+    pytest.importorskip("websockets")
+    return _over("ws://127.0.0.1:0/chan", limits)
+
+
 @asynccontextmanager
 async def by_credentials(limits: Limits) -> AsyncIterator[Joined]:
     """Neither side has the key of the other: an authority vouches for both."""
@@ -368,6 +374,10 @@ def resumed(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesA
     return chain(over_breaks, 1, limits)
 
 
+def ws(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
+    return chain(over_websocket, 1, limits)
+
+
 def vouched(limits: Limits | None = None) -> AbstractAsyncContextManager[PlacesApart]:
     return chain(by_credentials, 1, limits)
 
@@ -385,7 +395,7 @@ def two_relays(limits: Limits | None = None) -> AbstractAsyncContextManager[Plac
 
 
 LOCAL = [memory, memory_codec]
-DIRECT = [session, tcp, unix, resumed, vouched]
+DIRECT = [session, tcp, unix, ws, resumed, vouched]
 HANDED = [by_daemon]
 """Of one service: what is opened is that, and nothing else."""
 RELAYED = [one_relay, two_relays]

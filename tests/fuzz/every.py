@@ -1,6 +1,6 @@
 """All targets."""
 
-from . import authority, calls, copies, daemon, early, entries, rexec, targets
+from . import authority, calls, copies, daemon, early, entries, rexec, targets, web
 
 TARGETS = targets.TARGETS
 assert rexec.POLICIES  # they have added their own
@@ -10,3 +10,4 @@ assert early.STATIC
 assert entries.KEY
 assert authority.ALICE
 assert daemon.SORTS
+assert web.ADDRESS

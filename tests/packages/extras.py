@@ -25,6 +25,7 @@ USES = {
     "typed": TYPED,
     "postgres": "from chanlink.patterns.jobs.postgres.store import PostgresStore; PostgresStore('')",
     "etcd": "from chanlink.directory.etcd.store import EtcdStore; EtcdStore('http://127.0.0.1:2379')",
+    "ws": "import chanlink.transport.websockets_library as library; library.say_if_slow()",
     "trio": LOOP.format("trio"),
     "uvloop": LOOP.format("uvloop"),
     "otel": "import chanlink.observing.opentelemetry as telemetry; telemetry.Traces()",

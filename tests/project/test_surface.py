@@ -25,7 +25,7 @@ from .shape import imports
 ROOT = Path(chanlink.__file__).parents[1]
 
 ERRORS = 44
-OTHERS = 52
+OTHERS = 54
 PARAMETERS = {
     chanlink.connect: 20,
     chanlink.reconnecting: 17,

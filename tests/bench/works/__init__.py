@@ -29,12 +29,14 @@ from . import (
     slow_link,
     traps,
     typed,
+    web,
 )
 
 WORKS = (
     commands,
     copies,
     bulk,
+    web,
     one_way,
     nested_data,
     typed,
