@@ -20,8 +20,8 @@ from .websockets_library import OPEN, CloseCode, Frame, Opcode, Protocol
 FRAME = 64 * 1024
 """Bytes of ours in one frame at most, in both directions: until it has come whole, we keep what has come of it."""
 SLICE = 16 * 1024
-"""Bytes that are read as frames at a time, if they bring something: who sends the smallest frames that there are costs
-no more of our time than that before what is in them was looked at."""
+"""Bytes that are read as frames at a time, if they bring something and frames are small: who sends the smallest that
+there are costs no more of our time than that before what is in them was looked at."""
 EMPTY, EMPTY_A_SECOND = 100, 10.0
 """Frames that carry nothing for us, pings and empty ones: so many at once, and so many a second more."""
 
@@ -40,6 +40,8 @@ class WebSocketTransport(LayeredTransport):
         self._protocol = protocol
         self._source = source
         self._unread = memoryview(b"")
+        self._is_dense = False
+        """Whether more than half of what was read last was for us: then frames cost little, and are read at once."""
         self._has_ended = False
         self._arrived: deque[memoryview] = deque()
         self._empty = Bucket(EMPTY, EMPTY_A_SECOND)
@@ -57,13 +59,17 @@ class WebSocketTransport(LayeredTransport):
         return b"".join(protocol.data_to_send())
 
     def _feed(self, data: memoryview) -> None:
-        self._unread = memoryview(bytes(data))
         self._has_ended = not data
+        if self._is_dense:
+            self._read(data)
+        else:
+            self._unread = memoryview(bytes(data))
 
     def _take(self, buffer: memoryview) -> int | None:
         while not self._arrived and self._unread and not self._refuses:
-            slice, self._unread = self._unread[:SLICE], self._unread[SLICE:]
-            self._read(slice)
+            size = len(self._unread) if self._is_dense else SLICE
+            data, self._unread = self._unread[:size], self._unread[size:]
+            self._read(data)
         if self._arrived:
             return self._hand_out(buffer)
         protocol = self._protocol
@@ -75,7 +81,7 @@ class WebSocketTransport(LayeredTransport):
 
     def _read(self, data: memoryview) -> None:
         """Read these bytes as frames, and answer."""
-        protocol = self._protocol
+        protocol, carried = self._protocol, 0
         protocol.receive_data(cast(Any, data))  # which copies it
         for frame in protocol.events_received():
             assert isinstance(frame, Frame)
@@ -83,10 +89,12 @@ class WebSocketTransport(LayeredTransport):
                 self._refuse(CloseCode.UNSUPPORTED_DATA, "binary messages only")
             elif frame.data and frame.opcode in (Opcode.BINARY, Opcode.CONT):
                 self._arrived.append(memoryview(frame.data))
+                carried += len(frame.data)
             elif not self._empty.take(clock.now()):
                 self._refuse(CloseCode.POLICY_VIOLATION, "too many frames without data")
             if self._refuses:
                 break
+        self._is_dense = 2 * carried > len(data)
         for answer in protocol.data_to_send():
             if answer:  # an empty one stands for the end of the connection
                 self._answer(answer)
