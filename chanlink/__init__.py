@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from chanlink.session.session import Session, current_session
     from chanlink.transport.tls_address import Tls, TlsListener
     from chanlink.transport.websocket_carrier import WebSocket, WebSocketListener
+    from chanlink.transport.exec import Exec
+    from chanlink.transport.own_stdio import take_stdio
+    from chanlink.transport.ssh import Ssh
 
     from .errors import (
         AddressError,
@@ -117,6 +120,7 @@ __all__ = [
     "EncodeError",
     "Encoded",
     "EndOfChannel",
+    "Exec",
     "HandshakeError",
     "HandshakeTimeout",
     "Hop",
@@ -160,6 +164,7 @@ __all__ = [
     "SessionClosed",
     "SessionError",
     "SessionLost",
+    "Ssh",
     "StoreError",
     "Tls",
     "TlsListener",
@@ -190,6 +195,7 @@ __all__ = [
     "serve",
     "service",
     "streams",
+    "take_stdio",
     "wrap",
 ]
 
@@ -218,6 +224,7 @@ _HOMES = {
     "EncodeError": "errors",
     "Encoded": "channels.encoded",
     "EndOfChannel": "errors",
+    "Exec": "transport.exec",
     "HandshakeError": "errors",
     "HandshakeTimeout": "errors",
     "Hop": "session.hops",
@@ -261,6 +268,7 @@ _HOMES = {
     "SessionClosed": "errors",
     "SessionError": "errors",
     "SessionLost": "errors",
+    "Ssh": "transport.ssh",
     "StoreError": "errors",
     "Tls": "transport.tls_address",
     "TlsListener": "transport.tls_address",
@@ -290,6 +298,7 @@ _HOMES = {
     "serve": "session.listening",
     "service": "session.services",
     "streams": "session.services",
+    "take_stdio": "transport.own_stdio",
     "wrap": "session.ends.foreign",
 }
 """Which module defines a name: the same as above, where type checkers read it."""

@@ -23,6 +23,7 @@ from .commands import (
     peers,
     ping,
     queue,
+    stdio,
     top,
 )
 from .interrupts import die_of, end_though_first, let_interrupts_end_us, let_interrupts_raise
@@ -30,7 +31,23 @@ from .output import complain, finish, note, prepare, refuse_output
 from .problems import Usage, explain, first_of
 
 FAILED, USAGE = 1, 2
-COMMANDS = (keygen, identity, peers, hosts, ping, cat, forward, bench, top, graph, queue, directory, daemon, completion)
+COMMANDS = (
+    keygen,
+    identity,
+    peers,
+    hosts,
+    ping,
+    cat,
+    forward,
+    stdio,
+    bench,
+    top,
+    graph,
+    queue,
+    directory,
+    daemon,
+    completion,
+)
 
 DESCRIPTION = "Keys, connections and byte streams of chanlink: encrypted, and authenticated by keys as ssh has them."
 NOTES = """\

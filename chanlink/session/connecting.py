@@ -37,7 +37,7 @@ from chanlink.security.psk import Psk, load_psk
 from chanlink.security.security import Security, check_security, side_of
 from chanlink.security.statics import Statics
 from chanlink.transport.base import close_at_once
-from chanlink.transport.carried import CarrierAttribute, Means
+from chanlink.transport.carried import Carrier, CarrierAttribute, Means
 from chanlink.transport.dial import Connectable, Dial, name_of, target_of
 from chanlink.transport.target import Target
 
@@ -246,6 +246,9 @@ def check_resume(resume: float, address: object, *, eager: bool = False) -> None
         raise ConfigError("there is no way back to a byte stream: resume needs an address, or a connectable")
     if resume and eager:
         raise ConfigError("resume and eager don't go together: what can be resumed is said in the server's welcome")
+    target = target_of(address) if resume else None
+    if isinstance(target, Carrier) and not target.resumes:
+        raise ConfigError(f"{target}: each connection leads to another process, and resume needs the same one")
 
 
 def check_directory(directory: object, trust_directory: object) -> None:
@@ -354,6 +357,10 @@ async def _authenticate(
             return await proves(transport, admit=expected.admit)
         finally:
             await expected.remember()  # also if the server refuses us: it has proved its key
-    except BaseException:
+    except BaseException as exc:
+        why = transport.extra(CarrierAttribute.why_ended, None)
+        if why is not None and type(exc) is HandshakeError and (words := await why()):
+            await close_at_once(transport)
+            raise ConnectFailed(f"{words}; it should carry a session by its standard input and output") from exc
         await close_at_once(transport)
         raise

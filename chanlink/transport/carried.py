@@ -41,6 +41,8 @@ class CarrierAttribute(TypedAttributeSet):
     vouched_key: str = typed_attribute()
     """The server's public key, as a line of OpenSSH: the carrier has authenticated who has it, by means of its own.
     For this session, this is the server that is expected."""
+    why_ended: Callable[[], Awaitable[str]] = typed_attribute()
+    """Says what became of a program that carries the bytes, when it has ended by itself; else nothing."""
 
 
 class Carrier(ByteStreamConnectable):
@@ -49,6 +51,9 @@ class Carrier(ByteStreamConnectable):
     remote: ClassVar[bool] = False
     """Whether it may be followed where it came over the network: from a directory, a gateway, or in a message. It leads
     to another machine, and runs nothing on this one."""
+
+    resumes: bool = True
+    """Whether another connection leads to the same process, which has our session."""
 
     @abstractmethod
     async def connect_with(self, means: Means) -> Transport:

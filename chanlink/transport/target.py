@@ -33,7 +33,19 @@ def _websocket(text: str) -> Carrier:
     return WebSocket(text)
 
 
-_CARRIERS: dict[str, Callable[[str], Carrier]] = {"tls": _tls, "via": _via, "ws": _websocket, "wss": _websocket}
+def _ssh(text: str) -> Carrier:
+    from .ssh import Ssh
+
+    return Ssh.parse(text)
+
+
+_CARRIERS: dict[str, Callable[[str], Carrier]] = {
+    "ssh": _ssh,
+    "tls": _tls,
+    "via": _via,
+    "ws": _websocket,
+    "wss": _websocket,
+}
 """Who reads the addresses of a scheme. Each imports what it needs when it is called. Raises `AddressError`."""
 
 

@@ -23,8 +23,8 @@ WILDCARDS_MAX = 64
 
 _HASHED = re.compile(r"\|1\|([A-Za-z0-9+/]{27}=)\|([A-Za-z0-9+/]{27}=)")
 """Salt and HMAC-SHA1, of 20 bytes each."""
-_WRITABLE = re.compile(r"[^\s,*?!|#@\"]+")
-"""Names that mean themselves in such a file."""
+_WRITABLE = re.compile(r"[^\s,*?!|#@\"][^\s,*?!|#\"]*")
+"""Names that mean themselves in such a file. With an ``@`` a line begins that says something else of its key."""
 _IN_NO_NAME = '|"'
 """With a quote in it, it is a line for a trust file, most likely."""
 _MARKERS = ("", "@revoked", "@cert-authority")

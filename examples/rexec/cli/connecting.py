@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 NO_TERMINAL = "there is no terminal to ask on whether the server is the right one; say --peer KEY or --accept-new"
 BY_DAEMON = "the daemon of this machine connects, has the key, and knows the server"
-SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, or a name in ~/.config/chanlink/hosts.toml"
+BY_SSH = ("rexec", "stdio")
+"""What an ssh runs on the other machine."""
+SERVER = "of the server: tcp://HOST:PORT, unix:/PATH, ssh://HOST, or a name in ~/.config/chanlink/hosts.toml"
 
 
 def add_connection(parser: argparse.ArgumentParser) -> None:
@@ -148,6 +150,12 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
         async with by_daemon as session:
             yield session
         return
+    address: Any = where.address
+    resume = options.resume
+    if where.address.startswith("ssh://"):
+        address = chanlink.Ssh.parse(where.address, command=BY_SSH)
+        if getattr(options, "terminal", False):
+            resume = 0.0  # which nobody has asked for: a terminal has it where it can be had
     identity = our_identity(where)
     peer = where.peer if isinstance(where.peer, chanlink.PublicKey) else None
     trust = chanlink.Trust.load(where.peer) if isinstance(where.peer, str) else None
@@ -155,13 +163,13 @@ async def _session(where: Destination, options: Options) -> "AsyncGenerator[chan
 
         async def connect(peer: Any, trust: Any) -> chanlink.Session:
             connection = chanlink.connect(
-                where.address,
+                address,
                 identity=identity,
                 peer=peer,
                 trust=trust,
                 wait=options.wait,
                 limits=LIMITS,
-                resume=options.resume,
+                resume=resume,
             )
             return await stack.enter_async_context(connection)
 

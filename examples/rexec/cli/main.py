@@ -15,7 +15,7 @@ from .descriptors import FAILED, ROOM, complain, has_room, refuse_output
 from .interrupts import Signalled, die_of
 from .parsing import parse
 
-COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "key", "completion")
+COMMANDS = ("run", "cp", "ps", "attach", "kill", "share", "serve", "stdio", "key", "completion")
 """The modules in `commands`, in the order of ``--help``."""
 NEEDS_ALL = "completion"
 """The command that looks at the parsers of the others."""
