@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from chanlink.session.peer import Incoming, Peer
     from chanlink.session.services import Services, service, streams
     from chanlink.session.session import Session, current_session
-    from chanlink.transport.tls_address import Tls, TlsListener
-    from chanlink.transport.websocket_carrier import WebSocket, WebSocketListener
     from chanlink.transport.exec import Exec
     from chanlink.transport.own_stdio import take_stdio
     from chanlink.transport.ssh import Ssh
+    from chanlink.transport.tls_address import Tls, TlsListener
+    from chanlink.transport.websocket_carrier import WebSocket, WebSocketListener
 
     from .errors import (
         AddressError,
