@@ -4,3 +4,7 @@ A client that goes through gateways needs nothing of this: its way is `session/r
 (`serving.py`), and the listener that has offered itself there (`behind.py`). Between the two stands section 19.2 of the
 protocol.
 """
+
+from .serving import Gateway
+
+__all__ = ["Gateway"]

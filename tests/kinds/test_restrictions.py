@@ -97,7 +97,7 @@ def test_each_file_that_says_what_it_enforces_is_known() -> None:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and any(keyword.arg == "enforces" for keyword in node.keywords)
     }
-    assert saying == {"examples/rexec/cli/commands/serve.py"}
+    assert saying == {"examples/rexec/cli/commands/serve.py", "examples/rexec/cli/commands/stdio.py"}
 
 
 async def test_a_peer_under_a_forced_command_opens_what_enforces_it_and_nothing_else() -> None:

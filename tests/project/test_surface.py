@@ -25,7 +25,7 @@ from .shape import imports
 ROOT = Path(chanlink.__file__).parents[1]
 
 ERRORS = 44
-OTHERS = 54
+OTHERS = 57
 PARAMETERS = {
     chanlink.connect: 20,
     chanlink.reconnecting: 17,

@@ -11,7 +11,7 @@ do what the user may whom sshd has let in. When the client goes, its commands ar
 
 examples:
   rexec run ssh://web1 -- uptime          runs it on web1
-  rexec cp notes.txt ssh://alice@web1:
+  ssh web1 rexec stdio --help             is it installed there?
 """
 
 
