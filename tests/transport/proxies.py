@@ -23,16 +23,18 @@ class Said:
 
 
 @asynccontextmanager
-async def proxy(*answers: bytes, user: str = "", scheme: str = "socks5") -> AsyncIterator[tuple[Proxy, Said]]:
-    """One that gives each of these after it was told something, and then ends what it sends."""
+async def proxy(
+    *answers: bytes, user: str = "", scheme: str = "socks5", piece: int = 1
+) -> AsyncIterator[tuple[Proxy, Said]]:
+    """One that gives each of these after it was told something, in pieces, and then ends what it sends."""
     said = Said()
 
     async def serve(client: SocketStream) -> None:
         async with client:
             for answer in answers:
                 said.data += await client.receive()
-                for byte in range(len(answer)):
-                    await client.send(answer[byte : byte + 1])
+                for begin in range(0, len(answer), piece):
+                    await client.send(answer[begin : begin + piece])
             if answers[-1:] != (YES,):
                 await client.send_eof()
             try:
@@ -49,9 +51,11 @@ async def proxy(*answers: bytes, user: str = "", scheme: str = "socks5") -> Asyn
         tasks.cancel_scope.cancel()
 
 
-async def asked(*answers: bytes, scheme: str = "socks5", user: str = "", there: Address = THERE) -> tuple[str, bytes]:
+async def asked(
+    *answers: bytes, scheme: str = "socks5", user: str = "", there: Address = THERE, piece: int = 1
+) -> tuple[str, bytes]:
     """What comes of a connection: its problem, if there is one, without names; and what the proxy was told."""
-    async with proxy(*answers, scheme=scheme, user=user) as (one, said):
+    async with proxy(*answers, scheme=scheme, user=user, piece=piece) as (one, said):
         try:
             transport = await one.connect(there)
         except ConnectFailed as exc:

@@ -35,7 +35,6 @@ async def test_http_is_asked_to_connect() -> None:
         (b"HTTP/1.1 502 No\r\n\r\n", "", "it does not connect us (502)"),
         (b"HTTP/1.1 302 No\r\nLocation: x\r\n\r\n", "", "it does not connect us (302)"),
         (b"HTTP/1.1 100 Wait\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "", ""),
-        (b"HTTP/1.1 200 OK\r\n\r\nmore", "", "it sends more than its answer"),
         (b"\x05\xff\r\n\r\n", "", "its answer is none of HTTP"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "", "its answer is none of HTTP"),
         (b"HTTP/1.1 200", "", "the proxy closed the connection: is it one of http"),
@@ -46,6 +45,13 @@ async def test_http_is_asked_to_connect() -> None:
 async def test_what_http_says_is_a_line(answer: bytes, user: str, problem: str) -> None:
     said, _ = await asked(answer, scheme="http", user=user)
     assert said == problem if problem in ("", said) else said.startswith(problem)
+
+
+async def test_what_comes_with_the_answer_and_is_none_of_it_is_refused() -> None:
+    said, _ = await asked(
+        b"HTTP/1.1 200 OK\r\n\r\nmore", scheme="http", piece=100
+    )  # what comes later, a handshake sees
+    assert said.startswith("it sends more than its answer")
 
 
 ENDLESS = [b"HTTP/1.1 200 OK\r\n" + b"x: y\r\n" * 4_000, b"HTTP/1.1 100 Wait\r\n\r\n" * 1_000, b"x" * 20_000]
