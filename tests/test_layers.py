@@ -184,6 +184,7 @@ FACES = {
     "calls/__init__.py",
     "command/__init__.py",
     "directory/__init__.py",
+    "gateways/__init__.py",
     "observing/__init__.py",
     "patterns/__init__.py",
     "testing/__init__.py",

@@ -36,7 +36,7 @@ class Exec(Carrier):
     ) -> None:
         """``argv`` is the program and its words, ``env`` its whole environment if that is not ours, ``cwd`` the folder
         that it is started in. Raises `TypeError`, and `ConfigError` without any words."""
-        if isinstance(argv, str) or not all(isinstance(word, str) for word in argv):
+        if isinstance(argv, str) or not isinstance(argv, Sequence) or not all(isinstance(word, str) for word in argv):
             raise TypeError("argv must be words: ['kubectl', 'exec', '-i', ...]")
         expect("cwd", cwd, str, os.PathLike, type(None))
         if not argv:

@@ -55,7 +55,11 @@ class Ssh(Carrier):
         if port is not None and not 0 < port < 65_536:
             raise AddressError("a port is 1 to 65535")
         for name, words in ("options", options), ("command", command):
-            if isinstance(words, str) or not all(isinstance(word, str) for word in words):
+            if (
+                isinstance(words, str)
+                or not isinstance(words, Sequence)
+                or not all(isinstance(word, str) for word in words)
+            ):
                 raise TypeError(f"{name} must be words, not one text")
         if not command:
             raise ConfigError("command has no word: the first one is the program")

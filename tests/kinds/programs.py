@@ -70,6 +70,7 @@ COMMANDS = [
         talks=True,
     ),
     Command("chanlink forward {served} --serve tcp://127.0.0.1:0 --allow tcp://127.0.0.1:1", serves="listening on"),
+    Command("chanlink stdio --help", prints=True),
     Command("chanlink bench {ours} --seconds 0.01 {chanlink}", prints=True, talks=True),
     Command("chanlink bench {served} --listen tcp://127.0.0.1:0", serves="listening on"),
     Command("chanlink top {ours} --once {chanlink}", prints=True, talks=True),
@@ -111,6 +112,7 @@ COMMANDS = [
     Command("rexec attach {ours} {rexec} kept", talks=True),
     Command("rexec kill {ours} -s CONT {rexec} kept", talks=True),
     Command("rexec share --list"),
+    Command("rexec stdio --help", prints=True),
     Command("rexec serve {served} --listen tcp://127.0.0.1:0", serves="public key"),
 ]
 LASTING = [
