@@ -30,7 +30,7 @@ from chanlink.session.hops import Hop
 from chanlink.session.passage import Passage
 from chanlink.session.route import bridged_limits, first_of
 from chanlink.session.session import Session
-from chanlink.transport.accepting import Acceptor
+from chanlink.transport.accepting import Acceptor, Listening
 from chanlink.transport.address import is_good_name
 from chanlink.transport.carried import CarrierListener
 from chanlink.transport.through import LABEL_BYTES, OFFER, Bridged, addresses_via
@@ -64,7 +64,7 @@ class Behind(CarrierListener):
     def __repr__(self) -> str:
         return f"<Behind {self.hop} as {self.name}>"
 
-    async def listening(self, *, shared: bool = False) -> "BehindGateway":
+    async def listening(self, *, shared: bool = False) -> Listening:
         """As `CarrierListener`."""
         if shared:
             raise ConfigError("shared is for addresses of TCP: at a gateway one offers a name")

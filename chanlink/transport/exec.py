@@ -14,6 +14,7 @@ from chanlink.arguments import expect
 from chanlink.errors import ConfigError, ConnectFailed
 
 from .address import reason_of
+from .base import Transport
 from .carried import Carrier, CarrierAttribute, Means
 from .pipes import PipeTransport, make_room
 
@@ -52,7 +53,7 @@ class Exec(Carrier):
     def __repr__(self) -> str:
         return f"Exec({list(self.argv)!r})"
 
-    async def connect_with(self, means: Means) -> "ChildTransport":
+    async def connect_with(self, means: Means) -> Transport:
         """As a `Carrier`."""
         return await start(self.argv, self._env, self._cwd)
 

@@ -9,7 +9,7 @@ from chanlink.errors import AddressError, ConfigError, ConnectFailed
 from chanlink.printing import printable, printable_logger
 
 from .banner import Reader, new_token
-from .base import BROKEN
+from .base import BROKEN, Transport
 from .carried import Carrier, Means
 from .exec import ChildTransport, start
 
@@ -92,8 +92,8 @@ class Ssh(Carrier):
         port = ["-p", str(self._port)] if self._port else []
         return ["ssh", "-T", "-x", "-a", *user, *port, *self._options, "--", self._host, shlex.join(there)]
 
-    async def connect_with(self, means: Means) -> ChildTransport:
-        """As a `Carrier`."""
+    async def connect_with(self, means: Means) -> Transport:
+        """As a `Carrier`. Raises `ConnectFailed`."""
         token = new_token()
         transport = await start(self.words(token, means.key))
         try:

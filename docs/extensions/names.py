@@ -34,6 +34,10 @@ NOT_SHOWN = {
     "chanlink.session.listening.Registering",
     "chanlink.session.naming.Resolver",
     "chanlink.session.states.States",
+    "chanlink.transport.accepting.Listening",
+    "chanlink.transport.base.Transport",
+    "chanlink.transport.carried.CarrierListener",
+    "chanlink.transport.carried.Means",
 }
 """Types in signatures of which nobody needs to know more than what is said there."""
 LITERAL = re.compile(r"(?P<name>(?:chanlink\.)?\w+(?:\.\w+)*)(?P<call>\(\))?")
