@@ -78,5 +78,6 @@ async def test_whose_credential_does_not_count_is_told_that_and_no_more(case: st
     with pytest.raises(UntrustedPeer) as caught:
         await ask(case, tmp_path)
     assert caught.value.remote
-    assert "credential" not in str(caught.value)
-    assert "revoked" not in str(caught.value)
+    told = str(caught.value).replace(caught.value.advice, "")  # which is what this side knows by itself
+    assert "credential" not in told
+    assert "revoked" not in told

@@ -10,7 +10,7 @@ import pytest
 
 from chanlink import ConfigError, Identity, Trust, serve
 from chanlink.session.signals import received, stop_on
-from chanlink.transport.listen import listening_sockets
+from chanlink.transport.listening_at import listening_at
 from tests.patience import PATIENCE, until
 
 pytestmark = pytest.mark.anyio
@@ -112,11 +112,11 @@ async def test_a_signal_counts_from_before_there_is_an_address_on(monkeypatch: p
     before = signal.signal(ONE, lambda number, frame: lost.append(number))
 
     async def sockets_and_a_signal(*args: Any, **options: Any) -> Any:
-        made = await listening_sockets(*args, **options)
+        made = await listening_at(*args, **options)
         send(ONE)
         return made
 
-    monkeypatch.setattr("chanlink.session.listening.listening_sockets", sockets_and_a_signal)
+    monkeypatch.setattr("chanlink.session.listening.listening_at", sockets_and_a_signal)
     try:
         with anyio.fail_after(PATIENCE):
             await serve({}, "tcp://127.0.0.1:0", identity=Identity.generate(), trust=Trust.of(), signals=(ONE,))

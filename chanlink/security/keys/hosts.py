@@ -30,7 +30,7 @@ T = TypeVar("T")
 DEFAULT_PATH = "~/.config/chanlink/hosts.toml"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_ADDRESS = re.compile(r"[a-z+]+://.+|(?:unix|via):.+", re.DOTALL)
+_ADDRESS = re.compile(r"(?:tcp|tls|wss?|ssh|chanlink)://.+|(?:unix|via):.+", re.DOTALL)
 _HEADER = re.compile(r"\s*\[\s*[\"']?(?P<name>[^\"'\]]*?)[\"']?\s*\]\s*(?:#.*)?")
 _AT_LINE = re.compile(r" \(at line (\d+), column \d+\)$")
 """What tomllib ends its errors with."""
