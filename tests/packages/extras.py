@@ -11,6 +11,32 @@ import chanlink
 chanlink.pipe(item_type=list[int])
 """
 
+TLS = """
+import anyio, chanlink
+me = chanlink.Identity.generate()
+async def main():
+    what = {"identity": me, "trust": chanlink.Trust.of(me.public_key), "security": chanlink.nacl_tls}
+    async with chanlink.listen("tcp://127.0.0.1:0", services={}, **what):
+        pass
+anyio.run(main)
+"""
+
+PROXY = """
+import socket, anyio, chanlink
+me = chanlink.Identity.generate()
+async def main():
+    with socket.socket() as proxy:
+        proxy.bind(("127.0.0.1", 0))
+        proxy.listen()  # and it says nothing
+        way = {"identity": me, "peer": me.public_key, "proxy": f"http://127.0.0.1:{proxy.getsockname()[1]}"}
+        try:
+            async with chanlink.connect("tcp://server.example", timeout=0.5, **way):
+                pass
+        except chanlink.SessionError:
+            pass
+anyio.run(main)
+"""
+
 LOOP = """
 import os, subprocess, sys
 os.environ["CHANLINK_EVENT_LOOP"] = "{}"
@@ -23,6 +49,8 @@ if "No such file" not in last:
 USES = {
     "ssh": SSH,
     "typed": TYPED,
+    "tls": TLS,
+    "proxy": PROXY,
     "postgres": "from chanlink.patterns.jobs.postgres.store import PostgresStore; PostgresStore('')",
     "etcd": "from chanlink.directory.etcd.store import EtcdStore; EtcdStore('http://127.0.0.1:2379')",
     "ws": "import chanlink.transport.websockets_library as library; library.say_if_slow()",

@@ -1,6 +1,11 @@
 """The body of a request to etcd."""
 
-import httpx
+from chanlink import ConfigError
+
+try:
+    import httpx
+except ImportError:
+    raise ConfigError('etcd needs httpx: pip install "chanlink[etcd]"') from None
 
 
 class Body(httpx.AsyncByteStream):
